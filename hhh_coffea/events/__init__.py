@@ -1,0 +1,1 @@
+"""Detector files → the event record, the one form everything downstream works on."""

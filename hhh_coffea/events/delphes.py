@@ -1,0 +1,213 @@
+"""Delphes ROOT files → the event record. Reads the branches of §1 of the published analysis and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.events import btagging
+from hhh_coffea.events.record import Columns, ordered_collection
+from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.kinematics import Cartesian, invariant_mass
+
+HIGGS, B_QUARK = 25, 5
+KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
+
+# Fat-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
+FATJET_BRANCHES = {
+    "softdrop_mass": ("SoftDroppedP4[5]",),
+    "tau21": ("Tau[5]",),
+    "tau32": ("Tau[5]",),
+    "charged_fraction": ("ChargedEnergyFraction",),
+    "n_charged": ("NCharged",),
+    "n_neutral": ("NNeutrals",),
+}
+
+
+class Reading(NamedTuple):
+    """The event record of a chunk and how many objects were set aside, by reason."""
+
+    record: ak.Array
+    dropped: dict[str, int]
+
+
+def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
+    """Full names of the branches :func:`read` touches in this dataset's files."""
+    fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
+    leaves = {
+        metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"],
+        metadata.fatjets: [*KINEMATICS.values(), *fatjet_leaves],
+        metadata.event: ["Weight"],
+    }
+    if metadata.is_signal:
+        leaves[metadata.particles] = ["PID", "M1", "D1", *KINEMATICS.values()]
+    return [f"{name}/{name}.{leaf}" for name, names in leaves.items() for leaf in names]
+
+
+def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> Reading:
+    """Turn a chunk of ``NanoEvents`` with ``DelphesSchema`` into the event record.
+
+    Parameters
+    ----------
+    events
+        chunk with ``events.metadata`` holding ``fileuuid`` and ``entrystart`` (coffea sets both)
+    metadata
+        of the dataset: collection names, thresholds, b-tag bit
+    fatjet_features
+        which of :data:`FATJET_BRANCHES` to compute; the kinematics are always there
+
+    Raises
+    ------
+    KeyError
+        naming the missing collection or branch and what the file has instead.
+    """
+    entry = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
+    dropped: dict[str, int] = {}
+
+    jets = _collection(events, metadata.jets, "jets")
+    counts, columns = _kinematics(jets, metadata.jets)
+    flavor = flat(_branch(jets, metadata.jets, "Flavor")).astype(np.int32)
+    if metadata.btagging == "stored":
+        bits = flat(_branch(jets, metadata.jets, "BTag"))
+        columns["btag"] = ((bits >> metadata.btag_bit) & 1).astype(np.int8)
+    else:
+        columns["btag"] = btagging.retag(
+            metadata.btagging,
+            flavor,
+            columns["pt"],
+            events.metadata["fileuuid"],
+            entry[event_index(counts)],
+            position_in_event(counts),
+        ).astype(np.int8)
+    columns["flavor"] = flavor
+    selection = metadata.selection
+    finite = _all_finite(columns)
+    dropped["jets with non-finite kinematics"] = int((~finite).sum())
+    record = {
+        "jets": ordered_collection(
+            columns, counts, finite & _accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
+        )
+    }
+
+    fatjets = _collection(events, metadata.fatjets, "fatjets")
+    counts, columns = _kinematics(fatjets, metadata.fatjets)
+    finite = _all_finite(columns)
+    dropped["fat jets with non-finite kinematics"] = int((~finite).sum())
+    columns |= _fatjet_features(fatjets, metadata.fatjets, fatjet_features)
+    record["fatjets"] = ordered_collection(
+        columns, counts, finite & _accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
+    )
+
+    if metadata.is_signal:
+        record["higgs"] = higgs_to_bb(_collection(events, metadata.particles, "particles"), metadata.particles)
+    record["weight"] = _generator_weight(events, metadata)
+    record["id"] = entry
+    return Reading(ak.zip(record, depth_limit=1), dropped)
+
+
+def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
+    """Every Higgs boson with exactly two b daughters, in record order, with its quarks as ``b1`` and ``b2``.
+
+    A Higgs is a PID 25 whose first daughter is a b (this picks the last of its copies); its quarks are the b's whose
+    first mother it is. A mother index of −1 means none and is not taken for the last particle, as numpy would.
+    """
+    counts = counts_of(_branch(particles, name, "PID"))
+    starts = np.cumsum(counts) - counts
+    pid = flat(particles.PID)
+    mother = flat(_branch(particles, name, "M1"))
+    daughter = flat(_branch(particles, name, "D1"))
+
+    quarks = np.flatnonzero(np.abs(pid) == B_QUARK)
+    mother_of_quark = _linked(quarks, mother, starts, counts)
+    from_higgs = (mother_of_quark >= 0) & (pid[mother_of_quark] == HIGGS)
+    quarks, mother_of_quark = quarks[from_higgs], mother_of_quark[from_higgs]
+
+    higgs = np.flatnonzero(pid == HIGGS)
+    first_daughter = _linked(higgs, daughter, starts, counts)
+    higgs = higgs[(first_daughter >= 0) & (np.abs(pid[first_daughter]) == B_QUARK)]
+
+    by_mother = np.argsort(mother_of_quark, kind="stable")
+    sorted_mothers = mother_of_quark[by_mother]
+    first = np.searchsorted(sorted_mothers, higgs, side="left")
+    has_two = np.searchsorted(sorted_mothers, higgs, side="right") - first == 2
+    higgs, first = higgs[has_two], first[has_two]
+
+    pt, eta, phi, mass = (flat(_branch(particles, name, leaf)) for leaf in KINEMATICS.values())
+
+    def four_vector(index: IntArray) -> Columns:
+        return {"pt": pt[index], "eta": eta[index], "phi": phi[index], "mass": mass[index]}
+
+    b1, b2 = (ak.zip(four_vector(quarks[by_mother[first + k]])) for k in (0, 1))
+    event = np.searchsorted(starts, higgs, side="right") - 1
+    return unflatten({**four_vector(higgs), "b1": b1, "b2": b2}, np.bincount(event, minlength=len(counts)))
+
+
+def _linked(index: IntArray, link: npt.NDArray[Any], starts: IntArray, counts: IntArray) -> IntArray:
+    """Flat index of the particle that ``link[index]`` (a position in the event) points to; −1 where to none."""
+    event = np.searchsorted(starts, index, side="right") - 1
+    # empty events share their start with the next one, and side="right" finds the last of them: the one that owns index
+    position = link[index].astype(np.int64)
+    inside = (position >= 0) & (position < counts[event])
+    return np.where(inside, starts[event] + position, -1)
+
+
+def _kinematics(collection: ak.Array, name: str) -> tuple[IntArray, Columns]:
+    counts = counts_of(_branch(collection, name, "PT"))
+    return counts, {field: flat(_branch(collection, name, leaf)) for field, leaf in KINEMATICS.items()}
+
+
+def _fatjet_features(fatjets: ak.Array, name: str, wanted: Collection[str]) -> Columns:
+    """Substructure by its names in the record; a ratio 0/0 becomes −1 (as published), x/0 becomes −1 as well."""
+    columns: Columns = {}
+    if "softdrop_mass" in wanted:
+        groomed = ak.flatten(_branch(fatjets, name, "SoftDroppedP4_5"), axis=1)[:, 0]  # entry 0: whole groomed jet
+        columns["softdrop_mass"] = invariant_mass(
+            Cartesian(*(np.asarray(ak.to_numpy(groomed[axis])) for axis in ("t", "x", "y", "z")))
+        )
+    if "tau21" in wanted or "tau32" in wanted:
+        tau = flat(_branch(fatjets, name, "Tau_5"))
+        for ratio, above, below in (("tau21", 1, 0), ("tau32", 2, 1)):
+            if ratio in wanted:
+                some = tau[:, below] > 0
+                columns[ratio] = np.where(some, tau[:, above] / np.where(some, tau[:, below], 1), -1)
+    for feature, leaf in (
+        ("charged_fraction", "ChargedEnergyFraction"),
+        ("n_charged", "NCharged"),
+        ("n_neutral", "NNeutrals"),
+    ):
+        if feature in wanted:
+            columns[feature] = flat(_branch(fatjets, name, leaf))
+    return columns
+
+
+def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.float64]:
+    if metadata.event not in events.fields or "Weight" not in events[metadata.event].fields:
+        return np.ones(len(events))
+    return np.asarray(ak.to_numpy(events[metadata.event].Weight), dtype=np.float64)
+
+
+def _accepted(columns: Columns, pt_min: float, abs_eta_max: float | None) -> npt.NDArray[np.bool_]:
+    accepted: npt.NDArray[np.bool_] = columns["pt"] >= pt_min
+    return accepted if abs_eta_max is None else accepted & (np.abs(columns["eta"]) <= abs_eta_max)
+
+
+def _all_finite(columns: Columns) -> npt.NDArray[np.bool_]:
+    return np.logical_and.reduce([np.isfinite(columns[name]) for name in KINEMATICS])
+
+
+def _collection(events: Any, name: str, role: str) -> ak.Array:
+    if name not in events.fields:
+        present = sorted(f for f in events.fields if "." not in f)
+        raise KeyError(f"no collection {name!r} (metadata field {role!r}); the file has {present}")
+    return events[name]
+
+
+def _branch(collection: ak.Array, name: str, leaf: str) -> ak.Array:
+    if leaf not in collection.fields:
+        raise KeyError(f"no branch {name}.{leaf}; {name} has {sorted(collection.fields)}")
+    return collection[leaf]

@@ -1,0 +1,62 @@
+"""The event record: what a collision looks like to every method, whatever file it came from.
+
+``jets{pt eta phi mass btag flavor index}``  small-radius jets, b-tagged first, then by falling pT
+``fatjets{pt eta phi mass … index}``         large-radius jets by falling pT
+``higgs{pt eta phi mass b1 b2}``             where truth exists, in the order of the generator record
+``weight``                                   generator weight
+``id``                                       entry number in the file
+
+``index`` is the object's position in the file. A field that the format lacks is absent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.jagged import IntArray, event_index, position_in_event, unflatten
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_]) -> ak.Array:
+    """Objects that pass ``keep``, sorted: b-tagged first where there is a ``btag``, then by falling pT.
+
+    ``columns`` are flat arrays of the whole file order; ties keep the order of the file. Adds ``index``.
+    """
+    index = position_in_event(counts)
+    event = event_index(counts)
+    columns = {**columns, "index": index}
+    if not keep.all():
+        event = event[keep]
+        columns = {name: values[keep] for name, values in columns.items()}
+    group = 2 * event
+    if "btag" in columns:
+        group = group + (columns["btag"] == 0)
+    order = np.lexsort((-columns["pt"], group))
+    return unflatten(
+        {name: values[order] for name, values in columns.items()}, np.bincount(event, minlength=len(counts))
+    )
+
+
+def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
+    """Keep the first ``max_jets`` jets and ``max_fatjets`` fat jets of each event (§1 of the published analysis)."""
+    return ak.with_field(
+        ak.with_field(record, record.jets[:, :max_jets], "jets"), record.fatjets[:, :max_fatjets], "fatjets"
+    )
+
+
+def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:
+    """A field of the record, or an error that names it and who needs it.
+
+    Raises
+    ------
+    KeyError
+        if this file's format does not provide the field.
+    """
+    if name not in collection.fields:
+        raise KeyError(f"{wanted_by} needs {name!r}, which this file's format does not provide (has {collection.fields})")
+    return collection[name]

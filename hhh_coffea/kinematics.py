@@ -1,0 +1,56 @@
+"""Four-vector arithmetic on plain numpy arrays of any shape, in double precision (GeV, radians)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[np.generic]
+
+
+class Cartesian(NamedTuple):
+    """Energy and momentum, each an array of the same shape (GeV)."""
+
+    energy: FloatArray
+    px: FloatArray
+    py: FloatArray
+    pz: FloatArray
+
+
+def cartesian(pt: Array, eta: Array, phi: Array, mass: Array) -> Cartesian:
+    """(pT, η, φ, m) → (E, px, py, pz); inputs broadcast, the outputs are float64."""
+    pt64, eta64, phi64, mass64 = (np.asarray(x, dtype=np.float64) for x in (pt, eta, phi, mass))
+    pz = pt64 * np.sinh(eta64)
+    energy = np.sqrt(pt64 * pt64 + pz * pz + mass64 * mass64)
+    return Cartesian(energy, pt64 * np.cos(phi64), pt64 * np.sin(phi64), pz)
+
+
+def invariant_mass(p: Cartesian) -> FloatArray:
+    """√max(0, E² − p²): rounding (and groomed jets with one constituent) may leave a negative square."""
+    square = p.energy**2 - p.px**2 - p.py**2 - p.pz**2
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def pair_kinematics(first: Cartesian, second: Cartesian) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """(pT, η, φ, mass) of the sum of two four-vectors, in GeV and radians."""
+    total = Cartesian(*(a + b for a, b in zip(first, second, strict=True)))
+    pt = np.hypot(total.px, total.py)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eta = np.arcsinh(total.pz / pt)
+    return pt, eta, np.arctan2(total.py, total.px), invariant_mass(total)
+
+
+def delta_phi(phi1: Array, phi2: Array) -> FloatArray:
+    """Difference of azimuths brought to [−π, π)."""
+    difference = np.asarray(phi1, dtype=np.float64) - np.asarray(phi2, dtype=np.float64)
+    wrapped: FloatArray = difference - 2 * np.pi * np.floor((difference + np.pi) / (2 * np.pi))
+    return wrapped
+
+
+def delta_r(eta1: Array, phi1: Array, eta2: Array, phi2: Array) -> FloatArray:
+    """ΔR = √(Δη² + Δφ²)."""
+    difference = np.asarray(eta1, dtype=np.float64) - np.asarray(eta2, dtype=np.float64)
+    return np.hypot(difference, delta_phi(phi1, phi2))

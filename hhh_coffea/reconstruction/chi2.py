@@ -1,0 +1,194 @@
+"""χ² pairing: the disjoint jet pairs whose masses are together nearest to the Higgs mass.
+
+χ² = Σ (m_jj − m_H)² over n pairs (§3 of the published analysis), minimised over every choice of 2n of the first K jets
+and every way to pair them: 15 for HHH with K = 6, 3 for HH with K = 4, 3150 for HHH with K = 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.jagged import IntArray, counts_of, pad
+from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, invariant_mass
+from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
+
+HIGGS_MASS = 125.0
+Chooser = Callable[[FloatArray, int], IntArray]  # (χ² table, jets) → pairs
+BLOCK = 4096  # events at a time: the tables of a block stay in the processor's cache
+
+
+def reconstruct(record: ak.Array, n_higgs: int, n_jets: int | None = None, mass: float = HIGGS_MASS) -> ak.Array:
+    """n Higgs candidates per event among the first ``n_jets`` (2·n_higgs when None) jets of the record.
+
+    ``mass`` is the Higgs mass in GeV. An event with fewer than 2·n_higgs jets gets no candidates.
+    """
+    return _candidates(record, _pairs(record, n_higgs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_higgs), mass))
+
+
+def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS_MASS) -> ak.Array:
+    """The published baseline, its fault for two Higgs bosons included.
+
+    For HH the published code sums χ² over THREE different pairs that together cover the four jets (16 such triples)
+    and takes the first two of them, which often share a jet (§3). For HHH it is :func:`reconstruct`.
+    """
+    if n_higgs != 2:
+        return reconstruct(record, n_higgs, mass=mass)
+    return _candidates(record, _pairs(record, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
+
+
+def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
+    """The pairing of least χ² in every event.
+
+    Parameters
+    ----------
+    chi2
+        ``(n_jets·(n_jets−1)/2, N)``: χ² of each jet pair, pairs in the order (0,1), (0,2), …; +inf where a jet is absent
+    n_jets, n_pairs
+        jets to choose from and disjoint pairs to make
+
+    Returns
+    -------
+    ``(N, n_pairs, 2)`` jet positions, pairs ordered by their first jet. χ² is summed from the last pair to the first;
+    exact ties go to the first pairing in lexicographic order.
+
+    Raises
+    ------
+    ValueError
+        if any χ² is NaN.
+    """
+    if np.isnan(chi2).any():
+        raise ValueError("χ² pairing of NaN: jets with non-finite kinematics must be removed first")
+    levels = _levels(n_jets, n_pairs)
+    # least[s]: least χ² of pairing up all jets of subset s, built from subsets with one pair fewer
+    least = [chi2]
+    for level in levels[1:]:
+        rows = np.empty((len(level.subsets), chi2.shape[1]))
+        for row, pairs, rests in zip(rows, level.pair, level.rest, strict=True):
+            np.add(chi2[pairs[0]], least[-1][rests[0]], out=row)
+            for pair, rest in zip(pairs[1:], rests[1:], strict=True):
+                np.minimum(row, chi2[pair] + least[-1][rest], out=row)
+        least.append(rows)
+    subset = np.argmin(least[-1], axis=0)
+    if len(levels[-1].subsets) > 1:
+        tied = np.flatnonzero((least[-1] == least[-1].min(axis=0)).sum(axis=0) > 1)
+    else:
+        tied = np.empty(0, dtype=np.int64)
+
+    event = np.arange(chi2.shape[1])
+    pairing = np.empty((chi2.shape[1], n_pairs, 2), dtype=np.int64)
+    jets_of_pair = np.array(list(combinations(range(n_jets), 2)))
+    for depth, level in enumerate(reversed(levels)):
+        if level.pair.shape[1] == 1:
+            chosen = level.pair[subset, 0]
+        else:
+            below = least[len(levels) - 2 - depth]
+            options = chi2[level.pair[subset].T, event] + below[level.rest[subset].T, event]
+            option = np.argmin(options, axis=0)  # the first least is the lexicographically first
+            chosen = level.pair[subset, option]
+            subset = level.rest[subset, option]
+        pairing[:, depth] = jets_of_pair[chosen]
+    if len(tied):  # equal χ² from different jets: rare, so look at every pairing
+        pairing[tied] = _first_of_all(chi2[:, tied], n_jets, n_pairs)
+    return pairing
+
+
+class _Level(NamedTuple):
+    """Subsets of 2k jets, and the ways to split the pair of a subset's first jet off."""
+
+    subsets: list[tuple[int, ...]]
+    pair: IntArray  # (subsets, 2k−1): pair number
+    rest: IntArray  # (subsets, 2k−1): number of the remaining subset in the level below
+
+
+@cache
+def _levels(n_jets: int, n_pairs: int) -> tuple[_Level, ...]:
+    pair_number = {pair: number for number, pair in enumerate(combinations(range(n_jets), 2))}
+    levels: list[_Level] = []
+    below: dict[tuple[int, ...], int] = {}
+    for size in range(2, 2 * n_pairs + 1, 2):
+        subsets = list(combinations(range(n_jets), size))
+        pair = np.array([[pair_number[s[0], other] for other in s[1:]] for s in subsets])
+        rest = np.array([[below.get(tuple(j for j in s[1:] if j != other), 0) for other in s[1:]] for s in subsets])
+        levels.append(_Level(subsets, pair, rest))
+        below = {s: number for number, s in enumerate(subsets)}
+    return tuple(levels)
+
+
+def all_pairings(n_jets: int, n_pairs: int) -> list[tuple[tuple[int, int], ...]]:
+    """Every set of disjoint pairs of the jets, in lexicographic order."""
+    pairs = list(combinations(range(n_jets), 2))
+
+    def extend(chosen: tuple[tuple[int, int], ...]) -> list[tuple[tuple[int, int], ...]]:
+        if len(chosen) == n_pairs:
+            return [chosen]
+        used = {jet for pair in chosen for jet in pair}
+        later = [p for p in pairs if not used & set(p) and (not chosen or p > chosen[-1])]
+        return [full for pair in later for full in extend((*chosen, pair))]
+
+    return extend(())
+
+
+def _first_of_all(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
+    pairings = np.array(all_pairings(n_jets, n_pairs))
+    number = {pair: i for i, pair in enumerate(combinations(range(n_jets), 2))}
+    numbers = np.array([[number[tuple(pair)] for pair in pairing] for pairing in pairings.tolist()])
+    result = np.empty((chi2.shape[1], n_pairs, 2), dtype=np.int64)
+    for start in range(0, chi2.shape[1], 512):
+        block = chi2[:, start : start + 512]
+        total = block[numbers[:, -1]]
+        for pair in range(n_pairs - 2, -1, -1):
+            total = block[numbers[:, pair]] + total
+        result[start : start + 512] = pairings[np.argmin(total, axis=0)]
+    return result
+
+
+def _first_two_of_three(chi2: FloatArray) -> IntArray:
+    pairs = np.array(list(combinations(range(4), 2)))
+    triples = np.array([t for t in combinations(range(6), 3) if len(set(pairs[list(t)].ravel())) == 4])
+    best = np.argmin(chi2[triples[:, 0]] + chi2[triples[:, 1]] + chi2[triples[:, 2]], axis=0)
+    return pairs[triples[best, :2]]
+
+
+def _pairs(record: ak.Array, n_higgs: int, n_jets: int | None, choose: Chooser, mass: float) -> IntArray:
+    """``(N, n_higgs, 2)`` jet positions, −1 where an event has too few jets."""
+    n_jets = 2 * n_higgs if n_jets is None else max(n_jets, 2 * n_higgs)
+    jets = [pad(record.jets[name], n_jets, 0.0) for name in ("pt", "eta", "phi", "mass")]
+    exists = np.arange(n_jets) < counts_of(record.jets.pt)[:, None]
+    enough = exists.sum(axis=1) >= 2 * n_higgs
+    result = np.full((len(enough), n_higgs, 2), NONE, dtype=np.int64)
+    for start in range(0, len(enough), BLOCK):
+        block = slice(start, start + BLOCK)
+        momenta = cartesian(*(x[block].T for x in jets))
+        table = pair_chi2(momenta, exists[block].T, mass)
+        use = enough[block]
+        if use.all():
+            result[block] = choose(table, n_jets)
+        elif use.any():
+            result[block][use] = choose(np.ascontiguousarray(table[:, use]), n_jets)
+    return result
+
+
+def pair_chi2(momenta: Cartesian, exists: npt.NDArray[np.bool_], mass: float = HIGGS_MASS) -> FloatArray:
+    """(m_jj − mass)² of every jet pair: ``(jets, N)`` components → ``(jets·(jets−1)/2, N)``, +inf where one is absent."""
+    n_jets, n_events = exists.shape
+    table = np.empty((n_jets * (n_jets - 1) // 2, n_events))
+    start = 0
+    for first in range(n_jets - 1):
+        rows = slice(start, start + n_jets - 1 - first)
+        total = Cartesian(*(component[first] + component[first + 1 :] for component in momenta))
+        difference = invariant_mass(total) - mass
+        np.multiply(difference, difference, out=table[rows])
+        table[rows][~(exists[first] & exists[first + 1 :])] = np.inf
+        start = rows.stop
+    return table
+
+
+def _candidates(record: ak.Array, pairing: IntArray) -> ak.Array:
+    return resolved_candidates(record, pairing[..., 0], pairing[..., 1])

@@ -1,0 +1,41 @@
+"""Event selection: named cuts through coffea's PackedSelection, and their cutflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from coffea.analysis_tools import PackedSelection, Weights
+
+from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.jagged import counts_of
+
+Cutflow = dict[str, dict[str, float]]
+
+
+def event_selection(record: ak.Array, metadata: DatasetMetadata) -> PackedSelection:
+    """Build the cuts of the published analysis (§1), in the order they are applied.
+
+    ``finite weight``; in signal ``n Higgs → bb`` (every Higgs of the event decays to b quarks: 2·n_higgs of them);
+    ``≥ min_jets jets``. No trigger, lepton veto or jet ID, as published.
+    """
+    selection = PackedSelection()
+    selection.add("finite weight", np.isfinite(ak.to_numpy(record.weight)))
+    if metadata.is_signal:
+        selection.add(f"{metadata.n_higgs} Higgs → bb", counts_of(record.higgs.pt) == metadata.n_higgs)
+    selection.add(f"≥ {metadata.min_jets} jets", counts_of(record.jets.pt) >= metadata.min_jets)
+    return selection
+
+
+def cutflow(selection: PackedSelection, weight: npt.NDArray[Any]) -> Cutflow:
+    """Events and sum of weights after each cut, all those before it included; the first row is all events."""
+    weights = Weights(len(weight))
+    weights.add("generator", np.where(np.isfinite(weight), weight, 0.0))
+    result = selection.cutflow(*selection.names, weights=weights).result()
+    names = ["all events", *selection.names]
+    return {
+        name: {"events": int(events), "weighted": float(weighted)}
+        for name, events, weighted in zip(names, result.nevcutflow, result.wgtevcutflow, strict=True)
+    }

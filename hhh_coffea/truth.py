@@ -1,0 +1,196 @@
+"""Which jets truly came from which Higgs boson: the targets, in our definition and in the published one.
+
+A *resolved* target of a Higgs is the pair of small-radius jets of its two b quarks, a *boosted* target the fat jet
+that holds both. A Higgs may have both, or neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.events.record import field
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.kinematics import FloatArray, delta_r
+
+BoolArray = npt.NDArray[np.bool_]
+RESOLVED_RADIUS = 0.5
+BOOSTED_RADIUS = 0.8
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of N events with n Higgs bosons each; every array is ``(N, n)``.
+
+    ``jet1 < jet2`` and ``fatjet`` are positions in the event record's sorted and truncated lists, −1 where there is no
+    such target; ``pt`` and ``mass`` are those of the generated Higgs (GeV).
+    """
+
+    jet1: IntArray
+    jet2: IntArray
+    fatjet: IntArray
+    pt: FloatArray
+    mass: FloatArray
+
+    @property
+    def resolved(self) -> BoolArray:
+        """Where the Higgs has a resolved target."""
+        return self.jet1 >= 0
+
+    @property
+    def boosted(self) -> BoolArray:
+        """Where the Higgs has a boosted target."""
+        return self.fatjet >= 0
+
+
+class _Truth(NamedTuple):
+    """Directions of the Higgs bosons ``(N, n)`` and of their quarks ``(N, n, 2)``."""
+
+    eta: FloatArray
+    phi: FloatArray
+    quark_eta: FloatArray
+    quark_phi: FloatArray
+
+
+def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int) -> Targets:
+    """Targets in our definition (``default``).
+
+    Resolved: of all (b quark, b-flavoured jet) pairs with ΔR < 0.5, the nearest is taken first and each quark and each
+    jet once, over all jets above threshold; the target exists if both quarks got a jet and both jets are among the
+    first ``max_jets``. Boosted: ΔR(fat jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each fat
+    jet and each Higgs once; the fat jet must be among the first ``max_fatjets``.
+
+    ``record`` holds all objects above threshold (not truncated) of events with exactly ``n_higgs`` Higgs.
+    """
+    truth = _truth(record, n_higgs)
+    event, position, jet_eta, jet_phi = _b_flavored_jets(record)
+    distance = delta_r(
+        jet_eta[:, None, None], jet_phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event]
+    ).reshape(len(event), 2 * n_higgs)
+    jet, quark = np.nonzero(distance < RESOLVED_RADIUS)
+    chosen = nearest_exclusive(distance[jet, quark], jet, event[jet] * 2 * n_higgs + quark)
+    jet_of_quark = np.full(len(record) * 2 * n_higgs, NONE, dtype=np.int64)
+    jet_of_quark[event[jet[chosen]] * 2 * n_higgs + quark[chosen]] = position[jet[chosen]]
+    pair = np.sort(jet_of_quark.reshape(len(record), n_higgs, 2), axis=2)
+    exists = (pair[..., 0] != NONE) & (pair[..., 1] < max_jets)
+
+    event, position, to_higgs, inside = _fatjets_near_higgs(record, truth)
+    fatjet, higgs = np.nonzero(inside)
+    chosen = nearest_exclusive(to_higgs[fatjet, higgs], fatjet, event[fatjet] * n_higgs + higgs)
+    fatjet_of_higgs = np.full((len(record), n_higgs), NONE, dtype=np.int64)
+    fatjet_of_higgs[event[fatjet[chosen]], higgs[chosen]] = position[fatjet[chosen]]
+    return _targets(record, n_higgs, pair, exists, np.where(fatjet_of_higgs < max_fatjets, fatjet_of_higgs, NONE))
+
+
+def match_reference(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int) -> Targets:
+    """Targets as published (``reference``, §1), faults included.
+
+    Each b-flavoured jet goes to the LAST Higgs in record order that has a quark within 0.5 of it; the first two jets
+    of a Higgs among the kept ones are its pair, be they from one quark or two. Each fat jet goes to the last Higgs
+    within 0.8 whose quarks are within 0.8 too; a Higgs takes its first fat jet among the kept ones.
+    """
+    truth = _truth(record, n_higgs)
+    event, position, jet_eta, jet_phi = _b_flavored_jets(record)
+    distance = delta_r(jet_eta[:, None, None], jet_phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event])
+    higgs = _last_true((distance < RESOLVED_RADIUS).any(axis=2))
+    pair = _first_positions(event, position, higgs, (len(record), n_higgs), 2, max_jets)
+
+    event, position, _, inside = _fatjets_near_higgs(record, truth)
+    fatjet = _first_positions(event, position, _last_true(inside), (len(record), n_higgs), 1, max_fatjets)
+    return _targets(record, n_higgs, pair, pair[..., 1] != NONE, fatjet[..., 0])
+
+
+def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:
+    """Indices of the (left, right) pairs that remain when the nearest is taken first and every object only once.
+
+    ``left`` and ``right`` number the objects globally (an object of another event has another number). Ties go to the
+    pair listed first. Rounds take every pair that is the nearest left for both its objects, which is what taking one
+    pair at a time would do.
+    """
+    order = np.argsort(distance, kind="stable")
+    taken = [np.empty(0, dtype=np.int64)]
+    while len(order):
+        rank = np.arange(len(order))
+        best_of_left = np.empty(left.max() + 1, dtype=np.int64)
+        best_of_right = np.empty(right.max() + 1, dtype=np.int64)
+        # written back to front, so that the nearest pair of each object is what stays
+        best_of_left[left[order[::-1]]] = rank[::-1]
+        best_of_right[right[order[::-1]]] = rank[::-1]
+        mutual = (best_of_left[left[order]] == rank) & (best_of_right[right[order]] == rank)
+        accepted = order[mutual]
+        taken.append(accepted)
+        used_left = np.zeros(len(best_of_left), dtype=bool)
+        used_right = np.zeros(len(best_of_right), dtype=bool)
+        used_left[left[accepted]] = True
+        used_right[right[accepted]] = True
+        order = order[~used_left[left[order]] & ~used_right[right[order]]]
+    return np.concatenate(taken)
+
+
+def _truth(record: ak.Array, n_higgs: int) -> _Truth:
+    higgs = field(record, "higgs", "truth matching")
+
+    def shaped(values: ak.Array) -> FloatArray:
+        return flat(values).astype(np.float64).reshape(len(record), n_higgs)
+
+    return _Truth(
+        shaped(higgs.eta),
+        shaped(higgs.phi),
+        np.stack([shaped(higgs.b1.eta), shaped(higgs.b2.eta)], axis=2),
+        np.stack([shaped(higgs.b1.phi), shaped(higgs.b2.phi)], axis=2),
+    )
+
+
+def _b_flavored_jets(record: ak.Array) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """(event, position, η, φ) of all jets of |flavour| 5, flat."""
+    jets = record.jets
+    counts = counts_of(jets.eta)
+    keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
+    return event_index(counts)[keep], position_in_event(counts)[keep], flat(jets.eta)[keep], flat(jets.phi)[keep]
+
+
+def _fatjets_near_higgs(record: ak.Array, truth: _Truth) -> tuple[IntArray, IntArray, FloatArray, BoolArray]:
+    """(event, position, ΔR to each Higgs, Higgs and both its quarks within 0.8) of all fat jets, flat."""
+    fatjets = record.fatjets
+    counts = counts_of(fatjets.eta)
+    event = event_index(counts)
+    eta, phi = flat(fatjets.eta), flat(fatjets.phi)
+    to_higgs = delta_r(eta[:, None], phi[:, None], truth.eta[event], truth.phi[event])
+    to_quarks = delta_r(eta[:, None, None], phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event])
+    inside = (to_higgs < BOOSTED_RADIUS) & (to_quarks < BOOSTED_RADIUS).all(axis=2)
+    return event, position_in_event(counts), to_higgs, inside
+
+
+def _last_true(matrix: BoolArray) -> IntArray:
+    """Last true column of each row, −1 where there is none."""
+    last = matrix.shape[1] - 1 - np.argmax(matrix[:, ::-1], axis=1)
+    return np.where(matrix.any(axis=1), last, NONE)
+
+
+def _first_positions(
+    event: IntArray, position: IntArray, higgs: IntArray, shape: tuple[int, int], wanted: int, kept: int
+) -> IntArray:
+    """``(*shape, wanted)``: the first positions below ``kept`` of the objects assigned to each Higgs, −1 where fewer."""
+    use = (higgs != NONE) & (position < kept)
+    owner = (event * shape[1] + higgs)[use]
+    position = position[use]
+    order = np.argsort(owner, kind="stable")  # positions already rise within an event
+    owner, position = owner[order], position[order]
+    rank = position_in_event(np.bincount(owner, minlength=shape[0] * shape[1]))
+    first = np.full((shape[0] * shape[1], wanted), NONE, dtype=np.int64)
+    early = rank < wanted
+    first[owner[early], rank[early]] = position[early]
+    return first.reshape(*shape, wanted)
+
+
+def _targets(record: ak.Array, n_higgs: int, pair: IntArray, exists: BoolArray, fatjet: IntArray) -> Targets:
+    def of_higgs(name: str) -> FloatArray:
+        return flat(record.higgs[name]).astype(np.float64).reshape(len(record), n_higgs)
+
+    jet1, jet2 = (np.where(exists, pair[..., k], NONE) for k in (0, 1))
+    return Targets(jet1, jet2, fatjet, of_higgs("pt"), of_higgs("mass"))
