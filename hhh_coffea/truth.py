@@ -105,6 +105,13 @@ def match_reference(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: 
     return _targets(record, n_higgs, pair, pair[..., 1] != NONE, fatjet[..., 0])
 
 
+def no_targets(n_events: int, n_higgs: int) -> Targets:
+    """Targets of events without truth: none."""
+    none = np.full((n_events, n_higgs), NONE, dtype=np.int64)
+    unknown = np.full((n_events, n_higgs), np.nan)
+    return Targets(none, none, none, unknown, unknown)
+
+
 def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:
     """Indices of the (left, right) pairs that remain when the nearest is taken first and every object only once.
 

@@ -1,0 +1,133 @@
+"""Everything a run can be told, validated: command line over ``run.yaml`` over the defaults."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from hhh_coffea.fileset import Strict
+from hhh_coffea.metrics import DEFINITIONS, Definition
+from hhh_coffea.reconstruction import METHODS
+from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the option."""
+
+
+class RunConfig(Strict):
+    """Options of ``python -m hhh_coffea.run``; field names are those of the command line with underscores."""
+
+    fileset: str
+    output: str = "results"
+    processor: str = "assignment"
+    methods: tuple[str, ...] = ("chi2",)
+    metrics: Literal["default", "reference", "both"] = "both"
+    datasets: tuple[str, ...] | None = None
+    chi2_jets: Annotated[int, Field(ge=2, le=10)] | None = None
+    chi2_mass: float = Field(HIGGS_MASS, gt=0, lt=1000)
+    btagging: Literal["upart", "csv"] | None = None
+    executor: Literal["iterative", "futures", "dask"] = "iterative"
+    workers: Count | None = None
+    scheduler: str | None = None
+    chunksize: Count | None = None
+    max_chunks: Count | None = None
+    max_files: Count | None = None
+    on_error: Literal["stop", "skip"] = "skip"
+    candidates: bool = False
+    plots: bool = True
+    overlay_published: bool = False
+    performance_report: bool = False
+    dry_run: bool = False
+
+    @field_validator("methods", "datasets", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in METHODS:
+                raise ValueError(f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}")
+        if len(set(value)) != len(value) or not value:
+            raise ValueError("name at least one method, and each once")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.scheduler is not None and self.executor != "dask":
+            raise ValueError("scheduler needs executor 'dask'")
+        if self.scheduler is not None and self.workers is not None:
+            raise ValueError("workers belong to the scheduler's cluster: give one of workers and scheduler, not both")
+        if self.performance_report and self.executor != "dask":
+            raise ValueError("performance_report needs executor 'dask'")
+        return self
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Metric definitions to evaluate."""
+        return DEFINITIONS if self.metrics == "both" else (self.metrics,)
+
+    def processor_options(self, output: Path) -> dict[str, Any]:
+        """What a processor's ``__init__`` may ask for by name."""
+        return {
+            "methods": self.methods,
+            "metrics": self.definitions,
+            "chi2_jets": self.chi2_jets,
+            "chi2_mass": self.chi2_mass,
+            "btagging": self.btagging,
+            "candidates": str(output) if self.candidates else None,
+        }
+
+
+def make_config(given: dict[str, Any], config_file: str | None = None) -> RunConfig:
+    """Validate options: those ``given`` on the command line over those of a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        naming the file and every option at fault.
+    """
+    options = dict(_read_yaml(Path(config_file))) if config_file else {}
+    source = f"{config_file}: " if config_file else ""
+    options.update(given)
+    try:
+        return RunConfig.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError("\n".join(source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p) for p in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{path}: must be a mapping of options to values")
+    # on the command line it is --no-plots and --chi2-jets; both spellings are understood here
+    return {key.replace("-", "_"): value for key, value in content.items()}
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"option {name!r}: there is no such option{_suggestion(name, RunConfig.model_fields)}"
+    if problem["type"] == "missing":
+        return f"option {name!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"option {name!r}: {message} (got {problem['input']!r})" if name else message
+
+
+def _suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,107 @@
+"""The main job: ``python -m hhh_coffea.run --fileset hhh.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hhh_coffea import __version__
+from hhh_coffea.bundled import list_bundled
+from hhh_coffea.config import ConfigError, RunConfig, make_config
+from hhh_coffea.fileset import FilesetError
+from hhh_coffea.loading import ProcessorError
+from hhh_coffea.reconstruction import METHODS
+from hhh_coffea.results import ResultsError
+
+EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED = 0, 1, 2, 3
+
+EXAMPLES = """\
+examples:
+  python -m hhh_coffea.run --fileset demo                    the bundled demo sample, into ./results
+  python -m hhh_coffea.run --fileset hhh.json --dry-run      what would be read
+  python -m hhh_coffea.run --fileset hhh.json --executor dask --workers 8 --candidates
+  python -m hhh_coffea.run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
+  python -m hhh_coffea.run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
+  python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
+  python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
+
+exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
+            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
+    p = argparse.ArgumentParser(
+        prog="python -m hhh_coffea.run",
+        description="Find Higgs candidates in Delphes events and measure how often they are right.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    p.add_argument("--version", action="version", version=f"hhh_coffea {__version__}")
+    p.add_argument("--config", metavar="YAML", help="read options from a file; the command line wins")
+    what = p.add_argument_group("what to read")
+    what.add_argument(
+        "--fileset",
+        metavar="JSON",
+        help="datasets and their files; a bare name is looked for in this folder, then among the bundled "
+        f"({', '.join(list_bundled('fileset'))})",
+    )
+    what.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    what.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
+    what.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
+    what.add_argument("--chunksize", type=int, metavar="N", help="events at a time (default: 100000, fewer if large)")
+    what.add_argument("--dry-run", action="store_true", help="say what would be read, and stop")
+    how = p.add_argument_group("what to compute")
+    how.add_argument("--methods", metavar="A[,B]", help=f"reconstruction methods: {', '.join(METHODS)} (default: chi2)")
+    how.add_argument(
+        "--metrics",
+        choices=["default", "reference", "both"],
+        help="our definitions, those of arXiv:2412.03819, or both (default)",
+    )
+    how.add_argument("--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)")
+    how.add_argument("--chi2-mass", type=float, metavar="GEV", help="Higgs mass in χ² (default: 125)")
+    how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
+    how.add_argument(
+        "--processor",
+        metavar="NAME|PATH.py[:Class]",
+        help=f"coffea processor to run: bundled ({', '.join(list_bundled('processors'))}) or a file of yours, "
+        "which is executed (default: assignment)",
+    )
+    where = p.add_argument_group("where to run")
+    where.add_argument(
+        "--executor",
+        choices=["iterative", "futures", "dask"],
+        help="this process (default), local processes, or dask.distributed",
+    )
+    where.add_argument("--workers", type=int, metavar="N", help="local worker processes (default: one a core)")
+    where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler instead of starting a cluster")
+    where.add_argument("--performance-report", action="store_true", help="write dask's performance report")
+    where.add_argument(
+        "--on-error", choices=["stop", "skip"], help="what a failed file or chunk does to the run (default: skip)"
+    )
+    out = p.add_argument_group("what to write")
+    out.add_argument("--output", metavar="DIR", help="results directory (default: results)")
+    out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
+    out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
+    out.add_argument("--overlay-published", action="store_true", help="draw the published curves over ours")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and return the exit code."""
+    options: dict[str, Any] = vars(parser().parse_args(arguments))
+    try:
+        config: RunConfig = make_config(options, options.pop("config", None))
+        from hhh_coffea.job import run_job  # heavy imports only once the options are known to be good
+
+        return run_job(config)
+    except (ConfigError, FilesetError, ProcessorError, ResultsError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

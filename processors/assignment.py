@@ -1,0 +1,105 @@
+"""The main job: Higgs candidates from every method on identical events, and what they got right.
+
+Copy this file, edit it, and run it with ``--processor my_processor.py``. It is a stock coffea processor: a plain
+``coffea.processor.Runner`` runs it too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+from coffea.processor import ProcessorABC
+
+from hhh_coffea import histograms, truth
+from hhh_coffea.candidate_table import write_candidates
+from hhh_coffea.events import branches_of, metadata_of, read
+from hhh_coffea.events.record import truncated
+from hhh_coffea.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction import FATJET_FEATURES, MethodOptions, methods_for, reconstruct
+from hhh_coffea.selection import cutflow, event_selection
+
+
+class AssignmentProcessor(ProcessorABC):
+    """Select events, match them to truth, reconstruct Higgs candidates, count and histogram.
+
+    Parameters
+    ----------
+    methods
+        names of the reconstruction methods
+    metrics
+        ``default``, ``reference`` or both
+    chi2_jets, chi2_mass
+        jets that the χ² pairing may choose from (2·n_higgs when None) and the Higgs mass in GeV
+    btagging
+        ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
+    candidates
+        folder that takes one parquet file of candidates a chunk; none are written when None
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...] = ("chi2",),
+        metrics: tuple[str, ...] = DEFINITIONS,
+        chi2_jets: int | None = None,
+        chi2_mass: float = 125.0,
+        btagging: str | None = None,
+        candidates: str | Path | None = None,
+    ) -> None:
+        self.methods = tuple(methods)
+        self.metrics = tuple(metrics)
+        self.options = MethodOptions(chi2_jets=chi2_jets, chi2_mass=chi2_mass)
+        self.btagging = btagging
+        self.candidates = candidates
+        self.fatjet_features = sorted({f for m in self.methods for f in FATJET_FEATURES.get(m, ())})
+
+    def branches(self, metadata):
+        """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        return branches_of(metadata, self.fatjet_features)
+
+    def process(self, events):
+        dataset = events.metadata["dataset"]
+        metadata = metadata_of(events, self.btagging)
+        record, dropped = read(events, metadata, self.fatjet_features)
+
+        selection = event_selection(record, metadata)
+        output = {
+            "histograms": histograms.book(),
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "dropped": {dataset: dropped},
+        }
+        before_jet_cut = record[selection.all(*selection.names[:-1])]
+        histograms.fill_multiplicity(
+            output["histograms"], dataset, before_jet_cut, ak.to_numpy(before_jet_cut.weight)
+        )
+        record = record[selection.all()]
+        weight = ak.to_numpy(record.weight)
+
+        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        match = {"default": truth.match, "reference": truth.match_reference}
+        if metadata.is_signal:
+            targets = {definition: match[definition](record, *kept) for definition in self.metrics}
+        else:
+            targets = dict.fromkeys(self.metrics, truth.no_targets(len(record), metadata.n_higgs))
+        record = truncated(record, *kept[1:])
+
+        wanted = {d: methods_for(self.methods, d, metadata.n_higgs) for d in self.metrics}
+        found = reconstruct(dict.fromkeys(m for names in wanted.values() for m in names), record, metadata.n_higgs, self.options)
+        for definition, methods in wanted.items():
+            if metadata.is_signal:
+                histograms.fill_targets(
+                    output["histograms"], dataset, definition, record, targets[definition], weight
+                )
+            for method in methods:
+                result = evaluate(found[method], targets[definition], definition)
+                histograms.fill_method(
+                    output["histograms"], dataset, method, definition,
+                    found[method], targets[definition], result, metadata.is_signal, weight,
+                )  # fmt: skip
+                if self.candidates is not None and definition == self.metrics[0]:
+                    correct = result.correct if metadata.is_signal else None
+                    write_candidates(self.candidates, events.metadata, method, record, found[method], correct)
+        return output
+
+    def postprocess(self, accumulator):
+        return accumulator
