@@ -117,10 +117,10 @@ def fill_method(
     candidates: ak.Array,
     targets: Targets,
     result: Evaluation,
-    has_truth: bool,
     weight: npt.NDArray[np.float64],
 ) -> None:
     """One method's candidates, and where there is truth what they got right."""
+    has_truth = targets.known
     key = {"dataset": dataset, "method": method, "definition": definition}
     pt, mass = flat(candidates.pt), flat(candidates.mass)
     weight_of = weight[event_index(counts_of(candidates.pt))]

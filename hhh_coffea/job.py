@@ -72,10 +72,9 @@ def run_job(config: RunConfig) -> int:
     results.write(
         output,
         {
-            "histograms.json": results.histogram_file(histograms),
+            "histograms.json": results.histogram_file(histograms, datasets),
             "summary.json": {
                 "schema_version": results.SCHEMA_VERSION,
-                "datasets": {name: {"label": d.label, "n_higgs": d.metadata.n_higgs} for name, d in datasets.items()},
                 "results": summary,
                 "other": rest,
             },

@@ -16,6 +16,7 @@ from typing import Any
 import uhi.io.json
 from hist import Hist
 
+from hhh_coffea.fileset import Dataset
 from hhh_coffea.histograms import canonical
 
 SCHEMA_VERSION = 1
@@ -71,16 +72,20 @@ def write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def histogram_file(histograms: Mapping[str, Hist]) -> dict[str, Any]:
-    """Contents of ``histograms.json``: every histogram in canonical order."""
+def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
     return {
         "schema_version": SCHEMA_VERSION,
+        "datasets": {
+            name: {"label": d.label, "n_higgs": d.metadata.n_higgs, "is_signal": d.metadata.is_signal}
+            for name, d in datasets.items()
+        },
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
     }
 
 
-def read_histograms(folder: Path) -> dict[str, Hist]:
-    """The histograms of a results directory.
+def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
+    """The histograms of a results directory, and ``{label, n_higgs, is_signal}`` of each dataset.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def read_histograms(folder: Path) -> dict[str, Hist]:
     content = read_json(folder / "histograms.json")
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise ResultsError(f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}")
-    return {name: Hist(raw) for name, raw in content["histograms"].items()}
+    return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
 
 
 def read_json(path: Path) -> Any:

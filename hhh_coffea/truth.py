@@ -36,6 +36,7 @@ class Targets:
     fatjet: IntArray
     pt: FloatArray
     mass: FloatArray
+    known: bool = True  # False in data and background: nothing is correct or wrong there
 
     @property
     def resolved(self) -> BoolArray:
@@ -106,10 +107,10 @@ def match_reference(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: 
 
 
 def no_targets(n_events: int, n_higgs: int) -> Targets:
-    """Targets of events without truth: none."""
+    """Targets of events without truth."""
     none = np.full((n_events, n_higgs), NONE, dtype=np.int64)
     unknown = np.full((n_events, n_higgs), np.nan)
-    return Targets(none, none, none, unknown, unknown)
+    return Targets(none, none, none, unknown, unknown, known=False)
 
 
 def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:

@@ -16,7 +16,7 @@ from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events import branches_of, metadata_of, read
 from hhh_coffea.events.record import truncated
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import FATJET_FEATURES, MethodOptions, methods_for, reconstruct
+from hhh_coffea.reconstruction import MethodOptions, fatjet_features, methods_for, reconstruct
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -51,7 +51,7 @@ class AssignmentProcessor(ProcessorABC):
         self.options = MethodOptions(chi2_jets=chi2_jets, chi2_mass=chi2_mass)
         self.btagging = btagging
         self.candidates = candidates
-        self.fatjet_features = sorted({f for m in self.methods for f in FATJET_FEATURES.get(m, ())})
+        self.fatjet_features = fatjet_features(self.methods)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
@@ -84,21 +84,19 @@ class AssignmentProcessor(ProcessorABC):
         record = truncated(record, *kept[1:])
 
         wanted = {d: methods_for(self.methods, d, metadata.n_higgs) for d in self.metrics}
-        found = reconstruct(dict.fromkeys(m for names in wanted.values() for m in names), record, metadata.n_higgs, self.options)
-        for definition, methods in wanted.items():
+        found = reconstruct(wanted, record, metadata.n_higgs, self.options)
+        for definition in self.metrics:
+            truth_here = targets[definition]
             if metadata.is_signal:
-                histograms.fill_targets(
-                    output["histograms"], dataset, definition, record, targets[definition], weight
-                )
-            for method in methods:
-                result = evaluate(found[method], targets[definition], definition)
+                histograms.fill_targets(output["histograms"], dataset, definition, record, truth_here, weight)
+            for method, candidates in found[definition].items():
+                result = evaluate(candidates, truth_here, definition)
                 histograms.fill_method(
-                    output["histograms"], dataset, method, definition,
-                    found[method], targets[definition], result, metadata.is_signal, weight,
-                )  # fmt: skip
+                    output["histograms"], dataset, method, definition, candidates, truth_here, result, weight
+                )
                 if self.candidates is not None and definition == self.metrics[0]:
                     correct = result.correct if metadata.is_signal else None
-                    write_candidates(self.candidates, events.metadata, method, record, found[method], correct)
+                    write_candidates(self.candidates, events.metadata, method, record, candidates, correct)
         return output
 
     def postprocess(self, accumulator):

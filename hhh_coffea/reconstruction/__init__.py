@@ -1,11 +1,11 @@
 """From the event record to Higgs candidates: one file a method, one common result.
 
-A method is a function (record, n_higgs, options) → candidates; :data:`METHODS` lists them by name.
+:data:`METHODS` lists the methods by name: what ``--methods`` accepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import awkward as ak
@@ -21,17 +21,26 @@ class MethodOptions:
     chi2_mass: float = chi2.HIGGS_MASS  # GeV
 
 
-Method = Callable[[ak.Array, int, MethodOptions], ak.Array]
+@dataclass(frozen=True)
+class Method:
+    """A reconstruction method.
+
+    ``reconstruct(record, n_higgs, options, definition)`` returns candidates. ``by_definition``: whether the published
+    analysis ran it differently, so that ``reference`` and ``default`` need candidates of their own.
+    ``fatjet_features``: what it reads of the fat jets beyond their kinematics.
+    """
+
+    reconstruct: Callable[[ak.Array, int, MethodOptions, str], ak.Array]
+    by_definition: bool = False
+    fatjet_features: tuple[str, ...] = ()
+
 
 METHODS: dict[str, Method] = {
-    "chi2": lambda record, n_higgs, options: chi2.reconstruct(record, n_higgs, options.chi2_jets, options.chi2_mass),
-    "chi2_as_published": lambda record, n_higgs, options: chi2.reconstruct_as_published(
-        record, n_higgs, options.chi2_mass
+    "chi2": Method(lambda record, n, options, _: chi2.reconstruct(record, n, options.chi2_jets, options.chi2_mass)),
+    "chi2_as_published": Method(
+        lambda record, n, options, _: chi2.reconstruct_as_published(record, n, options.chi2_mass)
     ),
 }
-
-# Fat-jet features of the record that each method reads beyond the kinematics.
-FATJET_FEATURES: dict[str, tuple[str, ...]] = {}
 
 
 def methods_for(methods: Iterable[str], definition: str, n_higgs: int) -> list[str]:
@@ -42,17 +51,31 @@ def methods_for(methods: Iterable[str], definition: str, n_higgs: int) -> list[s
     return names
 
 
-def reconstruct(methods: Iterable[str], record: ak.Array, n_higgs: int, options: MethodOptions) -> dict[str, ak.Array]:
-    """Candidates of every method on the same events.
+def fatjet_features(methods: Iterable[str]) -> list[str]:
+    """Fat-jet features beyond the kinematics that these methods read."""
+    return sorted({feature for name in methods for feature in METHODS[name].fatjet_features})
+
+
+def reconstruct(
+    wanted: Mapping[str, Iterable[str]], record: ak.Array, n_higgs: int, options: MethodOptions
+) -> dict[str, dict[str, ak.Array]]:
+    """``{definition: methods}`` → ``{definition: {method: candidates}}``, all on the same events, none run twice.
 
     Raises
     ------
     ValueError
         for a method that does not exist.
     """
-    candidates = {}
-    for name in methods:
-        if name not in METHODS:
-            raise ValueError(f"no method {name!r}; there are {sorted(METHODS)}")
-        candidates[name] = METHODS[name](record, n_higgs, options)
-    return candidates
+    made: dict[tuple[str, str], ak.Array] = {}
+    found: dict[str, dict[str, ak.Array]] = {}
+    for definition, names in wanted.items():
+        found[definition] = {}
+        for name in names:
+            if name not in METHODS:
+                raise ValueError(f"no method {name!r}; there are {sorted(METHODS)}")
+            method = METHODS[name]
+            key = (name, definition if method.by_definition else "")
+            if key not in made:
+                made[key] = method.reconstruct(record, n_higgs, options, definition)
+            found[definition][name] = made[key]
+    return found

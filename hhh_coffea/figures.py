@@ -1,0 +1,332 @@
+"""Figures of a results directory, drawn from ``histograms.json`` alone, in CMS style (mplhep).
+
+They are those of arXiv:2412.03819 and its repository (§7 of the published analysis) that the histograms can fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hist
+import matplotlib as mpl
+import mplhep
+import numpy as np
+from hist import Hist
+from hist.intervals import clopper_pearson_interval
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hhh_coffea import published, results
+from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG
+from hhh_coffea.metrics import CATEGORIES
+from hhh_coffea.summary import COVERAGE, by_pt, confusion_matrix, counts
+
+# Petroff's colour-blind-safe sequence (arXiv:2107.02270), one colour a method wherever it appears
+COLORS = {"chi2": "#ffa90e", "chi2_as_published": "#a96b59", "chi2+bdt": "#bd1f01", "spanet": "#3f90da"}
+SPARE_COLORS = ("#832db6", "#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+NAMES = {"chi2": "χ²", "chi2_as_published": "χ² (published pairing)", "chi2+bdt": "χ² + BDT", "spanet": "SPA-Net"}
+CATEGORY_NAMES = {
+    "merged": "Boosted + Resolved",
+    "merged_without_overlap_removal": "Boosted + Resolved, no overlap removal",
+    "boosted": "Boosted",
+    "resolved": "Resolved",
+    "resolved_after_overlap_removal": "Resolved, after overlap removal",
+}
+PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000–1050
+FORMATS = ("png", "pdf")
+
+
+class _Writer:
+    """Saves figures below ``plots/`` and remembers them."""
+
+    def __init__(self, folder: Path, formats: tuple[str, ...]) -> None:
+        self.folder, self.formats = folder, formats
+        self.written: list[Path] = []
+
+    @contextmanager
+    def figure(self, name: str, label: str, columns: int = 1, **layout: Any) -> Iterator[Any]:
+        """A figure in CMS style with axes to fill; saved on leaving, under ``name``."""
+        with mpl.rc_context(), np.errstate(invalid="ignore", divide="ignore"):
+            mplhep.style.use("CMS")
+            figure = Figure(figsize=(11 * columns, 10))
+            FigureCanvasAgg(figure)
+            # fixed margins: matplotlib's layout engines take longer than all the drawing
+            figure.subplots_adjust(
+                left=0.14 / columns, right=1 - 0.035 / columns, bottom=0.1, top=0.93, wspace=0.18, hspace=0.06
+            )
+            axes = figure.subplots(layout.pop("rows", 1), columns, squeeze=False, **layout)
+            yield axes[0] if axes.shape[0] == 1 else axes[:, 0]
+            for axis in axes[0]:
+                axis.set_title("Delphes simulation", loc="left", fontweight="bold", fontsize=26)
+                axis.set_title(label, loc="right", fontsize=26)
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for suffix in self.formats:
+                # no creation date: the same results give the same file
+                metadata = {"CreationDate": None} if suffix == "pdf" else None
+                figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
+            self.written.append(path)
+
+
+def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+    """Draw every figure of a results directory into its ``plots/``; returns their paths without suffix.
+
+    Raises
+    ------
+    ResultsError
+        if the directory holds no readable ``histograms.json``.
+    """
+    histograms, datasets = results.read_histograms(folder)
+    write = _Writer(folder / "plots", formats)
+    if not set(MAIN_HISTOGRAMS) <= set(histograms):
+        for name, histogram in histograms.items():
+            _any_histogram(write, name, histogram)
+        return write.written
+    for name, info in datasets.items():
+        label = str(info["label"])
+        for definition in histograms["candidates"].axes["definition"]:
+            key = {"dataset": name, "definition": definition}
+            for category in CATEGORIES[definition]:
+                _purity_efficiency(write, histograms, {**key, "category": category}, info, overlay_published)
+            _confusion(write, histograms["confusion"], key, info)
+            _target_pt(write, histograms["higgs_pt"], key, label)
+            _target_mass(write, histograms, key, label)
+        first = next(iter(histograms["candidates"].axes["definition"]), None)
+        if first is not None:
+            _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
+        _multiplicity(write, histograms["multiplicity"], name, label)
+    _mass_sculpting(write, histograms, datasets)
+    return write.written
+
+
+def style_of(method: str, position: int) -> dict[str, Any]:
+    """Colour, marker and legend entry of a method."""
+    color = COLORS.get(method, SPARE_COLORS[position % len(SPARE_COLORS)])
+    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": NAMES.get(method, method)}
+
+
+def _purity_efficiency(
+    write: _Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
+) -> None:
+    """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
+    methods = [m for m in histograms["candidates"].axes["method"] if _has_candidates(histograms, {**key, "method": m})]
+    if not methods or not info["is_signal"]:
+        return
+    name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
+    with write.figure(name, str(info["label"]), columns=2) as axes:
+        for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
+            if overlay and key["definition"] == "reference":
+                _overlay(axis, info["n_higgs"], key["category"], what)
+            for position, method in enumerate(methods):
+                total, passed = by_pt(histograms, {**key, "method": method}, what)
+                _error_points(axis, passed, total, **style_of(method, position))
+            axis.set(xlim=(0, 1050), ylim=(0, 1.25), ylabel=f"Reconstruction {what}")
+            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
+            axis.legend(
+                title=f"{CATEGORY_NAMES[key['category']]} ({key['definition']} definitions)",
+                loc="upper left",
+                ncols=2,
+                fontsize=18,
+                title_fontsize=20,
+                alignment="left",
+            )
+
+
+def _has_candidates(histograms: dict[str, Hist], key: dict[str, str]) -> bool:
+    return bool(counts(histograms["candidates"], key).sum())
+
+
+def _error_points(axis: Axes, passed: Any, total: Any, **style: Any) -> None:
+    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out."""
+    use = total > 0
+    value = passed[use] / total[use]
+    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
+    centers = (PT_EDGES[:-1] + PT_EDGES[1:])[use] / 2
+    # rounding may leave an end a hair inside the value
+    errors = np.clip([value - low, high - value], 0, None)
+    axis.errorbar(centers, value, yerr=errors, xerr=25, linestyle="none", capsize=4, **style)
+
+
+def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
+    for label, color, points in published.curves(n_higgs, category, what):
+        centers = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
+        axis.fill_between(centers, points[:, 2], points[:, 1], color=color, alpha=0.25, linewidth=0)
+        axis.plot(centers, points[:, 0], color=color, linestyle="--", label=label)
+
+
+def _confusion(write: _Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
+    """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
+    for method in histogram.axes["method"]:
+        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["n_higgs"])
+        if not matrix.sum():
+            continue
+        names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
+        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{method}", str(info["label"])) as (axis,):
+            rows = matrix.sum(axis=1, keepdims=True)
+            share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
+            image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
+            for row, column in np.ndindex(*share.shape):
+                axis.text(
+                    column,
+                    row,
+                    f"{share[row, column]:.3f}\n({int(matrix[row, column])})",
+                    ha="center",
+                    va="center",
+                    fontsize=18,
+                    color="black" if share[row, column] > 0.5 else "white",
+                )
+            axis.set_xticks(range(len(names)), names)
+            axis.set_yticks(range(len(names)), names)
+            axis.tick_params(which="both", top=False, right=False, length=0)
+            axis.minorticks_off()
+            axis.set(xlabel=f"Candidates, {NAMES.get(method, method)} ({key['definition']})", ylabel="Targets")
+            axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
+
+
+def _target_pt(write: _Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
+    """Generated Higgs pT: all, with a resolved target, with a boosted one; and the ratios (figure 5)."""
+    every = counts(histogram, {**key, "target": "all"})
+    if not every.sum():
+        return
+    with write.figure(
+        f"{key['dataset']}/{key['definition']}_higgs_pt", label, rows=2, sharex=True, height_ratios=(3, 1)
+    ) as (axis, below):
+        for target, color, name in (
+            ("all", "black", "all H → bb"),
+            ("resolved", "#5790fc", "two small-radius jets"),
+            ("boosted", "#f89c20", "one fat jet"),
+        ):
+            values = counts(histogram, {**key, "target": target})
+            mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
+            if target != "all":
+                _error_points(below, values, every, color=color, marker="o", markersize=6)
+        axis.set(yscale="log", ylabel="Higgs bosons / 50 GeV", xlabel="")
+        axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
+        below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share", xlabel="Gen. H $p_T$ [GeV]")
+
+
+def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+    """Generated mass of the targets and the mass their true jets give (figure 4)."""
+    if not counts(histograms["target_mass"], {**key, "target": "resolved"}).sum():
+        return
+    with write.figure(f"{key['dataset']}/{key['definition']}_target_mass", label, columns=2) as (left, right):
+        for target, color in (("resolved", "#5790fc"), ("boosted", "#f89c20")):
+            place = {name: hist.loc(value) for name, value in {**key, "target": target}.items()}
+            for axis, name in ((left, "higgs_mass"), (right, "target_mass")):
+                _density(axis, histograms[name][place], color=color, label=target.capitalize())
+        left.set(xlabel="Generated Higgs mass [GeV]", ylabel="Density [1/GeV]")
+        right.set(xlabel="Mass of the true jets [GeV]", ylabel="Density [1/GeV]", xlim=(30, 230))
+        filled = np.flatnonzero(histograms["higgs_mass"][{**place, "target": hist.loc("resolved")}].values())
+        edges = histograms["higgs_mass"].axes["mass"].edges
+        left.set_xlim(max(60, edges[filled[0]] - 6), min(200, edges[filled[-1] + 1] + 6))
+        for axis in (left, right):
+            axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
+
+
+def _candidate_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+    """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
+    histogram = histograms["candidate_mass"]
+    for method in histogram.axes["method"]:
+        place = {**key, "method": method, "category": "merged"}
+        if not counts(histograms["candidates"], place).sum():
+            continue
+        chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
+        with write.figure(f"{key['dataset']}/candidate_mass_{method}", label) as (axis,):
+            parts = [
+                (chosen[:, hist.loc(value)], name, color)
+                for value, name, color in (
+                    (WRONG, "wrong", "#94a4a2"),
+                    (CORRECT, "correct", style_of(method, 0)["color"]),
+                    (UNKNOWN, "no truth", style_of(method, 0)["color"]),
+                )
+            ]
+            parts = [part for part in parts if part[0].values().sum()]
+            mplhep.histplot(
+                [p[0] for p in parts],
+                ax=axis,
+                stack=True,
+                histtype="fill",
+                label=[p[1] for p in parts],
+                color=[p[2] for p in parts],
+                flow="none",
+            )
+            axis.set(xlim=(30, 230), xlabel="Candidate mass [GeV]", ylabel="Candidates / 5 GeV")
+            axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
+
+
+def _mass_sculpting(write: _Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
+    """Mass shape of all candidates in background, all methods over each other (figure 3)."""
+    definition = next(iter(histograms["candidate_mass"].axes["definition"]), None)
+    for name, info in datasets.items():
+        if info["is_signal"] or definition is None:
+            continue
+        key = {"dataset": name, "definition": definition}
+        for what, histogram, category in (
+            ("merged", histograms["candidate_mass"], {"category": "merged"}),
+            ("resolved", histograms["candidate_mass"], {"category": "resolved"}),
+            ("boosted", histograms["boosted_mass"], {}),
+        ):
+            spectra = []
+            for method in histogram.axes["method"]:
+                place = {**key, "method": method, **category}
+                if counts(histogram, place).sum():
+                    chosen = histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")
+                    spectra.append((method, chosen))
+            if not spectra:
+                continue
+            with write.figure(f"{name}/mass_sculpting_{what}", str(info["label"])) as (axis,):
+                for position, (method, spectrum) in enumerate(spectra):
+                    style = style_of(method, position)
+                    _density(axis, spectrum, color=style["color"], label=style["label"])
+                axis.set(xlim=(30, 230), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
+                axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
+
+
+def _multiplicity(write: _Writer, histogram: Hist, dataset: str, label: str) -> None:
+    """Small-radius and fat jets per event, before the jet cut (figure 6)."""
+    with write.figure(f"{dataset}/multiplicity", label, columns=2) as axes:
+        for axis, collection, name in zip(axes, ("jets", "fatjets"), ("small-radius jets", "fat jets"), strict=True):
+            values = counts(histogram, {"dataset": dataset, "collection": collection})
+            if not values.sum():
+                continue
+            last = int(np.flatnonzero(values)[-1])
+            edges = np.arange(last + 2) - 0.5
+            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="#3f90da", linewidth=2)
+            axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {name}", ylabel="Share of events")
+            axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+
+
+def _any_histogram(write: _Writer, name: str, histogram: Hist) -> None:
+    """A user's histogram with one numeric axis: a line for each combination of its categories (at most ten)."""
+    categories = [a.name for a in histogram.axes if isinstance(a, hist.axis.StrCategory | hist.axis.IntCategory)]
+    if len(histogram.axes) - len(categories) != 1:
+        return
+    combinations: list[dict[str, Any]] = [{}]
+    for axis_name in categories:
+        combinations = [{**c, axis_name: v} for c in combinations for v in histogram.axes[axis_name]]
+    with write.figure(name, "") as (axis,):
+        for position, chosen in enumerate(combinations[:10]):
+            one = histogram[{k: hist.loc(v) for k, v in chosen.items()}] if chosen else histogram
+            text = ", ".join(str(v) for v in chosen.values()) or name
+            mplhep.histplot(one, ax=axis, color=(*COLORS.values(), *SPARE_COLORS)[position], label=text, flow="none")
+        numeric = next(a for a in histogram.axes if a.name not in categories)
+        axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
+        axis.legend(fontsize=20)
+
+
+def _density(axis: Axes, histogram: Hist, **style: Any) -> None:
+    """Shape with statistical errors, normalised to the entries in range."""
+    total = histogram.values().sum()
+    if total <= 0:
+        return
+    scale = 1 / total / histogram.axes[0].widths
+    errors = np.sqrt(histogram.variances()) * scale
+    mplhep.histplot(
+        histogram.values() * scale, histogram.axes[0].edges, yerr=errors, ax=axis, linewidth=2, flow="none", **style
+    )
+
