@@ -29,7 +29,15 @@ def reconstruct(record: ak.Array, n_higgs: int, n_jets: int | None = None, mass:
 
     ``mass`` is the Higgs mass in GeV. An event with fewer than 2·n_higgs jets gets no candidates.
     """
-    return _candidates(record, _pairs(record, n_higgs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_higgs), mass))
+    return _candidates(record, pairs(record.jets, n_higgs, n_jets, mass))
+
+
+def pairs(jets: ak.Array, n_pairs: int, n_jets: int | None = None, mass: float = HIGGS_MASS) -> IntArray:
+    """``(N, n_pairs, 2)``: positions of the jets paired among the first ``n_jets`` (2·n_pairs when None, and at least).
+
+    −1 throughout where an event has fewer than 2·n_pairs jets.
+    """
+    return _pairs(jets, n_pairs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_pairs), mass)
 
 
 def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS_MASS) -> ak.Array:
@@ -40,7 +48,7 @@ def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS
     """
     if n_higgs != 2:
         return reconstruct(record, n_higgs, mass=mass)
-    return _candidates(record, _pairs(record, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
+    return _candidates(record, _pairs(record.jets, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
 
 
 def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
@@ -156,16 +164,16 @@ def _first_two_of_three(chi2: FloatArray) -> IntArray:
     return pairs[triples[best, :2]]
 
 
-def _pairs(record: ak.Array, n_higgs: int, n_jets: int | None, choose: Chooser, mass: float) -> IntArray:
-    """``(N, n_higgs, 2)`` jet positions, −1 where an event has too few jets."""
-    n_jets = 2 * n_higgs if n_jets is None else max(n_jets, 2 * n_higgs)
-    jets = [pad(record.jets[name], n_jets, 0.0) for name in ("pt", "eta", "phi", "mass")]
-    exists = np.arange(n_jets) < counts_of(record.jets.pt)[:, None]
-    enough = exists.sum(axis=1) >= 2 * n_higgs
-    result = np.full((len(enough), n_higgs, 2), NONE, dtype=np.int64)
+def _pairs(jets: ak.Array, n_pairs: int, n_jets: int | None, choose: Chooser, mass: float) -> IntArray:
+    """``(N, n_pairs, 2)`` jet positions, −1 where an event has too few jets."""
+    n_jets = 2 * n_pairs if n_jets is None else max(n_jets, 2 * n_pairs)
+    padded = [pad(jets[name], n_jets, 0.0) for name in ("pt", "eta", "phi", "mass")]
+    exists = np.arange(n_jets) < counts_of(jets.pt)[:, None]
+    enough = exists.sum(axis=1) >= 2 * n_pairs
+    result = np.full((len(enough), n_pairs, 2), NONE, dtype=np.int64)
     for start in range(0, len(enough), BLOCK):
         block = slice(start, start + BLOCK)
-        momenta = cartesian(*(x[block].T for x in jets))
+        momenta = cartesian(*(x[block].T for x in padded))
         table = pair_chi2(momenta, exists[block].T, mass)
         use = enough[block]
         if use.all():
