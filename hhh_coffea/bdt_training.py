@@ -1,0 +1,283 @@
+"""Train the fat-jet BDT: tables from filesets, a small recorded search, early stopping, working points, model card.
+
+Training and validation events are told apart by a hash of (file uuid, entry), see :mod:`hhh_coffea.splitting`. The test
+fileset is read only when everything is decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+import yaml
+from rich.console import Console
+
+from hhh_coffea import __version__, bdt_card, bdt_evaluation, results
+from hhh_coffea.bdt_boosting import ROUNDS, STOP_AFTER, Trained, fit_here, fit_on_cluster
+from hhh_coffea.bdt_evaluation import at_working_points, measure, working_points
+from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, read_parts
+from hhh_coffea.config import RunConfig
+from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
+from hhh_coffea.executors import DaskExecutor, executor
+from hhh_coffea.fileset import Dataset, load_fileset
+from hhh_coffea.job import make_plan, process
+from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.reconstruction.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
+from hhh_coffea.report import where_of
+
+# The published hyper-parameters (§3), and the neighbourhood searched. The one with the best validation AUC is taken.
+PUBLISHED: dict[str, Any] = {"eta": 0.1, "max_depth": 5}
+SEARCH: tuple[dict[str, Any], ...] = (
+    PUBLISHED,
+    {"eta": 0.05, "max_depth": 5},
+    {"eta": 0.05, "max_depth": 4},
+    {"eta": 0.05, "max_depth": 6, "min_child_weight": 50},
+    {"eta": 0.05, "max_depth": 5, "min_child_weight": 50, "subsample": 0.8, "colsample_bytree": 0.8},
+    {"eta": 0.05, "max_depth": 4, "min_child_weight": 50, "subsample": 0.7, "reg_lambda": 10},
+    {"eta": 0.02, "max_depth": 5, "min_child_weight": 50, "subsample": 0.8, "colsample_bytree": 0.8},
+)
+LARGE_TABLE = 5_000_000  # rows above which training moves to the cluster, if there is one
+
+
+class TrainingError(ValueError):
+    """Training cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Settings of ``python -m hhh_coffea.train bdt`` beyond those of any run."""
+
+    test: str | None = None  # fileset of events never trained on
+    compare: str | None = None  # a model to measure on the same test events
+    features: tuple[str, ...] = DEFAULT_FEATURES
+    validation_fraction: float = 0.2
+    seed: int = 42
+    search: bool = True
+    keep_table: bool = False
+    threads: int = 1
+    large_table: int = LARGE_TABLE
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A table on disk and the files behind it."""
+
+    folder: Path
+    datasets: dict[str, Dataset]
+    files: tuple[FileInfo, ...]
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """Files by name and content; no paths, which mean nothing elsewhere."""
+        return [
+            {"dataset": f.source.dataset, "file": Path(f.source.path).name, "uuid": f.uuid, "events": f.entries}
+            for f in self.files
+        ]
+
+
+def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
+    """Train, measure, and write a model directory to ``config.output``; returns the exit code.
+
+    Raises
+    ------
+    TrainingError
+        if the options cannot be used, a file cannot be read, or a test file was trained on.
+    """
+    if unknown := [name for name in options.features if name not in FEATURES]:
+        raise TrainingError(f"option features: no {unknown}; there are {list(FEATURES)}")
+    console = Console()
+    output = Path(config.output)
+    if output.exists() and any(output.iterdir()) and not (output / CARD).is_file():
+        raise TrainingError(f"{output}: is not empty and holds no earlier model; choose another --output")
+    compared = load_model(options.compare) if options.compare else None
+    table = output / "table"
+    shutil.rmtree(table, ignore_errors=True)
+    with executor(config.executor, config.workers, config.scheduler) as where:
+        sample = make_table(config, options, table / "training", where, console)
+        test = None
+        if options.test is not None:
+            of_test = config.model_copy(update={"fileset": options.test, "datasets": None})
+            test = make_table(of_test, options, table / "test", where, console)
+            _no_file_in_both(sample, test)
+        trained, searched, on_cluster = search(sample.folder, options, where, console)
+    rows = _read(sample.folder, options.features)
+    weights = bytes(trained.booster.save_raw("ubj"))
+    digest = hashlib.sha256(weights).hexdigest()
+    model = BdtModel(output.resolve().name, tuple(options.features), {}, digest, weights)
+    histograms = bdt_evaluation.book(options.features)
+    bdt_evaluation.fill_importance(histograms, trained.booster)
+
+    scores = model.predict(rows.features)
+    held_out = rows.validation
+    cuts = working_points(scores[held_out], rows.signal[held_out])
+    for part, use in (("training", ~held_out), ("validation", held_out)):
+        bdt_evaluation.fill_scores(histograms, model.name, part, _where(rows, use), scores[use])
+    validation = _where(rows, held_out)
+    card: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "architecture": "xgboost",
+        "weights": f"{model.name}.ubj",
+        "sha256": digest,
+        "features": list(options.features),
+        "working_points": cuts,
+        "training": {
+            "package_version": __version__,
+            "xgboost_version": version("xgboost"),
+            "on_cluster": on_cluster,
+            "files": sample.provenance(),
+            "selection": {name: d.metadata.model_dump(mode="json") for name, d in sample.datasets.items()},
+            "fat_jets": _by_class(_where(rows, ~held_out)),
+            "validation_fraction": options.validation_fraction,
+            "seed": options.seed,
+            "parameters": trained.parameters,
+            "trees": trained.trees,
+            "early_stopping": {"rounds": STOP_AFTER, "at_most": ROUNDS, "metric": "logloss, classes balanced"},
+            "search": searched,
+        },
+        "validation": {
+            **measure(scores[held_out], validation, options.seed),
+            "working_points": at_working_points(scores[held_out], rows.signal[held_out], cuts),
+        },
+    }
+    if test is not None:
+        card["test"] = _test(test, model, compared, cuts, options, histograms)
+    else:
+        bdt_evaluation.fill_features(histograms, options.features, validation)
+    write_model(output, card, weights, histograms, {**sample.datasets, **(test.datasets if test else {})})
+    if not options.keep_table:
+        shutil.rmtree(table)
+    console.print(bdt_card.summary(card), highlight=False)
+    console.print(f"model written to {output.resolve()}", soft_wrap=True)
+    return 0
+
+
+def make_table(
+    config: RunConfig, options: TrainingOptions, folder: Path, where: Executor, console: Console
+) -> Sample:
+    """Run ``processors/bdt_table.py`` over a fileset; a file that cannot be read ends the training."""
+    datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
+    settings = {
+        "table": str(folder.resolve()),
+        "features": options.features,
+        "validation_fraction": options.validation_fraction,
+    }
+    source = ProcessorSource.of(load_processor("bdt_table", settings))
+    plan = make_plan(config, datasets, source, where, console)
+    if plan.failures:
+        raise TrainingError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
+    job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
+    try:
+        process(config.model_copy(update={"on_error": "stop"}), job, plan, where, console)
+    except RunStopped as stop:
+        raise TrainingError(f"{where_of(stop.args[0])}: {stop.args[0].reason}") from None
+    return Sample(folder, datasets, plan.files)
+
+
+def search(
+    folder: Path, options: TrainingOptions, where: Executor, console: Console
+) -> tuple[Trained, list[dict[str, Any]], bool]:
+    """Fit every candidate of :data:`SEARCH`; returns the best by validation AUC, the record of all, and where it ran."""
+    tried = SEARCH if options.search else SEARCH[:1]
+    rows = _read(folder, options.features)
+    for part, use in (("training", ~rows.validation), ("validation", rows.validation)):
+        if not 0 < rows.signal[use].sum() < use.sum():
+            raise TrainingError(f"the {part} events hold {rows.signal[use].sum()} signal of {use.sum()} fat jets: need both")
+    on_cluster = isinstance(where, DaskExecutor) and len(rows) > options.large_table
+    best: tuple[float, Trained] | None = None
+    record = []
+    for changes in tried:
+        parameters = {"objective": "binary:logistic", "seed": options.seed, **changes}
+        with console.status(f"training with {changes}"):
+            if on_cluster and isinstance(where, DaskExecutor):
+                trained = fit_on_cluster(where.client, folder, options.features, parameters)
+            else:
+                trained = fit_here(rows, options.features, {**parameters, "nthread": options.threads})
+        validation = _where(rows, rows.validation)
+        scores = trained.booster.inplace_predict(validation.features, validate_features=False)
+        auc = bdt_evaluation.area(*bdt_evaluation.roc(scores, validation.signal))
+        row = {**changes, "trees": trained.trees, "logloss": round(trained.loss, 5), "auc": round(auc, 5)}
+        console.print(f"  {row}", highlight=False)
+        record.append(row)
+        if best is None or auc > best[0]:
+            best = auc, trained
+    assert best is not None
+    return best[1], record, on_cluster
+
+
+def write_model(
+    output: Path, card: dict[str, Any], weights: bytes, histograms: dict[str, Any], datasets: dict[str, Dataset]
+) -> None:
+    """Write weights, ``model.yaml``, model card, and ``evaluation/`` with its histograms and figures."""
+    from hhh_coffea import figures
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / card["weights"]).write_bytes(weights)
+    evaluation = output / "evaluation"
+    evaluation.mkdir(exist_ok=True)
+    results.write_json(evaluation / "histograms.json", results.histogram_file(histograms, datasets))
+    figures.draw_all(evaluation, formats=("png",))
+    (output / "README.md").write_text(bdt_card.text(output.resolve().name, card), encoding="utf-8")
+    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
+    (output / CARD).write_text(text, encoding="utf-8")
+
+
+def _test(
+    test: Sample,
+    model: BdtModel,
+    compared: BdtModel | None,
+    cuts: dict[str, float],
+    options: TrainingOptions,
+    histograms: dict[str, Any],
+) -> dict[str, Any]:
+    """Numbers on the test files: each signal dataset with all backgrounds, for this model and the compared one."""
+    rows = _read(test.folder, options.features)
+    bdt_evaluation.fill_features(histograms, options.features, rows)
+    backgrounds = [name for name, d in test.datasets.items() if not d.metadata.is_signal]
+    signals = [name for name in test.datasets if name not in backgrounds]
+    measured: dict[str, Any] = {"files": test.provenance(), "fat_jets": _by_class(rows), "models": {}}
+    for one, points in ((model, cuts), (compared, {})):
+        if one is None:
+            continue
+        if set(one.features) - set(options.features):
+            raise TrainingError(f"option compare: {one.name} needs features that are not trained on: {one.features}")
+        scores = one.predict(rows.features[:, [options.features.index(name) for name in one.features]])
+        bdt_evaluation.fill_scores(histograms, one.name, "test", rows, scores)
+        measured["models"][one.name] = {}
+        for group in (*([name] for name in signals), *([signals] if len(signals) > 1 else [])):
+            use = np.isin(rows.dataset, [*group, *backgrounds])
+            measured["models"][one.name][" + ".join([*group, *backgrounds])] = {
+                **measure(scores[use], _where(rows, use), options.seed),
+                "working_points": at_working_points(scores[use], rows.signal[use], points),
+            }
+    return measured
+
+
+def _read(folder: Path, features: Sequence[str]) -> Rows:
+    return concatenate(list(read_parts(folder, features)))
+
+
+def _where(rows: Rows, use: Any) -> Rows:
+    return Rows(*(getattr(rows, name)[use] for name in Rows.__dataclass_fields__))
+
+
+def _by_class(rows: Rows) -> dict[str, dict[str, int]]:
+    return {
+        str(name): {
+            "signal": int((rows.signal & (rows.dataset == name)).sum()),
+            "background": int((~rows.signal & (rows.dataset == name)).sum()),
+        }
+        for name in np.unique(rows.dataset)
+    }
+
+
+def _no_file_in_both(training: Sample, test: Sample) -> None:
+    known = {file.uuid: file.source.path for file in training.files}
+    for file in test.files:
+        if file.uuid in known:
+            raise TrainingError(f"{file.source.path}: is a test file, but {known[file.uuid]} with the same content is trained on")
