@@ -17,7 +17,7 @@ from coffea.nanoevents import NanoEventsFactory
 from coffea.processor import accumulate
 from uproot.exceptions import KeyInFileError
 
-from hhh_coffea.events import schema_of
+from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource
 

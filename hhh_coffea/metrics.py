@@ -65,14 +65,15 @@ def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> 
     event = event_index(counts_of(candidates.kind))
     survives = ~flat(candidates.overlaps)
     is_boosted = kind == BOOSTED
-    jet1, jet2, fatjet = (flat(candidates[name])[:, None] for name in ("jet1", "jet2", "fatjet"))
 
+    # one number names what a candidate or target is made of; −1 and −2 are never equal
+    made_of = _name(flat(candidates.jet1), flat(candidates.jet2), flat(candidates.fatjet), is_boosted)
+    resolved_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.zeros(targets.pt.shape, dtype=bool))
+    boosted_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.ones(targets.pt.shape, dtype=bool))
     # equal[c, i]: candidate c is target i of its event
-    equal = np.where(
-        is_boosted[:, None],
-        targets.boosted[event] & (fatjet == targets.fatjet[event]),
-        targets.resolved[event] & (jet1 == targets.jet1[event]) & (jet2 == targets.jet2[event]),
-    )
+    equal = made_of[:, None] == np.where(targets.resolved, resolved_target, -2)[event]
+    if is_boosted.any():
+        equal |= made_of[:, None] == np.where(targets.boosted, boosted_target, -2)[event]
     correct = equal.any(axis=1)
 
     def found_by(use: BoolArray) -> BoolArray:
@@ -109,6 +110,12 @@ def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> 
         categories,
         _event_level(event, survives, is_boosted, correct, targets, wanted, retrieved),
     )
+
+
+def _name(jet1: IntArray, jet2: IntArray, fatjet: IntArray, is_boosted: BoolArray) -> IntArray:
+    """Number that stands for a jet pair (even) or a fat jet (odd) of an event, −1 for a pair that is not there."""
+    pair = np.where(jet1 >= 0, 2 * ((jet1 << 16) + jet2), -1)
+    return np.where(is_boosted, 2 * fatjet + 1, pair)
 
 
 def _event_level(
