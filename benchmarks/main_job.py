@@ -22,7 +22,7 @@ import uproot
 from hhh_coffea import truth
 from hhh_coffea.engine import Job, inspect_file, plan_chunks, run_chunk, sources_of
 from hhh_coffea.events.formats import branches_of
-from hhh_coffea.events.record import truncated
+from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.metrics import evaluate
@@ -134,7 +134,7 @@ def in_memory(job: Job, chunk: Any, metadata: DatasetMetadata) -> tuple[ak.Array
     ).events()
     record = read(events, metadata).record
     selection = event_selection(record, metadata)
-    return record[selection.all()], selection
+    return selected(record, selection.all()), selection
 
 
 if __name__ == "__main__":

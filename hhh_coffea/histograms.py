@@ -17,7 +17,7 @@ from hist import Hist
 from hhh_coffea.jagged import counts_of, event_index, flat
 from hhh_coffea.metrics import Definition, Evaluation
 from hhh_coffea.kinematics import invariant_mass
-from hhh_coffea.reconstruction.candidates import BOOSTED, boosted_candidates, pair_momentum
+from hhh_coffea.reconstruction.candidates import BOOSTED, fatjet_momentum, pair_momentum
 from hhh_coffea.truth import Targets
 
 Histograms = dict[str, Hist]
@@ -102,15 +102,17 @@ def fill_targets(
         ("merged", targets.resolved | targets.boosted),
     ):
         key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["higgs_pt"].fill(**key, pt=targets.pt[mask])
-        histograms["higgs_mass"].fill(**key, mass=targets.mass[mask], weight=weight[np.nonzero(mask)[0]])
-    boosted = boosted_candidates(record, targets.fatjet)
-    for name, mask, mass in (
-        ("resolved", targets.resolved, invariant_mass(pair_momentum(record, targets.jet1, targets.jet2))),
-        ("boosted", targets.boosted, flat(boosted.mass)),
+        chosen = np.flatnonzero(mask)
+        histograms["higgs_pt"].fill(**key, pt=targets.pt.ravel()[chosen])
+        if name != "merged":
+            mass = targets.mass.ravel()[chosen]
+            histograms["higgs_mass"].fill(**key, mass=mass, weight=weight[chosen // mask.shape[1]])
+    for name, mask, momentum in (
+        ("resolved", targets.resolved, pair_momentum(record, targets.jet1, targets.jet2)),
+        ("boosted", targets.boosted, fatjet_momentum(record, targets.fatjet)),
     ):
         key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["target_mass"].fill(**key, mass=mass, weight=weight[np.nonzero(mask)[0]])
+        histograms["target_mass"].fill(**key, mass=invariant_mass(momentum), weight=weight[np.flatnonzero(mask) // mask.shape[1]])
 
 
 def fill_method(

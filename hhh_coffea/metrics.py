@@ -70,17 +70,19 @@ def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> 
     made_of = _name(flat(candidates.jet1), flat(candidates.jet2), flat(candidates.fatjet), is_boosted)
     resolved_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.zeros(targets.pt.shape, dtype=bool))
     boosted_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.ones(targets.pt.shape, dtype=bool))
-    # equal[c, i]: candidate c is target i of its event
-    equal = made_of[:, None] == np.where(targets.resolved, resolved_target, -2)[event]
-    if is_boosted.any():
-        equal |= made_of[:, None] == np.where(targets.boosted, boosted_target, -2)[event]
-    correct = equal.any(axis=1)
+    # equal[i][c]: candidate c is target i of its event
+    equal = [
+        (made_of == np.where(targets.resolved[:, i], resolved_target[:, i], -2)[event])
+        | (is_boosted & (made_of == np.where(targets.boosted[:, i], boosted_target[:, i], -2)[event]))
+        for i in range(targets.pt.shape[1])
+    ]
+    correct = np.logical_or.reduce(equal)
 
     def found_by(use: BoolArray) -> BoolArray:
         """(N, n): targets that equal some candidate in ``use``."""
         found = np.zeros(targets.pt.shape, dtype=bool)
-        candidate, higgs = np.nonzero(equal & use[:, None])
-        found[event[candidate], higgs] = True
+        for i, same in enumerate(equal):
+            found[event[same & use], i] = True
         return found
 
     if definition == "default":

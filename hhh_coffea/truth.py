@@ -90,7 +90,7 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     to_quarks = delta_r_squared(
         eta[:, None, None], phi[:, None, None], quark_eta[fat_event], quark_phi[fat_event]
     )
-    holds = (to_higgs < BOOSTED_RADIUS**2) & (to_quarks < BOOSTED_RADIUS**2).all(axis=2)
+    holds = (np.maximum(to_quarks[..., 0], to_quarks[..., 1]) < BOOSTED_RADIUS**2) & (to_higgs < BOOSTED_RADIUS**2)
     return Distances(event, position, jet_to_quarks, fat_event, position_in_event(counts), to_higgs, holds)
 
 
@@ -106,7 +106,7 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near:
     """
     near = near or distances(record, n_higgs)
     to_quarks = near.jet_to_quarks.reshape(len(near.jet_event), 2 * n_higgs)
-    jet, quark = np.nonzero(to_quarks < RESOLVED_RADIUS**2)
+    jet, quark = np.divmod(np.flatnonzero(to_quarks < RESOLVED_RADIUS**2), 2 * n_higgs)
     quark_number = near.jet_event[jet] * 2 * n_higgs + quark
     chosen = nearest_exclusive(to_quarks[jet, quark], jet, quark_number)
     jet_of_quark = np.full(len(record) * 2 * n_higgs, NONE, dtype=np.int64)
@@ -134,7 +134,8 @@ def match_reference(
     """
     near = near or distances(record, n_higgs)
     shape = (len(record), n_higgs)
-    higgs = _last_true((near.jet_to_quarks < RESOLVED_RADIUS**2).any(axis=2))
+    nearest_quark = np.minimum(near.jet_to_quarks[..., 0], near.jet_to_quarks[..., 1])
+    higgs = _last_true(nearest_quark < RESOLVED_RADIUS**2)
     pair = _first_positions(near.jet_event, near.jet_position, higgs, shape, 2, max_jets)
     higgs = _last_true(near.fatjet_holds_higgs)
     fatjet = _first_positions(near.fatjet_event, near.fatjet_position, higgs, shape, 1, max_fatjets)
@@ -155,8 +156,11 @@ def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> 
     pair listed first. Rounds take every pair that is the nearest left for both its objects, which is what taking one
     pair at a time would do.
     """
-    order = np.argsort(distance, kind="stable")
-    taken = [np.empty(0, dtype=np.int64)]
+    # most objects have a single partner: only the others compete
+    alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else np.zeros(0, dtype=bool)
+    taken = [np.flatnonzero(alone)]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(distance[order], kind="stable")]
     while len(order):
         rank = np.arange(len(order))
         best_of_left = np.empty(left.max() + 1, dtype=np.int64)
@@ -177,16 +181,18 @@ def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> 
 
 def _last_true(matrix: BoolArray) -> IntArray:
     """Last true column of each row, −1 where there is none."""
-    last = matrix.shape[1] - 1 - np.argmax(matrix[:, ::-1], axis=1)
-    return np.where(matrix.any(axis=1), last, NONE)
+    last = np.full(len(matrix), NONE, dtype=np.int64)
+    for column in range(matrix.shape[1]):
+        last[matrix[:, column]] = column
+    return last
 
 
 def _first_positions(
     event: IntArray, position: IntArray, higgs: IntArray, shape: tuple[int, int], wanted: int, kept: int
 ) -> IntArray:
     """``(*shape, wanted)``: the first positions below ``kept`` of the objects assigned to each Higgs, −1 where fewer."""
-    use = (higgs != NONE) & (position < kept)
-    owner = (event * shape[1] + higgs)[use]
+    use = np.flatnonzero((higgs != NONE) & (position < kept))
+    owner = event[use] * shape[1] + higgs[use]
     position = position[use]
     order = np.argsort(owner, kind="stable")  # positions already rise within an event
     owner, position = owner[order], position[order]

@@ -14,7 +14,7 @@ from coffea.processor import ProcessorABC
 from hhh_coffea import histograms, truth
 from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import truncated
+from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import MethodOptions, fatjet_features, methods_for, reconstruct
 from hhh_coffea.selection import cutflow, event_selection
@@ -71,7 +71,7 @@ class AssignmentProcessor(ProcessorABC):
         }
         before_jet_cut = selection.all(*selection.names[:-1])
         histograms.fill_multiplicity(output["histograms"], dataset, record, before_jet_cut, weight)
-        record = record[selection.all()]
+        record = selected(record, selection.all())
         weight = ak.to_numpy(record.weight)
 
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)

@@ -21,6 +21,7 @@ from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_i
 from hhh_coffea.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
+LISTS = ("jets", "fatjets", "higgs")
 
 
 def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_]) -> ak.Array:
@@ -45,6 +46,19 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
     return unflatten({name: values[order] for name, values in columns.items()}, counts)
 
 
+def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
+    """The events in ``mask``. As ``record[mask]``, but the columns are copied once here, not at each later use."""
+    if mask.all():
+        return record
+    return ak.zip(
+        {
+            name: _flat_subset(record[name], mask) if name in LISTS else ak.to_numpy(record[name])[mask]
+            for name in record.fields
+        },
+        depth_limit=1,
+    )
+
+
 def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     """Keep the first ``max_jets`` jets and ``max_fatjets`` fat jets of each event (§1 of the published analysis).
 
@@ -52,8 +66,8 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     """
     fields = {name: record[name] for name in record.fields}
     jets = _first(record.jets, max_jets)
-    momentum = cartesian(*(flat(jets[name]) for name in ("pt", "eta", "phi", "mass")))
-    columns = {name: flat(jets[name]) for name in jets.fields} | momentum._asdict()
+    columns = {name: flat(jets[name]) for name in jets.fields}
+    columns |= cartesian(*(columns[name] for name in ("pt", "eta", "phi", "mass")))._asdict()
     fields["jets"] = unflatten(columns, counts_of(jets.pt))
     fields["fatjets"] = _first(record.fatjets, max_fatjets)
     return ak.zip(fields, depth_limit=1)
@@ -67,7 +81,24 @@ def momentum(objects: ak.Array) -> Cartesian:
 
 
 def _first(objects: ak.Array, length: int) -> ak.Array:
-    return objects if (counts_of(objects.pt) <= length).all() else objects[:, :length]
+    counts = counts_of(objects.pt)
+    if (counts <= length).all():
+        return objects
+    keep = position_in_event(counts) < length
+    return unflatten({name: flat(objects[name])[keep] for name in objects.fields}, np.minimum(counts, length))
+
+
+def _flat_subset(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
+    counts = counts_of(objects.pt)
+    content = ak.flatten(objects, axis=1)
+    keep = np.repeat(mask, counts)
+
+    def chosen(values: ak.Array) -> ak.Array:
+        if values.fields:
+            return ak.zip({name: chosen(values[name]) for name in values.fields})
+        return ak.to_numpy(values)[keep]
+
+    return ak.unflatten(chosen(content), counts[mask])
 
 
 def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hhh_coffea.events.record import momentum
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, pad, unflatten
-from hhh_coffea.kinematics import Cartesian, FloatArray, delta_r_squared, polar
+from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, delta_r_squared, polar
 
 RESOLVED, BOOSTED = 0, 1
 KINDS = ("resolved", "boosted")
@@ -47,6 +47,14 @@ def pair_momentum(record: ak.Array, jet1: IntArray, jet2: IntArray) -> Cartesian
     start = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]]
     first, second = start + jet1[exists], start + jet2[exists]
     return Cartesian(*(component[first] + component[second] for component in momentum(record.jets)))
+
+
+def fatjet_momentum(record: ak.Array, fatjet: IntArray) -> Cartesian:
+    """Flat momenta (GeV) of the fat jets at ``(N, C)`` positions, those with −1 left out."""
+    exists = fatjet >= 0
+    counts = counts_of(record.fatjets.pt)
+    index = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]] + fatjet[exists]
+    return cartesian(*(flat(record.fatjets[name])[index] for name in ("pt", "eta", "phi", "mass")))
 
 
 def boosted_candidates(
