@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+_NOT_TUNED = ("objective", "seed", "trees", "logloss", "auc")
+
 
 def summary(card: dict[str, Any]) -> str:
     """Give the few lines that training ends with."""
-    lines = [f"validation AUC {_plus_minus(card['validation']['auc'], 4)}"]
-    for model, groups in card.get("test", {}).get("models", {}).items():
-        lines += [f"test AUC of {model} on {group} {_plus_minus(m['auc'], 4)}" for group, m in groups.items()]
-    return "\n".join(lines)
+    parts = {"validation": card["validation"], "test": card.get("test", {}).get("models", {})}
+    return "\n".join(
+        f"{part} AUC of {model} on {group} {_plus_minus(numbers['auc'], 4)}"
+        for part, models in parts.items()
+        for model, groups in models.items()
+        for group, numbers in groups.items()
+    )
 
 
 def text(name: str, card: dict[str, Any]) -> str:
@@ -52,15 +57,15 @@ def text(name: str, card: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        f"{training['trees']} trees; {_parameters(training['parameters'])}; stopped after {training['early_stopping']['rounds']} "
-        "rounds without",
-        "a better validation loss. Searched, the first row being the published hyper-parameters:",
+        f"{training['trees']} trees; {_parameters(training['parameters'])}; both classes with the same total weight. The best",
+        f"round on validation events, after {training['early_stopping']['rounds']} more without a better loss. Searched, the first row",
+        "being the published hyper-parameters; chosen is the one with the fewest trees among those within",
+        f"{training['search_tolerance']:g} of the best validation AUC:",
         "",
         "| parameters | trees | validation loss | validation AUC |",
         "|---|---|---|---|",
         *(
-            f"| {_parameters({k: v for k, v in row.items() if k not in ('trees', 'logloss', 'auc')})} "
-            f"| {row['trees']} | {row['logloss']:.5f} | {row['auc']:.5f} |"
+            f"| {_parameters(row)} | {row['trees']} | {row['logloss']:.5f} | {row['auc']:.5f} |"
             for row in training["search"]
         ),
         "",
@@ -71,43 +76,51 @@ def text(name: str, card: dict[str, Any]) -> str:
         "| working point | score | on | misidentification | signal efficiency |",
         "|---|---|---|---|---|",
     ]
-    measured = [("validation", card["validation"]["working_points"])]
     own = card.get("test", {}).get("models", {}).get(name, {})
-    measured += [(f"test, {group}", m["working_points"]) for group, m in own.items()]
+    everything, numbers = list(card["validation"][name].items())[-1]
+    measured = [("validation", everything, numbers), *(("test", group, m) for group, m in own.items())]
     for point, score in card["working_points"].items():
-        for where, points in measured:
-            fake, found = points[point]["misidentification"], points[point]["signal_efficiency"]
-            lines.append(f"| {point} | {score:.6f} | {where} | {_interval(fake)} | {_interval(found)} |")
-    if own:
-        lines += _test_section(card["test"])
-    return "\n".join(lines) + "\n"
-
-
-def _test_section(test: dict[str, Any]) -> list[str]:
-    lines = [
+        for where, group, numbers in measured:
+            fake, found = (numbers["working_points"][point][w] for w in ("misidentification", "signal_efficiency"))
+            lines.append(f"| {point} | {score:.6f} | {where}, {group} | {_percent(fake)} | {_percent(found)} |")
+    lines += [
         "",
-        "## On test files, never trained on",
+        "How often other fat jets pass depends on where they come from, hence on the mixture (`model.yaml` has the intervals):",
         "",
-        f"Files: {', '.join(f['file'] for f in test['files'])}. Errors: bootstrap over events. Rejection: one background fat",
-        "jet in so many passes the cut of that signal efficiency.",
+        "| working point | on | " + " | ".join(f"misidentification in {dataset}" for dataset in jets) + " |",
+        "|---|---|" + "---|" * len(jets),
+    ]
+    for point in card["working_points"]:
+        for where, group, numbers in (measured[0], *measured[-1:]):
+            fakes = (numbers["working_points"][point].get(f"misidentification_{dataset}") for dataset in jets)
+            lines.append(f"| {point} | {where}, {group} | " + " | ".join(_percent(f) if f else "–" for f in fakes) + " |")
+    lines += [
+        "",
+        "## Performance",
+        "",
+        "On validation events, and on test files that were never trained on"
+        + (f" ({', '.join(f['file'] for f in card['test']['files'])})." if own else " (none given)."),
+        "Errors: bootstrap over events. Rejection: one background fat jet in so many passes the cut of that signal efficiency.",
         "",
         "| model | fat jets of | signal | background | AUC | rejection at 50% | at 70% | at 90% |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for model, groups in test["models"].items():
-        for group, m in groups.items():
-            rejections = " | ".join(_plus_minus(m["at_signal_efficiency"][e]["rejection"], 1) for e in ("0.50", "0.70", "0.90"))
-            n = m["fat_jets"]
-            lines.append(
-                f"| {model} | {group} | {n['signal']:,} | {n['background']:,} | {_plus_minus(m['auc'], 4)} | {rejections} |"
-            )
-    return [
-        *lines,
+    for part, models in (("test", card.get("test", {}).get("models", {})), ("validation", card["validation"])):
+        for model, groups in models.items():
+            for group, m in groups.items():
+                at = m["at_signal_efficiency"]
+                rejections = " | ".join(_plus_minus(at[e]["rejection"], 1) for e in at)
+                n, auc = m["fat_jets"], _plus_minus(m["auc"], 4)
+                lines.append(
+                    f"| {model} | {part}, {group} | {n['signal']:,} | {n['background']:,} | {auc} | {rejections} |"
+                )
+    lines += [
         "",
         "The published BDT (arXiv:2412.03819) has an AUC of 0.927 on its authors' own HHH + QCD events.",
         "",
         "![ROC](evaluation/plots/bdt_roc.png)",
     ]
+    return "\n".join(lines) + "\n"
 
 
 def _plus_minus(number: dict[str, Any], digits: int) -> str:
@@ -116,7 +129,7 @@ def _plus_minus(number: dict[str, Any], digits: int) -> str:
     return f"{number['value']:.{digits}f} ± {number['error']:.{digits}f}"
 
 
-def _interval(fraction: dict[str, Any]) -> str:
+def _percent(fraction: dict[str, Any]) -> str:
     if fraction["value"] is None:
         return "–"
     up, down = fraction["high"] - fraction["value"], fraction["value"] - fraction["low"]
@@ -124,4 +137,4 @@ def _interval(fraction: dict[str, Any]) -> str:
 
 
 def _parameters(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in parameters.items() if key not in ("objective", "seed"))
+    return ", ".join(f"{key} {value}" for key, value in parameters.items() if key not in _NOT_TUNED)

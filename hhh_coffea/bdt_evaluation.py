@@ -94,17 +94,15 @@ def working_points(scores: npt.NDArray[np.floating], signal: BoolArray) -> dict[
 
 
 def at_working_points(
-    scores: npt.NDArray[np.floating], signal: BoolArray, cuts: Mapping[str, float]
+    scores: npt.NDArray[np.floating], rows: Rows, cuts: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
-    """Misidentification and signal efficiency above each cut, with Clopper–Pearson intervals."""
-    result: dict[str, dict[str, Any]] = {}
-    for name, cut in cuts.items():
-        passes = scores > cut
-        result[name] = {
-            what: _rounded_ratio(int((passes & use).sum()), int(use.sum()))
-            for what, use in (("misidentification", ~signal), ("signal_efficiency", signal))
-        }
-    return result
+    """Misidentification (of each dataset too) and signal efficiency above each cut, with Clopper–Pearson intervals."""
+    uses = {"signal_efficiency": rows.signal, "misidentification": ~rows.signal}
+    uses |= {f"misidentification_{name}": ~rows.signal & (rows.dataset == name) for name in np.unique(rows.dataset)}
+    return {
+        name: {what: _rounded_ratio(int((scores[use] > cut).sum()), int(use.sum())) for what, use in uses.items()}
+        for name, cut in cuts.items()
+    }
 
 
 def book(features: Sequence[str]) -> dict[str, Hist]:
@@ -113,7 +111,7 @@ def book(features: Sequence[str]) -> dict[str, Hist]:
     def axes(*names: str) -> list[Any]:
         return [hist.axis.StrCategory([], growth=True, name=name) for name in names]
 
-    score = hist.axis.Regular(1000, 0, 1, name="score", label="BDT score")
+    score = hist.axis.Regular(500, 0, 1, name="score", label="BDT score")
     booked = {"bdt_score": Hist(*axes("model", "part", "dataset", "class"), score, storage=hist.storage.Int64())}
     for name in features:
         label, bins, low, high = RANGES[name]

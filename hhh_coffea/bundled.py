@@ -22,7 +22,7 @@ def find_bundled(kind: Kind, name: str) -> Path | None:
     """Path of a bundled item by its bare name, with or without suffix; None if there is none."""
     for suffix in ("", *SUFFIXES[kind]):
         path = bundled_folder(kind) / f"{name}{suffix}"
-        if name and path.exists():
+        if name and (path.is_dir() if kind == "models" else path.is_file()):
             return path
     return None
 

@@ -17,7 +17,7 @@ from coffea.nanoevents import NanoEventsFactory
 from coffea.processor import accumulate
 from uproot.exceptions import KeyInFileError
 
-from hhh_coffea.events import schema_of
+from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource
 
@@ -217,9 +217,10 @@ def process(job: Job, chunk: Chunk) -> Any:
     processor = job.processor.load()
     options: dict[str, Any] = {}
     if hasattr(processor, "branches"):
-        wanted = {name.split("/")[0] for name in processor.branches(metadata)}
+        wanted = set(processor.branches(metadata))
+        wanted |= {name.split("/")[0] + suffix for name in wanted for suffix in ("", "_size")}
         # describing the branches of a file takes longer than reading them when it has hundreds
-        options["filter_name"] = lambda name: name.split("/")[0].removesuffix("_size") in wanted
+        options["filter_name"] = lambda name: name in wanted
     with open_file(chunk.path) as file:
         events = NanoEventsFactory.from_root(
             file,

@@ -41,7 +41,7 @@ PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000
 FORMATS = ("png", "pdf")
 
 
-class _Writer:
+class Writer:
     """Saves figures below ``plots/`` and remembers them."""
 
     def __init__(self, folder: Path, formats: tuple[str, ...]) -> None:
@@ -53,14 +53,21 @@ class _Writer:
         """A figure in CMS style with axes to fill; saved on leaving, under ``name``."""
         with mpl.rc_context(), np.errstate(invalid="ignore", divide="ignore"):
             mplhep.style.use("CMS")
-            figure = Figure(figsize=(11 * columns, 10))
+            rows = layout.pop("rows", 1)
+            height = layout.pop("height", 10)
+            figure = Figure(figsize=(11 * columns, height))
             FigureCanvasAgg(figure)
             # fixed margins: matplotlib's layout engines take longer than all the drawing
             figure.subplots_adjust(
-                left=0.14 / columns, right=1 - 0.035 / columns, bottom=0.1, top=0.93, wspace=0.18, hspace=0.06
+                left=0.14 / columns,
+                right=1 - 0.035 / columns,
+                bottom=1 / height,
+                top=1 - 0.7 / height,
+                wspace=0.18,
+                hspace=layout.pop("hspace", 0.06),
             )
-            axes = figure.subplots(layout.pop("rows", 1), columns, squeeze=False, **layout)
-            yield axes[0] if axes.shape[0] == 1 else axes[:, 0]
+            axes = figure.subplots(rows, columns, squeeze=False, **layout)
+            yield axes.ravel()
             for axis in axes[0]:
                 axis.set_title("Delphes simulation", loc="left", fontweight="bold", fontsize=26)
                 axis.set_title(label, loc="right", fontsize=26)
@@ -82,10 +89,13 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if the directory holds no readable ``histograms.json``.
     """
     histograms, datasets = results.read_histograms(folder)
-    write = _Writer(folder / "plots", formats)
+    write = Writer(folder / "plots", formats)
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
-        for name, histogram in histograms.items():
-            _any_histogram(write, name, histogram)
+        from hhh_coffea import figures_bdt  # it draws with this module's tools
+
+        drawn = figures_bdt.draw(write, histograms, datasets)
+        for name in histograms.keys() - drawn:
+            _any_histogram(write, name, histograms[name])
         return write.written
     for name, info in datasets.items():
         label = str(info["label"])
@@ -111,7 +121,7 @@ def style_of(method: str, position: int) -> dict[str, Any]:
 
 
 def _purity_efficiency(
-    write: _Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
+    write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
     """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
     methods = [m for m in histograms["candidates"].axes["method"] if _has_candidates(histograms, {**key, "method": m})]
@@ -159,7 +169,7 @@ def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
         axis.plot(centers, points[:, 0], color=color, linestyle="--", label=label)
 
 
-def _confusion(write: _Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
+def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
     """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
     for method in histogram.axes["method"]:
         classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["n_higgs"])
@@ -188,7 +198,7 @@ def _confusion(write: _Writer, histogram: Hist, key: dict[str, str], info: dict[
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
 
 
-def _target_pt(write: _Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
+def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
     """Generated Higgs pT: all, with a resolved target, with a boosted one; and the ratios (figure 5)."""
     every = counts(histogram, {**key, "target": "all"})
     if not every.sum():
@@ -210,7 +220,7 @@ def _target_pt(write: _Writer, histogram: Hist, key: dict[str, str], label: str)
         below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share", xlabel="Gen. H $p_T$ [GeV]")
 
 
-def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
     """Generated mass of the targets and the mass their true jets give (figure 4)."""
     if not counts(histograms["target_mass"], {**key, "target": "resolved"}).sum():
         return
@@ -228,7 +238,7 @@ def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str
             axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
 
 
-def _candidate_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
     """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
     histogram = histograms["candidate_mass"]
     for method in histogram.axes["method"]:
@@ -259,7 +269,7 @@ def _candidate_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, 
             axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
 
 
-def _mass_sculpting(write: _Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
+def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
     """Mass shape of all candidates in background, all methods over each other (figure 3)."""
     definition = next(iter(histograms["candidate_mass"].axes["definition"]), None)
     for name, info in datasets.items():
@@ -287,7 +297,7 @@ def _mass_sculpting(write: _Writer, histograms: dict[str, Hist], datasets: dict[
                 axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
 
 
-def _multiplicity(write: _Writer, histogram: Hist, dataset: str, label: str) -> None:
+def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     """Small-radius and fat jets per event, before the jet cut (figure 6)."""
     with write.figure(f"{dataset}/multiplicity", label, columns=2) as axes:
         for axis, collection, name in zip(axes, ("jets", "fatjets"), ("small-radius jets", "fat jets"), strict=True):
@@ -301,7 +311,7 @@ def _multiplicity(write: _Writer, histogram: Hist, dataset: str, label: str) -> 
             axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 
 
-def _any_histogram(write: _Writer, name: str, histogram: Hist) -> None:
+def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
     """A user's histogram with one numeric axis: a line for each combination of its categories (at most ten)."""
     categories = [a.name for a in histogram.axes if isinstance(a, hist.axis.StrCategory | hist.axis.IntCategory)]
     if len(histogram.axes) - len(categories) != 1:

@@ -16,7 +16,8 @@ from hist import Hist
 
 from hhh_coffea.jagged import counts_of, event_index, flat
 from hhh_coffea.metrics import Definition, Evaluation
-from hhh_coffea.reconstruction.candidates import BOOSTED, boosted_candidates, resolved_candidates
+from hhh_coffea.kinematics import invariant_mass
+from hhh_coffea.reconstruction.candidates import BOOSTED, fatjet_momentum, pair_momentum
 from hhh_coffea.truth import Targets
 
 Histograms = dict[str, Hist]
@@ -76,10 +77,13 @@ def book() -> Histograms:
     }
 
 
-def fill_multiplicity(histograms: Histograms, dataset: str, record: ak.Array, weight: npt.NDArray[np.float64]) -> None:
-    """Objects above threshold per event, before the jet-multiplicity cut and before truncation."""
+def fill_multiplicity(
+    histograms: Histograms, dataset: str, record: ak.Array, use: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
+) -> None:
+    """Objects above threshold in each event in ``use``, before truncation."""
     for name in ("jets", "fatjets"):
-        histograms["multiplicity"].fill(dataset=dataset, collection=name, n=counts_of(record[name].pt), weight=weight)
+        n = counts_of(record[name].pt)[use]
+        histograms["multiplicity"].fill(dataset=dataset, collection=name, n=n, weight=weight[use])
 
 
 def fill_targets(
@@ -98,15 +102,17 @@ def fill_targets(
         ("merged", targets.resolved | targets.boosted),
     ):
         key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["higgs_pt"].fill(**key, pt=targets.pt[mask])
-        histograms["higgs_mass"].fill(**key, mass=targets.mass[mask], weight=weight[np.nonzero(mask)[0]])
-    for name, true in (
-        ("resolved", resolved_candidates(record, targets.jet1, targets.jet2)),
-        ("boosted", boosted_candidates(record, targets.fatjet)),
+        chosen = np.flatnonzero(mask)
+        histograms["higgs_pt"].fill(**key, pt=targets.pt.ravel()[chosen])
+        if name != "merged":
+            mass = targets.mass.ravel()[chosen]
+            histograms["higgs_mass"].fill(**key, mass=mass, weight=weight[chosen // mask.shape[1]])
+    for name, mask, momentum in (
+        ("resolved", targets.resolved, pair_momentum(record, targets.jet1, targets.jet2)),
+        ("boosted", targets.boosted, fatjet_momentum(record, targets.fatjet)),
     ):
-        event = event_index(counts_of(true.mass))
         key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["target_mass"].fill(**key, mass=flat(true.mass), weight=weight[event])
+        histograms["target_mass"].fill(**key, mass=invariant_mass(momentum), weight=weight[np.flatnonzero(mask) // mask.shape[1]])
 
 
 def fill_method(

@@ -34,13 +34,18 @@ def position_in_event(counts: IntArray) -> IntArray:
 
 def pad(array: ak.Array, length: int, fill: float | bool) -> npt.NDArray[Any]:
     """``(N, length)`` numpy array of each event's first values, ``fill`` where there are fewer."""
-    counts = counts_of(array)
-    values = flat(array)
-    padded = np.full((len(counts), length), fill, dtype=values.dtype)
-    position = position_in_event(counts)
-    inside = position < length
-    padded[event_index(counts)[inside], position[inside]] = values[inside]
-    return padded
+    return padded(flat(array), counts_of(array), length, fill)
+
+
+def padded(values: npt.NDArray[Any], counts: IntArray, length: int, fill: float | bool) -> npt.NDArray[Any]:
+    """Flat values with their counts → ``(N, length)``, as :func:`pad`."""
+    column = np.arange(length)
+    inside = column < counts[:, None]
+    if len(values) == 0:
+        return np.full(inside.shape, fill, dtype=values.dtype)
+    starts = np.cumsum(counts) - counts
+    index = np.where(inside, starts[:, None] + column, 0)
+    return np.where(inside, values[index], np.asarray(fill, dtype=values.dtype))
 
 
 def unflatten(values: dict[str, npt.NDArray[Any]], counts: IntArray) -> ak.Array:

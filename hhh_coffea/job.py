@@ -36,6 +36,8 @@ RECORDED_PACKAGES = ("coffea", "awkward", "uproot", "numpy", "dask", "distribute
 def run_job(config: RunConfig) -> int:
     """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read)."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # logs and pipes: wide enough for the tables
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     processor = load_processor(
@@ -198,7 +200,7 @@ def _check_ledger(plan: Plan, total: Partial) -> None:
 
 
 def _stopped(console: Console, failure: Any) -> int:
-    console.print(f"[red]stopped (--on-error stop):[/] {report.where_of(failure)}: {failure.reason}", soft_wrap=True)
+    report.print_stop(console, failure)
     return EXIT_NOTHING_READ
 
 

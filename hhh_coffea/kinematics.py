@@ -23,7 +23,8 @@ class Cartesian(NamedTuple):
 def cartesian(pt: Array, eta: Array, phi: Array, mass: Array) -> Cartesian:
     """(pT, η, φ, m) → (E, px, py, pz); inputs broadcast, the outputs are float64."""
     pt64, eta64, phi64, mass64 = (np.asarray(x, dtype=np.float64) for x in (pt, eta, phi, mass))
-    pz = pt64 * np.sinh(eta64)
+    growth = np.exp(eta64)
+    pz = pt64 * (0.5 * (growth - 1 / growth))  # pT sinh η: numpy's exp is several times faster than its sinh
     energy = np.sqrt(pt64 * pt64 + pz * pz + mass64 * mass64)
     return Cartesian(energy, pt64 * np.cos(phi64), pt64 * np.sin(phi64), pz)
 
@@ -34,23 +35,21 @@ def invariant_mass(p: Cartesian) -> FloatArray:
     return np.sqrt(np.maximum(square, 0.0))
 
 
-def pair_kinematics(first: Cartesian, second: Cartesian) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """(pT, η, φ, mass) of the sum of two four-vectors, in GeV and radians."""
-    total = Cartesian(*(a + b for a, b in zip(first, second, strict=True)))
-    pt = np.hypot(total.px, total.py)
+def polar(total: Cartesian) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """(pT, η, φ, mass) of a four-vector, in GeV and radians; η is infinite along the beam."""
+    pt = np.sqrt(total.px * total.px + total.py * total.py)
     with np.errstate(divide="ignore", invalid="ignore"):
         eta = np.arcsinh(total.pz / pt)
     return pt, eta, np.arctan2(total.py, total.px), invariant_mass(total)
 
 
-def delta_phi(phi1: Array, phi2: Array) -> FloatArray:
-    """Difference of azimuths brought to [−π, π)."""
-    difference = np.asarray(phi1, dtype=np.float64) - np.asarray(phi2, dtype=np.float64)
-    wrapped: FloatArray = difference - 2 * np.pi * np.floor((difference + np.pi) / (2 * np.pi))
-    return wrapped
-
-
-def delta_r(eta1: Array, phi1: Array, eta2: Array, phi2: Array) -> FloatArray:
-    """ΔR = √(Δη² + Δφ²)."""
-    difference = np.asarray(eta1, dtype=np.float64) - np.asarray(eta2, dtype=np.float64)
-    return np.hypot(difference, delta_phi(phi1, phi2))
+def delta_r_squared(eta1: Array, phi1: Array, eta2: Array, phi2: Array) -> FloatArray:
+    """ΔR² = Δη² + Δφ² of azimuths in [−π, π]; inputs broadcast."""
+    square: FloatArray = np.subtract(eta1, eta2, dtype=np.float64)
+    square *= square
+    delta_phi: FloatArray = np.subtract(phi1, phi2, dtype=np.float64)
+    np.abs(delta_phi, out=delta_phi)
+    np.minimum(delta_phi, 2 * np.pi - delta_phi, out=delta_phi)  # the short way round
+    delta_phi *= delta_phi
+    square += delta_phi
+    return square

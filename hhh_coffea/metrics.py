@@ -65,21 +65,24 @@ def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> 
     event = event_index(counts_of(candidates.kind))
     survives = ~flat(candidates.overlaps)
     is_boosted = kind == BOOSTED
-    jet1, jet2, fatjet = (flat(candidates[name])[:, None] for name in ("jet1", "jet2", "fatjet"))
 
-    # equal[c, i]: candidate c is target i of its event
-    equal = np.where(
-        is_boosted[:, None],
-        targets.boosted[event] & (fatjet == targets.fatjet[event]),
-        targets.resolved[event] & (jet1 == targets.jet1[event]) & (jet2 == targets.jet2[event]),
-    )
-    correct = equal.any(axis=1)
+    # one number names what a candidate or target is made of; −1 and −2 are never equal
+    made_of = _name(flat(candidates.jet1), flat(candidates.jet2), flat(candidates.fatjet), is_boosted)
+    resolved_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.zeros(targets.pt.shape, dtype=bool))
+    boosted_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.ones(targets.pt.shape, dtype=bool))
+    # equal[i][c]: candidate c is target i of its event
+    equal = [
+        (made_of == np.where(targets.resolved[:, i], resolved_target[:, i], -2)[event])
+        | (is_boosted & (made_of == np.where(targets.boosted[:, i], boosted_target[:, i], -2)[event]))
+        for i in range(targets.pt.shape[1])
+    ]
+    correct = np.logical_or.reduce(equal)
 
     def found_by(use: BoolArray) -> BoolArray:
         """(N, n): targets that equal some candidate in ``use``."""
         found = np.zeros(targets.pt.shape, dtype=bool)
-        candidate, higgs = np.nonzero(equal & use[:, None])
-        found[event[candidate], higgs] = True
+        for i, same in enumerate(equal):
+            found[event[same & use], i] = True
         return found
 
     if definition == "default":
@@ -109,6 +112,12 @@ def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> 
         categories,
         _event_level(event, survives, is_boosted, correct, targets, wanted, retrieved),
     )
+
+
+def _name(jet1: IntArray, jet2: IntArray, fatjet: IntArray, is_boosted: BoolArray) -> IntArray:
+    """Number that stands for a jet pair (even) or a fat jet (odd) of an event, −1 for a pair that is not there."""
+    pair = np.where(jet1 >= 0, 2 * ((jet1 << 16) + jet2), -1)
+    return np.where(is_boosted, 2 * fatjet + 1, pair)
 
 
 def _event_level(

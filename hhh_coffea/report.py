@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hhh_coffea.engine import Failure, Partial, Plan, SourceFile
 from hhh_coffea.fileset import Dataset
 
 SHOWN_FAILURES = 20
+DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
+CATEGORY_LABELS = {
+    "merged_without_overlap_removal": "merged, overlaps kept",
+    "resolved_after_overlap_removal": "resolved, overlaps removed",
+}
 
 
 def where_of(failure: Failure) -> str:
@@ -22,9 +29,7 @@ def where_of(failure: Failure) -> str:
 
 def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sources: list[SourceFile]) -> None:
     """What ``--dry-run`` says."""
-    table = Table(title="would be read")
-    for column in ("dataset", "format", "n_higgs", "files", "chunks", "events"):
-        table.add_column(column, justify="left" if column in ("dataset", "format") else "right")
+    table = _table("would be read", ("dataset", "format"), ("n_higgs", "files", "chunks", "events"))
     for name, dataset in datasets.items():
         chunks = [c for c in plan.chunks if c.dataset == name]
         table.add_row(
@@ -47,7 +52,13 @@ def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sourc
 def print_warnings(console: Console, plan: Plan) -> None:
     """Things worth knowing that lose no event."""
     for warning in plan.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+        _warn(console, warning)
+
+
+def print_stop(console: Console, failure: Failure) -> None:
+    """Why a run with ``--on-error stop`` ended early."""
+    text = escape(f"{where_of(failure)}: {failure.reason}")
+    console.print(f"[red]stopped (--on-error stop):[/] {text}", soft_wrap=True, highlight=False)
 
 
 def print_failures(console: Console, plan: Plan, total: Partial) -> None:
@@ -75,26 +86,20 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
     """dataset × method × category: counts, purity and efficiency with their intervals, one table a definition."""
     definitions = sorted({definition for entry in summary.values() for definition in entry})
     for definition in definitions:
-        title = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}[definition]
-        table = Table(title=f"{definition}: {title}")
-        for column in ("dataset", "method", "category"):
-            table.add_column(column, no_wrap=column != "category")
-        for column in ("targets", "candidates", "correct", "purity", "efficiency"):
-            table.add_column(column, justify="right", no_wrap=True)
+        table = _table(
+            f"{definition}: {DEFINITION_TITLES[definition]}",
+            ("dataset · method · category",),
+            ("targets", "candidates", "correct", "purity %", "efficiency %"),
+        )
         for name in datasets:
             for method, entry in summary.get(name, {}).get(definition, {}).items():
+                table.add_row(f"{name} · {method}", style="bold")
                 for category, row in entry["categories"].items():
                     table.add_row(
-                        name,
-                        method,
-                        category.replace("_", " "),
-                        _count(row["targets"]),
-                        _count(row["candidates"]),
-                        _count(row["correct"]),
-                        _fraction(row["purity"]),
-                        _fraction(row["efficiency"]),
+                        "  " + CATEGORY_LABELS.get(category, category),
+                        *(_count(row[column]) for column in ("targets", "candidates", "correct")),
+                        *(_percent(row[column]) for column in ("purity", "efficiency")),
                     )
-            table.add_section()
         console.print(table)
 
 
@@ -118,26 +123,22 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
     """Events, sum of weights and share after each cut."""
     if not cutflow:
         return
-    table = Table(title="cutflow")
-    table.add_column("dataset")
-    table.add_column("cut")
-    for column in ("events", "weighted", "of all", "σ [pb]"):
-        table.add_column(column, justify="right")
+    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]"))
     for name, entry in cutflow.items():
         first = entry["cuts"][0]["events"] if entry["cuts"] else 0
-        for row in entry["cuts"]:
+        for position, row in enumerate(entry["cuts"]):
             share = f"{row['events'] / first:.1%}" if first else "–"
             sigma = f"{row['cross_section_pb']:.4g}" if row.get("cross_section_pb") is not None else "–"
-            table.add_row(name, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma)
+            shown = name if position == 0 else ""
+            table.add_row(shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma)
         for what, number in entry["dropped_objects"].items():
             if number:
-                table.add_row(name, f"[yellow]{what}", f"[yellow]{number:,}", "", "", "")
-        table.add_section()
+                table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")
     console.print(table)
     for name, entry in cutflow.items():
         gone = next((r["cut"] for r in entry["cuts"] if r["events"] == 0 and entry["cuts"][0]["events"]), None)
         if gone is not None and "Higgs" in gone:
-            console.print(f"[yellow]warning:[/] no event of {name} has {gone}: if it is background, say is_signal: false")
+            _warn(console, f"no event of {name} has {gone}: if it is background, say is_signal: false in its metadata")
 
 
 def print_end(console: Console, plan: Plan, total: Partial, wall: float, output: Path, written: list[str]) -> None:
@@ -154,7 +155,21 @@ def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _fraction(entry: dict[str, Any] | None) -> str:
+def _percent(entry: dict[str, Any] | None) -> str:
     if entry is None or entry["value"] is None:
         return "–"
-    return f"{entry['value']:.4f} +{entry['high'] - entry['value']:.4f} −{entry['value'] - entry['low']:.4f}"
+    value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
+    return f"{value:.2f} +{high - value:.2f} −{value - low:.2f}"
+
+
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in names:
+        table.add_column(column)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)

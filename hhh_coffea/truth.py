@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hhh_coffea.events.record import field
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
-from hhh_coffea.kinematics import FloatArray, delta_r
+from hhh_coffea.kinematics import FloatArray, delta_r_squared
 
 BoolArray = npt.NDArray[np.bool_]
 RESOLVED_RADIUS = 0.5
@@ -49,16 +49,52 @@ class Targets:
         return self.fatjet >= 0
 
 
-class _Truth(NamedTuple):
-    """Directions of the Higgs bosons ``(N, n)`` and of their quarks ``(N, n, 2)``."""
+class Distances(NamedTuple):
+    """What both definitions match by: all b-flavoured jets and all fat jets (flat) against the Higgs of their event."""
 
-    eta: FloatArray
-    phi: FloatArray
-    quark_eta: FloatArray
-    quark_phi: FloatArray
+    jet_event: IntArray
+    jet_position: IntArray  # in the event's sorted list
+    jet_to_quarks: FloatArray  # (jets, n, 2): ΔR² to each quark of each Higgs
+    fatjet_event: IntArray
+    fatjet_position: IntArray
+    fatjet_to_higgs: FloatArray  # (fat jets, n): ΔR²
+    fatjet_holds_higgs: BoolArray  # (fat jets, n): Higgs and both its quarks within 0.8
 
 
-def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int) -> Targets:
+def distances(record: ak.Array, n_higgs: int) -> Distances:
+    """Measure every distance once.
+
+    ``record`` holds all objects above threshold (not truncated) of events with exactly ``n_higgs`` Higgs.
+    """
+    higgs = field(record, "higgs", "truth matching")
+
+    def shaped(values: ak.Array) -> FloatArray:
+        return flat(values).astype(np.float64).reshape(len(record), n_higgs)
+
+    quark_eta, quark_phi = (np.stack([shaped(b[k]) for b in (higgs.b1, higgs.b2)], axis=2) for k in ("eta", "phi"))
+
+    jets = record.jets
+    counts = counts_of(jets.eta)
+    keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
+    event, position = event_index(counts)[keep], position_in_event(counts)[keep]
+    eta, phi = flat(jets.eta)[keep, None, None], flat(jets.phi)[keep, None, None]
+    jet_to_quarks = delta_r_squared(eta, phi, quark_eta[event], quark_phi[event])
+
+    fatjets = record.fatjets
+    counts = counts_of(fatjets.eta)
+    fat_event = event_index(counts)
+    eta, phi = flat(fatjets.eta), flat(fatjets.phi)
+    to_higgs = delta_r_squared(
+        eta[:, None], phi[:, None], shaped(higgs.eta)[fat_event], shaped(higgs.phi)[fat_event]
+    )
+    to_quarks = delta_r_squared(
+        eta[:, None, None], phi[:, None, None], quark_eta[fat_event], quark_phi[fat_event]
+    )
+    holds = (np.maximum(to_quarks[..., 0], to_quarks[..., 1]) < BOOSTED_RADIUS**2) & (to_higgs < BOOSTED_RADIUS**2)
+    return Distances(event, position, jet_to_quarks, fat_event, position_in_event(counts), to_higgs, holds)
+
+
+def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near: Distances | None = None) -> Targets:
     """Targets in our definition (``default``).
 
     Resolved: of all (b quark, b-flavoured jet) pairs with ΔR < 0.5, the nearest is taken first and each quark and each
@@ -66,43 +102,43 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int) -> Ta
     first ``max_jets``. Boosted: ΔR(fat jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each fat
     jet and each Higgs once; the fat jet must be among the first ``max_fatjets``.
 
-    ``record`` holds all objects above threshold (not truncated) of events with exactly ``n_higgs`` Higgs.
+    ``record`` and ``near`` are those of :func:`distances`.
     """
-    truth = _truth(record, n_higgs)
-    event, position, jet_eta, jet_phi = _b_flavored_jets(record)
-    distance = delta_r(
-        jet_eta[:, None, None], jet_phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event]
-    ).reshape(len(event), 2 * n_higgs)
-    jet, quark = np.nonzero(distance < RESOLVED_RADIUS)
-    chosen = nearest_exclusive(distance[jet, quark], jet, event[jet] * 2 * n_higgs + quark)
+    near = near or distances(record, n_higgs)
+    to_quarks = near.jet_to_quarks.reshape(len(near.jet_event), 2 * n_higgs)
+    jet, quark = np.divmod(np.flatnonzero(to_quarks < RESOLVED_RADIUS**2), 2 * n_higgs)
+    quark_number = near.jet_event[jet] * 2 * n_higgs + quark
+    chosen = nearest_exclusive(to_quarks[jet, quark], jet, quark_number)
     jet_of_quark = np.full(len(record) * 2 * n_higgs, NONE, dtype=np.int64)
-    jet_of_quark[event[jet[chosen]] * 2 * n_higgs + quark[chosen]] = position[jet[chosen]]
+    jet_of_quark[quark_number[chosen]] = near.jet_position[jet[chosen]]
     pair = np.sort(jet_of_quark.reshape(len(record), n_higgs, 2), axis=2)
     exists = (pair[..., 0] != NONE) & (pair[..., 1] < max_jets)
 
-    event, position, to_higgs, inside = _fatjets_near_higgs(record, truth)
-    fatjet, higgs = np.nonzero(inside)
-    chosen = nearest_exclusive(to_higgs[fatjet, higgs], fatjet, event[fatjet] * n_higgs + higgs)
-    fatjet_of_higgs = np.full((len(record), n_higgs), NONE, dtype=np.int64)
-    fatjet_of_higgs[event[fatjet[chosen]], higgs[chosen]] = position[fatjet[chosen]]
-    return _targets(record, n_higgs, pair, exists, np.where(fatjet_of_higgs < max_fatjets, fatjet_of_higgs, NONE))
+    fatjet, higgs = np.nonzero(near.fatjet_holds_higgs)
+    higgs_number = near.fatjet_event[fatjet] * n_higgs + higgs
+    chosen = nearest_exclusive(near.fatjet_to_higgs[fatjet, higgs], fatjet, higgs_number)
+    fatjet_of_higgs = np.full(len(record) * n_higgs, NONE, dtype=np.int64)
+    fatjet_of_higgs[higgs_number[chosen]] = near.fatjet_position[fatjet[chosen]]
+    kept = np.where(fatjet_of_higgs < max_fatjets, fatjet_of_higgs, NONE).reshape(len(record), n_higgs)
+    return _targets(record, n_higgs, pair, exists, kept)
 
 
-def match_reference(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int) -> Targets:
+def match_reference(
+    record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near: Distances | None = None
+) -> Targets:
     """Targets as published (``reference``, §1), faults included.
 
     Each b-flavoured jet goes to the LAST Higgs in record order that has a quark within 0.5 of it; the first two jets
     of a Higgs among the kept ones are its pair, be they from one quark or two. Each fat jet goes to the last Higgs
     within 0.8 whose quarks are within 0.8 too; a Higgs takes its first fat jet among the kept ones.
     """
-    truth = _truth(record, n_higgs)
-    event, position, jet_eta, jet_phi = _b_flavored_jets(record)
-    distance = delta_r(jet_eta[:, None, None], jet_phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event])
-    higgs = _last_true((distance < RESOLVED_RADIUS).any(axis=2))
-    pair = _first_positions(event, position, higgs, (len(record), n_higgs), 2, max_jets)
-
-    event, position, _, inside = _fatjets_near_higgs(record, truth)
-    fatjet = _first_positions(event, position, _last_true(inside), (len(record), n_higgs), 1, max_fatjets)
+    near = near or distances(record, n_higgs)
+    shape = (len(record), n_higgs)
+    nearest_quark = np.minimum(near.jet_to_quarks[..., 0], near.jet_to_quarks[..., 1])
+    higgs = _last_true(nearest_quark < RESOLVED_RADIUS**2)
+    pair = _first_positions(near.jet_event, near.jet_position, higgs, shape, 2, max_jets)
+    higgs = _last_true(near.fatjet_holds_higgs)
+    fatjet = _first_positions(near.fatjet_event, near.fatjet_position, higgs, shape, 1, max_fatjets)
     return _targets(record, n_higgs, pair, pair[..., 1] != NONE, fatjet[..., 0])
 
 
@@ -120,8 +156,11 @@ def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> 
     pair listed first. Rounds take every pair that is the nearest left for both its objects, which is what taking one
     pair at a time would do.
     """
-    order = np.argsort(distance, kind="stable")
-    taken = [np.empty(0, dtype=np.int64)]
+    # most objects have a single partner: only the others compete
+    alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else np.zeros(0, dtype=bool)
+    taken = [np.flatnonzero(alone)]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(distance[order], kind="stable")]
     while len(order):
         rank = np.arange(len(order))
         best_of_left = np.empty(left.max() + 1, dtype=np.int64)
@@ -140,52 +179,20 @@ def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> 
     return np.concatenate(taken)
 
 
-def _truth(record: ak.Array, n_higgs: int) -> _Truth:
-    higgs = field(record, "higgs", "truth matching")
-
-    def shaped(values: ak.Array) -> FloatArray:
-        return flat(values).astype(np.float64).reshape(len(record), n_higgs)
-
-    return _Truth(
-        shaped(higgs.eta),
-        shaped(higgs.phi),
-        np.stack([shaped(higgs.b1.eta), shaped(higgs.b2.eta)], axis=2),
-        np.stack([shaped(higgs.b1.phi), shaped(higgs.b2.phi)], axis=2),
-    )
-
-
-def _b_flavored_jets(record: ak.Array) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-    """(event, position, η, φ) of all jets of |flavour| 5, flat."""
-    jets = record.jets
-    counts = counts_of(jets.eta)
-    keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
-    return event_index(counts)[keep], position_in_event(counts)[keep], flat(jets.eta)[keep], flat(jets.phi)[keep]
-
-
-def _fatjets_near_higgs(record: ak.Array, truth: _Truth) -> tuple[IntArray, IntArray, FloatArray, BoolArray]:
-    """(event, position, ΔR to each Higgs, Higgs and both its quarks within 0.8) of all fat jets, flat."""
-    fatjets = record.fatjets
-    counts = counts_of(fatjets.eta)
-    event = event_index(counts)
-    eta, phi = flat(fatjets.eta), flat(fatjets.phi)
-    to_higgs = delta_r(eta[:, None], phi[:, None], truth.eta[event], truth.phi[event])
-    to_quarks = delta_r(eta[:, None, None], phi[:, None, None], truth.quark_eta[event], truth.quark_phi[event])
-    inside = (to_higgs < BOOSTED_RADIUS) & (to_quarks < BOOSTED_RADIUS).all(axis=2)
-    return event, position_in_event(counts), to_higgs, inside
-
-
 def _last_true(matrix: BoolArray) -> IntArray:
     """Last true column of each row, −1 where there is none."""
-    last = matrix.shape[1] - 1 - np.argmax(matrix[:, ::-1], axis=1)
-    return np.where(matrix.any(axis=1), last, NONE)
+    last = np.full(len(matrix), NONE, dtype=np.int64)
+    for column in range(matrix.shape[1]):
+        last[matrix[:, column]] = column
+    return last
 
 
 def _first_positions(
     event: IntArray, position: IntArray, higgs: IntArray, shape: tuple[int, int], wanted: int, kept: int
 ) -> IntArray:
     """``(*shape, wanted)``: the first positions below ``kept`` of the objects assigned to each Higgs, −1 where fewer."""
-    use = (higgs != NONE) & (position < kept)
-    owner = (event * shape[1] + higgs)[use]
+    use = np.flatnonzero((higgs != NONE) & (position < kept))
+    owner = event[use] * shape[1] + higgs[use]
     position = position[use]
     order = np.argsort(owner, kind="stable")  # positions already rise within an event
     owner, position = owner[order], position[order]

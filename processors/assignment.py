@@ -13,8 +13,8 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import histograms, truth
 from hhh_coffea.candidate_table import write_candidates
-from hhh_coffea.events import branches_of, metadata_of, read
-from hhh_coffea.events.record import truncated
+from hhh_coffea.events.formats import branches_of, metadata_of, read
+from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import fatjet_features, method_options, methods_for, reconstruct
 from hhh_coffea.selection import cutflow, event_selection
@@ -69,22 +69,22 @@ class AssignmentProcessor(ProcessorABC):
         record, dropped = read(events, metadata, self.fatjet_features)
 
         selection = event_selection(record, metadata)
+        weight = ak.to_numpy(record.weight)
         output = {
             "histograms": histograms.book(),
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, weight)},
             "dropped": {dataset: dropped},
         }
-        before_jet_cut = record[selection.all(*selection.names[:-1])]
-        histograms.fill_multiplicity(
-            output["histograms"], dataset, before_jet_cut, ak.to_numpy(before_jet_cut.weight)
-        )
-        record = record[selection.all()]
+        before_jet_cut = selection.all(*selection.names[:-1])
+        histograms.fill_multiplicity(output["histograms"], dataset, record, before_jet_cut, weight)
+        record = selected(record, selection.all())
         weight = ak.to_numpy(record.weight)
 
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        match = {"default": truth.match, "reference": truth.match_reference}
         if metadata.is_signal:
-            targets = {definition: match[definition](record, *kept) for definition in self.metrics}
+            near = truth.distances(record, metadata.n_higgs)
+            match = {"default": truth.match, "reference": truth.match_reference}
+            targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
         else:
             targets = dict.fromkeys(self.metrics, truth.no_targets(len(record), metadata.n_higgs))
         record = truncated(record, *kept[1:])

@@ -13,8 +13,8 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import truth
 from hhh_coffea.bdt_table import DEFAULT_FEATURES, write_part
-from hhh_coffea.events import branches_of, metadata_of, read
-from hhh_coffea.events.record import truncated
+from hhh_coffea.events.formats import branches_of, metadata_of, read
+from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -59,7 +59,7 @@ class BdtTableProcessor(ProcessorABC):
             "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
             "dropped": {dataset: dropped},
         }
-        record = record[selection.all()]
+        record = selected(record, selection.all())
         if metadata.is_signal:
             targets = truth.match(record, metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
         else:

@@ -17,9 +17,11 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.jagged import IntArray, event_index, position_in_event, unflatten
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
+LISTS = ("jets", "fatjets", "higgs")
 
 
 def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_]) -> ak.Array:
@@ -35,18 +37,68 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
         columns = {name: values[keep] for name, values in columns.items()}
     group = 2 * event
     if "btag" in columns:
-        group = group + (columns["btag"] == 0)
-    order = np.lexsort((-columns["pt"], group))
-    return unflatten(
-        {name: values[order] for name, values in columns.items()}, np.bincount(event, minlength=len(counts))
+        group += columns["btag"] == 0
+    pt = columns["pt"]
+    falling = (np.diff(pt) <= 0) | (np.diff(event) != 0)
+    # files are written by falling pT almost always, and then only the tags have to be brought to order
+    order = np.argsort(group, kind="stable") if falling.all() else np.lexsort((-pt, group))
+    counts = np.bincount(event, minlength=len(counts))
+    return unflatten({name: values[order] for name, values in columns.items()}, counts)
+
+
+def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
+    """The events in ``mask``. As ``record[mask]``, but the columns are copied once here, not at each later use."""
+    if mask.all():
+        return record
+    return ak.zip(
+        {
+            name: _flat_subset(record[name], mask) if name in LISTS else ak.to_numpy(record[name])[mask]
+            for name in record.fields
+        },
+        depth_limit=1,
     )
 
 
 def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
-    """Keep the first ``max_jets`` jets and ``max_fatjets`` fat jets of each event (§1 of the published analysis)."""
-    return ak.with_field(
-        ak.with_field(record, record.jets[:, :max_jets], "jets"), record.fatjets[:, :max_fatjets], "fatjets"
-    )
+    """Keep the first ``max_jets`` jets and ``max_fatjets`` fat jets of each event (§1 of the published analysis).
+
+    The kept jets get their Cartesian momentum as well (``energy px py pz``, GeV): methods need it again and again.
+    """
+    fields = {name: record[name] for name in record.fields}
+    jets = _first(record.jets, max_jets)
+    columns = {name: flat(jets[name]) for name in jets.fields}
+    columns |= cartesian(*(columns[name] for name in ("pt", "eta", "phi", "mass")))._asdict()
+    fields["jets"] = unflatten(columns, counts_of(jets.pt))
+    fields["fatjets"] = _first(record.fatjets, max_fatjets)
+    return ak.zip(fields, depth_limit=1)
+
+
+def momentum(objects: ak.Array) -> Cartesian:
+    """Flat Cartesian four-momenta of jets or fat jets, from the record where it holds them."""
+    if "energy" in objects.fields:
+        return Cartesian(*(flat(objects[name]) for name in Cartesian._fields))
+    return cartesian(*(flat(objects[name]) for name in ("pt", "eta", "phi", "mass")))
+
+
+def _first(objects: ak.Array, length: int) -> ak.Array:
+    counts = counts_of(objects.pt)
+    if (counts <= length).all():
+        return objects
+    keep = position_in_event(counts) < length
+    return unflatten({name: flat(objects[name])[keep] for name in objects.fields}, np.minimum(counts, length))
+
+
+def _flat_subset(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
+    counts = counts_of(objects.pt)
+    content = ak.flatten(objects, axis=1)
+    keep = np.repeat(mask, counts)
+
+    def chosen(values: ak.Array) -> ak.Array:
+        if values.fields:
+            return ak.zip({name: chosen(values[name]) for name in values.fields})
+        return ak.to_numpy(values)[keep]
+
+    return ak.unflatten(chosen(content), counts[mask])
 
 
 def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:

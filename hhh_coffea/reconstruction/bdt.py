@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hhh_coffea.events.record import field
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, pad, position_in_event
-from hhh_coffea.kinematics import delta_r
+from hhh_coffea.kinematics import delta_r_squared
 from hhh_coffea.reconstruction import chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel
 from hhh_coffea.reconstruction.candidates import NONE, boosted_candidates, merge, resolved_candidates
@@ -130,6 +130,7 @@ def covered(record: ak.Array, fatjet: IntArray) -> npt.NDArray[np.bool_]:
     for position in fatjet.T:
         near = np.flatnonzero(position[event] >= 0)
         index = (starts + position)[event[near]]
-        result[near] |= delta_r(eta[near], phi[near], fat_eta[index], fat_phi[index]) < POOL_RADIUS
+        distance = delta_r_squared(eta[near], phi[near], fat_eta[index], fat_phi[index])
+        result[near] |= distance < POOL_RADIUS**2
     return result
 

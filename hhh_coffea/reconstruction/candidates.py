@@ -11,8 +11,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.events.record import momentum
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, pad, unflatten
-from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, delta_r, pair_kinematics
+from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, delta_r_squared, polar
 
 RESOLVED, BOOSTED = 0, 1
 KINDS = ("resolved", "boosted")
@@ -31,16 +32,29 @@ def resolved_candidates(
 
     ``jet1`` and ``jet2`` are ``(N, C)`` positions in ``record.jets``, −1 where there is no candidate.
     """
-    jets = record.jets
     exists = jet1 >= 0
     low, high = np.minimum(jet1, jet2)[exists], np.maximum(jet1, jet2)[exists]
-    event = np.nonzero(exists)[0]
-    starts = np.cumsum(counts_of(jets.pt)) - counts_of(jets.pt)
-    momenta = cartesian(*(flat(jets[name]) for name in ("pt", "eta", "phi", "mass")))
-    first, second = (Cartesian(*(c[starts[event] + position] for c in momenta)) for position in (low, high))
+    four_vector = polar(pair_momentum(record, jet1, jet2))
     return _candidates(
-        exists, RESOLVED, low, high, None, pair_kinematics(first, second), assignment_probability, detection_probability
+        exists, RESOLVED, low, high, None, four_vector, assignment_probability, detection_probability
     )
+
+
+def pair_momentum(record: ak.Array, jet1: IntArray, jet2: IntArray) -> Cartesian:
+    """Flat summed momenta (GeV) of the jet pairs at ``(N, C)`` positions, those with −1 left out."""
+    exists = jet1 >= 0
+    counts = counts_of(record.jets.pt)
+    start = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]]
+    first, second = start + jet1[exists], start + jet2[exists]
+    return Cartesian(*(component[first] + component[second] for component in momentum(record.jets)))
+
+
+def fatjet_momentum(record: ak.Array, fatjet: IntArray) -> Cartesian:
+    """Flat momenta (GeV) of the fat jets at ``(N, C)`` positions, those with −1 left out."""
+    exists = fatjet >= 0
+    counts = counts_of(record.fatjets.pt)
+    index = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]] + fatjet[exists]
+    return cartesian(*(flat(record.fatjets[name])[index] for name in ("pt", "eta", "phi", "mass")))
 
 
 def boosted_candidates(
@@ -83,7 +97,7 @@ def mark_overlaps(record: ak.Array, candidates: ak.Array) -> ak.Array:
         for name in ("jet1", "jet2"):
             jet = flat(candidates[name])
             eta, phi = _directions(record.jets, event, jet)
-            close = delta_r(eta[:, None], phi[:, None], fat_eta, fat_phi) < OVERLAP_RADIUS
+            close = delta_r_squared(eta[:, None], phi[:, None], fat_eta, fat_phi) < OVERLAP_RADIUS**2
             overlaps |= (close & (fat >= 0) & (jet >= 0)[:, None]).any(axis=1)
     return ak.with_field(candidates, ak.unflatten(overlaps, counts_of(candidates.kind)), "overlaps")
 

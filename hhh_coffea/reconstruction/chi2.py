@@ -15,13 +15,15 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.jagged import IntArray, counts_of, pad
-from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, invariant_mass
+from hhh_coffea.events.record import momentum
+from hhh_coffea.jagged import IntArray, counts_of, padded
+from hhh_coffea.kinematics import Cartesian, FloatArray
 from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
 
 HIGGS_MASS = 125.0
 Chooser = Callable[[FloatArray, int], IntArray]  # (χ² table, jets) → pairs
 BLOCK = 4096  # events at a time: the tables of a block stay in the processor's cache
+FEW_PAIRINGS = 105
 
 
 def reconstruct(record: ak.Array, n_higgs: int, n_jets: int | None = None, mass: float = HIGGS_MASS) -> ak.Array:
@@ -73,6 +75,8 @@ def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
     """
     if np.isnan(chi2).any():
         raise ValueError("χ² pairing of NaN: jets with non-finite kinematics must be removed first")
+    if len(_all_pairings(n_jets, n_pairs)[0]) <= FEW_PAIRINGS:
+        return _first_of_all(chi2, n_jets, n_pairs)
     levels = _levels(n_jets, n_pairs)
     # least[s]: least χ² of pairing up all jets of subset s, built from subsets with one pair fewer
     least = [chi2]
@@ -84,10 +88,7 @@ def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
                 np.minimum(row, chi2[pair] + least[-1][rest], out=row)
         least.append(rows)
     subset = np.argmin(least[-1], axis=0)
-    if len(levels[-1].subsets) > 1:
-        tied = np.flatnonzero((least[-1] == least[-1].min(axis=0)).sum(axis=0) > 1)
-    else:
-        tied = np.empty(0, dtype=np.int64)
+    tied = np.flatnonzero((least[-1] == least[-1].min(axis=0)).sum(axis=0) > 1)
 
     event = np.arange(chi2.shape[1])
     pairing = np.empty((chi2.shape[1], n_pairs, 2), dtype=np.int64)
@@ -143,18 +144,27 @@ def all_pairings(n_jets: int, n_pairs: int) -> list[tuple[tuple[int, int], ...]]
     return extend(())
 
 
-def _first_of_all(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
+@cache
+def _all_pairings(n_jets: int, n_pairs: int) -> tuple[IntArray, IntArray]:
+    """(pairings, n_pairs, 2) jets and (n_pairs, pairings) pair numbers, in lexicographic order."""
     pairings = np.array(all_pairings(n_jets, n_pairs))
     number = {pair: i for i, pair in enumerate(combinations(range(n_jets), 2))}
     numbers = np.array([[number[tuple(pair)] for pair in pairing] for pairing in pairings.tolist()])
-    result = np.empty((chi2.shape[1], n_pairs, 2), dtype=np.int64)
-    for start in range(0, chi2.shape[1], 512):
-        block = chi2[:, start : start + 512]
-        total = block[numbers[:, -1]]
+    return pairings, np.ascontiguousarray(numbers.T)
+
+
+def _first_of_all(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
+    """Least χ² by looking at every pairing: fastest when they are few, and settles ties when they are many."""
+    pairings, numbers = _all_pairings(n_jets, n_pairs)
+    best = np.empty(chi2.shape[1], dtype=np.int64)
+    step = max(1, 64 * BLOCK // len(pairings))
+    for start in range(0, chi2.shape[1], step):
+        block = chi2[:, start : start + step]
+        total = block[numbers[-1]]
         for pair in range(n_pairs - 2, -1, -1):
-            total = block[numbers[:, pair]] + total
-        result[start : start + 512] = pairings[np.argmin(total, axis=0)]
-    return result
+            total += block[numbers[pair]]
+        best[start : start + step] = np.argmin(total, axis=0)
+    return pairings[best]
 
 
 def _first_two_of_three(chi2: FloatArray) -> IntArray:
@@ -167,13 +177,14 @@ def _first_two_of_three(chi2: FloatArray) -> IntArray:
 def _pairs(jets: ak.Array, n_pairs: int, n_jets: int | None, choose: Chooser, mass: float) -> IntArray:
     """``(N, n_pairs, 2)`` jet positions, −1 where an event has too few jets."""
     n_jets = 2 * n_pairs if n_jets is None else max(n_jets, 2 * n_pairs)
-    padded = [pad(jets[name], n_jets, 0.0) for name in ("pt", "eta", "phi", "mass")]
-    exists = np.arange(n_jets) < counts_of(jets.pt)[:, None]
+    counts = counts_of(jets.pt)
+    exists = np.arange(n_jets) < counts[:, None]
+    components = [padded(c, counts, n_jets, 0.0) for c in momentum(jets)]
     enough = exists.sum(axis=1) >= 2 * n_pairs
     result = np.full((len(enough), n_pairs, 2), NONE, dtype=np.int64)
     for start in range(0, len(enough), BLOCK):
         block = slice(start, start + BLOCK)
-        momenta = cartesian(*(x[block].T for x in padded))
+        momenta = Cartesian(*(np.ascontiguousarray(c[block].T) for c in components))
         table = pair_chi2(momenta, exists[block].T, mass)
         use = enough[block]
         if use.all():
@@ -187,14 +198,23 @@ def pair_chi2(momenta: Cartesian, exists: npt.NDArray[np.bool_], mass: float = H
     """(m_jj − mass)² of every jet pair: ``(jets, N)`` components → ``(jets·(jets−1)/2, N)``, +inf where one is absent."""
     n_jets, n_events = exists.shape
     table = np.empty((n_jets * (n_jets - 1) // 2, n_events))
+    complete = bool(exists.all())
     start = 0
     for first in range(n_jets - 1):
-        rows = slice(start, start + n_jets - 1 - first)
-        total = Cartesian(*(component[first] + component[first + 1 :] for component in momenta))
-        difference = invariant_mass(total) - mass
-        np.multiply(difference, difference, out=table[rows])
-        table[rows][~(exists[first] & exists[first + 1 :])] = np.inf
-        start = rows.stop
+        rows = table[start : start + n_jets - 1 - first]
+        np.add(momenta.energy[first], momenta.energy[first + 1 :], out=rows)
+        rows *= rows
+        for component in (momenta.px, momenta.py, momenta.pz):
+            total = component[first] + component[first + 1 :]
+            total *= total
+            rows -= total
+        np.maximum(rows, 0.0, out=rows)  # as invariant_mass, in place
+        np.sqrt(rows, out=rows)
+        rows -= mass
+        rows *= rows
+        if not complete:
+            rows[~(exists[first] & exists[first + 1 :])] = np.inf
+        start += len(rows)
     return table
 
 
