@@ -42,6 +42,13 @@ class FuturesExecutor:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Apply the function to every item, a few at a time in flight."""
@@ -50,24 +57,26 @@ class FuturesExecutor:
         deaths: dict[int, int] = {}
         while waiting or suspects:
             queue, in_flight = (suspects, 1) if suspects else (waiting, 2 * self.workers)
-            with ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-                running: dict[Future[Any], int] = {}
-                try:
-                    while queue or running:
-                        while queue and len(running) < in_flight:
-                            position = queue.pop()
-                            running[pool.submit(function, items[position])] = position
-                        done, _ = wait(running, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            result = future.result()
-                            yield running.pop(future), result
-                except BrokenProcessPool as error:
-                    for position in sorted(running.values(), reverse=True):
-                        deaths[position] = deaths.get(position, 0) + 1
-                        if deaths[position] >= MAX_DEATHS:
-                            yield position, error
-                        else:
-                            suspects.append(position)
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+            running: dict[Future[Any], int] = {}
+            try:
+                while queue or running:
+                    while queue and len(running) < in_flight:
+                        running[self._pool.submit(function, items[queue[-1]])] = queue[-1]
+                        queue.pop()
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        result = future.result()
+                        yield running.pop(future), result
+            except BrokenProcessPool as error:
+                self.close()
+                for position in sorted(running.values(), reverse=True):
+                    deaths[position] = deaths.get(position, 0) + 1
+                    if deaths[position] >= MAX_DEATHS:
+                        yield position, error
+                    else:
+                        suspects.append(position)
 
     def reduce(self, job: Job, chunks: Sequence[Chunk], on_progress: Progress) -> Partial:
         """Run all chunks in the pool and merge them here."""
@@ -118,7 +127,7 @@ class DaskExecutor:
         from distributed import as_completed
 
         run = uuid.uuid4().hex[:8]
-        finished = as_completed(with_results=True, raise_errors=False)
+        finished = as_completed(loop=self.client.loop, with_results=True, raise_errors=False)
         running: dict[Any, tuple[int, Any]] = {}
         position = 0
         while position < len(items) or running:
@@ -144,7 +153,8 @@ def executor(kind: str, workers: int | None = None, scheduler: str | None = None
     if kind == "iterative":
         yield IterativeExecutor()
     elif kind == "futures":
-        yield FuturesExecutor(n_workers)
+        with contextlib.closing(FuturesExecutor(n_workers)) as pool:
+            yield pool
     elif kind == "dask":
         from distributed import Client, LocalCluster
 
