@@ -216,11 +216,13 @@ def dashboard_of(chosen: Executor) -> str | None:
     return link
 
 
-def performance_report(chosen: Executor, path: Path | None) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def performance_report(chosen: Executor, path: Path | None) -> Iterator[None]:
     """dask's performance report of what runs inside the context, written to ``path``; nothing without a cluster."""
     if path is None or not isinstance(chosen, DaskExecutor):
-        return contextlib.nullcontext()
+        yield
+        return
     from distributed import performance_report as report
 
-    manager: contextlib.AbstractContextManager[Any] = report(filename=str(path))
-    return manager
+    with chosen.client.as_current(), report(filename=str(path)):
+        yield

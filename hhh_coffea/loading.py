@@ -66,7 +66,7 @@ def load_processor(name: str, options: dict[str, Any]) -> ProcessorABC:
         file = bundled
     module = _module(file.resolve())
     chosen = _choose(file, module, class_name)
-    parameters = inspect.signature(chosen.__init__).parameters  # type: ignore[misc]
+    parameters = inspect.signature(chosen).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     try:
         instance: ProcessorABC = chosen(**{k: v for k, v in options.items() if takes_all or k in parameters})
