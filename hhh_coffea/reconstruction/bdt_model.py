@@ -179,8 +179,9 @@ def _from_card(path: Path) -> BdtModel:
         raise BdtError(f"{file}: its sha256 is {digest}, but {path.name} says {card.sha256}: the weights were changed")
     _check_features(path, card.features)
     booster = read_booster(weights, str(file))
-    if booster.num_features() != len(card.features):
-        raise BdtError(f"{path}: names {len(card.features)} features {card.features}, the weights take {booster.num_features()}")
+    takes = booster.feature_names or [f"feature {k}" for k in range(booster.num_features())]
+    if len(takes) != len(card.features) or (booster.feature_names and takes != card.features):
+        raise BdtError(f"{path}: names {len(card.features)} features {card.features}, the weights take {takes}")
     _BOOSTERS[digest] = booster
     return BdtModel(path.parent.resolve().name, tuple(card.features), dict(card.working_points), digest, weights)
 
