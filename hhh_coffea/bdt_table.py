@@ -97,8 +97,11 @@ def read_part(path: Path, features: Sequence[str]) -> Rows:
     def column(name: str) -> Any:
         return table.column(name).to_numpy(zero_copy_only=False)
 
+    values = np.empty((len(table), len(features)), dtype=np.float32)
+    for number, name in enumerate(features):
+        values[:, number] = column(name)
     return Rows(
-        np.column_stack([column(name) for name in features]).astype(np.float32, copy=False),
+        values,
         column("signal").astype(bool),
         column("validation").astype(bool),
         column("dataset").astype(np.str_),

@@ -206,7 +206,8 @@ def search(
         parameters = {"objective": "binary:logistic", "seed": options.seed, **changes}
         with console.status(f"training with {changes}"):
             if on_cluster and isinstance(where, DaskExecutor):
-                trained = fit_on_cluster(where.client, folder, options.features, parameters)
+                with where.client.as_current():  # xgboost looks for it there
+                    trained = fit_on_cluster(where.client, folder, options.features, parameters)
             else:
                 trained = fit_here(rows, options.features, {**parameters, "nthread": options.threads})
         scores = trained.booster.inplace_predict(validation.features, validate_features=False)

@@ -81,7 +81,7 @@ def test_provenance_names_the_weights(published_run: tuple[dict[str, Any], Path]
 
 def test_scan_agrees_with_the_main_job(write_fileset: Callable[..., Path], tmp_path: Path) -> None:
     fileset = write_fileset(HHH=([str(DEMO / "hhh.root")], {}), QCD=([str(DEMO / "qcd.root")], {"is_signal": False}))
-    common = ["--fileset", str(fileset), "--chunksize", "700"]
+    common = ["--fileset", str(fileset), "--chunksize", "2500"]
     assert main([*common, "--processor", "bdt_scan", "--output", str(tmp_path / "scan")]) == 0
     assert main([*common, "--methods", "chi2,chi2+bdt", "--no-plots", "--output", str(tmp_path / "main")]) == 0
     scan = results.read_histograms(tmp_path / "scan")[0]["bdt_scan"]

@@ -11,9 +11,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.events.record import field
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, pad, position_in_event
-from hhh_coffea.kinematics import delta_r_squared
+from hhh_coffea.events.record import field, momentum
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.kinematics import Cartesian, delta_r_squared
 from hhh_coffea.reconstruction import chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel
 from hhh_coffea.reconstruction.candidates import NONE, boosted_candidates, merge, resolved_candidates
@@ -72,17 +72,19 @@ def reconstruct(
     boosted = boosted_candidates(record, fatjet, 1.0, score_of_fatjet)
 
     counts = counts_of(record.jets.pt)
-    outside = ak.unflatten(~covered(record, fatjet), counts)
-    pool = ak.with_field(record.jets, ak.unflatten(position_in_event(counts), counts), "position")[outside]
-    n_pairs = np.minimum(n_higgs - taken.sum(axis=1), counts_of(pool.pt) // 2)
+    pool = np.flatnonzero(~covered(record, fatjet))
+    event, position = event_index(counts)[pool], position_in_event(counts)[pool]
+    in_pool = np.bincount(event, minlength=len(counts))
+    start = np.cumsum(in_pool) - in_pool
+    n_pairs = np.minimum(n_higgs - taken.sum(axis=1), in_pool // 2)
+    momenta = momentum(record.jets)
     pair = np.full((len(record), n_higgs, 2), NONE, dtype=np.int64)
     for wanted in range(1, n_higgs + 1):
         events = np.flatnonzero(n_pairs == wanted)
         if len(events):
-            chosen = pool[events] if len(events) < len(pool) else pool
-            found = chi2.pairs(chosen, wanted, n_jets, mass)
-            position = pad(chosen.position, int(found.max()) + 1, NONE)
-            pair[events, :wanted] = position[np.arange(len(events))[:, None, None], found]
+            jets = pool[n_pairs[event] == wanted]
+            found = chi2.pairs(Cartesian(*(c[jets] for c in momenta)), in_pool[events], wanted, n_jets, mass)
+            pair[events, :wanted] = position[start[events][:, None, None] + found]
     resolved = resolved_candidates(record, pair[..., 0], pair[..., 1])
     # no pair can overlap: the pool's radius is larger than that of the overlap removal
     return ak.concatenate([boosted, resolved], axis=1)
