@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import numpy as np
+import numpy.typing as npt
 
+from hhh_coffea.jagged import counts_of, flat
 from hhh_coffea.reconstruction import bdt, chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
 
 
 DEFAULT_BDT = "hbb_bdt"
+SCORE = "bdt_score"  # of each fat jet: methods and definitions share it
 DEFAULT_WORKING_POINT = "loose"  # that of the published comparison: 2% misidentification
 
 
@@ -64,7 +68,7 @@ def _chi2_as_published(record: ak.Array, n_higgs: int, options: MethodOptions, _
 
 
 def _chi2_bdt(record: ak.Array, n_higgs: int, options: MethodOptions, definition: str) -> ak.Array:
-    scores = bdt.score(record.fatjets, _bdt_of(options))
+    scores = _scores(record, options)
     if definition == "reference":
         pairs = _chi2(record, n_higgs, options, definition)
         return bdt.reconstruct_reference(record, scores, options.bdt_cut, n_higgs, pairs)
@@ -72,9 +76,15 @@ def _chi2_bdt(record: ak.Array, n_higgs: int, options: MethodOptions, definition
 
 
 def _chi2_bdt_as_published(record: ak.Array, n_higgs: int, options: MethodOptions, definition: str) -> ak.Array:
-    scores = bdt.score(record.fatjets, _bdt_of(options))
+    scores = _scores(record, options)
     pairs = _chi2_as_published(record, n_higgs, options, definition)
     return bdt.reconstruct_reference(record, scores, options.bdt_cut, n_higgs, pairs)
+
+
+def _scores(record: ak.Array, options: MethodOptions) -> npt.NDArray[np.float32]:
+    if SCORE in record.fatjets.fields:
+        return flat(record.fatjets[SCORE])
+    return bdt.score(record.fatjets, _bdt_of(options))
 
 
 def _bdt_of(options: MethodOptions) -> BdtModel:
@@ -141,13 +151,17 @@ def reconstruct(
     ValueError
         for a method that does not exist.
     """
+    names_wanted = {name for names in wanted.values() for name in names}
+    if unknown := sorted(names_wanted - set(METHODS)):
+        raise ValueError(f"no method {unknown[0]!r}; there are {sorted(METHODS)}")
+    if any(METHODS[name].needs_bdt for name in names_wanted):
+        scores = ak.unflatten(_scores(record, options), counts_of(record.fatjets.pt))
+        record = ak.with_field(record, scores, ("fatjets", SCORE))
     made: dict[tuple[str, str], ak.Array] = {}
     found: dict[str, dict[str, ak.Array]] = {}
     for definition, names in wanted.items():
         found[definition] = {}
         for name in names:
-            if name not in METHODS:
-                raise ValueError(f"no method {name!r}; there are {sorted(METHODS)}")
             method = METHODS[name]
             key = (name, definition if method.by_definition else "")
             if key not in made:
