@@ -121,9 +121,7 @@ class Executor(Protocol):
         """Apply a function to every item; an item that kills its worker yields the exception."""
         ...
 
-    def reduce(
-        self, job: Job, chunks: Sequence[Chunk], on_progress: Callable[[Partial], None]
-    ) -> Partial:
+    def reduce(self, job: Job, chunks: Sequence[Chunk], on_progress: Callable[[Partial], None]) -> Partial:
         """Run every chunk and merge the results in the canonical tree; report each chunk as it ends."""
         ...
 

@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
         choices=["default", "reference", "both"],
         help="our definitions, those of arXiv:2412.03819, or both (default)",
     )
-    how.add_argument("--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)")
+    how.add_argument(
+        "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)"
+    )
     how.add_argument("--chi2-mass", type=float, metavar="GEV", help="Higgs mass in χ² (default: 125)")
     how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
     how.add_argument(

@@ -80,7 +80,11 @@ def test_merge_tree_depends_on_positions_only(total, random):
 
 
 def test_merge_does_not_touch_its_parts():
-    parts = [Partial({"n": {"a": 1}}, 1, 5), Partial({"n": {"a": 2, "b": 1}}, 1, 6), Partial(None, failures=[Failure("A", "f", "r", 0, 4)])]
+    parts = [
+        Partial({"n": {"a": 1}}, 1, 5),
+        Partial({"n": {"a": 2, "b": 1}}, 1, 6),
+        Partial(None, failures=[Failure("A", "f", "r", 0, 4)]),
+    ]
     total = merge(parts)
     assert (total.output, total.chunks, total.events, len(total.failures)) == ({"n": {"a": 3, "b": 1}}, 2, 11, 1)
     assert parts[0].output == {"n": {"a": 1}}
@@ -105,7 +109,9 @@ def test_same_bytes_whatever_the_executor_and_chunk_size(tmp_path):
     for kind in ("iterative", "futures", "dask"):
         workers = () if kind == "iterative" else ("--workers", "2")
         for chunksize in ("500", "3333"):
-            code, other, other_rows = run(tmp_path, kind + chunksize, "--executor", kind, *workers, "--chunksize", chunksize)
+            code, other, other_rows = run(
+                tmp_path, kind + chunksize, "--executor", kind, *workers, "--chunksize", chunksize
+            )
             assert code == 0
             assert other == histograms
             assert other_rows.equals(rows)

@@ -51,7 +51,9 @@ def test_interval_is_clopper_pearson(demo_results):
     """By the definition: each end is where the tail probability is half of 1 − 0.6827 (scipy's binomial)."""
     from scipy.stats import binom
 
-    purity = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"]["merged"]["purity"]
+    purity = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"][
+        "merged"
+    ]["purity"]
     k, n = purity["numerator"], purity["denominator"]
     tail = (1 - 0.6827) / 2
     assert binom.sf(k - 1, n, purity["low"]) == pytest.approx(tail, rel=1e-6)
@@ -188,7 +190,8 @@ class Mine(ProcessorABC):
         self.chi2_mass = chi2_mass
 
     def process(self, events):
-        h = hist.Hist(hist.axis.StrCategory([], growth=True, name="dataset"), hist.axis.Regular(10, 0, 500, name="met", label="MET [GeV]"))
+        met = hist.axis.Regular(10, 0, 500, name="met", label="MET [GeV]")
+        h = hist.Hist(hist.axis.StrCategory([], growth=True, name="dataset"), met)
         h.fill(dataset=events.metadata["dataset"], met=np.asarray(events.MissingET.MET))
         return {"met": h, "sum": {events.metadata["dataset"]: FACTOR * len(events)}, "mass": {self.chi2_mass}}
 
@@ -261,7 +264,9 @@ def test_events_without_jets(tmp_path, write_fileset):
 
 
 def test_module_help_teaches():
-    found = subprocess.run([sys.executable, "-m", "hhh_coffea.run", "--help"], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    found = subprocess.run(
+        [sys.executable, "-m", "hhh_coffea.run", "--help"], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     for word in ("examples:", "exit codes:", "--overlay-published", "--on-error"):
         assert word in found.stdout
     assert np.all([len(line) < 140 for line in found.stdout.splitlines()])
