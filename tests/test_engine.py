@@ -173,6 +173,20 @@ def test_bad_files_are_set_aside_by_name(tmp_path, bad_files, kind, capsys):
         assert reason in printed
 
 
+@pytest.mark.parametrize("damage", [b"\x00", b"\xff"])
+def test_a_file_damaged_in_the_middle(tmp_path, write_fileset, damage):
+    """It opens and counts its events, but some of them cannot be read: that range is named, the rest is there."""
+    content = bytearray((DEMO / "hhh.root").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = damage * 20_000
+    (tmp_path / "damaged.root").write_bytes(content)
+    path = write_fileset(HHH=([str(tmp_path / "damaged.root"), str(DEMO / "hhh.root")], HHH))
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots", "--chunksize", "5000"]) == 3
+    provenance = json.loads((tmp_path / "r" / "provenance.json").read_text())
+    assert provenance["ledger"]["events"] == {"planned": 10000, "processed": 5000, "failed": 5000}
+    assert [(f["start"], f["stop"]) for f in provenance["failures"]] == [(0, 5000)]
+
+
 def test_nothing_readable_and_stop(tmp_path, write_fileset, capsys):
     fileset = write_fileset(HHH=([str(tmp_path / "gone.root")], HHH))
     assert main(["--fileset", str(fileset), "--output", str(tmp_path / "a"), "--no-plots"]) == 1

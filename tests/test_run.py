@@ -145,6 +145,24 @@ def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_format_that_cannot_be_read(tmp_path, write_fileset, capsys):
+    path = write_fileset(A=([str(DEMO / "hhh.root")], {"format": "nanoaod"}))
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r")]) == 2
+    assert "'nanoaod' cannot be read yet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_existing_scheduler_is_joined_and_a_missing_one_named(tmp_path, capsys):
+    from distributed import LocalCluster
+
+    options = ["--fileset", "demo", "--no-plots", "--executor", "dask", "--output", str(tmp_path / "r")]
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert main([*options, "--scheduler", cluster.scheduler_address, "--chunksize", "2500"]) == 0
+    assert json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]["events"]["processed"] == 14000
+    assert main([*options, "--scheduler", "nonsense://"]) == 2
+    assert "option 'scheduler': cannot join 'nonsense://'" in capsys.readouterr().err
+
+
 def test_config_file_and_command_line(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("fileset: demo\nchi2-jets: 8\nmethods: [chi2, chi2_as_published]\nmetrics: default\n")

@@ -9,7 +9,7 @@ from coffea.nanoevents import BaseSchema, DelphesSchema
 
 from hhh_coffea.events import delphes
 from hhh_coffea.events.delphes import Reading
-from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.fileset import DatasetMetadata, FilesetError
 
 _FORMATS = {"delphes": delphes}
 
@@ -46,5 +46,7 @@ def metadata_of(events: Any, btagging: str | None = None) -> DatasetMetadata:
 
 def _format(metadata: DatasetMetadata) -> Any:
     if metadata.format not in _FORMATS:
-        raise NotImplementedError(f"format {metadata.format!r} cannot be read yet; there is {sorted(_FORMATS)}")
+        raise FilesetError(
+            f"metadata field 'format': {metadata.format!r} cannot be read yet; there is {sorted(_FORMATS)}"
+        )
     return _FORMATS[metadata.format]
