@@ -157,7 +157,8 @@ def test_bad_files_are_set_aside_by_name(tmp_path, bad_files, kind, capsys):
     reasons = {f["file"]: f["reason"] for f in provenance["failures"]}
     assert set(reasons) == {str(files[k]) for k in ("truncated", "missing", "empty", "text", "no_tree", "no_fatjet")}
     assert reasons[str(files["missing"])] == "file not found"
-    assert "empty (0 bytes)" in reasons[str(files["empty"])]
+    assert reasons[str(files["empty"])] == "the file is empty (0 bytes)"
+    assert reasons[str(files["truncated"])].startswith("the file is truncated or damaged")
     assert reasons[str(files["text"])] == "not a ROOT file"
     assert "no tree 'Delphes'; the file has ['Other']" in reasons[str(files["no_tree"])]
     assert "no collection 'FatJet'" in reasons[str(files["no_fatjet"])]
