@@ -2,7 +2,7 @@
 
     python benchmarks/main_job.py ../shared/data/delphes/hhh_train_0[01].root
 
-Prints the plain read of the same branches, the chain without reading, its parts, and the whole run, and the peak memory.
+Prints the plain read of the same branches, the whole run, the parts of it, and the peak memory.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import uproot
+from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
 from hhh_coffea import truth
-from hhh_coffea.engine import Job, inspect_file, plan_chunks, run_chunk, sources_of
-from hhh_coffea.events.formats import branches_of
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.engine import Chunk, Job, inspect_file, plan_chunks, run_chunk, sources_of
+from hhh_coffea.events.formats import branches_of, read
+from hhh_coffea.events.record import momentum, selected, truncated
 from hhh_coffea.fileset import Dataset, DatasetMetadata
+from hhh_coffea.jagged import counts_of, padded
+from hhh_coffea.kinematics import Cartesian
 from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.metrics import evaluate
 from hhh_coffea.reconstruction import chi2
+from hhh_coffea.selection import event_selection
 
 REPEATS = 5
 
@@ -39,6 +43,11 @@ def best(function: Callable[[], Any]) -> tuple[float, Any]:
         value = function()
         times.append(time.process_time() - begin)
     return min(times), value
+
+
+def show(name: str, seconds: float, events: int, ratio: float | None = None) -> None:
+    """One line: time, rate, and the ratio to the plain read."""
+    print(f"{name:44s} {seconds:7.3f} s {events / seconds:12,.0f} events/s" + (f" {ratio:7.2f}" if ratio else ""))
 
 
 def main() -> None:
@@ -68,32 +77,30 @@ def main() -> None:
         return sum(run_chunk(job, chunk).events for chunk in plan.chunks)
 
     whole_run()  # imports and first-use set-up belong to neither side
-    read, events = best(plain_read)
+    plain, events = best(plain_read)
     whole, processed = best(whole_run)
     if processed != events:
         raise SystemExit(f"read {events} events but processed {processed}")
+    print(f"{events:,} events, {len(plan.chunks)} chunks; CPU time of one core, best of {REPEATS}")
+    show("plain uproot read of the same branches", plain, events, 1.0)
+    show("whole run (read, chi2, metrics, histograms)", whole, events, whole / plain)
+    show("  of it beyond the plain read", whole - plain, events, whole / plain - 1)
 
-    record, selected = in_memory(job, plan.chunks[0], metadata)
-    few = len(record)
     kept = (n, metadata.selection.max_jets, metadata.max_fatjets)
+    record = in_memory(plan.chunks[0], metadata)
     targets = truth.match(record, *kept)
     short = truncated(record, *kept[1:])
     candidates = chi2.reconstruct(short, n)
-    parts = {
+    momenta = [padded(c, counts_of(short.jets.pt), 2 * n, 0.0) for c in momentum(short.jets)]
+    print(f"parts, on the {len(record):,} selected events of the first chunk:")
+    for name, function in {
         "truth matching, both definitions": lambda: both_truths(record, kept),
         "chi2, 2·n_higgs jets": lambda: chi2.reconstruct(short, n),
+        "  of it the pairing (from padded momenta)": lambda: pairing_only(momenta, n),
         "chi2, 10 jets": lambda: chi2.reconstruct(short, n, 10),
         "metrics, one definition": lambda: evaluate(candidates, targets, "default"),
-    }
-    print(f"{events} events in {len(options.files)} files, {len(plan.chunks)} chunks; CPU time of one core, best of {REPEATS}")
-    print(f"{'plain uproot read of the same branches':44s} {read:7.3f} s {events / read:12,.0f} events/s   1.00")
-    print(f"{'whole run (read, chi2, metrics, histograms)':44s} {whole:7.3f} s {events / whole:12,.0f} events/s   {whole / read:.2f}")
-    print(f"{'  of it without the plain read':44s} {whole - read:7.3f} s {events / (whole - read):12,.0f} events/s   {whole / read - 1:.2f}")
-    for name, function in parts.items():
-        seconds, _ = best(function)
-        print(f"{name:44s} {seconds:7.3f} s {few / seconds:12,.0f} selected events/s")
-    seconds, _ = best(lambda: pairing_only(short, n))
-    print(f"{'chi2 pairing alone, from padded momenta':44s} {seconds:7.3f} s {few / seconds:12,.0f} selected events/s")
+    }.items():
+        show(name, best(function)[0], len(record))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GB")
 
 
@@ -103,29 +110,15 @@ def both_truths(record: ak.Array, kept: tuple[int, int, int]) -> None:
     truth.match_reference(record, *kept, near)
 
 
-def pairing_only(record: ak.Array, n: int) -> Any:
-    from hhh_coffea.events.record import momentum
-    from hhh_coffea.jagged import counts_of, padded
-    from hhh_coffea.kinematics import Cartesian
-
-    counts = counts_of(record.jets.pt)
-    components = [padded(c, counts, 2 * n, 0.0) for c in momentum(record.jets)]
-    exists = np.ones((len(counts), 2 * n), dtype=bool)
-    found = []
-    for start in range(0, len(counts), chi2.BLOCK):
-        block = slice(start, start + chi2.BLOCK)
-        table = chi2.pair_chi2(Cartesian(*(np.ascontiguousarray(c[block].T) for c in components)), exists[block].T)
-        found.append(chi2.best_pairing(table, 2 * n, n))
-    return found
+def pairing_only(momenta: list[Any], n: int) -> None:
+    for start in range(0, len(momenta[0]), chi2.BLOCK):
+        block = Cartesian(*(np.ascontiguousarray(c[start : start + chi2.BLOCK].T) for c in momenta))
+        table = chi2.pair_chi2(block, np.ones(block.energy.shape, dtype=bool))
+        chi2.best_pairing(table, 2 * n, n)
 
 
-def in_memory(job: Job, chunk: Any, metadata: DatasetMetadata) -> tuple[ak.Array, Any]:
+def in_memory(chunk: Chunk, metadata: DatasetMetadata) -> ak.Array:
     """The selected, untruncated record of a chunk."""
-    from coffea.nanoevents import DelphesSchema, NanoEventsFactory
-
-    from hhh_coffea.events.formats import read
-    from hhh_coffea.selection import event_selection
-
     events = NanoEventsFactory.from_root(
         {chunk.path: chunk.tree},
         schemaclass=DelphesSchema,
@@ -133,8 +126,7 @@ def in_memory(job: Job, chunk: Any, metadata: DatasetMetadata) -> tuple[ak.Array
         metadata={"entrystart": 0, "fileuuid": chunk.uuid},
     ).events()
     record = read(events, metadata).record
-    selection = event_selection(record, metadata)
-    return selected(record, selection.all()), selection
+    return selected(record, event_selection(record, metadata).all())
 
 
 if __name__ == "__main__":

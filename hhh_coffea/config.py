@@ -60,7 +60,9 @@ class RunConfig(Strict):
     def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in METHODS:
-                raise ValueError(f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}")
+                raise ValueError(
+                    f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}"
+                )
         if len(set(value)) != len(value) or not value:
             raise ValueError("name at least one method, and each once")
         return value
@@ -119,7 +121,9 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
     try:
         return RunConfig.model_validate(options)
     except ValidationError as error:
-        raise ConfigError("\n".join(source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p) for p in error.errors())) from None
+        raise ConfigError(
+            "\n".join(source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p) for p in error.errors())
+        ) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -121,9 +121,7 @@ class Executor(Protocol):
         """Apply a function to every item; an item that kills its worker yields the exception."""
         ...
 
-    def reduce(
-        self, job: Job, chunks: Sequence[Chunk], on_progress: Callable[[Partial], None]
-    ) -> Partial:
+    def reduce(self, job: Job, chunks: Sequence[Chunk], on_progress: Callable[[Partial], None]) -> Partial:
         """Run every chunk and merge the results in the canonical tree; report each chunk as it ends."""
         ...
 
@@ -287,12 +285,27 @@ class MergeTree:
             self.add(group, self._merge([members[k] for k in sorted(members)]), level + 1)
 
 
+class UnreadableFileError(OSError):
+    """A file that is not what it should be; the message says what is wrong with it."""
+
+
 def open_file(path: str) -> Any:
-    """Open a ROOT file by path or URL."""
+    """Open a ROOT file by path or URL.
+
+    Raises
+    ------
+    UnreadableFileError
+        for a local path that is a directory, empty, or not a ROOT file.
+    """
     if "://" not in path:
-        size = Path(path).stat().st_size  # says "No such file" by itself
-        if size == 0:
-            raise OSError("the file is empty (0 bytes)")
+        if Path(path).is_dir():
+            raise UnreadableFileError("is a directory")
+        with Path(path).open("rb") as stream:
+            magic = stream.read(4)
+        if not magic:
+            raise UnreadableFileError("the file is empty (0 bytes)")
+        if magic != b"root":
+            raise UnreadableFileError("not a ROOT file")
     return uproot.open({path: None})
 
 
@@ -304,7 +317,9 @@ def explain(error: Exception, path: str) -> str:
         return "no permission to read the file"
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     text = " ".join(line.strip() for line in text.splitlines() if line.strip())
-    if "not a ROOT file" in text:
-        return "not a ROOT file"
-    text = text.replace(f"in file {path}", "").replace(path, "").strip()
-    return f"{type(error).__name__}: {text[:400]}"
+    text = text.replace(f"for file path {path}", "").replace(f"in file {path}", "").replace(path, "").strip()[:400]
+    if isinstance(error, UnreadableFileError):
+        return text
+    if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
+        return f"the file is truncated or damaged ({text})"
+    return f"{type(error).__name__}: {text}"

@@ -19,6 +19,10 @@ Progress = Callable[[Partial], None]
 MAX_DEATHS = 3  # a chunk that was running each of these times a worker died is set aside
 
 
+class ExecutorError(ValueError):
+    """There is nothing to run on; the message names the option."""
+
+
 class IterativeExecutor:
     """One chunk after the other in this process: for debugging and small jobs."""
 
@@ -159,7 +163,13 @@ def executor(kind: str, workers: int | None = None, scheduler: str | None = None
         from distributed import Client, LocalCluster
 
         if scheduler is not None:
-            with Client(scheduler, timeout="20s", set_as_default=False) as client:
+            try:
+                client = Client(scheduler, timeout="20s", set_as_default=False)
+            except (OSError, TimeoutError, ValueError) as error:
+                raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}") from error
+            with client:
+                if not client.nthreads():
+                    raise ExecutorError(f"option 'scheduler': {scheduler!r} has no workers")
                 yield DaskExecutor(client)
         else:
             with (

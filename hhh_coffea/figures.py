@@ -339,4 +339,3 @@ def _density(axis: Axes, histogram: Hist, **style: Any) -> None:
     mplhep.histplot(
         histogram.values() * scale, histogram.axes[0].edges, yerr=errors, ax=axis, linewidth=2, flow="none", **style
     )
-

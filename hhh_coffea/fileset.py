@@ -66,7 +66,9 @@ class DatasetMetadata(Strict):
     @model_validator(mode="after")
     def _room_for_all_higgs(self) -> DatasetMetadata:
         if self.selection.max_jets < 2 * self.n_higgs:
-            raise ValueError(f"selection.max_jets = {self.selection.max_jets} cannot hold 2·n_higgs = {2 * self.n_higgs}")
+            raise ValueError(
+                f"selection.max_jets = {self.selection.max_jets} cannot hold 2·n_higgs = {2 * self.n_higgs}"
+            )
         return self
 
     @property
@@ -122,7 +124,9 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     if only is not None:
         for wanted in only:
             if wanted not in datasets:
-                raise FilesetError(f"{path}: no dataset {wanted!r}{_suggestion(wanted, datasets)}; it has {sorted(datasets)}")
+                raise FilesetError(
+                    f"{path}: no dataset {wanted!r}{_suggestion(wanted, datasets)}; it has {sorted(datasets)}"
+                )
         datasets = {key: value for key, value in datasets.items() if key in only}
     return datasets
 
@@ -160,7 +164,9 @@ def _files(where: str, raw: Any, folder: Path, default_tree: str) -> dict[str, s
     elif isinstance(raw, dict):
         pairs = list(raw.items())
     else:
-        raise FilesetError(f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {type(raw).__name__}")
+        raise FilesetError(
+            f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {type(raw).__name__}"
+        )
     files: dict[str, str] = {}
     for pattern, given in pairs:
         # coffea's preprocessed filesets hold {"object_path": tree, "steps": …}
@@ -180,7 +186,7 @@ def _expand(where: str, pattern: str, folder: Path) -> list[str]:
     full = str(folder / Path(pattern).expanduser())
     if not glob.has_magic(pattern) or Path(full).exists():
         return [str(Path(full).resolve())]  # a missing file is reported by name when it is opened, beside the others
-    found = sorted(glob.glob(full, recursive=True))
+    found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not found:
         raise FilesetError(f"{where}, field 'files': no file matches {pattern!r} in {folder.resolve()}")
     return [str(Path(file).resolve()) for file in found]
@@ -211,7 +217,11 @@ def _explain(where: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields]
         return f"{at}: unknown field{_suggestion(str(problem['loc'][-1]), known)}; your own go under 'user'"
-    return f"{at}: {problem['msg']} (got {problem['input']!r})" if place and problem["type"] != "missing" else f"{at}: {problem['msg']}"
+    return (
+        f"{at}: {problem['msg']} (got {problem['input']!r})"
+        if place and problem["type"] != "missing"
+        else f"{at}: {problem['msg']}"
+    )
 
 
 def _suggestion(word: str, known: Any) -> str:

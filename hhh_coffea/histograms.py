@@ -15,8 +15,8 @@ import numpy.typing as npt
 from hist import Hist
 
 from hhh_coffea.jagged import counts_of, event_index, flat
-from hhh_coffea.metrics import Definition, Evaluation
 from hhh_coffea.kinematics import invariant_mass
+from hhh_coffea.metrics import Definition, Evaluation
 from hhh_coffea.reconstruction.candidates import BOOSTED, fatjet_momentum, pair_momentum
 from hhh_coffea.truth import Targets
 
@@ -42,14 +42,18 @@ def book() -> Histograms:
         return hist.axis.Boolean(name=name, label=label)
 
     candidate = ("dataset", "method", "definition", "category")
-    correct = hist.axis.Integer(UNKNOWN, CORRECT + 1, flow=False, name="correct", label="−1 unknown, 0 wrong, 1 correct")
+    correct = hist.axis.Integer(
+        UNKNOWN, CORRECT + 1, flow=False, name="correct", label="−1 unknown, 0 wrong, 1 correct"
+    )
     resolved_mass = hist.axis.Regular(40, 30, 230, name="mass", label="Candidate mass [GeV]")
     boosted_mass = hist.axis.Regular(80, 30, 230, name="mass", label="Candidate mass [GeV]")
     count, weight = hist.storage.Int64(), hist.storage.Weight()
     method = candidate[:3]
     return {
         "candidates": Hist(*axes(*candidate), pt("Reconstructed Higgs pT [GeV]"), correct, storage=count),
-        "targets": Hist(*axes(*candidate), pt("Generated Higgs pT [GeV]"), flag("retrieved", "retrieved"), storage=count),
+        "targets": Hist(
+            *axes(*candidate), pt("Generated Higgs pT [GeV]"), flag("retrieved", "retrieved"), storage=count
+        ),
         "candidate_mass": Hist(*axes(*candidate), resolved_mass, correct, storage=weight),
         "boosted_mass": Hist(*axes(*method), boosted_mass, correct, storage=weight),
         "multiplicity": Hist(*axes("dataset", "collection"), number("n", "Objects per event", 16), storage=weight),
@@ -112,7 +116,9 @@ def fill_targets(
         ("boosted", targets.boosted, fatjet_momentum(record, targets.fatjet)),
     ):
         key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["target_mass"].fill(**key, mass=invariant_mass(momentum), weight=weight[np.flatnonzero(mask) // mask.shape[1]])
+        histograms["target_mass"].fill(
+            **key, mass=invariant_mass(momentum), weight=weight[np.flatnonzero(mask) // mask.shape[1]]
+        )
 
 
 def fill_method(

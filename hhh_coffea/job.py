@@ -163,10 +163,15 @@ def provenance(
         "models": models,
         "datasets": {name: d.metadata.model_dump(mode="json") for name, d in datasets.items()},
         "files": [
-            {"dataset": f.source.dataset, "file": f.source.path, "uuid": f.uuid, "events": f.entries} for f in plan.files
+            {"dataset": f.source.dataset, "file": f.source.path, "uuid": f.uuid, "events": f.entries}
+            for f in plan.files
         ],
         "ledger": {
-            "files": {"planned": len(plan.files) + len(plan.failures), "readable": len(plan.files), "failed": len(plan.failures)},
+            "files": {
+                "planned": len(plan.files) + len(plan.failures),
+                "readable": len(plan.files),
+                "failed": len(plan.failures),
+            },
             "chunks": {"planned": len(plan.chunks), "processed": total.chunks, "failed": len(total.failures)},
             "events": {"planned": plan.events, "processed": total.events, "failed": lost},
         },
@@ -225,7 +230,11 @@ def _git_commit() -> str | None:
         return None
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=root, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

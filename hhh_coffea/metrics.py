@@ -138,7 +138,7 @@ def _event_level(
         n_candidates=per_event(survives),
         all_correct=per_event(survives & ~correct) == 0,
         n_targets=wanted.sum(axis=1),
-        all_retrieved=(retrieved | ~wanted).all(axis=1),
+        all_retrieved=np.logical_and.reduce(retrieved | ~wanted, axis=1),
         target_class=(targets.boosted.sum(axis=1), (targets.resolved & ~targets.boosted).sum(axis=1)),
         candidate_class=(per_event(survives & is_boosted), per_event(survives & ~is_boosted)),
     )

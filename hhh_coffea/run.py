@@ -14,7 +14,7 @@ from hhh_coffea.loading import ProcessorError
 from hhh_coffea.reconstruction import METHODS
 from hhh_coffea.results import ResultsError
 
-EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED = 0, 1, 2, 3
+EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 
 EXAMPLES = """\
 examples:
@@ -63,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
         choices=["default", "reference", "both"],
         help="our definitions, those of arXiv:2412.03819, or both (default)",
     )
-    how.add_argument("--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)")
+    how.add_argument(
+        "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)"
+    )
     how.add_argument("--chi2-mass", type=float, metavar="GEV", help="Higgs mass in χ² (default: 125)")
     how.add_argument(
         "--bdt",
@@ -108,12 +110,23 @@ def main(arguments: list[str] | None = None) -> int:
     options: dict[str, Any] = vars(parser().parse_args(arguments))
     try:
         config: RunConfig = make_config(options, options.pop("config", None))
-        from hhh_coffea.job import run_job  # heavy imports only once the options are known to be good
-
+        # heavy imports only once the options are known to be good
+        from hhh_coffea.executors import ExecutorError
+        from hhh_coffea.job import run_job
+    except ConfigError as error:
+        return _mistake(error)
+    try:
         return run_job(config)
-    except (ConfigError, FilesetError, ProcessorError, ResultsError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
+    except (ExecutorError, FilesetError, ProcessorError, ResultsError) as error:
+        return _mistake(error)
+    except KeyboardInterrupt:
+        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
+
+
+def _mistake(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def summarise(histograms: dict[str, Hist]) -> dict[str, Any]:
 
 def _method(histograms: dict[str, Hist], key: dict[str, str]) -> dict[str, Any] | None:
     categories = {}
-    has_truth = bool(counts(histograms["event_efficiency"], key).sum()) or bool(counts(histograms["targets"], key).sum())
+    has_truth = bool(counts(histograms["event_efficiency"], key).sum()) or bool(
+        counts(histograms["targets"], key).sum()
+    )
     for name in CATEGORIES[key["definition"]]:
         n_candidates, n_correct = by_pt(histograms, {**key, "category": name}, "purity")
         if n_candidates.sum() == 0 and not has_truth:

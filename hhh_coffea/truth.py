@@ -84,12 +84,8 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     counts = counts_of(fatjets.eta)
     fat_event = event_index(counts)
     eta, phi = flat(fatjets.eta), flat(fatjets.phi)
-    to_higgs = delta_r_squared(
-        eta[:, None], phi[:, None], shaped(higgs.eta)[fat_event], shaped(higgs.phi)[fat_event]
-    )
-    to_quarks = delta_r_squared(
-        eta[:, None, None], phi[:, None, None], quark_eta[fat_event], quark_phi[fat_event]
-    )
+    to_higgs = delta_r_squared(eta[:, None], phi[:, None], shaped(higgs.eta)[fat_event], shaped(higgs.phi)[fat_event])
+    to_quarks = delta_r_squared(eta[:, None, None], phi[:, None, None], quark_eta[fat_event], quark_phi[fat_event])
     holds = (np.maximum(to_quarks[..., 0], to_quarks[..., 1]) < BOOSTED_RADIUS**2) & (to_higgs < BOOSTED_RADIUS**2)
     return Distances(event, position, jet_to_quarks, fat_event, position_in_event(counts), to_higgs, holds)
 

@@ -49,7 +49,9 @@ def collection(events: list[list[dict[str, float]]], names: tuple[str, ...]) -> 
     counts = [len(event) for event in events]
     flat = [item for event in events for item in event]
     columns = {name: np.array([item.get(name, 0) for item in flat]) for name in names}
-    columns = {k: v.astype(np.int64) if k in ("index", "btag", "flavor") else v.astype(float) for k, v in columns.items()}
+    columns = {
+        k: v.astype(np.int64) if k in ("index", "btag", "flavor") else v.astype(float) for k, v in columns.items()
+    }
     return ak.unflatten(ak.zip(columns), counts)
 
 

@@ -43,7 +43,9 @@ def mass(a, b):
     return math.sqrt(max(0.0, e * e - px * px - py * py - pz * pz))
 
 
-@pytest.mark.parametrize(("n_jets", "n_pairs", "expected"), [(6, 3, 15), (4, 2, 3), (10, 3, 3150), (7, 3, 105), (4, 1, 6)])
+@pytest.mark.parametrize(
+    ("n_jets", "n_pairs", "expected"), [(6, 3, 15), (4, 2, 3), (10, 3, 3150), (7, 3, 105), (4, 1, 6)]
+)
 def test_number_of_pairings(n_jets, n_pairs, expected):
     pairings = chi2.all_pairings(n_jets, n_pairs)
     assert len(pairings) == len(set(pairings)) == expected

@@ -80,7 +80,11 @@ def test_merge_tree_depends_on_positions_only(total, random):
 
 
 def test_merge_does_not_touch_its_parts():
-    parts = [Partial({"n": {"a": 1}}, 1, 5), Partial({"n": {"a": 2, "b": 1}}, 1, 6), Partial(None, failures=[Failure("A", "f", "r", 0, 4)])]
+    parts = [
+        Partial({"n": {"a": 1}}, 1, 5),
+        Partial({"n": {"a": 2, "b": 1}}, 1, 6),
+        Partial(None, failures=[Failure("A", "f", "r", 0, 4)]),
+    ]
     total = merge(parts)
     assert (total.output, total.chunks, total.events, len(total.failures)) == ({"n": {"a": 3, "b": 1}}, 2, 11, 1)
     assert parts[0].output == {"n": {"a": 1}}
@@ -105,7 +109,9 @@ def test_same_bytes_whatever_the_executor_and_chunk_size(tmp_path):
     for kind in ("iterative", "futures", "dask"):
         workers = () if kind == "iterative" else ("--workers", "2")
         for chunksize in ("500", "3333"):
-            code, other, other_rows = run(tmp_path, kind + chunksize, "--executor", kind, *workers, "--chunksize", chunksize)
+            code, other, other_rows = run(
+                tmp_path, kind + chunksize, "--executor", kind, *workers, "--chunksize", chunksize
+            )
             assert code == 0
             assert other == histograms
             assert other_rows.equals(rows)
@@ -151,7 +157,8 @@ def test_bad_files_are_set_aside_by_name(tmp_path, bad_files, kind, capsys):
     reasons = {f["file"]: f["reason"] for f in provenance["failures"]}
     assert set(reasons) == {str(files[k]) for k in ("truncated", "missing", "empty", "text", "no_tree", "no_fatjet")}
     assert reasons[str(files["missing"])] == "file not found"
-    assert "empty (0 bytes)" in reasons[str(files["empty"])]
+    assert reasons[str(files["empty"])] == "the file is empty (0 bytes)"
+    assert reasons[str(files["truncated"])].startswith("the file is truncated or damaged")
     assert reasons[str(files["text"])] == "not a ROOT file"
     assert "no tree 'Delphes'; the file has ['Other']" in reasons[str(files["no_tree"])]
     assert "no collection 'FatJet'" in reasons[str(files["no_fatjet"])]
@@ -165,6 +172,20 @@ def test_bad_files_are_set_aside_by_name(tmp_path, bad_files, kind, capsys):
     for path, reason in reasons.items():
         assert path in printed
         assert reason in printed
+
+
+@pytest.mark.parametrize("damage", [b"\x00", b"\xff"])
+def test_a_file_damaged_in_the_middle(tmp_path, write_fileset, damage):
+    """It opens and counts its events, but some of them cannot be read: that range is named, the rest is there."""
+    content = bytearray((DEMO / "hhh.root").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = damage * 20_000
+    (tmp_path / "damaged.root").write_bytes(content)
+    path = write_fileset(HHH=([str(tmp_path / "damaged.root"), str(DEMO / "hhh.root")], HHH))
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots", "--chunksize", "5000"]) == 3
+    provenance = json.loads((tmp_path / "r" / "provenance.json").read_text())
+    assert provenance["ledger"]["events"] == {"planned": 10000, "processed": 5000, "failed": 5000}
+    assert [(f["start"], f["stop"]) for f in provenance["failures"]] == [(0, 5000)]
 
 
 def test_nothing_readable_and_stop(tmp_path, write_fileset, capsys):

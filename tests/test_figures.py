@@ -73,7 +73,11 @@ def test_histograms_survive_the_disk(results):
 
 def test_canonical_order_forgets_the_order_of_filling():
     def make(names):
-        h = Hist(hist.axis.StrCategory([], growth=True, name="x"), hist.axis.Regular(3, 0, 3, name="y"), storage=hist.storage.Weight())
+        h = Hist(
+            hist.axis.StrCategory([], growth=True, name="x"),
+            hist.axis.Regular(3, 0, 3, name="y"),
+            storage=hist.storage.Weight(),
+        )
         for name in names:
             h.fill(x=name, y=np.arange(ord(name)) % 4, weight=np.full(ord(name), 0.5))
         return h
@@ -85,7 +89,9 @@ def test_canonical_order_forgets_the_order_of_filling():
 
 def test_any_output_is_split():
     h = Hist(hist.axis.Regular(2, 0, 1, name="x"))
-    histograms, rest = split_output({"histograms": {"a": h}, "deep": {"b": h, "n": np.int64(3)}, "s": {"y", "x"}, "v": np.arange(2)})
+    histograms, rest = split_output(
+        {"histograms": {"a": h}, "deep": {"b": h, "n": np.int64(3)}, "s": {"y", "x"}, "v": np.arange(2)}
+    )
     assert set(histograms) == {"a", "deep/b"}
     assert rest == {"deep": {"n": 3}, "s": ["x", "y"], "v": [0, 1]}
     assert split_output({}) == ({}, {})

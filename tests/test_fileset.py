@@ -65,13 +65,22 @@ def test_paths_are_relative_to_the_json_and_globs_expand(tmp_path, monkeypatch):
         ({"files": [3], "metadata": GOOD}, "field 'files': 3"),
         ({"files": ["a.root", "./a.root"], "metadata": GOOD}, "a.root is listed twice"),
         ({"files": ["*.nothing"], "metadata": GOOD}, "no file matches '\\*.nothing'"),
-        ({"files": ["a.root"], "metadata": {"format": "delphes"}}, "dataset 'X', field 'n_higgs': Field required|n_higgs"),
+        (
+            {"files": ["a.root"], "metadata": {"format": "delphes"}},
+            "dataset 'X', field 'n_higgs': Field required|n_higgs",
+        ),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': .*integer"),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": 0}}, "field 'n_higgs'"),
         ({"files": ["a.root"], "metadata": {**GOOD, "format": "pythia"}}, "field 'format': .*delphes"),
-        ({"files": ["a.root"], "metadata": {**GOOD, "n_higs": 3}}, "field 'n_higs': unknown field .*did you mean 'n_higgs'"),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "n_higs": 3}},
+            "field 'n_higs': unknown field .*did you mean 'n_higgs'",
+        ),
         ({"files": ["a.root"], "metadata": {**GOOD, "cross_section_pb": -1.0}}, "field 'cross_section_pb'"),
-        ({"files": ["a.root"], "metadata": {**GOOD, "selection": {"jet_pt": 30.0}}}, "field 'selection.jet_pt': unknown"),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "selection": {"jet_pt": 30.0}}},
+            "field 'selection.jet_pt': unknown",
+        ),
         ({"files": ["a.root"], "metadata": {**GOOD, "selection": {"max_jets": 4}}}, "max_jets = 4 cannot hold"),
         ({"files": ["a.root"], "metadata": GOOD, "metdata": {}}, "unknown field 'metdata'"),
         ([1], "dataset 'X': must be an object"),
@@ -99,13 +108,13 @@ def test_broken_gzip_is_named(tmp_path):
 
 def test_same_file_in_two_datasets(tmp_path):
     path = write(tmp_path, {n: {"files": ["a.root"], "metadata": GOOD} for n in ("A", "B")})
-    with pytest.raises(FilesetError, match="dataset 'A' and again in 'B'"):
+    with pytest.raises(FilesetError, match=r"dataset 'A' and again in 'B'"):
         load_fileset(path)
 
 
 def test_unknown_dataset_is_suggested(tmp_path):
     path = write(tmp_path, {"HHH": {"files": ["a.root"], "metadata": GOOD}})
-    with pytest.raises(FilesetError, match="no dataset 'HHh' .did you mean 'HHH'"):
+    with pytest.raises(FilesetError, match=r"no dataset 'HHh' .did you mean 'HHH'"):
         load_fileset(path, ["HHh"])
 
 

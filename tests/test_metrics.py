@@ -16,7 +16,9 @@ def example(make_record):
     jets 0–5 lie at η = 0 … 5, φ = 0; fat jets at (η, φ) = (0.3, 0) and (−3, 0).
     """
     jets = [[{"pt": 50.0, "eta": float(i), "phi": 0.0, "mass": 5.0} for i in range(6)]] * 3
-    fats = [[{"pt": 300.0, "eta": 0.3, "phi": 0.0, "mass": 120.0}, {"pt": 250.0, "eta": -3.0, "phi": 0.0, "mass": 110.0}]] * 3
+    fats = [
+        [{"pt": 300.0, "eta": 0.3, "phi": 0.0, "mass": 120.0}, {"pt": 250.0, "eta": -3.0, "phi": 0.0, "mass": 110.0}]
+    ] * 3
     record = make_record(jets, fats)
     targets = Targets(
         # event 0: h1 resolved (0,1) AND boosted 0; h2 resolved (2,3)
@@ -37,13 +39,18 @@ def example(make_record):
 
 def numbers(result):
     return {
-        name: (int(c.candidates.sum()), int((c.candidates & result.correct).sum()), int(c.targets.sum()), int(c.retrieved.sum()))
+        name: (
+            int(c.candidates.sum()),
+            int((c.candidates & result.correct).sum()),
+            int(c.targets.sum()),
+            int(c.retrieved.sum()),
+        )
         for name, c in result.categories.items()
     }
 
 
 def test_candidates_and_overlaps(example):
-    record, _, candidates = example
+    _, _, candidates = example
     assert candidates.kind.tolist() == [[BOOSTED, RESOLVED, RESOLVED], [RESOLVED, RESOLVED], []]
     assert candidates.overlaps.tolist() == [[False, True, False], [False, False], []]
     assert candidates.jet1.tolist() == [[-1, 0, 2], [0, 1], []]
@@ -93,7 +100,7 @@ def test_higgs_found_only_as_resolved_counts_in_default_not_in_reference(example
 
 @pytest.mark.parametrize("definition", ["default", "reference"])
 def test_no_truth_and_no_events(example, definition):
-    record, _, candidates = example
+    _, _, candidates = example
     result = evaluate(candidates, no_targets(3, 2), definition)
     assert set(result.categories) == set(CATEGORIES[definition])
     assert not result.correct.any()
@@ -105,9 +112,17 @@ def test_no_truth_and_no_events(example, definition):
 def test_overlap_of_far_jets_is_none(make_record):
     """ΔR is taken to the fat jet's axis: 0.49 overlaps, 0.51 does not."""
     fat = [[{"pt": 300.0, "eta": 0.0, "phi": 3.1, "mass": 120.0}]] * 2
-    jets = [[{"pt": 50.0, "eta": d, "phi": -2 * np.pi + 3.1, "mass": 5.0}, {"pt": 50.0, "eta": 3.0, "phi": 0.0, "mass": 5.0}] for d in (0.49, 0.51)]
+    jets = [
+        [
+            {"pt": 50.0, "eta": d, "phi": -2 * np.pi + 3.1, "mass": 5.0},
+            {"pt": 50.0, "eta": 3.0, "phi": 0.0, "mass": 5.0},
+        ]
+        for d in (0.49, 0.51)
+    ]
     record = make_record(jets, fat)
     candidates = merge(
-        record, boosted_candidates(record, np.zeros((2, 1), dtype=int)), resolved_candidates(record, np.zeros((2, 1), int), np.ones((2, 1), int))
+        record,
+        boosted_candidates(record, np.zeros((2, 1), dtype=int)),
+        resolved_candidates(record, np.zeros((2, 1), int), np.ones((2, 1), int)),
     )
     assert ak.flatten(candidates.overlaps[candidates.kind == RESOLVED]).tolist() == [True, False]

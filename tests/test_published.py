@@ -5,8 +5,8 @@ import json
 import pytest
 
 from hhh_coffea.histograms import CORRECT, UNKNOWN
-from hhh_coffea.run import main
 from hhh_coffea.results import read_histograms
+from hhh_coffea.run import main
 from hhh_coffea.summary import by_pt, counts
 
 
@@ -52,7 +52,9 @@ def test_counts_are_those_of_the_published_code(results, dataset, ours, theirs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dataset", "method"), [("hhh_test", "chi2"), ("hh_test", "chi2"), ("hh_test", "chi2_as_published")])
+@pytest.mark.parametrize(
+    ("dataset", "method"), [("hhh_test", "chi2"), ("hh_test", "chi2"), ("hh_test", "chi2_as_published")]
+)
 def test_counts_per_pt_bin(results, dataset, method):
     output, published = results
     histograms, _ = read_histograms(output)

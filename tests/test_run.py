@@ -51,7 +51,9 @@ def test_interval_is_clopper_pearson(demo_results):
     """By the definition: each end is where the tail probability is half of 1 − 0.6827 (scipy's binomial)."""
     from scipy.stats import binom
 
-    purity = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"]["merged"]["purity"]
+    purity = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"][
+        "merged"
+    ]["purity"]
     k, n = purity["numerator"], purity["denominator"]
     tail = (1 - 0.6827) / 2
     assert binom.sf(k - 1, n, purity["low"]) == pytest.approx(tail, rel=1e-6)
@@ -143,6 +145,24 @@ def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_format_that_cannot_be_read(tmp_path, write_fileset, capsys):
+    path = write_fileset(A=([str(DEMO / "hhh.root")], {"format": "nanoaod"}))
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r")]) == 2
+    assert "'nanoaod' cannot be read yet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_existing_scheduler_is_joined_and_a_missing_one_named(tmp_path, capsys):
+    from distributed import LocalCluster
+
+    options = ["--fileset", "demo", "--no-plots", "--executor", "dask", "--output", str(tmp_path / "r")]
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert main([*options, "--scheduler", cluster.scheduler_address, "--chunksize", "2500"]) == 0
+    assert json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]["events"]["processed"] == 14000
+    assert main([*options, "--scheduler", "nonsense://"]) == 2
+    assert "option 'scheduler': cannot join 'nonsense://'" in capsys.readouterr().err
+
+
 def test_config_file_and_command_line(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("fileset: demo\nchi2-jets: 8\nmethods: [chi2, chi2_as_published]\nmetrics: default\n")
@@ -188,7 +208,8 @@ class Mine(ProcessorABC):
         self.chi2_mass = chi2_mass
 
     def process(self, events):
-        h = hist.Hist(hist.axis.StrCategory([], growth=True, name="dataset"), hist.axis.Regular(10, 0, 500, name="met", label="MET [GeV]"))
+        met = hist.axis.Regular(10, 0, 500, name="met", label="MET [GeV]")
+        h = hist.Hist(hist.axis.StrCategory([], growth=True, name="dataset"), met)
         h.fill(dataset=events.metadata["dataset"], met=np.asarray(events.MissingET.MET))
         return {"met": h, "sum": {events.metadata["dataset"]: FACTOR * len(events)}, "mass": {self.chi2_mass}}
 
@@ -261,7 +282,9 @@ def test_events_without_jets(tmp_path, write_fileset):
 
 
 def test_module_help_teaches():
-    found = subprocess.run([sys.executable, "-m", "hhh_coffea.run", "--help"], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    found = subprocess.run(
+        [sys.executable, "-m", "hhh_coffea.run", "--help"], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     for word in ("examples:", "exit codes:", "--overlay-published", "--on-error"):
         assert word in found.stdout
     assert np.all([len(line) < 140 for line in found.stdout.splitlines()])

@@ -59,9 +59,7 @@ def test_last_higgs_wins_in_reference_nearest_in_default(make_record):
 
 def test_kept_jets_and_matching_before_truncation(make_record):
     """A jet beyond the kept ones still takes its quark: no other jet steps in, and there is no target."""
-    record = make_record(
-        [[b_jet(0.3, 0), b_jet(1.0, 0), b_jet(0.0, 0)]], higgs=[[higgs(0.5, 0, (0, 0), (1, 0))]]
-    )
+    record = make_record([[b_jet(0.3, 0), b_jet(1.0, 0), b_jet(0.0, 0)]], higgs=[[higgs(0.5, 0, (0, 0), (1, 0))]])
     assert truth.match(record, 1, 10, 1).jet1.tolist() == [[1]]
     assert not truth.match(record, 1, 2, 1).resolved.any()
     assert truth.match_reference(record, 1, 2, 1).jet2.tolist() == [[1]]
@@ -72,12 +70,16 @@ def test_boosted_nearest_and_exclusive(make_record):
     quarks = ((0.2, 0.0), (0.1, 0.1))
     record = make_record(
         [[]],
-        fatjets=[[{"pt": 400.0, "eta": 0.3, "phi": 0.0, "mass": 120.0}, {"pt": 300.0, "eta": -0.5, "phi": 0.0, "mass": 90.0}]],
+        fatjets=[
+            [{"pt": 400.0, "eta": 0.3, "phi": 0.0, "mass": 120.0}, {"pt": 300.0, "eta": -0.5, "phi": 0.0, "mass": 90.0}]
+        ],
         higgs=[[higgs(0.0, 0, *quarks), higgs(0.2, 0, *quarks)]],
     )
     assert truth.match(record, 2, 10, 2).fatjet.tolist() == [[1, 0]]
     assert truth.match(record, 2, 10, 1).fatjet.tolist() == [[-1, 0]]
-    assert truth.match_reference(record, 2, 10, 2).fatjet.tolist() == [[-1, 0]]  # last Higgs takes both; its first counts
+    assert truth.match_reference(record, 2, 10, 2).fatjet.tolist() == [
+        [-1, 0]
+    ]  # last Higgs takes both; its first counts
 
 
 def test_boosted_needs_both_quarks(make_record):
@@ -90,7 +92,9 @@ def test_boosted_needs_both_quarks(make_record):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 9)), max_size=25, unique_by=lambda t: t[:2]))
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 9)), max_size=25, unique_by=lambda t: t[:2])
+)
 def test_nearest_exclusive_is_one_pair_at_a_time(pairs):
     left, right, distance = (np.array([p[i] for p in pairs], dtype=np.int64) for i in range(3))
     expected, used_left, used_right = [], set(), set()
@@ -193,9 +197,7 @@ def test_rotation_and_reflection_change_nothing(demo_untruncated):
     higgs_ = turned(record.higgs)
     for b in ("b1", "b2"):
         higgs_ = ak.with_field(higgs_, turned(record.higgs[b]), b)
-    record = ak.zip(
-        {"jets": turned(record.jets), "fatjets": turned(record.fatjets), "higgs": higgs_}, depth_limit=1
-    )
+    record = ak.zip({"jets": turned(record.jets), "fatjets": turned(record.fatjets), "higgs": higgs_}, depth_limit=1)
     after = truth.match(record, 3, 10, 3)
     # single-precision directions: a distance exactly at a threshold may cross it
     for name in ("jet1", "jet2", "fatjet"):

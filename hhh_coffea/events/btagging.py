@@ -58,7 +58,9 @@ def retag(
 def uniform(file_uuid: str, entry: IntArray, jet: IntArray) -> FloatArray:
     """Uniform numbers in [0, 1) from a counter: splitmix64 (Steele et al., OOPSLA 2014) over uuid, entry and jet."""
     key = uuid.UUID(file_uuid).int
-    state = _splitmix64(np.uint64(key & 0xFFFFFFFFFFFFFFFF) ^ _splitmix64(np.uint64(key >> 64) + entry.astype(np.uint64)))
+    state = _splitmix64(
+        np.uint64(key & 0xFFFFFFFFFFFFFFFF) ^ _splitmix64(np.uint64(key >> 64) + entry.astype(np.uint64))
+    )
     state = _splitmix64(state + jet.astype(np.uint64))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

@@ -200,12 +200,15 @@ def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.
 
 
 def _accepted(columns: Columns, pt_min: float, abs_eta_max: float | None) -> npt.NDArray[np.bool_]:
-    accepted: npt.NDArray[np.bool_] = columns["pt"] >= pt_min
-    return accepted if abs_eta_max is None else accepted & (np.abs(columns["eta"]) <= abs_eta_max)
+    accepted: npt.NDArray[np.bool_] = np.asarray(columns["pt"] >= pt_min)
+    if abs_eta_max is not None:
+        accepted &= np.abs(columns["eta"]) <= abs_eta_max
+    return accepted
 
 
 def _all_finite(columns: Columns) -> npt.NDArray[np.bool_]:
-    return np.logical_and.reduce([np.isfinite(columns[name]) for name in KINEMATICS])
+    finite: npt.NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(columns[name]) for name in KINEMATICS])
+    return finite
 
 
 def _collection(events: Any, name: str, role: str) -> ak.Array:

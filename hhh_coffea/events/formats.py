@@ -9,7 +9,7 @@ from coffea.nanoevents import BaseSchema, DelphesSchema
 
 from hhh_coffea.events import delphes
 from hhh_coffea.events.delphes import Reading
-from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.fileset import DatasetMetadata, FilesetError
 
 _FORMATS = {"delphes": delphes}
 
@@ -23,12 +23,14 @@ def schema_of(metadata: DatasetMetadata) -> type[BaseSchema]:
 
 def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> Reading:
     """NanoEvents of any supported format → event record (see :func:`hhh_coffea.events.delphes.read`)."""
-    return _format(metadata).read(events, metadata, fatjet_features)
+    reading: Reading = _format(metadata).read(events, metadata, fatjet_features)
+    return reading
 
 
 def branches_of(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
     """Full names of the branches :func:`read` touches."""
-    return _format(metadata).branches(metadata, fatjet_features)
+    names: list[str] = _format(metadata).branches(metadata, fatjet_features)
+    return names
 
 
 def metadata_of(events: Any, btagging: str | None = None) -> DatasetMetadata:
@@ -44,5 +46,7 @@ def metadata_of(events: Any, btagging: str | None = None) -> DatasetMetadata:
 
 def _format(metadata: DatasetMetadata) -> Any:
     if metadata.format not in _FORMATS:
-        raise NotImplementedError(f"format {metadata.format!r} cannot be read yet; there is {sorted(_FORMATS)}")
+        raise FilesetError(
+            f"metadata field 'format': {metadata.format!r} cannot be read yet; there is {sorted(_FORMATS)}"
+        )
     return _FORMATS[metadata.format]

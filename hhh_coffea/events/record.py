@@ -110,5 +110,7 @@ def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:
         if this file's format does not provide the field.
     """
     if name not in collection.fields:
-        raise KeyError(f"{wanted_by} needs {name!r}, which this file's format does not provide (has {collection.fields})")
+        raise KeyError(
+            f"{wanted_by} needs {name!r}, which this file's format does not provide (has {collection.fields})"
+        )
     return collection[name]

@@ -35,9 +35,7 @@ def resolved_candidates(
     exists = jet1 >= 0
     low, high = np.minimum(jet1, jet2)[exists], np.maximum(jet1, jet2)[exists]
     four_vector = polar(pair_momentum(record, jet1, jet2))
-    return _candidates(
-        exists, RESOLVED, low, high, None, four_vector, assignment_probability, detection_probability
-    )
+    return _candidates(exists, RESOLVED, low, high, None, four_vector, assignment_probability, detection_probability)
 
 
 def pair_momentum(record: ak.Array, jet1: IntArray, jet2: IntArray) -> Cartesian:

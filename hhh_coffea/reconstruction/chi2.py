@@ -174,7 +174,8 @@ def _first_two_of_three(chi2: FloatArray) -> IntArray:
     pairs = np.array(list(combinations(range(4), 2)))
     triples = np.array([t for t in combinations(range(6), 3) if len(set(pairs[list(t)].ravel())) == 4])
     best = np.argmin(chi2[triples[:, 0]] + chi2[triples[:, 1]] + chi2[triples[:, 2]], axis=0)
-    return pairs[triples[best, :2]]
+    chosen: IntArray = pairs[triples[best, :2]]
+    return chosen
 
 
 def _pairs(

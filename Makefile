@@ -1,0 +1,42 @@
+# make run    build the environment and run the main job on the demo sample
+# make test   build the environment and run the tests
+# make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
+PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
+VENV    ?= .venv
+OUTPUT  ?= results
+DELPHES ?= ../shared/data/delphes
+PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test lint benchmark clean
+
+run: $(VENV)/.installed
+	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --output $(OUTPUT) --candidates
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+benchmark: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/main_job.py $(DELPHES)/hhh_train_00.root $(DELPHES)/hhh_train_01.root
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "hhh_coffea needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing hhh_coffea into $(VENV) (a few minutes, once)"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results build dist *.egg-info
