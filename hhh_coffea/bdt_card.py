@@ -27,7 +27,7 @@ def text(name: str, card: dict[str, Any]) -> str:
         f"# {name}",
         "",
         "Boosted decision tree (xgboost) that tells large-radius jets of H → bb from others, for the method `chi2+bdt`.",
-        f"Written by `python -m hhh_coffea.train bdt`; `model.yaml` has the full record, `evaluation/` the histograms and",
+        "Written by `python -m hhh_coffea.train bdt`; `model.yaml` has the full record, `evaluation/` the histograms and",
         "figures. Do not edit: train again.",
         "",
         "## Intended use",
@@ -57,9 +57,9 @@ def text(name: str, card: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        f"{training['trees']} trees; {_parameters(training['parameters'])}; both classes with the same total weight. The best",
-        f"round on validation events, after {training['early_stopping']['rounds']} more without a better loss. Searched, the first row",
-        "being the published hyper-parameters; chosen is the one with the fewest trees among those within",
+        f"{training['trees']} trees; {_parameters(training['parameters'])}; both classes with the same total weight; stopped after",
+        f"{training['early_stopping']['rounds']} rounds without a better validation loss and cut back to the best. Searched, the",
+        "first row being the published hyper-parameters; chosen is the one with the fewest trees among those within",
         f"{training['search_tolerance']:g} of the best validation AUC:",
         "",
         "| parameters | trees | validation loss | validation AUC |",
@@ -93,7 +93,9 @@ def text(name: str, card: dict[str, Any]) -> str:
     for point in card["working_points"]:
         for where, group, numbers in (measured[0], *measured[-1:]):
             fakes = (numbers["working_points"][point].get(f"misidentification_{dataset}") for dataset in jets)
-            lines.append(f"| {point} | {where}, {group} | " + " | ".join(_percent(f) if f else "–" for f in fakes) + " |")
+            lines.append(
+                f"| {point} | {where}, {group} | " + " | ".join(_percent(f) if f else "–" for f in fakes) + " |"
+            )
     lines += [
         "",
         "## Performance",

@@ -99,7 +99,9 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
         raise TrainingError(f"{output}: is not empty and holds no earlier model; choose another --output")
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
-        raise TrainingError(f"option compare: {compared.name} needs {sorted(missing)}, which are not among the features")
+        raise TrainingError(
+            f"option compare: {compared.name} needs {sorted(missing)}, which are not among the features"
+        )
     table = output / "table"
     shutil.rmtree(table, ignore_errors=True)  # of a training that was broken off
     with executor(config.executor, config.workers, config.scheduler) as where:
@@ -168,9 +170,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
     return 0
 
 
-def make_table(
-    config: RunConfig, options: TrainingOptions, folder: Path, where: Executor, console: Console
-) -> Sample:
+def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where: Executor, console: Console) -> Sample:
     """Run ``processors/bdt_table.py`` over a fileset; a file that cannot be read ends the training."""
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     settings = {
@@ -198,7 +198,9 @@ def search(
     rows = _read(folder, options.features)
     for part, use in (("training", ~rows.validation), ("validation", rows.validation)):
         if not 0 < rows.signal[use].sum() < use.sum():
-            raise TrainingError(f"the {part} events hold {rows.signal[use].sum()} signal of {use.sum()} fat jets: need both")
+            raise TrainingError(
+                f"the {part} events hold {rows.signal[use].sum()} signal of {use.sum()} fat jets: need both"
+            )
     on_cluster = isinstance(where, DaskExecutor) and len(rows) > options.large_table
     validation = _where(rows, rows.validation)
     fits, record = [], []
@@ -281,4 +283,6 @@ def _no_file_in_both(training: Sample, test: Sample) -> None:
     known = {file.uuid: file.source.path for file in training.files}
     for file in test.files:
         if file.uuid in known:
-            raise TrainingError(f"{file.source.path}: is a test file, but {known[file.uuid]} with the same content is trained on")
+            raise TrainingError(
+                f"{file.source.path}: is a test file, but {known[file.uuid]} with the same content is trained on"
+            )

@@ -26,10 +26,22 @@ from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import COVERAGE, by_pt, confusion_matrix, counts
 
 # Petroff's colour-blind-safe sequence (arXiv:2107.02270), one colour a method wherever it appears
-COLORS = {"chi2": "#ffa90e", "chi2_as_published": "#a96b59", "chi2+bdt": "#bd1f01", "spanet": "#3f90da"}
-SPARE_COLORS = ("#832db6", "#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
+COLORS = {
+    "chi2": "#ffa90e",
+    "chi2_as_published": "#a96b59",
+    "chi2+bdt": "#bd1f01",
+    "chi2+bdt_as_published": "#832db6",
+    "spanet": "#3f90da",
+}
+SPARE_COLORS = ("#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-NAMES = {"chi2": "χ²", "chi2_as_published": "χ² (published pairing)", "chi2+bdt": "χ² + BDT", "spanet": "SPA-Net"}
+NAMES = {
+    "chi2": "χ²",
+    "chi2_as_published": "χ² (published pairing)",
+    "chi2+bdt": "χ² + BDT",
+    "chi2+bdt_as_published": "χ² (published pairing) + BDT",
+    "spanet": "SPA-Net",
+}
 CATEGORY_NAMES = {
     "merged": "Boosted + Resolved",
     "merged_without_overlap_removal": "Boosted + Resolved, no overlap removal",

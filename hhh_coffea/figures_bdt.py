@@ -82,8 +82,7 @@ def _scores(write: Writer, histogram: Hist) -> None:
                 else:
                     middle = (edges[:-1] + edges[1:]) / 2
                     axis.errorbar(middle, density, error, color=color, fmt="o", markersize=6, label=f"{label}, {part}")
-        low, high = axis.get_ylim()
-        axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, high * 8), xlabel="BDT score", ylabel="Density")
+        axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, axis.get_ylim()[1] * 8), xlabel="BDT score", ylabel="Density")
         axis.legend(fontsize=20, ncols=2)
 
 
@@ -109,7 +108,9 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
                     label=f"{model}: {' + '.join([signal, *backgrounds])}",
                 )
                 position += 1
-        axis.plot(*PUBLISHED_ROC.T, "ko", markerfacecolor="none", markersize=9, label="arXiv:2412.03819, its own events")
+        axis.plot(
+            *PUBLISHED_ROC.T, "ko", markerfacecolor="none", markersize=9, label="arXiv:2412.03819, its own events"
+        )
         axis.set(xlim=(0, 1), ylim=(1e-3, 1), yscale="log")
         axis.set(xlabel="Signal efficiency", ylabel="Misidentification")
         axis.grid(which="both", alpha=0.3)
@@ -138,8 +139,12 @@ def _features(write: Writer, histograms: dict[str, Hist]) -> None:
                 chosen = histogram[{"dataset": sum, "class": hist.loc(name)}]
                 values, widths = chosen.values(), chosen.axes[0].widths
                 density = values / values.sum() / widths
-                mplhep.histplot(density, chosen.axes[0].edges, yerr=False, ax=axis, color=color, label=label, linewidth=2)
-            axis.set(xlabel=histogram.axes["value"].label, ylabel="Density", xlim=histogram.axes["value"].edges[[0, -1]])
+                mplhep.histplot(
+                    density, chosen.axes[0].edges, yerr=False, ax=axis, color=color, label=label, linewidth=2
+                )
+            axis.set(
+                xlabel=histogram.axes["value"].label, ylabel="Density", xlim=histogram.axes["value"].edges[[0, -1]]
+            )
             axis.set_ylim(0, axis.get_ylim()[1] * 1.25)
         axes[0].legend(fontsize=22)
         for axis in axes[len(histograms) :]:

@@ -13,7 +13,9 @@ EXIT_OK, EXIT_USAGE = 0, 2
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options, a subcommand a task."""
-    p = argparse.ArgumentParser(prog="python -m hhh_coffea.train", description="Train models and bring them into shape.")
+    p = argparse.ArgumentParser(
+        prog="python -m hhh_coffea.train", description="Train models and bring them into shape."
+    )
     subparsers = p.add_subparsers(dest="task", required=True, metavar="TASK")
     add_bdt(subparsers)
     return p

@@ -191,7 +191,9 @@ def distance(a: Any, b: Any) -> float:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.tuples(small, fat), min_size=1, max_size=4), st.sampled_from([2, 3]), st.sampled_from([0.5, 0.9, 0.99]))
+@given(
+    st.lists(st.tuples(small, fat), min_size=1, max_size=4), st.sampled_from([2, 3]), st.sampled_from([0.5, 0.9, 0.99])
+)
 def test_invariants_of_our_definition(events: list[tuple[Any, Any]], n_higgs: int, cut: float) -> None:
     record, scores = record_of(events)
     candidates = bdt.reconstruct(record, scores, cut, n_higgs)

@@ -23,7 +23,16 @@ from hhh_coffea.reconstruction.bdt_model import BdtError, load_model
 
 SHIPPED = REPOSITORY / "models" / "hbb_bdt"
 # (entry, position in the file) of fat jets of fileset/demo/hhh.root → score of the shipped model
-PINNED = {(18, 0): 0.903936, (22, 0): 0.842481, (39, 0): 0.048618, (46, 0): 0.837374, (48, 0): 0.006226, (57, 0): 0.931766, (57, 1): 0.089462, (59, 0): 0.006988}
+PINNED = {
+    (18, 0): 0.903936,
+    (22, 0): 0.842481,
+    (39, 0): 0.048618,
+    (46, 0): 0.837374,
+    (48, 0): 0.006226,
+    (57, 0): 0.931766,
+    (57, 1): 0.089462,
+    (59, 0): 0.006988,
+}
 
 
 @pytest.fixture
@@ -106,17 +115,17 @@ def test_unknown_features_are_named(train_tiny: Callable[..., Path]) -> None:
 
 
 def test_a_feature_twice_is_named(train_tiny: Callable[..., Path]) -> None:
-    with pytest.raises(BdtError, match="twice"):
+    with pytest.raises(BdtError, match=r"twice"):
         load_model(train_tiny(["fj_pt", "pt"]))
 
 
 def test_a_model_without_names_is_refused(train_tiny: Callable[..., Path]) -> None:
-    with pytest.raises(BdtError, match="holds no feature names"):
+    with pytest.raises(BdtError, match=r"holds no feature names"):
         load_model(train_tiny(None))
 
 
 def test_another_objective_is_refused(train_tiny: Callable[..., Path]) -> None:
-    with pytest.raises(BdtError, match="'reg:squarederror'.*binary:logistic"):
+    with pytest.raises(BdtError, match=r"'reg:squarederror'.*binary:logistic"):
         load_model(train_tiny(["pt", "mass"], "reg:squarederror"))
 
 
@@ -133,7 +142,7 @@ def test_a_card_that_names_other_features_is_refused(copied: Callable[..., Path]
 
 
 def test_changed_weights_are_refused(copied: Callable[..., Path]) -> None:
-    with pytest.raises(BdtError, match="the weights were changed"):
+    with pytest.raises(BdtError, match=r"the weights were changed"):
         load_model(copied(sha256="0" * 64))
 
 
@@ -156,9 +165,9 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(BdtError, match=r"nothing: no such BDT model.*'hbb_bdt'"):
         load_model("nothing")
     (tmp_path / "text.json").write_text("hello")
-    with pytest.raises(BdtError, match="text.json: not a model xgboost can load"):
+    with pytest.raises(BdtError, match=r"text.json: not a model xgboost can load"):
         load_model(tmp_path / "text.json")
-    with pytest.raises(BdtError, match="model.yaml: cannot be read"):
+    with pytest.raises(BdtError, match=r"model.yaml: cannot be read"):
         load_model(tmp_path)
 
 
@@ -166,9 +175,9 @@ def test_working_points_by_name_and_value(train_tiny: Callable[..., Path]) -> No
     model = load_model("hbb_bdt")
     assert model.cut("loose") < model.cut("medium") < model.cut("tight")
     assert model.cut(0.5) == model.cut("0.5") == 0.5
-    with pytest.raises(BdtError, match="no working point 'lose'; it has loose, medium, tight"):
+    with pytest.raises(BdtError, match=r"no working point 'lose'; it has loose, medium, tight"):
         model.cut("lose")
-    with pytest.raises(BdtError, match="none: give a value"):
+    with pytest.raises(BdtError, match=r"none: give a value"):
         load_model(train_tiny(["pt", "mass"])).cut("loose")
 
 
@@ -184,7 +193,7 @@ def test_only_methods_that_need_a_model_load_one() -> None:
 def test_run_options() -> None:
     assert make_config({"fileset": "demo", "bdt_wp": "0.9"}).bdt_wp == 0.9
     assert make_config({"fileset": "demo", "bdt_wp": "medium"}).bdt_wp == "medium"
-    with pytest.raises(ConfigError, match="option 'bdt_wp'.*between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"option 'bdt_wp'.*between 0 and 1"):
         make_config({"fileset": "demo", "bdt_wp": "2"})
 
 

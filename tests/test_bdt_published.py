@@ -90,7 +90,10 @@ def test_scan_agrees_with_the_main_job(write_fileset: Callable[..., Path], tmp_p
         for point, method in (("loose", "chi2+bdt"), ("1.00000", "chi2")):
             for category, expected in methods[method]["categories"].items():
                 place = {"dataset": "HHH", "definition": definition, "category": category, "working_point": point}
-                found = {name: int(scan[{**place, "count": name}]) for name in ("candidates", "correct", "targets", "retrieved")}
+                found = {
+                    name: int(scan[{**place, "count": name}])
+                    for name in ("candidates", "correct", "targets", "retrieved")
+                }
                 assert found == {name: expected[name] for name in found}, (definition, point, category)
     drawn = {path.name for path in (tmp_path / "scan" / "plots" / "HHH").glob("*.png")}
     assert drawn == {f"{d}_bdt_{what}.png" for d in ("default", "reference") for what in ("scan", "trade_off")}

@@ -131,9 +131,10 @@ def test_the_whole_command(fileset: Path, test_fileset: Path, tmp_path: Path) ->
     drawn = {path.stem for path in (output / "evaluation" / "plots").iterdir()}
     assert drawn == {"bdt_score", "bdt_roc", "bdt_features", "bdt_importance"}
     scores = results.read_histograms(output / "evaluation")[0]["bdt_score"]
-    assert scores[{"model": "my_bdt", "part": "training", "dataset": sum, "class": sum}].values().sum() == (
-        ~rows.validation
-    ).sum()
+    assert (
+        scores[{"model": "my_bdt", "part": "training", "dataset": sum, "class": sum}].values().sum()
+        == (~rows.validation).sum()
+    )
 
 
 def test_the_same_input_gives_the_same_model(fileset: Path, tmp_path: Path) -> None:
@@ -196,4 +197,3 @@ def test_an_unreadable_file_ends_the_training(
     assert "broken.root: " in capsys.readouterr().err
     assert not (tmp_path / "m" / "model.yaml").exists()
     assert parts(tmp_path / "m") == []
-

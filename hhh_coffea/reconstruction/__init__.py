@@ -18,7 +18,6 @@ from hhh_coffea.jagged import counts_of, flat
 from hhh_coffea.reconstruction import bdt, chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
 
-
 DEFAULT_BDT = "hbb_bdt"
 SCORE = "bdt_score"  # of each fat jet: methods and definitions share it
 DEFAULT_WORKING_POINT = "loose"  # that of the published comparison: 2% misidentification

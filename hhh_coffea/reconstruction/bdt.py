@@ -102,9 +102,7 @@ def reconstruct_reference(
     return merge(record, boosted_candidates(record, fatjet), pairs)
 
 
-def tagged(
-    fatjets: ak.Array, passes: npt.NDArray[np.bool_], rank: npt.NDArray[np.floating], most: int
-) -> IntArray:
+def tagged(fatjets: ak.Array, passes: npt.NDArray[np.bool_], rank: npt.NDArray[np.floating], most: int) -> IntArray:
     """``(N, most)``: positions of the fat jets that pass, highest ``rank`` first; −1 where there are fewer.
 
     ``passes`` and ``rank`` are flat; equal ranks keep the order of the record.
@@ -135,4 +133,3 @@ def covered(record: ak.Array, fatjet: IntArray) -> npt.NDArray[np.bool_]:
         distance = delta_r_squared(eta[near], phi[near], fat_eta[index], fat_phi[index])
         result[near] |= distance < POOL_RADIUS**2
     return result
-

@@ -190,7 +190,9 @@ def _from_xgboost(path: Path) -> BdtModel:
     weights = _bytes(path)
     booster = read_booster(weights, str(path))
     if not booster.feature_names:
-        raise BdtError(f"{path}: holds no feature names, so they cannot be matched; they may be any of {list(FEATURES)}")
+        raise BdtError(
+            f"{path}: holds no feature names, so they cannot be matched; they may be any of {list(FEATURES)}"
+        )
     features = [PUBLISHED_NAMES.get(name, name) for name in booster.feature_names]
     _check_features(path, features)
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
