@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.bdt_table import Rows, parts, read_part
+from hhh_coffea.bdt_table import Rows, count_classes, parts, read_part
 from hhh_coffea.kinematics import FloatArray
 
 ROUNDS = 3000  # at most; early stopping ends it
@@ -60,7 +60,7 @@ def fit_on_cluster(client: Any, folder: Path, features: Sequence[str], parameter
     import xgboost.dask
 
     files = parts(folder)
-    signal_counts = client.gather(client.map(_counts, files, pure=False))
+    signal_counts = client.gather(client.map(count_classes, files, pure=False))
     totals = np.sum(signal_counts, axis=0)  # (part, class)
     ratio = totals[0, 0] / totals[0, 1]
     matrices: list[Any] = []
@@ -103,13 +103,6 @@ def _ratio(signal: npt.NDArray[np.bool_]) -> float:
 def _balanced(signal: npt.NDArray[np.bool_], ratio: float) -> FloatArray:
     """Weights that give both classes the same total in training: the published scale_pos_weight, seen by the loss too."""
     return np.where(signal, ratio, 1.0)
-
-
-def _counts(path: Path) -> npt.NDArray[np.int64]:
-    """((training background, signal), (validation background, signal)) of one file."""
-    rows = read_part(path, ())
-    table = [[((rows.validation == part) & (rows.signal == kind)).sum() for kind in (0, 1)] for part in (0, 1)]
-    return np.array(table, dtype=np.int64)
 
 
 def _load(path: Path, features: Sequence[str], validation: bool, ratio: float) -> tuple[Any, Any, Any]:

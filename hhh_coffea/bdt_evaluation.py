@@ -55,7 +55,7 @@ def measure(scores: npt.NDArray[np.floating], rows: Rows, seed: int) -> dict[str
 
     Errors are the spread over bootstrap replicas that draw whole events, since fat jets of one event are related.
     """
-    _, event = np.unique(np.char.add(np.char.add(rows.file, ":"), rows.entry.astype(np.str_)), return_inverse=True)
+    _, event = np.unique(rows.event, return_inverse=True)
     random = np.random.default_rng(seed)
 
     def numbers(weight: FloatArray | None) -> list[float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hist
 import numpy as np
 from hist import Hist
 
-from hhh_coffea.metrics import Definition, Evaluation
+from hhh_coffea.metrics import CATEGORIES, Definition, Evaluation
 from hhh_coffea.reconstruction.bdt_model import BdtModel
+from hhh_coffea.summary import ratio
 
 SCAN = "bdt_scan"
 COUNTS = ("candidates", "correct", "targets", "retrieved")
@@ -41,3 +44,26 @@ def fill(histogram: Hist, dataset: str, definition: Definition, point: str, resu
         )
         key = {"dataset": dataset, "definition": definition, "category": name, "working_point": point}
         histogram.fill(**key, count=list(COUNTS), weight=[int(n) for n in found])
+
+
+def table(histogram: Hist) -> dict[str, Any]:
+    """dataset → definition → category → working point → purity and efficiency with their intervals."""
+    result: dict[str, Any] = {}
+    for dataset in histogram.axes["dataset"]:
+        for definition in histogram.axes["definition"]:
+            for category in CATEGORIES[definition]:
+                for point in histogram.axes["working_point"]:
+                    key = {"dataset": dataset, "definition": definition, "category": category, "working_point": point}
+                    n = counts(histogram, key)
+                    place = result.setdefault(dataset, {}).setdefault(definition, {}).setdefault(category, {})
+                    place[point] = {
+                        "purity": ratio(n["correct"], n["candidates"]),
+                        "efficiency": ratio(n["retrieved"], n["targets"]),
+                    }
+    return result
+
+
+def counts(histogram: Hist, key: dict[str, str]) -> dict[str, int]:
+    """The numbers of :data:`COUNTS` at a dataset, definition, category and working point."""
+    place = {name: hist.loc(value) for name, value in key.items()}
+    return {name: int(histogram[{**place, "count": hist.loc(name)}]) for name in COUNTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +34,33 @@ _LABELS = ("signal", "validation", "dataset", "file", "entry", "fatjet")
 
 @dataclass(frozen=True)
 class Rows:
-    """Some fat jets: features ``(rows, features)`` and, one value a row, their class, part, dataset and event."""
+    """Some fat jets: features ``(rows, features)`` and, one value a row, their class, part, dataset and event.
+
+    ``event`` is the same for fat jets of one event, and of no other.
+    """
 
     features: npt.NDArray[np.float32]
     signal: npt.NDArray[np.bool_]
     validation: npt.NDArray[np.bool_]
     dataset: npt.NDArray[np.str_]
-    file: npt.NDArray[np.str_]
-    entry: IntArray
+    event: npt.NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.signal)
+
+    def where(self, use: npt.NDArray[np.bool_]) -> Rows:
+        """Keep the rows in ``use``."""
+        return Rows(*(getattr(self, name)[use] for name in Rows.__dataclass_fields__))
+
+    def by_class(self) -> dict[str, dict[str, int]]:
+        """Signal and background rows of each dataset."""
+        return {
+            str(name): {
+                "signal": int((self.signal & (self.dataset == name)).sum()),
+                "background": int((~self.signal & (self.dataset == name)).sum()),
+            }
+            for name in np.unique(self.dataset)
+        }
 
 
 def write_part(
@@ -105,9 +122,27 @@ def read_part(path: Path, features: Sequence[str]) -> Rows:
         column("signal").astype(bool),
         column("validation").astype(bool),
         column("dataset").astype(np.str_),
-        column("file").astype(np.str_),
-        column("entry"),
+        _event(table.column("file"), column("entry")),
     )
+
+
+def _event(file: pa.ChunkedArray, entry: IntArray) -> npt.NDArray[np.uint64]:
+    """One number an event: half of the file's uuid, which is random, plus the entry."""
+    codes = file.combine_chunks()
+    if len(codes) == 0:
+        return np.empty(0, dtype=np.uint64)
+    starts = np.array(
+        [uuid.UUID(name).int & 0xFFFFFFFFFFFFFFFF for name in codes.dictionary.to_pylist()], dtype=np.uint64
+    )
+    event: npt.NDArray[np.uint64] = starts[codes.indices.to_numpy()] + entry.astype(np.uint64)  # modulo 2^64
+    return event
+
+
+def count_classes(path: Path) -> IntArray:
+    """((training background, signal), (validation background, signal)) of one file."""
+    rows = read_part(path, ())
+    table = [[((rows.validation == part) & (rows.signal == kind)).sum() for kind in (0, 1)] for part in (0, 1)]
+    return np.array(table, dtype=np.int64)
 
 
 def read_parts(folder: Path, features: Sequence[str]) -> Iterator[Rows]:

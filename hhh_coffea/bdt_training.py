@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from coffea.processor import accumulate
 from rich.console import Console
 
 from hhh_coffea import __version__, bdt_card, bdt_evaluation, results
 from hhh_coffea.bdt_boosting import ROUNDS, STOP_AFTER, Trained, fit_here, fit_on_cluster
 from hhh_coffea.bdt_evaluation import at_working_points, measure, working_points
-from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, read_parts
+from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, count_classes, parts, read_parts
 from hhh_coffea.config import RunConfig
 from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
 from hhh_coffea.executors import DaskExecutor, executor
@@ -95,7 +96,8 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
         raise TrainingError(f"option features: no {unknown}; there are {list(FEATURES)}")
     console = Console()
     output = Path(config.output)
-    if output.exists() and any(output.iterdir()) and not (output / CARD).is_file():
+    present = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if present - {"table"} and CARD not in present:
         raise TrainingError(f"{output}: is not empty and holds no earlier model; choose another --output")
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
@@ -112,19 +114,21 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
             test = make_table(of_test, options, table / "test", where, console)
             _no_file_in_both(sample, test)
         trained, searched, on_cluster = search(sample.folder, options, where, console)
-    rows = _read(sample.folder, options.features)
     weights = bytes(trained.booster.save_raw("ubj"))
     digest = hashlib.sha256(weights).hexdigest()
     model = BdtModel(output.resolve().name, tuple(options.features), {}, digest, weights)
     histograms = bdt_evaluation.book(options.features)
     bdt_evaluation.fill_importance(histograms, trained.booster)
 
-    scores = model.predict(rows.features)
-    held_out = rows.validation
-    cuts = working_points(scores[held_out], rows.signal[held_out])
-    for part, use in (("training", ~held_out), ("validation", held_out)):
-        bdt_evaluation.fill_scores(histograms, model.name, part, _where(rows, use), scores[use])
-    validation = _where(rows, held_out)
+    jets = []
+    for rows in read_parts(sample.folder, options.features):
+        part = rows.where(~rows.validation)
+        jets.append(part.by_class())
+        bdt_evaluation.fill_scores(histograms, model.name, "training", part, model.predict(part.features))
+    validation = read_validation(sample.folder, options.features)
+    scores = model.predict(validation.features)
+    bdt_evaluation.fill_scores(histograms, model.name, "validation", validation, scores)
+    cuts = working_points(scores, validation.signal)
     card: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "architecture": "xgboost",
@@ -138,7 +142,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
             "on_cluster": on_cluster,
             "files": sample.provenance(),
             "selection": {name: d.metadata.model_dump(mode="json") for name, d in sample.datasets.items()},
-            "fat_jets": _by_class(_where(rows, ~held_out)),
+            "fat_jets": accumulate(jets),
             "validation_fraction": options.validation_fraction,
             "seed": options.seed,
             "parameters": trained.parameters,
@@ -151,13 +155,13 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
     models = [(model, cuts)] + ([(compared, {})] if compared is not None else [])
     card["validation"] = {one.name: by_group(one, validation, sample, points, options) for one, points in models}
     if test is not None:
-        rows = _read(test.folder, options.features)
+        rows = concatenate(list(read_parts(test.folder, options.features)))
         bdt_evaluation.fill_features(histograms, options.features, rows)
         for one, _ in models:
             bdt_evaluation.fill_scores(histograms, one.name, "test", rows, scores_of(one, rows, options))
         card["test"] = {
             "files": test.provenance(),
-            "fat_jets": _by_class(rows),
+            "fat_jets": rows.by_class(),
             "models": {one.name: by_group(one, rows, test, points, options) for one, points in models},
         }
     else:
@@ -195,19 +199,21 @@ def search(
 ) -> tuple[Trained, list[dict[str, Any]], bool]:
     """Fit every candidate of :data:`SEARCH`; returns the choice, the record of all, and whether they ran on the cluster."""
     tried = SEARCH if options.search else SEARCH[:1]
-    rows = _read(folder, options.features)
-    for part, use in (("training", ~rows.validation), ("validation", rows.validation)):
-        if not 0 < rows.signal[use].sum() < use.sum():
+    counts = np.sum([count_classes(path) for path in parts(folder)], axis=0)
+    for part, (background, signal) in zip(("training", "validation"), counts, strict=True):
+        if not (background and signal):
             raise TrainingError(
-                f"the {part} events hold {rows.signal[use].sum()} signal of {use.sum()} fat jets: need both"
+                f"the {part} events hold {signal} signal and {background} background fat jets: need both"
             )
-    on_cluster = isinstance(where, DaskExecutor) and len(rows) > options.large_table
-    validation = _where(rows, rows.validation)
+    on_cluster = isinstance(where, DaskExecutor) and int(counts.sum()) > options.large_table
+    rows = None if on_cluster else concatenate(list(read_parts(folder, options.features)))
+    validation = read_validation(folder, options.features)
     fits, record = [], []
     for changes in tried:
         parameters = {"objective": "binary:logistic", "seed": options.seed, **changes}
         with console.status(f"training with {changes}"):
-            if on_cluster and isinstance(where, DaskExecutor):
+            if rows is None:
+                assert isinstance(where, DaskExecutor)
                 with where.client.as_current():  # xgboost looks for it there
                     trained = fit_on_cluster(where.client, folder, options.features, parameters)
             else:
@@ -222,12 +228,18 @@ def search(
     return fits[chosen], record, on_cluster
 
 
+def read_validation(folder: Path, features: Sequence[str]) -> Rows:
+    """Read the validation part of a table."""
+    return concatenate([rows.where(rows.validation) for rows in read_parts(folder, features)])
+
+
 def write_model(
     output: Path, card: dict[str, Any], weights: bytes, histograms: dict[str, Any], datasets: dict[str, Dataset]
 ) -> None:
     """Write weights, ``model.yaml``, model card, and ``evaluation/`` with its histograms and figures."""
     from hhh_coffea import figures
 
+    content = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
     output.mkdir(parents=True, exist_ok=True)
     (output / card["weights"]).write_bytes(weights)
     evaluation = output / "evaluation"
@@ -235,8 +247,7 @@ def write_model(
     results.write_json(evaluation / "histograms.json", results.histogram_file(histograms, datasets))
     figures.draw_all(evaluation, formats=("png",))
     (output / "README.md").write_text(bdt_card.text(output.resolve().name, card), encoding="utf-8")
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
-    (output / CARD).write_text(text, encoding="utf-8")
+    (output / CARD).write_text(content, encoding="utf-8")
 
 
 def scores_of(model: BdtModel, rows: Rows, options: TrainingOptions) -> npt.NDArray[np.float32]:
@@ -255,28 +266,10 @@ def by_group(
     for group in (*([name] for name in signals), *([signals] if len(signals) > 1 else [])):
         use = np.isin(rows.dataset, [*group, *backgrounds])
         measured[" + ".join([*group, *backgrounds])] = {
-            **measure(scores[use], _where(rows, use), options.seed),
-            "working_points": at_working_points(scores[use], _where(rows, use), cuts),
+            **measure(scores[use], rows.where(use), options.seed),
+            "working_points": at_working_points(scores[use], rows.where(use), cuts),
         }
     return measured
-
-
-def _read(folder: Path, features: Sequence[str]) -> Rows:
-    return concatenate(list(read_parts(folder, features)))
-
-
-def _where(rows: Rows, use: Any) -> Rows:
-    return Rows(*(getattr(rows, name)[use] for name in Rows.__dataclass_fields__))
-
-
-def _by_class(rows: Rows) -> dict[str, dict[str, int]]:
-    return {
-        str(name): {
-            "signal": int((rows.signal & (rows.dataset == name)).sum()),
-            "background": int((~rows.signal & (rows.dataset == name)).sum()),
-        }
-        for name in np.unique(rows.dataset)
-    }
 
 
 def _no_file_in_both(training: Sample, test: Sample) -> None:

@@ -12,7 +12,7 @@ from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
 from hhh_coffea.bdt_evaluation import HIGGS, OTHER
-from hhh_coffea.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES
+from hhh_coffea.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.figures import CATEGORY_NAMES, Writer
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import COVERAGE
@@ -160,8 +160,8 @@ def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> No
                 (("correct", "candidates"), "purity", "#bd1f01"),
                 (("retrieved", "targets"), "efficiency", "#3f90da"),
             ):
-                values = np.array([_counts(histogram, {**key, "category": category}, name) for name in points])
-                numerator, denominator = (values[:, COUNTS.index(name)] for name in (passed, total))
+                found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in points]
+                numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
                 _band(axis, np.array(points, dtype=float), numerator, denominator, color, what.capitalize())
             axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Fraction")
             axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
@@ -176,10 +176,9 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
                 continue
 
             def at(names: list[str], category: str = category) -> Any:
-                values = np.array([_counts(histogram, {**key, "category": category}, name) for name in names])
-                named = {name: values[:, column] for column, name in enumerate(COUNTS)}
-                with np.errstate(invalid="ignore"):
-                    return named["retrieved"] / named["targets"], named["correct"] / named["candidates"]
+                found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in names]
+                named = {name: np.array([n[name] for n in found]) for name in COUNTS}
+                return named["retrieved"] / named["targets"], named["correct"] / named["candidates"]
 
             axis.plot(*at(points), color="#bd1f01", marker=".", label="χ² + BDT, working point scanned")
             for name, marker in PART_MARKERS.items():
@@ -197,12 +196,6 @@ def _band(axis: Axes, x: Any, passed: Any, total: Any, color: str, label: str) -
     low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
     axis.fill_between(x[use], low, high, color=color, alpha=0.25, linewidth=0)
     axis.plot(x[use], passed[use] / total[use], color=color, marker=".", label=label)
-
-
-def _counts(histogram: Hist, key: dict[str, str], point: str) -> Any:
-    """The numbers of :data:`COUNTS` at a working point."""
-    place = {name: hist.loc(value) for name, value in {**key, "working_point": point}.items()}
-    return np.array([histogram[{**place, "count": hist.loc(name)}] for name in COUNTS])
 
 
 def _scores_of(histogram: Hist, model: str, part: str, datasets: list[str], kind: str | None) -> Any:

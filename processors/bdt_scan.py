@@ -86,5 +86,6 @@ class BdtScanProcessor(ProcessorABC):
         return output
 
     def postprocess(self, accumulator):
-        """Nothing to do once all chunks are in."""
+        """Add purity and efficiency with their intervals, for summary.json."""
+        accumulator["working_points"] = bdt_scan.table(accumulator["histograms"][bdt_scan.SCAN])
         return accumulator

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import DEMO
@@ -28,8 +29,7 @@ def rows_of(scores: list[float], signal: list[bool], dataset: str = "HHH") -> tu
         np.array(signal),
         np.zeros(n, dtype=bool),
         np.full(n, dataset),
-        np.full(n, UUID),
-        np.arange(n),
+        np.arange(n, dtype=np.uint64),
     )
 
 
@@ -113,9 +113,10 @@ def test_the_whole_command(fileset: Path, test_fileset: Path, tmp_path: Path) ->
 
     # training and validation are told apart by event, and what is counted is what the table holds
     rows = concatenate(list(read_parts(output / "table" / "training", DEFAULT_FEATURES)))
-    for file in np.unique(rows.file):
-        use = rows.file == file
-        np.testing.assert_array_equal(rows.validation[use], is_validation(str(file), rows.entry[use], 0.2))
+    table = pq.read_table(output / "table" / "training").to_pandas()
+    for file, part in table.groupby("file", observed=True):
+        np.testing.assert_array_equal(part.validation, is_validation(str(file), part.entry.to_numpy(), 0.2))
+    assert len(np.unique(rows.event)) == len(table.groupby(["file", "entry"], observed=True))
     trained = card["training"]["fat_jets"]
     assert sum(d["signal"] for d in trained.values()) == (rows.signal & ~rows.validation).sum()
     assert trained["QCD"]["signal"] == 0
@@ -180,8 +181,9 @@ def test_mistakes_are_named(fileset: Path, tmp_path: Path, capsys: pytest.Captur
     assert "Delphes files have no fat-jet features ['xbb']" in capsys.readouterr().err
     assert train(fileset, tmp_path / "m", "--features", "pt,mass", "--compare", "hbb_bdt") == 2
     assert "hbb_bdt needs ['charged_fraction'" in capsys.readouterr().err
-    assert train(fileset, tmp_path / "m", "--datasets", "QCD") == 2
-    assert "need both" in capsys.readouterr().err
+    for _ in range(2):  # what the first one left behind does not stand in the way
+        assert train(fileset, tmp_path / "m", "--datasets", "QCD") == 2
+        assert "need both" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("…")
     assert train(fileset, tmp_path / "mine") == 2
