@@ -27,13 +27,13 @@ class Outputs:
     vectors: dict[str, Tensor] = field(default_factory=dict)
 
 
-def masked_log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    """Log-softmax over all axes but the first, of the ``valid`` entries alone; −inf elsewhere.
+def masked_log_softmax(scores: Tensor, valid: Tensor, batch_axes: int = 1) -> Tensor:
+    """Log-softmax over all axes but the first ``batch_axes``, of the ``valid`` entries alone; −inf elsewhere.
 
-    An event without any valid entry is −inf throughout (not NaN), and its gradient is zero.
+    ``valid`` is broadcast to ``scores``. An event without any valid entry is −inf throughout (not NaN), and its gradient is zero.
     """
-    flat = torch.where(valid, scores, -1e9).flatten(1)
-    logp = torch.log_softmax(flat, dim=1).view_as(scores)
+    flat = torch.where(valid, scores, -1e9).flatten(batch_axes)
+    logp = torch.log_softmax(flat, dim=-1).view_as(scores)
     return torch.where(valid, logp, -torch.inf)
 
 
