@@ -75,6 +75,20 @@ class FeedForward(nn.Module):
         return self.second(F.gelu(self.first(x)))  # type: ignore[no-any-return]
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Softmax(q kᵀ/√d + bias) v for ``q (B, H, Q, d)``, ``k, v (B, H, K, d)``, ``bias (B, H, Q, K)`` → ``(B, Q, H·d)``.
+
+    Written out: for a dozen objects an event the batched products beat the fused kernel, which is made for long
+    sequences (measured with benchmarks/spanet.py).
+    """
+    (b, h, n, d), m = q.shape, k.shape[2]
+    logits = torch.baddbmm(
+        bias.reshape(b * h, n, m), q.reshape(b * h, n, d), k.reshape(b * h, m, d).transpose(1, 2), alpha=d**-0.5
+    )
+    y = torch.bmm(torch.softmax(logits, dim=-1), v.reshape(b * h, m, d))  # (B·H, Q, d)
+    return y.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
+
+
 class Attention(nn.Module):
     """Multi-head attention of queries to keys, with an additive bias on the logits."""
 
@@ -83,29 +97,27 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor | None) -> Tensor:
-        """``x (B, Q, D)``, ``memory (B, K, D)``, ``bias`` broadcast to ``(B, H, Q, K)`` → ``(B, Q, D)``."""
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        """``x (B, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
         (b, n, d), m, h = x.shape, memory.shape[1], self.heads
         q = self.query(x).view(b, n, h, d // h).transpose(1, 2)  # (B, H, Q, D/H)
         k, v = self.key_value(memory).view(b, m, 2, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, K, D/H) each
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(y.transpose(1, 2).reshape(b, n, d))  # type: ignore[no-any-return]
+        return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
 
 
-class SelfAttention(Attention):
+class SelfAttention(nn.Module):
     """Attention of tokens to themselves: query, key and value in one matrix product."""
 
     def __init__(self, dim: int, heads: int):
-        nn.Module.__init__(self)
+        super().__init__()
         self.heads = heads
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
-        """``x (B, T, D)``, ``bias`` broadcast to ``(B, H, T, T)`` → ``(B, T, D)``."""
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``x (B, T, D)``, ``bias (B, H, T, T)`` → ``(B, T, D)``."""
         (b, t, d), h = x.shape, self.heads
         q, k, v = self.qkv(x).view(b, t, 3, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H) each
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(y.transpose(1, 2).reshape(b, t, d))  # type: ignore[no-any-return]
+        return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
 
 
 class EncoderLayer(nn.Module):
@@ -137,9 +149,11 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
     def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """``queries (B, P, D)``, ``memory (B, T, D)``, ``bias (B, 1, 1, T)`` → ``(B, P, D)``."""
+        """``queries (B, P, D)``, ``memory (B, T, D)``, ``bias (B, H, 1, T)`` → ``(B, P, D)``."""
         if self.among_targets is not None:
-            queries = queries + self.drop(self.among_targets(self.norm_1(queries), None))
+            free = bias.new_zeros(1).expand(bias.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
+            queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
+        bias = bias.expand(-1, -1, queries.shape[1], -1)
         queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
         return queries + self.drop(self.feed_forward(self.norm_3(queries)))  # type: ignore[no-any-return]
 
@@ -212,8 +226,8 @@ class DefaultSPANet(nn.Module):
             mask = F.pad(mask, (0, 1), value=True)
         places, n = self._places([masks[i].shape[1] for i in sequential])
 
-        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :]  # (B, 1, 1, T)
-        bias, pairs = padding, None
+        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :].expand(-1, self.options.num_heads, -1, -1)  # (B, H, 1, T)
+        bias, pairs = padding.expand(-1, -1, x.shape[1], -1), None  # (B, H, T, T)
         if self.pairwise:
             pairs = self._pairs([inputs[i] for i in sequential], mask[:, :n])  # (B, S, S, E)
         if pairs is not None and self.options.pairwise_attention:
