@@ -120,37 +120,55 @@ def greedy(
     """
     places = spans(topology, lengths)
     found = [candidates(t, outputs.assignment[t.name], places, own_input) for t in topology.targets]
-    k = max(t.degree for t in topology.targets)
-    logs = torch.cat([logs for logs, _ in found], dim=1)  # (B, C)
-    objects, owner, norm, conflict = _conflicts(found, topology, k)
-    open_ = logs if group_factor else logs - norm
-    rounds = []
-    for _ in topology.targets:
-        best, index = open_.max(dim=1)  # (B), (B)
-        rounds.append(torch.where(best > -torch.inf, index, -1))
-        open_ = open_.masked_fill(conflict[index], -torch.inf)
-    taken = torch.stack(rounds, dim=1)  # (B, P) candidates in the order they were taken
-    ok = taken >= 0
-    who = torch.where(ok, owner[taken.clamp_min(0)], len(found))  # what was not assigned goes to a column thrown away
-    b, p = taken.shape
-    place = torch.full((b, p + 1), -1, device=taken.device, dtype=torch.int64).scatter(1, who, taken)[:, :p]
-    have = place >= 0
-    safe = place.clamp_min(0)
-    chosen = torch.where(have.unsqueeze(-1), objects[safe], -1)
-    ap = torch.where(have, logs.gather(1, safe).exp(), 0.0)
+    k, p = max(t.degree for t in topology.targets), len(found)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * p
+    for members in _sharing_objects([objects for _, objects in found]):
+        norms = [math.log(len(topology.targets[i].group)) for i in members]
+        logs = torch.cat([found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1)
+        objects = torch.cat([torch.nn.functional.pad(found[i][1], (0, k - found[i][1].shape[1]), value=-1) for i in members])
+        sizes = torch.tensor([len(found[i][1]) for i in members], device=logs.device)
+        owner = torch.repeat_interleave(torch.arange(len(members), device=logs.device), sizes)
+        taken = _take_in_turn(logs, _conflicts(objects, owner), len(members))  # (B, m) candidates as they were taken
+        who = torch.where(taken >= 0, owner[taken.clamp_min(0)], len(members))  # a column to throw away
+        place = torch.full_like(who, -1)
+        place = torch.nn.functional.pad(place, (0, 1), value=-1).scatter(1, who, taken)[:, :-1]  # (B, m) by target
+        have, safe = place >= 0, place.clamp_min(0)
+        ap = torch.where(have, logs.gather(1, safe).exp(), 0.0)
+        for column, (i, x) in enumerate(zip(members, norms, strict=True)):
+            chosen = torch.where(have[:, column, None], objects[safe[:, column]], -1)
+            parts[i] = (chosen, have[:, column], ap[:, column] * (1.0 if group_factor else math.exp(x)))
+    chosen, have, ap = (torch.stack(list(part), dim=1) for part in zip(*parts, strict=True))
     return Decoded(chosen, have, ap, _detection(outputs, topology))
 
 
-def _conflicts(
-    found: Sequence[tuple[Tensor, Tensor]], topology: Topology, k: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Objects ``(C, k)`` padded with −1, target ``(C)``, log |G| ``(C)``, and which candidates exclude which ``(C, C)``."""
-    objects = torch.cat([torch.nn.functional.pad(o, (0, k - o.shape[1]), value=-1) for _, o in found])
-    owner = torch.cat([o.new_full((len(o),), i) for i, (_, o) in enumerate(found)])
-    norm = torch.cat([torch.full((len(o),), math.log(len(t.group)), device=o.device) for t, (_, o) in zip(topology.targets, found, strict=True)])
+def _take_in_turn(logs: Tensor, conflict: Tensor, rounds: int) -> Tensor:
+    """Best candidate of ``logs (B, C)``, then the best that ``conflict (C, C)`` leaves, …: ``(B, rounds)``, −1 if none."""
+    open_, taken = logs.clone(), []
+    for _ in range(rounds):
+        best, index = open_.max(dim=1)
+        taken.append(torch.where(best > -torch.inf, index, -1))
+        if len(taken) < rounds:
+            open_.masked_fill_(conflict[index], -torch.inf)
+    return torch.stack(taken, dim=1)
+
+
+def _conflicts(objects: Tensor, owner: Tensor) -> Tensor:
+    """Which candidates exclude which, ``(C, C)``: those of the same target ``(C)`` or with an object ``(C, k)`` in common."""
     uses = torch.zeros(len(objects), int(objects.max()) + 2, device=objects.device)
-    uses.scatter_(1, objects + 1, 1.0)  # column 0 collects the padding
-    return objects, owner, norm, (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
+    uses.scatter_(1, objects + 1, 1.0)  # column 0 collects the padding −1
+    return (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
+
+
+def _sharing_objects(objects: Sequence[Tensor]) -> list[list[int]]:
+    """Targets grouped such that different groups have no object in common: greedy treats each group by itself."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for i, candidate in enumerate(objects):
+        used, members = set(candidate.unique().tolist()), [i]
+        for group in [g for g in groups if g[0] & used]:
+            groups.remove(group)
+            used, members = used | group[0], group[1] + members
+        groups.append((used, sorted(members)))
+    return [members for _, members in groups]
 
 
 def _detection(outputs: Outputs, topology: Topology) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 MAX_JETS, MAX_PARTICLES = 12, 4
 CHUNK = 512  # events at a time: the tables of a chunk stay in the cache
+KEEP = (5, 12)  # candidates of each particle tried before the full problem is solved
 NEVER = -1e9
 
 
@@ -56,17 +57,17 @@ def best_interpretation(
         pair, fat = _with_fats(_rows(g).clamp_min(0.0), _rows(h).clamp_min(NEVER), near.permute(1, 2, 0), n_jets)
         pair, fat = pair.T, fat.T
     else:
-        pair, fat, clash = _independent(g, h, near, n_jets)
-        hard = clash & (h > 0).any(2).any(0)  # a gain ≤ 0 is never worth taking
-        for events, with_fats in ((clash & ~hard, False), (hard, True)):
-            index = events.nonzero().squeeze(1)
-            for part in index.split(CHUNK):
-                gains = _rows(g[:, part]).clamp_min(0.0)
-                if with_fats:
-                    p, f = _with_fats(gains, _rows(h[:, part]).clamp_min(NEVER), near[part].permute(1, 2, 0), n_jets)
-                    pair[part], fat[part] = p.T, f.T
-                else:
-                    pair[part] = best_disjoint(gains, n_jets)[0].T
+        pair, fat, open_ = _independent(g, h, near, n_jets)
+        for k in KEEP:  # few candidates first, more only for events where that is not provably enough
+            part = open_.nonzero().squeeze(1)
+            if not len(part):
+                break
+            pair[part], fat[part], open_[part] = _among_best(g[:, part], h[:, part], near[part], n_jets, k)
+        for part in open_.nonzero().squeeze(1).split(CHUNK):
+            if len(part):
+                gains, fat_gains = _rows(g[:, part]).clamp_min(0.0), _rows(h[:, part]).clamp_min(NEVER)
+                p, f = _with_fats(gains, fat_gains, near[part].permute(1, 2, 0), n_jets)
+                pair[part], fat[part] = p.T, f.T
     if back is not None:
         pair = torch.where(pair >= 0, back[pair.clamp_min(0)], -1)
     return pair, fat
@@ -78,33 +79,73 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _independent(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Best choice of each particle on its own, and in which events these clash.
+    """Choose the best for each particle on its own, and tell in which events these choices clash.
 
     Where they do not, they are the best interpretation: nothing can gain more than every particle's own best.
     ``g (n, B, Q)``, ``h (n, B, F)``, ``near (B, N, F)`` → pairs ``(B, n)``, singles ``(B, n)``, clash ``(B)``.
     """
     n, batch, n_pairs = g.shape
-    none = h.new_full((n, batch), 0.0), torch.full((n, batch), -1, device=h.device)
+    none = h.new_zeros((n, batch)), torch.full((n, batch), -1, device=h.device)
     best_pair, pair = g.max(2) if n_pairs else none
     best_fat, fat = h.max(2) if h.shape[2] else none
     boosted = (best_fat > 0) & (best_fat > best_pair)
     resolved = (best_pair > 0) & ~boosted
     pair, fat = torch.where(resolved, pair, -1), torch.where(boosted, fat, -1)
-    jets = torch.from_numpy(subsets(n_jets, 2)).to(h.device) if n_pairs else torch.zeros((1, 2), dtype=torch.int64)
-    bits = torch.cat([(1 << jets).sum(1), jets.new_zeros(1)])  # index −1: no jet
-    jet_bits = bits[pair]  # (n, B)
-    fat_bits = torch.where(boosted, 1 << fat.clamp_min(0), 0)
+    uses, forbids = _bits(pair.T.unsqueeze(2), fat.T.unsqueeze(2), near, n_jets)  # (B, n, 1)
     clash = torch.zeros(batch, dtype=torch.bool, device=h.device)
     for i, j in itertools.combinations(range(n), 2):
-        clash |= ((jet_bits[i] & jet_bits[j]) | (fat_bits[i] & fat_bits[j])) != 0
-    if n_pairs and h.shape[2]:
-        touched = (near.long() << torch.arange(near.shape[1], device=h.device).unsqueeze(1)).sum(1)  # (B, F) bits of jets
-        touched = torch.nn.functional.pad(touched, (0, 1))  # index −1: none
-        used = jet_bits[0]
-        for bit in jet_bits[1:]:
-            used = used | bit
-        clash |= (touched.gather(1, (fat % (h.shape[2] + 1)).T) & used.unsqueeze(1)).any(1)
+        clash |= ((uses[:, i] & (uses[:, j] | forbids[:, j])) | (forbids[:, i] & uses[:, j])).squeeze(1) != 0
     return pair.T.contiguous(), fat.T.contiguous(), clash
+
+
+def _among_best(g: Tensor, h: Tensor, near: Tensor, n_jets: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Best consistent choice among each particle's k best candidates, and where it might not be the best of all.
+
+    With v_i the (k+1)-th gain of particle i, anything using a candidate left out gains at most v_i plus the best of all
+    other particles: where the choice found gains as much for every i, or v_i ≤ 0, it is the best interpretation.
+    Arguments and results as in :func:`_independent`.
+    """
+    (n, batch, n_pairs), n_fat = g.shape, h.shape[2]
+    both = torch.cat([g, h], dim=2)  # (n, B, Q + F): a particle is one or the other
+    k = min(k, n_pairs + n_fat - 1)
+    top, index = both.topk(k + 1, dim=2)
+    left_out, best = top[..., k], top[..., 0].clamp_min(0.0)  # (n, B)
+    gains = torch.nn.functional.pad(top[..., :k], (1, 0))  # (n, B, 1 + k): first of all absent, gaining 0
+    pair = torch.where(index < n_pairs, index, -1)[..., :k]
+    fat = torch.where(index < n_pairs, -1, index - n_pairs)[..., :k]
+    pair, fat = (torch.nn.functional.pad(x, (1, 0), value=-1).transpose(0, 1) for x in (pair, fat))  # (B, n, 1 + k)
+    uses, forbids = _bits(pair, fat, near, n_jets)
+    total = gains[0].clamp_min(NEVER)
+    for i in range(1, n):  # (B, 1+k, …) grows by one axis for each particle
+        total = total.unsqueeze(-1)
+        for j in range(i):
+            u, f = uses[:, j].unsqueeze(2), forbids[:, j].unsqueeze(2)
+            v, e = uses[:, i].unsqueeze(1), forbids[:, i].unsqueeze(1)
+            pairing = torch.where(((u & (v | e)) | (f & v)) != 0, NEVER, 0.0)  # (B, 1+k, 1+k)
+            if j == 0:
+                pairing = pairing + gains[i].unsqueeze(1)
+            total = total + pairing.view(batch, *(k + 1 if axis in (j, i) else 1 for axis in range(i + 1)))
+    value, flat = total.flatten(1).max(1)
+    picks = torch.stack([flat // (k + 1) ** (n - 1 - i) % (k + 1) for i in range(n)], dim=1).unsqueeze(2)  # (B, n, 1)
+    bound = left_out + best.sum(0) - best
+    unsure = ((left_out > 0) & (bound > value)).any(0)
+    return pair.gather(2, picks).squeeze(2), fat.gather(2, picks).squeeze(2), unsure
+
+
+def _bits(pair: Tensor, fat: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
+    """What candidates use and what they forbid others to use, as bits: jets from bit 0, large-radius jets from bit 32.
+
+    ``pair``, ``fat (B, n, c)`` with −1 for none, ``near (B, N, F)`` → two integers ``(B, n, c)``.
+    """
+    jets = torch.from_numpy(subsets(max(n_jets, 2), 2)).to(pair.device)
+    of_pair = torch.cat([(1 << jets).sum(1), jets.new_zeros(1)])  # the last entry is index −1
+    uses = of_pair[pair] | torch.where(fat >= 0, 1 << (fat.clamp_min(0) + 32), 0)
+    if not near.shape[2] or not near.shape[1]:
+        return uses, torch.zeros_like(uses)
+    weights = (1 << torch.arange(near.shape[1], device=near.device)).float()  # exact: far fewer than 24 jets
+    touched = (near.transpose(1, 2).float() @ weights).long()  # (B, F)
+    touched = torch.nn.functional.pad(touched, (0, 1))
+    return uses, touched.gather(1, fat.flatten(1) % touched.shape[1]).view_as(fat)
 
 
 def _with_fats(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
