@@ -24,7 +24,7 @@ from torch import Tensor
 
 MAX_JETS, MAX_PARTICLES = 12, 4
 CHUNK = 512  # events at a time: the tables of a chunk stay in the cache
-KEEP = (5, 12)  # candidates of each particle tried before the full problem is solved
+KEEP = (3, 8)  # candidates of each particle tried before the full problem is solved
 NEVER = -1e9
 
 
