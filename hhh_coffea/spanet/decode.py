@@ -22,12 +22,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .features import delta_r, kinematics
-from .joint import best_interpretation
+from .joint import BoolArray, IntArray, best_interpretation
 from .outputs import Outputs
-from .topology import Target, Topology
+from .topology import Permutation, Target, Topology
 
 
 class Decoded(NamedTuple):
@@ -77,7 +78,7 @@ def overlap_matrix(
 
 
 @lru_cache(maxsize=64)
-def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[tuple[int, ...], ...]) -> np.ndarray:
+def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[Permutation, ...]) -> IntArray:
     """One ordering of every assignment, ``(C, k)``: all combinations of distinct objects, first of each orbit."""
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
     absolute = grid + np.asarray(offsets)
@@ -90,22 +91,31 @@ def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tu
     return grid[keep]
 
 
-def candidates(target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool) -> tuple[Tensor, Tensor]:
+def candidates(
+    target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
+) -> tuple[Tensor, IntArray]:
     """Log AP of every assignment of a target, ``(B, C)``, and its objects' positions in the full list, ``(C, k)``.
 
     ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
     case, assignments outside the daughters' own inputs.
     """
     everything = places[None]
-    axes = [places[s] if n == places[s][1] - places[s][0] else everything for s, n in zip(target.sources, logp.shape[1:], strict=True)]
-    index = _representatives(tuple(logp.shape[1:]), tuple(start for start, _ in axes), target.group)
-    absolute = index + np.asarray([start for start, _ in axes])
+    sizes = tuple(logp.shape[1:])
+    own_spans = tuple(places[source] for source in target.sources)
+    spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
+    index = _representatives(sizes, tuple(start for start, _ in spans_), target.group)
+    absolute = index + np.asarray([start for start, _ in spans_])
     if own:
-        allowed = np.all([(places[s][0] <= c) & (c < places[s][1]) for s, c in zip(target.sources, absolute.T, strict=True)], axis=0)
-        index, absolute = index[allowed], absolute[allowed]
-    flat = np.ravel_multi_index(tuple(index.T), tuple(logp.shape[1:]))
-    chosen = logp.flatten(1).index_select(1, torch.from_numpy(flat).to(logp.device))
-    return chosen + math.log(len(target.group)), torch.from_numpy(absolute).to(logp.device)
+        inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
+        index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
+    flat = np.ravel_multi_index(tuple(index.T), sizes)
+    chosen = logp.flatten(1).index_select(1, constant(flat, logp))
+    return chosen + math.log(len(target.group)), absolute
+
+
+def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
+    """Put a table that depends on shapes alone onto the device of ``like``."""
+    return torch.from_numpy(array).to(like.device)
 
 
 def greedy(
@@ -125,13 +135,14 @@ def greedy(
     for members in _sharing_objects([objects for _, objects in found]):
         norms = [math.log(len(topology.targets[i].group)) for i in members]
         logs = torch.cat([found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1)
-        objects = torch.cat([torch.nn.functional.pad(found[i][1], (0, k - found[i][1].shape[1]), value=-1) for i in members])
-        sizes = torch.tensor([len(found[i][1]) for i in members], device=logs.device)
-        owner = torch.repeat_interleave(torch.arange(len(members), device=logs.device), sizes)
-        taken = _take_in_turn(logs, _conflicts(objects, owner), len(members))  # (B, m) candidates as they were taken
+        tables = [np.pad(found[i][1], ((0, 0), (0, k - found[i][1].shape[1])), constant_values=-1) for i in members]
+        owners = np.repeat(np.arange(len(members)), [len(table) for table in tables])
+        conflict = constant(_conflicts(np.concatenate(tables), owners), logs)
+        objects, owner = constant(np.concatenate(tables), logs), constant(owners, logs)
+        taken = _take_in_turn(logs, conflict, len(members))  # (B, m) candidates as they were taken
         who = torch.where(taken >= 0, owner[taken.clamp_min(0)], len(members))  # a column to throw away
         place = torch.full_like(who, -1)
-        place = torch.nn.functional.pad(place, (0, 1), value=-1).scatter(1, who, taken)[:, :-1]  # (B, m) by target
+        place = F.pad(place, (0, 1), value=-1).scatter(1, who, taken)[:, :-1]  # (B, m) by target
         have, safe = place >= 0, place.clamp_min(0)
         ap = torch.where(have, logs.gather(1, safe).exp(), 0.0)
         for column, (i, x) in enumerate(zip(members, norms, strict=True)):
@@ -152,18 +163,19 @@ def _take_in_turn(logs: Tensor, conflict: Tensor, rounds: int) -> Tensor:
     return torch.stack(taken, dim=1)
 
 
-def _conflicts(objects: Tensor, owner: Tensor) -> Tensor:
+def _conflicts(objects: IntArray, owner: IntArray) -> BoolArray:
     """Which candidates exclude which, ``(C, C)``: those of the same target ``(C)`` or with an object ``(C, k)`` in common."""
-    uses = torch.zeros(len(objects), int(objects.max()) + 2, device=objects.device)
-    uses.scatter_(1, objects + 1, 1.0)  # column 0 collects the padding −1
-    return (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
+    uses = np.zeros((len(objects), objects.max() + 2), dtype=np.float32)
+    np.put_along_axis(uses, objects + 1, 1.0, axis=1)  # column 0 collects the padding −1
+    conflict: BoolArray = (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
+    return conflict
 
 
-def _sharing_objects(objects: Sequence[Tensor]) -> list[list[int]]:
+def _sharing_objects(objects: Sequence[IntArray]) -> list[list[int]]:
     """Targets grouped such that different groups have no object in common: greedy treats each group by itself."""
     groups: list[tuple[set[int], list[int]]] = []
     for i, candidate in enumerate(objects):
-        used, members = set(candidate.unique().tolist()), [i]
+        used, members = set(np.unique(candidate).tolist()), [i]
         for group in [g for g in groups if g[0] & used]:
             groups.remove(group)
             used, members = used | group[0], group[1] + members
@@ -228,7 +240,7 @@ def joint(
         for column, i in enumerate(members):
             pick = picks[:, column]
             safe, have = pick.clamp_min(0), pick >= 0
-            positions = objects[start + column][safe]
+            positions = constant(objects[start + column], pick)[safe]
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
             ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
     return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
@@ -276,6 +288,6 @@ def most_probable_count(probabilities: Tensor) -> Tensor:
     """Mode of the Poisson-binomial distribution: the most probable number of successes of ``(B, n)`` independent trials."""
     pmf = torch.ones_like(probabilities[:, :1])
     for p in probabilities.split(1, dim=1):
-        none = torch.nn.functional.pad(pmf * (1 - p), (0, 1))
-        pmf = none + torch.nn.functional.pad(pmf * p, (1, 0))
+        none = F.pad(pmf * (1 - p), (0, 1))
+        pmf = none + F.pad(pmf * p, (1, 0))
     return pmf.argmax(dim=1)

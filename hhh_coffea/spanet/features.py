@@ -86,7 +86,7 @@ def delta_r(eta1: Tensor, sinphi1: Tensor, cosphi1: Tensor, eta2: Tensor, sinphi
     """
     sin = sinphi1 * cosphi2 - cosphi1 * sinphi2
     cos = cosphi1 * cosphi2 + sinphi1 * sinphi2
-    return torch.hypot(eta1 - eta2, torch.atan2(sin, cos))
+    return ((eta1 - eta2).square() + torch.atan2(sin, cos).square()).sqrt()
 
 
 PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
@@ -108,7 +108,7 @@ def pairwise_features(p: dict[str, Tensor], mask: Tensor) -> Tensor:
     ln_min = torch.minimum(ln_pt.unsqueeze(2), ln_pt.unsqueeze(1))
     ln_z = ln_min - torch.log((a["pt"] + b["pt"]).clamp_min(1e-3))
     # m² = m1² + m2² + 2 (mT1 mT2 cosh Δη − pT1 pT2 cos Δφ): no energies, so no cancellation of large momenta
-    mt = torch.hypot(p["pt"], p["mass"])
+    mt = (p["pt"].square() + p["mass"].square()).sqrt()
     m2 = mt.unsqueeze(2) * mt.unsqueeze(1) * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
     m2 = a["mass"].square() + b["mass"].square() + 2 * m2
     ln_m2 = torch.log(m2.clamp_min(1e-2))

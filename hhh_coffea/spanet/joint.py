@@ -19,8 +19,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 MAX_JETS, MAX_PARTICLES = 12, 4
 CHUNK = 512  # events at a time: the tables of a chunk stay in the cache
@@ -229,14 +233,13 @@ def _any_of(flags: Tensor, n_jets: int, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def subsets(n: int, size: int) -> np.ndarray:
+def subsets(n: int, size: int) -> IntArray:
     """All sets of ``size`` out of n jets, in lexicographic order: ``(sets, size)``."""
     return np.array(list(itertools.combinations(range(n), size)), dtype=np.int64).reshape(-1, size)
 
 
 @lru_cache(maxsize=32)
-def _splits(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ways to split each set of 2m jets into a pair and a set of 2m − 2: their indices, ``(sets, ways)`` twice."""
+def _split_tables(n: int, m: int) -> tuple[IntArray, IntArray]:
     pair_of = {tuple(s): i for i, s in enumerate(subsets(n, 2).tolist())}
     rest_of = {tuple(s): i for i, s in enumerate(subsets(n, 2 * m - 2).tolist())}
     pairs, others = [], []
@@ -244,12 +247,21 @@ def _splits(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor]:
         ways = list(itertools.combinations(jets, 2))
         pairs.append([pair_of[q] for q in ways])
         others.append([rest_of[tuple(j for j in jets if j not in q)] for q in ways])
-    return torch.tensor(pairs, device=device), torch.tensor(others, device=device)
+    return np.array(pairs), np.array(others)
+
+
+def _splits(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ways to split each set of 2m jets into a pair and a set of 2m − 2: their indices, ``(sets, ways)`` twice."""
+    pairs, others = _split_tables(n, m)
+    return torch.from_numpy(pairs).to(device), torch.from_numpy(others).to(device)
 
 
 @lru_cache(maxsize=32)
+def _disjoint_table(n: int, size: int) -> IntArray:
+    sets = subsets(n, size)
+    return np.stack([np.nonzero(~np.isin(sets, pair).any(1))[0] for pair in subsets(n, 2)])
+
+
 def _disjoint(n: int, size: int, device: torch.device) -> Tensor:
     """For each pair of jets, the sets of ``size`` jets without them: ``(Q, sets)`` indices."""
-    sets = subsets(n, size)
-    rows = [np.nonzero(~np.isin(sets, pair).any(1))[0] for pair in subsets(n, 2)]
-    return torch.from_numpy(np.stack(rows)).to(device)
+    return torch.from_numpy(_disjoint_table(n, size)).to(device)
