@@ -6,9 +6,9 @@ T tokens, D ``hidden_dim``; tokens are ``(B, T, D)``, masks ``(B, T)``, true for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class OriginalOptions:
     masking: str = "Filling"
     dropout: float = 0.0
 
-    CHOICES = {  # noqa: RUF012 - a constant, not a field
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "linear_block_type": ("GRU", "Basic", "Gated"),
         "transformer_type": ("Gated", "Standard", "NormFirst"),
         "linear_activation": ("gelu", "relu", "elu", "celu", "prelu"),
@@ -51,25 +51,23 @@ class OriginalOptions:
         "normalization": ("LayerNorm", "BatchNorm", "None"),
         "masking": ("Filling", "Multiplicative", "None"),
     }
-    REQUIRED = {"split_symmetric_attention": True, "normalize_features": True, "mask_sequence_vectors": True}  # noqa: RUF012
+    REQUIRED: ClassVar[tuple[str, ...]] = ("split_symmetric_attention", "normalize_features", "mask_sequence_vectors")
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> OriginalOptions:
         """Take what is needed from an ``options.json``; ValueError names an option that is not supported."""
-        for name, value in cls.REQUIRED.items():
-            if bool(options.get(name, value)) != value:
-                raise ValueError(f"option {name}={options[name]!r} is not supported: only {value} is")
+        for name in cls.REQUIRED:
+            if not options.get(name, True):
+                raise ValueError(f"option {name}={options[name]!r} is not supported: only true is")
         chosen: dict[str, Any] = {}
         for f in fields(cls):
             if f.name not in options:
                 continue
-            value = type(f.default)(options[f.name])
+            value = type(getattr(cls, f.name))(options[f.name])
             known = {choice.lower(): choice for choice in cls.CHOICES.get(f.name, ())}
-            if known:
-                if value.lower() not in known:
-                    raise ValueError(f"option {f.name}={value!r} is not supported; known: {', '.join(known.values())}")
-                value = known[value.lower()]
-            chosen[f.name] = value
+            if known and str(value).lower() not in known:
+                raise ValueError(f"option {f.name}={value!r} is not supported; known: {', '.join(known.values())}")
+            chosen[f.name] = known.get(str(value).lower(), value)
         return cls(**chosen)
 
 
@@ -77,7 +75,8 @@ def activation(name: str, features: int) -> nn.Module:
     """Activation function by its name in the options; PReLU has one slope per feature."""
     if name == "prelu":
         return nn.PReLU(features)
-    return {"gelu": nn.GELU, "relu": nn.ReLU, "elu": nn.ELU, "celu": nn.CELU}[name]()
+    functions: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "elu": nn.ELU, "celu": nn.CELU}
+    return functions[name]()
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -89,7 +88,12 @@ class RowNorm(nn.BatchNorm1d):
 
 def normalization(name: str, features: int) -> nn.Module:
     """Normalisation layer by its name in the options."""
-    return {"LayerNorm": nn.LayerNorm, "BatchNorm": RowNorm, "None": nn.Identity}[name](features)
+    layers: dict[str, Callable[[int], nn.Module]] = {
+        "LayerNorm": nn.LayerNorm,
+        "BatchNorm": RowNorm,
+        "None": nn.Identity,
+    }
+    return layers[name](features)
 
 
 class Gate(nn.Module):

@@ -2,9 +2,10 @@
 
 Three methods, all returning :class:`Decoded`:
 
-``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects, repeat.
-``joint``      the most probable consistent interpretation: every Higgs boson resolved, boosted or absent, no object used
-               twice, no resolved pair overlapping a chosen large-radius jet. Exact.
+``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
+               repeat.
+``joint``      the most probable consistent interpretation: every Higgs boson resolved, boosted or absent, no object
+               used twice, no resolved pair overlapping a chosen large-radius jet. Exact.
 ``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of Higgs bosons from the
                detection probabilities, best ones kept, overlap removal.
 
@@ -72,9 +73,7 @@ def overlap_matrix(
     p, q = kinematics(a, x), kinematics(b, y)
     if p is None or q is None:
         raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    directions = [p[k].unsqueeze(2) for k in ("eta", "sinphi", "cosphi")]
-    directions += [q[k].unsqueeze(1) for k in ("eta", "sinphi", "cosphi")]
-    return (delta_r(*directions) < radius) & ma.unsqueeze(2) & mb.unsqueeze(1)
+    return (delta_r(p, q) < radius) & ma.unsqueeze(2) & mb.unsqueeze(1)
 
 
 @lru_cache(maxsize=64)
@@ -134,7 +133,9 @@ def greedy(
     parts: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * p
     for members in _sharing_objects([objects for _, objects in found]):
         norms = [math.log(len(topology.targets[i].group)) for i in members]
-        logs = torch.cat([found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1)
+        logs = torch.cat(
+            [found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1
+        )
         tables = [np.pad(found[i][1], ((0, 0), (0, k - found[i][1].shape[1])), constant_values=-1) for i in members]
         owners = np.repeat(np.arange(len(members)), [len(table) for table in tables])
         conflict = constant(_conflicts(np.concatenate(tables), owners), logs)
@@ -153,7 +154,7 @@ def greedy(
 
 
 def _take_in_turn(logs: Tensor, conflict: Tensor, rounds: int) -> Tensor:
-    """Best candidate of ``logs (B, C)``, then the best that ``conflict (C, C)`` leaves, …: ``(B, rounds)``, −1 if none."""
+    """Best candidate of ``logs (B, C)``, then the best ``conflict (C, C)`` leaves, …: ``(B, rounds)``, −1 if none."""
     open_, taken = logs.clone(), []
     for _ in range(rounds):
         best, index = open_.max(dim=1)
@@ -164,7 +165,7 @@ def _take_in_turn(logs: Tensor, conflict: Tensor, rounds: int) -> Tensor:
 
 
 def _conflicts(objects: IntArray, owner: IntArray) -> BoolArray:
-    """Which candidates exclude which, ``(C, C)``: those of the same target ``(C)`` or with an object ``(C, k)`` in common."""
+    """Which candidates exclude which, ``(C, C)``: same target ``(C)``, or an object ``(C, k)`` in common."""
     uses = np.zeros((len(objects), objects.max() + 2), dtype=np.float32)
     np.put_along_axis(uses, objects + 1, 1.0, axis=1)  # column 0 collects the padding −1
     conflict: BoolArray = (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
@@ -192,21 +193,21 @@ def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
 
     ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for Higgs bosons.
     """
-    columns = list(zip(*topology.alternatives, strict=True)) if len({len(a) for a in topology.alternatives}) == 1 else []
+    alternatives = topology.alternatives
+    alike = len({len(a) for a in alternatives}) == 1
+    columns = list(zip(*alternatives, strict=True)) if alike else []
     targets = [[topology.targets[i] for i in column] for column in columns]
     degrees = [{t.degree for t in column} for column in targets]
     symmetric = all(len(t.group) == t.degree for column in targets for t in column)
     sources = [{t.sources[0] for t in column} for column in targets]
     if degrees not in ([{2}], [{1}], [{2}, {1}]) or not symmetric or any(len(s) != 1 for s in sources):
-        raise ValueError("this decoding needs targets that are symmetric pairs, or single objects, or both for each particle")
+        raise ValueError("this decoding needs symmetric pairs of jets, single objects, or both for each particle")
     resolved = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {2}]
     boosted = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {1}]
     return (resolved or [[]])[0], (boosted or [[]])[0]
 
 
-def joint(
-    outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None
-) -> Decoded:
+def joint(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None) -> Decoded:
     """Find the most probable consistent interpretation of every event, exactly.
 
     Each particle is resolved (a pair of jets), boosted (one large-radius jet) or absent, no object is used twice and
@@ -246,10 +247,8 @@ def joint(
     return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
 
 
-def reference(
-    outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None
-) -> Decoded:
-    """Apply the post-processing of the published analysis (arXiv 2412.03819, its code of July 2025) to greedy assignments.
+def reference(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None) -> Decoded:
+    """Apply the post-processing of the published analysis (arXiv 2412.03819, code of July 2025) to greedy assignments.
 
     For pairs and single objects separately: N = the most probable number of Higgs bosons, from the Poisson-binomial
     distribution of the DPs; keep the N targets with the largest DP·AP. Pairs with AP < 1/169 get DP = 0 first. Kept
@@ -285,9 +284,9 @@ def reference(
 
 
 def most_probable_count(probabilities: Tensor) -> Tensor:
-    """Mode of the Poisson-binomial distribution: the most probable number of successes of ``(B, n)`` independent trials."""
+    """Mode of the Poisson-binomial distribution: most probable number of successes of ``(B, n)`` independent trials."""
     pmf = torch.ones_like(probabilities[:, :1])
-    for p in probabilities.split(1, dim=1):
+    for p in probabilities.unsqueeze(2).unbind(1):
         none = F.pad(pmf * (1 - p), (0, 1))
         pmf = none + F.pad(pmf * p, (1, 0))
     return pmf.argmax(dim=1)

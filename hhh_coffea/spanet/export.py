@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from .decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
 from .outputs import Outputs
+from .topology import Topology
 
 if TYPE_CHECKING:
     from .checkpoint import SPANet
@@ -41,7 +43,8 @@ class Exported(nn.Module):
             f"{name}_{kind}_probability" for kind in ("assignment", "detection") for name in topology.target_names
         ]
         self.output_names += list(Decoded._fields)
-        self.output_names += [key.replace("/", "_") for key in (*(r.key for r in topology.regressions), *topology.classifications)]
+        heads = [*(r.key for r in topology.regressions), *topology.classifications]
+        self.output_names += [key.replace("/", "_") for key in heads]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """All ``data`` tensors, then all ``masks``; outputs in the order of ``output_names``."""
@@ -95,3 +98,18 @@ def export_onnx(model: SPANet, path: str | Path, lengths: dict[str, int]) -> Pat
             verbose=False,
         )
     return path
+
+
+def parse_lengths(topology: Topology, arguments: Sequence[str]) -> dict[str, int]:
+    """Read padded lengths of the sequential inputs from ``NAME=N`` strings; 10 (BoostedJets: 3) where not given.
+
+    ValueError for anything that is not such a string or names no sequential input.
+    """
+    names = [i.name for i in topology.sequential]
+    lengths = {name: 3 if name == "BoostedJets" else 10 for name in names}
+    for argument in arguments:
+        name, _, number = argument.partition("=")
+        if name not in names or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"{argument!r}: expected INPUT=N with INPUT one of {', '.join(names)}")
+        lengths[name] = int(number)
+    return lengths

@@ -79,14 +79,21 @@ def kinematics(event_input: Input, x: Tensor) -> dict[str, Tensor] | None:
     return {k: columns[k] for k in wanted} if all(k in columns for k in wanted) else None
 
 
-def delta_r(eta1: Tensor, sinphi1: Tensor, cosphi1: Tensor, eta2: Tensor, sinphi2: Tensor, cosphi2: Tensor) -> Tensor:
-    """ΔR = √(Δη² + Δφ²) of objects broadcast against one another.
+def delta_r(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """ΔR = √(Δη² + Δφ²) between all pairs of ``a (B, N)`` and ``b (B, M)``: ``(B, N, M)``.
 
     Δφ is the angle between the unit vectors, so no wrapping at ±π is needed.
     """
-    sin = sinphi1 * cosphi2 - cosphi1 * sinphi2
-    cos = cosphi1 * cosphi2 + sinphi1 * sinphi2
-    return ((eta1 - eta2).square() + torch.atan2(sin, cos).square()).sqrt()
+    eta, sin, cos = _separation(a, b)
+    return (eta.square() + torch.atan2(sin, cos).square()).sqrt()
+
+
+def _separation(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Δη, sin Δφ, cos Δφ."""
+    a, b = {k: v.unsqueeze(2) for k, v in a.items()}, {k: v.unsqueeze(1) for k, v in b.items()}
+    sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
+    cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
+    return a["eta"] - b["eta"], sin, cos
 
 
 PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
@@ -99,18 +106,16 @@ def pairwise_features(p: dict[str, Tensor], mask: Tensor) -> Tensor:
     Transformer (H. Qu, C. Li, S. Qian, arXiv 2202.03772, eq. 3), but with true ΔR in η. Scaled to order one by fixed
     constants. Zero where either object is missing and on the diagonal.
     """
-    a, b = ({k: v.unsqueeze(axis) for k, v in p.items()} for axis in (2, 1))
-    eta = a["eta"] - b["eta"]
-    sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
-    cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
+    eta, sin, cos = _separation(p, p)
+    pt_i, pt_j, m_i, m_j = (p[k].unsqueeze(axis) for k in ("pt", "mass") for axis in (2, 1))
     ln_dr = 0.5 * torch.log(eta.square() + torch.atan2(sin, cos).square() + 1e-6)
     ln_pt = torch.log(p["pt"].clamp_min(1e-3))
     ln_min = torch.minimum(ln_pt.unsqueeze(2), ln_pt.unsqueeze(1))
-    ln_z = ln_min - torch.log((a["pt"] + b["pt"]).clamp_min(1e-3))
+    ln_z = ln_min - torch.log((pt_i + pt_j).clamp_min(1e-3))
     # m² = m1² + m2² + 2 (mT1 mT2 cosh Δη − pT1 pT2 cos Δφ): no energies, so no cancellation of large momenta
     mt = (p["pt"].square() + p["mass"].square()).sqrt()
-    m2 = mt.unsqueeze(2) * mt.unsqueeze(1) * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
-    m2 = a["mass"].square() + b["mass"].square() + 2 * m2
+    m2 = mt.unsqueeze(2) * mt.unsqueeze(1) * torch.cosh(eta.clamp(-12, 12)) - pt_i * pt_j * cos
+    m2 = m_i.square() + m_j.square() + 2 * m2
     ln_m2 = torch.log(m2.clamp_min(1e-2))
     pairs = torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
     real = mask.unsqueeze(2) & mask.unsqueeze(1) & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)

@@ -44,7 +44,9 @@ def best_interpretation(
     batch, n = template.shape[0], max(len(pairs), len(singles))
     n_jets = round((1 + (1 + 8 * pairs[0].shape[1]) ** 0.5) / 2) if pairs else 0
     if n > MAX_PARTICLES or n_jets > MAX_JETS:
-        raise ValueError(f"at most {MAX_PARTICLES} particles and {MAX_JETS} jets are decoded jointly, not {n}, {n_jets}")
+        raise ValueError(
+            f"at most {MAX_PARTICLES} particles and {MAX_JETS} jets are decoded jointly, not {n}, {n_jets}"
+        )
     empty = template[:, :0].expand(n, -1, -1)  # (n, B, 0)
     g = torch.stack(list(pairs)) if pairs else empty
     h = torch.stack(list(singles)) if singles else empty
@@ -52,8 +54,10 @@ def best_interpretation(
     back: Tensor | None = None
     if n_jets < 2 * n:  # jets that gain nothing make room for absent particles; with them every V(S) exists
         padded = subsets(2 * n, 2)
-        real = torch.from_numpy((padded < n_jets).all(1).nonzero()[0]).to(g.device)
-        back = torch.full((len(padded),), -1, device=g.device).index_copy(0, real, torch.arange(len(real), device=g.device))
+        real = torch.from_numpy(np.flatnonzero((padded < n_jets).all(axis=1))).to(g.device)
+        back = torch.full((len(padded),), -1, device=g.device).index_copy(
+            0, real, torch.arange(len(real), device=g.device)
+        )
         g = g.new_zeros((n, batch, len(padded))).index_copy(2, real, g)
         near = torch.nn.functional.pad(near, (0, 0, 0, 2 * n - n_jets))
         n_jets = 2 * n
@@ -67,7 +71,7 @@ def best_interpretation(
             if not len(part):
                 break
             pair[part], fat[part], open_[part] = _among_best(g[:, part], h[:, part], near[part], n_jets, k)
-        for part in open_.nonzero().squeeze(1).split(CHUNK):
+        for part in torch.split(open_.nonzero().squeeze(1), CHUNK):
             if len(part):
                 gains, fat_gains = _rows(g[:, part]).clamp_min(0.0), _rows(h[:, part]).clamp_min(NEVER)
                 p, f = _with_fats(gains, fat_gains, near[part].permute(1, 2, 0), n_jets)
@@ -137,7 +141,7 @@ def _among_best(g: Tensor, h: Tensor, near: Tensor, n_jets: int, k: int) -> tupl
 
 
 def _bits(pair: Tensor, fat: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
-    """What candidates use and what they forbid others to use, as bits: jets from bit 0, large-radius jets from bit 32.
+    """Return what candidates use and what they forbid others to use: bits, jets from 0, large-radius jets from 32.
 
     ``pair``, ``fat (B, n, c)`` with −1 for none, ``near (B, N, F)`` → two integers ``(B, n, c)``.
     """
@@ -163,7 +167,7 @@ def _with_fats(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor,
     for m in range(1, min(n, n_fat) + 1):
         for fats in itertools.combinations(range(n_fat), m):
             blocked = near[:, list(fats)].any(1)  # (N, B)
-            best = {(): g.new_zeros(batch)}
+            best: dict[tuple[int, ...], Tensor] = {(): g.new_zeros(batch)}
             for size in range(1, n - m + 1):
                 free = ~_any_of(blocked, n_jets, 2 * size)  # (sets of 2·size jets, B)
                 for some in itertools.combinations(range(n), size):

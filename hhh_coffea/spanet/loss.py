@@ -166,12 +166,12 @@ def _confront(
                 objects = truth.objects[names[j]].to(logp.device) + shift
                 flat = torch.where(there, (objects * strides).sum(1), 0)
                 # where before and after: neither value nor gradient of an absent target's entry may be −inf or NaN
-                l = logp.flatten(1).gather(1, flat.unsqueeze(1)).squeeze(1) + math.log(len(target.group))
-                l = torch.where(there, l, 0.0)
-                w = truth.weight.get(names[j], torch.ones_like(l))
-                ce = -w * l
+                log_ap = logp.flatten(1).gather(1, flat.unsqueeze(1)).squeeze(1) + math.log(len(target.group))
+                log_ap = torch.where(there, log_ap, 0.0)
+                w = truth.weight.get(names[j], torch.ones_like(log_ap))
+                ce = -w * log_ap
                 if options.focal_gamma:  # clamped: e^l may round to more than 1
-                    ce = ce * (1 - l.exp()).clamp_min(TINY) ** options.focal_gamma
+                    ce = ce * (1 - log_ap.exp()).clamp_min(TINY) ** options.focal_gamma
                 bce = F.binary_cross_entropy_with_logits(outputs.detection[names[i]], present[:, j], reduction="none")
                 assignment[i][j] = options.assignment * ce
                 detection[i][j] = options.detection * w * bce
@@ -194,10 +194,7 @@ def swapped_pairs(topology: Topology) -> list[tuple[int, int]]:
     """Pairs of targets that some element of the event group swaps."""
     p = len(topology.targets)
     return [
-        (i, j)
-        for i in range(p)
-        for j in range(i + 1, p)
-        if any(g[i] == j and g[j] == i for g in topology.event_group)
+        (i, j) for i in range(p) for j in range(i + 1, p) if any(g[i] == j and g[j] == i for g in topology.event_group)
     ]
 
 
@@ -235,7 +232,7 @@ def _divergence(
 
 
 def regression_loss(prediction: Tensor, target: Tensor, kind: str, scale: float = 1.0) -> Tensor:
-    """Mean over events whose target is not NaN of ((y−t)/σ)² | |y−t|/σ | (y−t)² for gaussian | laplacian | log_gaussian."""
+    """Mean of ((y−t)/σ)² (gaussian), |y−t|/σ (laplacian), (y−t)² (log_gaussian), over events with t not NaN."""
     known = ~torch.isnan(target)
     residual = torch.where(known, prediction - torch.where(known, target, 0.0), 0.0)
     if kind == "gaussian":
@@ -255,7 +252,7 @@ def classification_loss(logits: Tensor, target: Tensor, weight: Tensor | None = 
     return F.cross_entropy(logits, target, weight=weight, ignore_index=-1)
 
 
-# --- class balancing ----------------------------------------------------------------------------------------------------
+# --- class balancing --------------------------------------------------------------------------------------------------
 def effective_number_weights(counts: Tensor) -> Tensor:
     """Weights of classes with ``counts (C)`` events, averaging 1 over classes: Y. Cui et al., arXiv 1901.05555, eq. 2.
 

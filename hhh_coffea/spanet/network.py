@@ -54,7 +54,7 @@ class DefaultOptions:
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> DefaultOptions:
         """Make options from a mapping; ValueError names an unknown key or a width the heads do not divide."""
-        known = {f.name: type(f.default) for f in fields(cls)}
+        known = {f.name: type(getattr(cls, f.name)) for f in fields(cls)}
         if unknown := set(options) - set(known):
             raise ValueError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         chosen = cls(**{name: known[name](value) for name, value in options.items()})
@@ -149,7 +149,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
     def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """``queries (B, P, D)``, ``memory (B, T, D)``, ``bias (B, H, 1, T)`` → ``(B, P, D)``."""
+        """Update ``queries (B, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``."""
         if self.among_targets is not None:
             free = bias.new_zeros(1).expand(bias.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
             queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
@@ -166,6 +166,7 @@ class DefaultSPANet(nn.Module):
     """
 
     architecture = "default"
+    regression_scale: Tensor
 
     def __init__(self, topology: Topology, options: DefaultOptions, classes: Mapping[str, int] | None = None):
         super().__init__()
@@ -188,28 +189,34 @@ class DefaultSPANet(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(options) for _ in range(options.num_decoder_layers))
         self.decoder_norm = nn.LayerNorm(d)
         # one projection for each orbit of daughters of each class of symmetric targets: symmetry by construction
-        self.projections, self.score_queries = nn.ModuleList(), nn.ModuleList()
-        self.pair_queries, self.detection = nn.ModuleList(), nn.ModuleList()
-        for members in topology.symmetric_classes:
-            orbits = targets[members[0]].orbits
-            self.projections.append(nn.ModuleList(nn.Linear(d, d) for _ in orbits))
+        self.projections, self.pair_queries = nn.ModuleDict(), nn.ModuleDict()
+        self.score_queries, self.detection = nn.ModuleList(), nn.ModuleList()
+        for c, members in enumerate(topology.symmetric_classes):
+            n_orbits = len(targets[members[0]].orbits)
             self.score_queries.append(nn.Linear(d, d))
-            kinds = len(orbits) * (len(orbits) + 1) // 2 if options.pairwise_score else 0  # of pairs of daughters
-            self.pair_queries.append(nn.ModuleList(nn.Linear(d, e) for _ in range(kinds)))
             self.detection.append(FeedForward(d, d, 1))
+            for o in range(n_orbits):
+                self.projections[f"{c}_{o}"] = nn.Linear(d, d)
+            if options.pairwise_score and targets[members[0]].degree > 1:
+                for low, high in itertools.combinations_with_replacement(range(n_orbits), 2):
+                    self.pair_queries[f"{c}_{low}_{high}"] = nn.Linear(d, e)
 
         heads = {r.key: 1 for r in topology.regressions} | {key: self.classes[key] for key in topology.classifications}
         self.event_token = nn.Parameter(torch.randn(d)) if any(k.startswith("EVENT/") for k in heads) else None
         for key in heads:
             if key.split("/")[-2] not in ("EVENT", "PARTICLE"):
-                raise ValueError(f"head {key}: architecture 'default' predicts for EVENT and PARTICLE, not for daughters")
+                raise ValueError(
+                    f"head {key}: architecture 'default' predicts for EVENT and PARTICLE, not for daughters"
+                )
         self.heads = nn.ModuleList(FeedForward(d, hidden, out) for out in heads.values())
         self.register_buffer("regression_scale", torch.tensor([[0.0, 1.0]] * len(topology.regressions)).view(-1, 2))
 
     def _check_kinematics(self) -> None:
         for event_input in self.topology.sequential:
             if kinematics(event_input, torch.zeros(1, 1, len(event_input.features))) is None:
-                raise ValueError(f"pairwise features need pt, eta, phi (or its sine and cosine) and mass in {event_input.name}")
+                raise ValueError(
+                    f"pairwise features need pt, eta, phi (or its sine and cosine) and mass in {event_input.name}"
+                )
 
     def forward(self, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Outputs:
         """Predict from raw features ``inputs[i] (B, M_i, F_i)`` (GeV) and ``masks[i] (B, M_i)``, true where real.
@@ -226,7 +233,9 @@ class DefaultSPANet(nn.Module):
             mask = F.pad(mask, (0, 1), value=True)
         places, n = self._places([masks[i].shape[1] for i in sequential])
 
-        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :].expand(-1, self.options.num_heads, -1, -1)  # (B, H, 1, T)
+        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :].expand(
+            -1, self.options.num_heads, -1, -1
+        )  # (B, H, 1, T)
         bias, pairs = padding.expand(-1, -1, x.shape[1], -1), None  # (B, H, T, T)
         if self.pairwise:
             pairs = self._pairs([inputs[i] for i in sequential], mask[:, :n])  # (B, S, S, E)
@@ -273,9 +282,7 @@ class DefaultSPANet(nn.Module):
         momenta = {k: torch.where(mask, p, 0.0) for k, p in momenta.items()}
         return F.relu(self.pair_embedding(pairwise_features(momenta, mask)))
 
-    def _scores(
-        self, c: int, v: Tensor, x: Tensor, pairs: Tensor | None, spans: Sequence[tuple[int, int]]
-    ) -> Tensor:
+    def _scores(self, c: int, v: Tensor, x: Tensor, pairs: Tensor | None, spans: Sequence[tuple[int, int]]) -> Tensor:
         """Scores of the targets of class c, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
 
         Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a linear function of the pair embedding for each pair of daughters.
@@ -283,7 +290,9 @@ class DefaultSPANet(nn.Module):
         target = self.topology.targets[self.topology.symmetric_classes[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
-        projected = {(o, s): self.projections[c][o](x[:, s[0] : s[1]]) for o, s in zip(orbit_of, spans, strict=True)}
+        projected = {
+            (o, s): self.projections[f"{c}_{o}"](x[:, s[0] : s[1]]) for o, s in zip(orbit_of, spans, strict=True)
+        }
         factors = [projected[o, s] for o, s in zip(orbit_of, spans, strict=True)]  # k times (B, Ni, D)
         left = queries.unsqueeze(2)  # (B, p, 1, D)
         for factor in factors[:-1]:
@@ -295,7 +304,7 @@ class DefaultSPANet(nn.Module):
             return scores
         for i, j in itertools.combinations(range(target.degree), 2):
             low, high = sorted((orbit_of[i], orbit_of[j]))
-            weight = self.pair_queries[c][high * (high + 1) // 2 + low](v)  # (B, p, E)
+            weight = self.pair_queries[f"{c}_{low}_{high}"](v)  # (B, p, E)
             (a, b), (a2, b2) = spans[i], spans[j]
             term = weight @ pairs[:, a:b, a2:b2].flatten(1, 2).transpose(1, 2)  # (B, p, Ni·Nj)
             shape = [sizes[axis] if axis in (i, j) else 1 for axis in range(target.degree)]

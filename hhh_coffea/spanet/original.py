@@ -12,6 +12,7 @@ Shapes: B events, T tokens (objects and GLOBAL vectors, padding included), S ≤
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -24,7 +25,7 @@ from .topology import Input, Target, Topology
 
 
 class InputEmbedding(nn.Module):
-    """One input's objects (B, M, F) → (B, M, D + position), the last part learned and the same for all of them."""
+    """One input's objects (B, M, F) → (B, M, D + position), the last part learned, the same for all of them."""
 
     def __init__(self, options: OriginalOptions, event_input: Input):
         super().__init__()
@@ -35,7 +36,7 @@ class InputEmbedding(nn.Module):
             widths.append(2 * widths[-1])  # doubling up to D
         widths.append(dim)
         skip = options.initial_embedding_skip_connections
-        self.blocks = nn.ModuleList(Block(options, i, o, skip) for i, o in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(Block(options, i, o, skip) for i, o in itertools.pairwise(widths))
         self.kind = nn.Parameter(torch.randn(options.position_embedding_dim))
 
     def forward(self, x: Tensor, mask: Tensor, log_applied: bool) -> Tensor:
@@ -47,7 +48,7 @@ class InputEmbedding(nn.Module):
 
 
 class Branch(nn.Module):
-    """One target: is it there, and which objects are its daughters?"""
+    """One target: whether it is there, and which objects are its daughters."""
 
     def __init__(self, options: OriginalOptions, target: Target):
         super().__init__()
@@ -64,7 +65,7 @@ class Branch(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor, objects: Tensor, object_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Encoded event → assignment log-probabilities, detection logit, target vector, daughter vectors.
+        """Turn the encoded event into assignment log-probabilities, detection logit, target vector, daughter vectors.
 
         ``x (B, T, D)``, ``mask (B, T)``, ``objects (S)`` positions of the sequential tokens, ``object_mask (B, S)``
         → ``(B, S, …, S)``, ``(B)``, ``(B, D)``, one ``(B, D)`` for each daughter.
@@ -102,6 +103,7 @@ class OriginalSPANet(nn.Module):
     """
 
     architecture = "original"
+    regression_scale: Tensor
 
     def __init__(self, topology: Topology, options: OriginalOptions, classes: Mapping[str, int] | None = None):
         super().__init__()
@@ -117,11 +119,6 @@ class OriginalSPANet(nn.Module):
         )
         # mean and std of each regression's target: predictions are made in units of them
         self.register_buffer("regression_scale", torch.tensor([[0.0, 1.0]] * len(topology.regressions)).view(-1, 2))
-
-    @property
-    def normalisers(self) -> list[Normaliser]:
-        """One for each input, in order."""
-        return [module.normaliser for module in self.inputs]  # type: ignore[misc]
 
     def forward(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], log_applied: bool = False) -> Outputs:
         """Predict from ``inputs[i] (B, M_i, F_i)`` and ``masks[i] (B, M_i)``, in the topology's order of inputs.
@@ -148,7 +145,7 @@ class OriginalSPANet(nn.Module):
 
     def _heads(self, out: Outputs, vectors: Mapping[str, Tensor]) -> None:
         for regression, head, scale in zip(
-            self.topology.regressions, self.regression, self.regression_scale, strict=True  # type: ignore[arg-type]
+            self.topology.regressions, self.regression, self.regression_scale.unbind(), strict=True
         ):
             y = head(vectors[regression.key.rsplit("/", 1)[0]]).squeeze(-1) * scale[1] + scale[0]
             out.regression[regression.key] = 2 * torch.sinh(y) if regression.kind == "log_gaussian" else y

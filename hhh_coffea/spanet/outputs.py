@@ -30,7 +30,8 @@ class Outputs:
 def masked_log_softmax(scores: Tensor, valid: Tensor, batch_axes: int = 1) -> Tensor:
     """Log-softmax over all axes but the first ``batch_axes``, of the ``valid`` entries alone; −inf elsewhere.
 
-    ``valid`` is broadcast to ``scores``. An event without any valid entry is −inf throughout (not NaN), and its gradient is zero.
+    ``valid`` is broadcast to ``scores``. An event without any valid entry is −inf throughout (not NaN), its gradient
+    zero.
     """
     flat = torch.where(valid, scores, -1e9).flatten(batch_axes)
     logp = torch.log_softmax(flat, dim=-1).view_as(scores)
