@@ -159,6 +159,9 @@ def _bits(pair: Tensor, fat: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor,
 def _with_fats(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
     """Enumerate which particle is which large-radius jet; the pairs of the others follow from the tables."""
     n, n_fat, batch = h.shape
+    if not n_fat:
+        pair, _ = best_disjoint(g, n_jets)
+        return pair, torch.full_like(pair, -1)
     tables: dict[tuple[int, ...], Tensor] = {(i,): g[i] for i in range(n)}
     for m in range(2, n):
         for some in itertools.combinations(range(n), m):

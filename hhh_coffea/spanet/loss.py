@@ -100,13 +100,12 @@ def symmetric_loss(
     det = detection[:, torch.arange(p, device=group.device), group]
     sums = (ce + det).sum(-1)  # (B, |G|)
     best = sums.detach().argmin(1)  # (B)
-    if options.combine == "min":
-        share = F.one_hot(best, len(group)).to(sums.dtype)
-    elif options.combine == "softmin":
-        share = torch.softmax(-sums, dim=1)
+    if options.combine == "min":  # picked, not weighted by 0 and 1: another permutation's loss may be infinite
+        index = best.view(-1, 1, 1).expand(-1, 1, p)
+        ce, det = (x.gather(1, index).squeeze(1) for x in (ce, det))  # (B, P)
     else:
-        share = torch.full_like(sums, 1 / len(group))
-    ce, det = ((x * share.unsqueeze(-1)).sum(1) for x in (ce, det))  # (B, P)
+        share = torch.softmax(-sums, dim=1) if options.combine == "softmin" else torch.full_like(sums, 1 / len(group))
+        ce, det = ((x * share.unsqueeze(-1)).sum(1) for x in (ce, det))  # (B, P)
     c = torch.ones_like(sums[:, 0]) if event_weight is None else event_weight
     matched = present.gather(1, group[best])  # (B, P): presence of the target each output is matched with
     counts = matched.sum(0).clamp_min(1)  # (P)
