@@ -74,9 +74,16 @@ class OriginalOptions:
 def activation(name: str, features: int) -> nn.Module:
     """Activation function by its name in the options; PReLU has one slope per feature."""
     if name == "prelu":
-        return nn.PReLU(features)
+        return RowPReLU(features)
     functions: dict[str, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "elu": nn.ELU, "celu": nn.CELU}
     return functions[name]()
+
+
+class RowPReLU(nn.PReLU):
+    """PReLU over the last axis; torch's own takes the second for the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return torch.where(x > 0, x, self.weight * x)
 
 
 class RowNorm(nn.BatchNorm1d):

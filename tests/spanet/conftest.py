@@ -44,7 +44,9 @@ def make_events(
                 columns.append(5 * uniform - 2.5)
             else:
                 columns.append(made.get(bare, uniform))
-        count = torch.randint(min(minimum, m), m + 1, (batch, 1), generator=g) if event_input.kind == "sequential" else m
+        count = (
+            torch.randint(min(minimum, m), m + 1, (batch, 1), generator=g) if event_input.kind == "sequential" else m
+        )
         mask = (torch.arange(m) < count).expand(batch, m).clone()
         inputs.append(torch.stack(columns, dim=-1) * mask.unsqueeze(-1))
         masks.append(mask)

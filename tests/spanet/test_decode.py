@@ -18,7 +18,7 @@ from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combina
 from hhh_coffea.spanet.topology import Topology
 
 
-def random_outputs(topology, lengths, masks, seed=0, sharpness=3.0, all_objects=False, detection=(0.5, 1.5)):
+def random_outputs(topology, lengths, masks, *, seed=0, sharpness=3.0, all_objects=False, detection=(0.5, 1.5)):
     """Distributions as a trained network makes them: peaked, symmetric in the daughters, zero for padding."""
     g = torch.Generator().manual_seed(seed)
     batch = len(masks[0])
@@ -44,10 +44,14 @@ def slow_greedy(outputs, topology, lengths, b, group_factor):
     logs = {}
     for p, t in enumerate(topology.targets):
         logp = outputs.assignment[t.name][b].numpy()
-        starts = [places[s][0] if n == places[s][1] - places[s][0] else 0 for s, n in zip(t.sources, logp.shape, strict=True)]
+        starts = [
+            places[s][0] if n == places[s][1] - places[s][0] else 0 for s, n in zip(t.sources, logp.shape, strict=True)
+        ]
         for index in np.ndindex(*logp.shape):
             if np.isfinite(logp[index]):
-                logs[p, tuple(i + a for i, a in zip(index, starts, strict=True))] = logp[index] + (math.log(len(t.group)) if group_factor else 0)
+                logs[p, tuple(i + a for i, a in zip(index, starts, strict=True))] = logp[index] + (
+                    math.log(len(t.group)) if group_factor else 0
+                )
     result = {}
     while logs:
         p, index = max(logs, key=lambda k: logs[k])
@@ -109,20 +113,31 @@ def consistent_choices(n, n_jets, n_fat, overlap):
     for choice in itertools.product(options, repeat=n):
         jets = [j for c in choice if isinstance(c, int) for j in pairs[c]]
         fats = [c[1] for c in choice if isinstance(c, tuple)]
-        if len(set(jets)) == len(jets) and len(set(fats)) == len(fats) and not any(overlap[j][f] for j in jets for f in fats):
+        if (
+            len(set(jets)) == len(jets)
+            and len(set(fats)) == len(fats)
+            and not any(overlap[j][f] for j in jets for f in fats)
+        ):
             yield choice
 
 
 def gain(choice, pairs, singles):
-    return sum(0 if c is None else pairs[i][c] if isinstance(c, int) else singles[i][c[1]] for i, c in enumerate(choice))
+    return sum(
+        0 if c is None else pairs[i][c] if isinstance(c, int) else singles[i][c[1]] for i, c in enumerate(choice)
+    )
 
 
 def check_interpretation(pairs, singles, overlap, n_jets, n_fat):
     n = max(len(pairs), len(singles))
-    tensors = [torch.tensor([x], dtype=torch.float32) for x in pairs], [torch.tensor([x], dtype=torch.float32) for x in singles]
+    tensors = (
+        [torch.tensor([x], dtype=torch.float32) for x in pairs],
+        [torch.tensor([x], dtype=torch.float32) for x in singles],
+    )
     near = torch.tensor(overlap, dtype=torch.bool).reshape(1, n_jets, n_fat)
     pair, fat = best_interpretation(*tensors, near if pairs and singles else None)
-    choice = tuple(("fat", f) if f >= 0 else p if p >= 0 else None for p, f in zip(pair[0].tolist(), fat[0].tolist(), strict=True))
+    choice = tuple(
+        ("fat", f) if f >= 0 else p if p >= 0 else None for p, f in zip(pair[0].tolist(), fat[0].tolist(), strict=True)
+    )
     assert not any(p >= 0 and f >= 0 for p, f in zip(pair[0].tolist(), fat[0].tolist(), strict=True))
     allowed = list(consistent_choices(n, n_jets if pairs else 0, n_fat if singles else 0, overlap))
     assert choice in allowed
@@ -136,7 +151,13 @@ def problems(draw):
     n_jets = draw(st.integers(2, 5 if n == 3 else 6))
     n_fat = draw(st.integers(1, 3))
     number = st.floats(-6, 6, width=16)
-    pairs = draw(st.lists(st.lists(number, min_size=n_jets * (n_jets - 1) // 2, max_size=n_jets * (n_jets - 1) // 2), min_size=n, max_size=n))
+    pairs = draw(
+        st.lists(
+            st.lists(number, min_size=n_jets * (n_jets - 1) // 2, max_size=n_jets * (n_jets - 1) // 2),
+            min_size=n,
+            max_size=n,
+        )
+    )
     singles = draw(st.lists(st.lists(number, min_size=n_fat, max_size=n_fat), min_size=n, max_size=n))
     overlap = draw(st.lists(st.lists(st.booleans(), min_size=n_fat, max_size=n_fat), min_size=n_jets, max_size=n_jets))
     return pairs, singles, overlap, n_jets, n_fat
@@ -160,7 +181,9 @@ def test_joint_is_brute_force(keep, problem):
 def test_shortcuts_are_exact_at_full_size(monkeypatch, sharpness):
     """Ten jets, three large-radius jets, thousands of events: the shortcuts lose nothing to the full problem."""
     topology, lengths = Topology.bundled("hhh"), [10, 3]
-    outputs = random_outputs(topology, lengths, random_masks(lengths, 3000, minimum=3), sharpness=sharpness, detection=(2.0, 2.0))
+    outputs = random_outputs(
+        topology, lengths, random_masks(lengths, 3000, minimum=3), sharpness=sharpness, detection=(2.0, 2.0)
+    )
     overlap = torch.rand(3000, 10, 3, generator=torch.Generator().manual_seed(5)) < 0.2
 
     def score(decoded):
@@ -185,7 +208,11 @@ def test_joint_maximises_the_likelihood_it_claims():
     topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
-    overlap = (torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3) & masks[0][:, :, None] & masks[1][:, None]
+    overlap = (
+        (torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3)
+        & masks[0][:, :, None]
+        & masks[1][:, None]
+    )
     decoded = joint(outputs, topology, lengths, overlap)
     pairs = list(itertools.combinations(range(5), 2))
     for b in range(batch):

@@ -59,7 +59,7 @@ def random_truth(topology, lengths, seed=1):
 
 
 def slow_loss(outputs, truth, topology, lengths, c, *, gamma=0.0, combine="min", over_present=True, all_objects=False):
-    """The formulas of the docstring of symmetric_loss, one number at a time."""
+    """Evaluate the formulas in the docstring of symmetric_loss, one number at a time."""
     names, P = topology.target_names, len(topology.targets)
     start = {i.name: sum(lengths[:n]) if all_objects else 0 for n, i in enumerate(topology.sequential)}
     total = [0.0] * (2 * P)
@@ -74,7 +74,10 @@ def slow_loss(outputs, truth, topology, lengths, c, *, gamma=0.0, combine="min",
                 w = float(truth.weight[names[j]][b])
                 ce = 0.0
                 if m:
-                    index = tuple(int(o) + start[s] for o, s in zip(truth.objects[names[j]][b], topology.targets[j].sources, strict=True))
+                    index = tuple(
+                        int(o) + start[s]
+                        for o, s in zip(truth.objects[names[j]][b], topology.targets[j].sources, strict=True)
+                    )
                     log_ap = float(outputs.assignment[names[i]][(b, *index)]) + math.log(len(topology.targets[i].group))
                     ce = -w * log_ap * max(0.0, 1 - math.exp(log_ap)) ** gamma
                 x = float(outputs.detection[names[i]][b])
@@ -106,7 +109,7 @@ CASES = [("hhh", [7, 3]), ("hh_resolved", [6]), ("ttbar", [7]), ("ttH_semilepton
 @pytest.mark.parametrize("all_objects", [False, True])
 @pytest.mark.parametrize("combine", ["min", "softmin", "mean"])
 @pytest.mark.parametrize(("gamma", "over_present"), [(0.0, True), (1.5, False)])
-def test_loss_is_the_slow_loop(name, lengths, all_objects, combine, gamma, over_present):
+def test_loss_is_the_slow_loop(name, lengths, all_objects, combine, gamma, over_present):  # noqa: PLR0917
     topology = Topology.bundled(name)
     outputs, truth = random_outputs(topology, lengths, all_objects), random_truth(topology, lengths)
     c = torch.linspace(0.5, 2, B, dtype=torch.float64)
@@ -128,7 +131,12 @@ def test_relabelling_the_true_targets_changes_nothing(name):
     want = symmetric_loss(outputs, truth, topology, lengths, options).total
     names = topology.target_names
     for g in topology.event_group:
-        renamed = Truth(*({names[i]: field[names[g[i]]] for i in range(len(names))} for field in (truth.objects, truth.present, truth.weight)))
+        renamed = Truth(
+            *(
+                {names[i]: field[names[g[i]]] for i in range(len(names))}
+                for field in (truth.objects, truth.present, truth.weight)
+            )
+        )
         torch.testing.assert_close(symmetric_loss(outputs, renamed, topology, lengths, options).total, want)
     flipped = Truth({k: v.flip(1) if k[0] == "h" else v for k, v in truth.objects.items()}, truth.present, truth.weight)
     if name != "ttbar":  # the two b quarks of a Higgs boson have no order
@@ -166,7 +174,12 @@ def test_swapped_pairs_and_divergence():
         pairs = []
         for i, j in swapped_pairs(topology):
             p, q = (outputs.assignment[names[k]][b].exp().flatten().numpy() for k in (i, j))
-            js = sum(0.5 * x * math.log(x / (0.5 * (y + z))) for s in ((p, q), (q, p)) for x, y, z in zip(s[0], s[0], s[1], strict=True) if x > 0)
+            js = sum(
+                0.5 * x * math.log(x / (0.5 * (y + z)))
+                for s in ((p, q), (q, p))
+                for x, y, z in zip(s[0], s[0], s[1], strict=True)
+                if x > 0
+            )
             pairs.append(math.exp(-js * js) * m[i] * m[j])
         want += float(c[b]) * sum(pairs) / len(pairs)
     assert float(loss.terms["kl"]) == pytest.approx(0.3 * 2 * 6 * want / norm, rel=1e-4)
@@ -229,7 +242,10 @@ def test_events_without_any_target_have_a_finite_gradient():
     model = build(topology, "default", {"hidden_dim": 16})
     inputs = [torch.zeros(2, 10, 6), torch.zeros(2, 3, 11)]
     masks = [torch.zeros(2, 10, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)]
-    truth = Truth({t.name: torch.full((2, t.degree), -1) for t in topology.targets}, {t.name: torch.zeros(2, dtype=torch.bool) for t in topology.targets})
+    truth = Truth(
+        {t.name: torch.full((2, t.degree), -1) for t in topology.targets},
+        {t.name: torch.zeros(2, dtype=torch.bool) for t in topology.targets},
+    )
     loss = symmetric_loss(model(inputs, masks), truth, topology, [10, 3], LossOptions(kl=1.0, focal_gamma=2.0))
     loss.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -14,9 +14,9 @@ from hhh_coffea.spanet.outputs import masked_log_softmax
 from hhh_coffea.spanet.topology import Topology
 
 SMALL = {
-    "original": dict(hidden_dim=16, initial_embedding_dim=8, position_embedding_dim=8, num_encoder_layers=2,
-                     num_branch_embedding_layers=1, num_branch_encoder_layers=1, num_jet_encoder_layers=1),
-    "default": dict(hidden_dim=16, num_encoder_layers=2, pair_dim=8),
+    "original": {"hidden_dim": 16, "initial_embedding_dim": 8, "position_embedding_dim": 8, "num_encoder_layers": 2,
+                     "num_branch_embedding_layers": 1, "num_branch_encoder_layers": 1, "num_jet_encoder_layers": 1},
+    "default": {"hidden_dim": 16, "num_encoder_layers": 2, "pair_dim": 8},
 }  # fmt: skip
 TOPOLOGIES = ["hhh", "hh_resolved", "ttbar", "ttH_semileptonic"]
 
@@ -63,7 +63,10 @@ def test_scores_do_not_depend_on_the_order_of_objects(architecture, name, events
     orders = [torch.randperm(m.shape[1], generator=torch.Generator().manual_seed(1)) for m in masks]
     with torch.inference_mode():
         a = model(inputs, masks)
-        b = model([x[:, o] for x, o in zip(inputs, orders, strict=True)], [m[:, o] for m, o in zip(masks, orders, strict=True)])
+        b = model(
+            [x[:, o] for x, o in zip(inputs, orders, strict=True)],
+            [m[:, o] for m, o in zip(masks, orders, strict=True)],
+        )
     sequential = [o for o, i in zip(orders, topology.inputs, strict=True) if i.kind == "sequential"]
     sizes = [len(o) for o in sequential]
     everything = torch.cat([o + sum(sizes[:n]) for n, o in enumerate(sequential)])
@@ -72,7 +75,9 @@ def test_scores_do_not_depend_on_the_order_of_objects(architecture, name, events
         expected = a.assignment[target.name]
         for axis, source in enumerate(target.sources):
             size = expected.shape[1 + axis]
-            expected = expected.index_select(1 + axis, by_name[source] if size == len(by_name.get(source, ())) else everything)
+            expected = expected.index_select(
+                1 + axis, by_name[source] if size == len(by_name.get(source, ())) else everything
+            )
         torch.testing.assert_close(b.assignment[target.name], expected, atol=2e-5, rtol=0)
         torch.testing.assert_close(b.detection[target.name], a.detection[target.name], atol=1e-5, rtol=0)
 
@@ -83,11 +88,15 @@ def test_scores_depend_on_nothing_but_the_event(architecture, events):
     inputs, masks = events(topology, 33)
     with torch.inference_mode():
         whole = model(inputs, masks)
-        parts = [model([x[s] for x in inputs], [m[s] for m in masks]) for s in (slice(0, 1), slice(1, 20), slice(20, 33))]
+        parts = [
+            model([x[s] for x in inputs], [m[s] for m in masks]) for s in (slice(0, 1), slice(1, 20), slice(20, 33))
+        ]
     for name, logp in whole.assignment.items():
         pieces = torch.cat([p.assignment[name] for p in parts])
         torch.testing.assert_close(pieces.exp(), logp.exp(), atol=1e-5, rtol=0)
-        torch.testing.assert_close(torch.cat([p.detection[name] for p in parts]), whole.detection[name], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            torch.cat([p.detection[name] for p in parts]), whole.detection[name], atol=1e-5, rtol=0
+        )
 
 
 @both
@@ -157,7 +166,13 @@ def test_default_scores_only_objects_of_the_own_input(events):
 def test_pair_mass_and_distance():
     # two massless jets of 50 and 40 GeV, Δη = 0.6, Δφ = 0.8: ΔR = 1, m² = 2 pT1 pT2 (cosh Δη − cos Δφ)
     phi = torch.tensor([[3.0, 3.8]])
-    p = dict(pt=torch.tensor([[50.0, 40.0]]), eta=torch.tensor([[0.2, 0.8]]), sinphi=phi.sin(), cosphi=phi.cos(), mass=torch.zeros(1, 2))
+    p = {
+        "pt": torch.tensor([[50.0, 40.0]]),
+        "eta": torch.tensor([[0.2, 0.8]]),
+        "sinphi": phi.sin(),
+        "cosphi": phi.cos(),
+        "mass": torch.zeros(1, 2),
+    }
     f = pairwise_features(p, torch.ones(1, 2, dtype=torch.bool))
     mass2 = 2 * 50 * 40 * (torch.cosh(torch.tensor(0.6)) - torch.cos(torch.tensor(0.8)))
     assert f[0, 0, 1, 0] == pytest.approx(0, abs=1e-5)
