@@ -77,17 +77,28 @@ def make_events(topology: Topology, batch: int, full: bool) -> tuple[list[Tensor
 
 
 def sharpened(outputs: Outputs, topology: Topology, masks: list[Tensor]) -> Outputs:
-    """Peaked random distributions of the same shapes, and detection probabilities around 0.75 and 0.2."""
+    """Random distributions of the same shapes that mostly peak at one consistent assignment, as after training.
+
+    In each event the first six jets are shared out at random; a target's score is raised there in 7 cases of 10.
+    Detection probabilities are around 0.75 for pairs and 0.2 for large-radius jets.
+    """
     g = torch.Generator().manual_seed(1)
+    jets = torch.rand(len(masks[0]), 6, generator=g).argsort(1)
     own = dict(zip([i.name for i in topology.sequential], masks, strict=True))
     made = Outputs({}, {})
-    for t in topology.targets:
+    for p, t in enumerate(topology.targets):
         shape = outputs.assignment[t.name].shape
-        offered = [own[s] if n == own[s].shape[1] else torch.cat(masks, 1) for s, n in zip(t.sources, shape[1:], strict=True)]
-        scores = 4 * torch.randn(shape, generator=g)
-        scores = scores if t.degree == 1 else (scores + scores.transpose(1, 2)) / 2**0.5
+        everything = torch.cat(masks, 1)
+        offered = [own[s] if n == own[s].shape[1] else everything for s, n in zip(t.sources, shape[1:], strict=True)]
+        scores = 2 * torch.randn(shape, generator=g)
+        if t.degree == 2:
+            scores = (scores + scores.transpose(1, 2)) / 2**0.5
+            events, (a, b) = torch.arange(shape[0]), jets[:, 2 * p : 2 * p + 2].T
+            raised = 6.0 * (torch.rand(shape[0], generator=g) < 0.7)
+            scores[events, a, b] += raised
+            scores[events, b, a] += raised
         made.assignment[t.name] = masked_log_softmax(scores, valid_combinations(offered, [0] * t.degree))
-        made.detection[t.name] = torch.randn(len(shape) and shape[0], generator=g) + (1.1 if t.degree == 2 else -1.4)
+        made.detection[t.name] = torch.randn(shape[0], generator=g) + (1.1 if t.degree == 2 else -1.4)
     return made
 
 

@@ -1,9 +1,10 @@
 """The original network, rearranged to run fast on a CPU; the numbers stay the same to rounding.
 
-Four things make the difference, none of which changes the function computed:
+Five things make the difference, none of which changes the function computed:
 
 * no padding: events with equally many objects are processed together, so there is nothing to mask;
-* features first, events last, ``(D, T, B)``: every matrix product is one large one, and normalisation, gates and the
+* targets that run through alike branches run through them together, one batched product for all;
+* features first, events last, ``(S, D, T, B)``: every matrix product is one large one, and normalisation, gates and the
   attention of a dozen objects become operations on long contiguous rows instead of thousands of tiny products;
 * constants folded: scale and shift of the norms into the next matrix, the attention's output projection and the gate
   bias into the gate, batch normalisation into the last layer of a head;
@@ -22,20 +23,33 @@ from torch import Tensor, nn
 from .blocks import Block, Gate, GatedLayer, Head, StackedEncoder
 from .original import OriginalSPANet, combine
 from .outputs import Outputs, masked_log_softmax, valid_combinations
+from .topology import Target
 
-EVENTS = 256  # at a time: a layer's activations stay in the cache
+EVENTS = 128  # at a time: a layer's activations stay in the cache
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "elu": F.elu, "celu": F.celu}
 
 
 class Affine(NamedTuple):
-    """x → weight x + bias for columns x: ``(O, I)`` and ``(O, 1)``."""
+    """x → weight x + bias for columns x: ``(S, O, I)`` and ``(S, O, 1)`` for S networks side by side."""
 
     weight: Tensor
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(I, …)`` → ``(O, …)``."""
-        return torch.addmm(self.bias, self.weight, x.reshape(len(x), -1)).view(-1, *x.shape[1:])
+        """``(S, I, …)`` → ``(S, O, …)``."""
+        columns = x.reshape(*x.shape[:2], -1)
+        y = x.new_empty(len(x), self.weight.shape[1], columns.shape[2])
+        # few large products: torch's batched product, made for many small ones, is slower; and adding the bias
+        # afterwards beats addmm, which first copies it to every column
+        for weight, column, out in zip(self.weight, columns, y, strict=True):
+            torch.mm(weight, column, out=out)
+        return y.add_(self.bias).view(*y.shape[:2], *x.shape[2:])
+
+
+def _add_products(y: Tensor, weights: Tensor, columns: Tensor) -> None:
+    """``y (S, O, N)`` += ``weights (S, O, I)`` ``columns (S, I, N)``, in place."""
+    for out, weight, column in zip(y, weights, columns, strict=True):
+        out.addmm_(weight, column)
 
 
 class FastGate(NamedTuple):
@@ -46,12 +60,14 @@ class FastGate(NamedTuple):
     candidate: Tensor
 
     def __call__(self, y: Tensor, x: Tensor) -> Tensor:
-        """``(·, …)`` new, ``(D, …)`` old → ``(D, …)``."""
-        d, columns = len(x), x.reshape(len(x), -1)
-        a = torch.addmm(self.update.bias, self.update.weight, y.reshape(len(y), -1))  # (3D, columns)
-        rz = a[: 2 * d].addmm_(self.state, columns).sigmoid_()
-        h = a[2 * d :].addmm_(self.candidate, rz[:d] * columns).sigmoid_().mul_(2).sub_(1)
-        return torch.lerp(columns, h, rz[d:]).view_as(x)
+        """``(S, ·, …)`` new, ``(S, D, …)`` old → ``(S, D, …)``."""
+        d, columns = x.shape[1], x.reshape(*x.shape[:2], -1)
+        a = self.update(y.reshape(*y.shape[:2], -1))  # (S, 3D, columns)
+        _add_products(a[:, : 2 * d], self.state, columns)
+        rz = a[:, : 2 * d].sigmoid_()
+        _add_products(a[:, 2 * d :], self.candidate, rz[:, :d] * columns)
+        h = a[:, 2 * d :].sigmoid_().mul_(2).sub_(1)
+        return torch.lerp(columns, h, rz[:, d:]).view(x.shape)
 
 
 class FastBlock(NamedTuple):
@@ -65,7 +81,7 @@ class FastBlock(NamedTuple):
     norm: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(I, …)`` → ``(O, …)``."""
+        """``(S, I, …)`` → ``(S, O, …)``."""
         y = self.act(self.second(self.act(self.first(_normalised(x) if self.norm else x))))
         if self.gate is None:
             return y
@@ -81,10 +97,10 @@ class FastLayer(NamedTuple):
     feed_forward: FastBlock
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(D, T, B)`` → ``(D, T, B)``."""
-        d, t, b = x.shape
-        q, k, v = self.qkv(_normalised(x)).view(3, self.heads, d // self.heads, t, b)
-        y = _attention(q, k, v).view(d, t, b)
+        """``(S, D, T, B)`` → ``(S, D, T, B)``."""
+        s, d, t, b = x.shape
+        q, k, v = self.qkv(_normalised(x)).view(s, 3, self.heads, d // self.heads, t, b).unbind(1)
+        y = _attention(q, k, v).view(s, d, t, b)
         return self.feed_forward(self.gate(y, x))
 
 
@@ -96,31 +112,43 @@ class FastEncoder(NamedTuple):
     layers: list[FastLayer]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(D, T, B)`` → ``(D, T, B)`` and summary ``(D, B)``."""
+        """``(S, D, T, B)`` → ``(S, D, T, B)`` and summary ``(S, D, B)``."""
         for block in self.blocks:
             x = block(x)
-        x = torch.cat([self.token.expand(-1, 1, x.shape[2]), x], dim=1)
+        x = torch.cat([self.token.expand(-1, -1, 1, x.shape[3]), x], dim=2)
         for layer in self.layers:
             x = layer(x)
-        return x[:, 1:], x[:, 0]
+        return x[:, :, 1:], x[:, :, 0]
 
 
 def _normalised(x: Tensor) -> Tensor:
-    """Layer normalisation over the first axis, without scale and shift."""
-    centred = x - x.mean(0)
-    return centred.mul_(centred.square().mean(0).add_(1e-5).rsqrt_())
+    """Layer normalisation over the second axis, without scale and shift."""
+    centred = x - x.mean(1, keepdim=True)
+    return centred.mul_(centred.square().mean(1, keepdim=True).add_(1e-5).rsqrt_())
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention for ``(H, d, T, B)`` each, the scale folded into q. Sums over d and T are written out."""
-    scores = q[:, 0, :, None] * k[:, 0, None]  # (H, T, T, B): query, key
-    for c in range(1, q.shape[1]):
-        scores.addcmul_(q[:, c, :, None], k[:, c, None])
-    scores.sub_(scores.amax(2, keepdim=True)).exp_()
-    y = scores[:, None, :, 0] * v[:, :, 0, None]  # (H, d, T, B)
-    for j in range(1, v.shape[2]):
-        y.addcmul_(scores[:, None, :, j], v[:, :, j, None])
-    return y.div_(scores.sum(2).unsqueeze(1))
+    """Softmax attention for ``(S, H, d, T, B)`` each, the scale folded into q. Sums over d and T are written out."""
+    scores = q[:, :, 0, :, None] * k[:, :, 0, None]  # (S, H, T, T, B): query, key
+    for c in range(1, q.shape[2]):
+        scores.addcmul_(q[:, :, c, :, None], k[:, :, c, None])
+    scores.sub_(scores.amax(3, keepdim=True)).exp_()
+    y = scores[:, :, None, :, 0] * v[:, :, :, 0, None]  # (S, H, d, T, B)
+    for j in range(1, v.shape[3]):
+        y.addcmul_(scores[:, :, None, :, j], v[:, :, :, j, None])
+    return y.div_(scores.sum(3).unsqueeze(2))
+
+
+def _side_by_side(parts: Sequence[Any]) -> Any:
+    """Networks of one shape as one: every tensor gets a leading axis S."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(parts)).contiguous()
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(_side_by_side(column) for column in zip(*parts, strict=True)))
+    if isinstance(first, (list, tuple)):
+        return [_side_by_side(column) for column in zip(*parts, strict=True)]
+    return first
 
 
 # --- folding ----------------------------------------------------------------------------------------------------------
@@ -181,11 +209,12 @@ def _head(head: Head, act: str) -> tuple[list[FastBlock], Affine]:
     return [_block(b, act) for b in head.blocks if isinstance(b, Block)], affine
 
 
-def _apply_head(head: tuple[list[FastBlock], Affine], x: Tensor) -> Tensor:
-    """``(D, B)`` → ``(B, out)``."""
-    for block in head[0]:
+def _apply_head(head: Any, x: Tensor) -> Tensor:
+    """``(S, D, B)`` → ``(S, out, B)``."""
+    blocks, last = head
+    for block in blocks:
         x = block(x)
-    return head[1](x).T
+    return last(x)  # type: ignore[no-any-return]
 
 
 class FastOriginal:
@@ -207,20 +236,19 @@ class FastOriginal:
                 raise ValueError(f"fast inference needs {name} {' or '.join(known)}, not {value}")
         act = o.linear_activation
         self.model, self.topology = model, model.topology
-        self.embeddings = [[_block(b, act) for b in m.blocks] for m in model.inputs]  # type: ignore[union-attr]
-        self.kinds = [m.kind.detach().clone().unsqueeze(1) for m in model.inputs]  # type: ignore[operator, union-attr]
-        self.embedding = _block(model.embedding, act)
-        self.encoder = _encoder(model.encoder, act)
-        self.branches = [
-            (
-                _encoder(b.encoder, act),  # type: ignore[arg-type]
-                _head(b.detection, act),  # type: ignore[arg-type]
-                [_encoder(e, act) for e in b.daughters],  # type: ignore[union-attr]
-                [_affine(p) for p in b.projections],  # type: ignore[union-attr]
-            )
-            for b in model.branches
-        ]
-        self.heads = [_head(h, act) for h in (*model.regression, *model.classification)]  # type: ignore[arg-type]
+        branches: list[Any] = list(model.branches)
+        inputs: list[Any] = list(model.inputs)
+        self.embeddings = [[_side_by_side([_block(b, act)]) for b in m.blocks] for m in inputs]
+        self.kinds = [m.kind.detach().clone().view(1, -1, 1) for m in inputs]
+        self.embedding = _side_by_side([_block(model.embedding, act)])
+        self.encoder = _side_by_side([_encoder(model.encoder, act)])
+        self.branches = _side_by_side([_encoder(b.encoder, act) for b in branches])
+        self.detection = _side_by_side([_head(b.detection, act) for b in branches])
+        self.daughters = _side_by_side([_encoder(e, act) for b in branches for e in b.daughters])
+        self.projections = _side_by_side([_affine(p) for b in branches for p in b.projections])
+        self.target_of = torch.tensor([i for i, b in enumerate(branches) for _ in b.daughters])
+        heads: list[Any] = [*model.regression, *model.classification]
+        self.heads = [_side_by_side([_head(h, act)]) for h in heads]
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], log_applied: bool = False) -> Outputs:
@@ -233,12 +261,12 @@ class FastOriginal:
         n_objects = int((~is_global).sum())
         index = torch.cumsum(~is_global, 0) - 1  # position among the objects
         batch, names = len(mask), self.topology.target_names
-        x = self._embed(inputs, masks, mask, log_applied)  # (D, T, B)
-        out = Outputs({}, {}, vectors={"EVENT": x.new_empty(batch, len(x))})
+        x = self._embed(inputs, masks, mask, log_applied)  # (1, D, T, B)
+        out = Outputs({}, {}, vectors={"EVENT": x.new_empty(batch, x.shape[1])})
         for t in self.topology.targets:
             out.assignment[t.name] = x.new_full((batch, *(n_objects,) * t.degree), -torch.inf)
             out.detection[t.name] = x.new_empty(batch)
-            out.vectors[t.name] = x.new_empty(batch, len(x))
+            out.vectors[t.name] = x.new_empty(batch, x.shape[1])
         heads: list[list[Tensor]] = [[] for _ in self.heads]
         # objects first, then GLOBAL vectors, then padding
         order = torch.argsort((~mask).long() * 2 + is_global, dim=1, stable=True)
@@ -247,32 +275,45 @@ class FastOriginal:
             seen.append(events)
             tokens = order[events, :n]  # (b, n)
             places = index[tokens[:, :n_own]]  # (b, n_own)
-            z, event = self.encoder(x[:, tokens.T, events])
-            out.vectors["EVENT"][events] = event.T
-            vectors = {"EVENT": event}
-            for name, branch in zip(names, self.branches, strict=True):
-                self._branch(branch, z, n_own, (name, events, places), out, vectors)
+            z, event = self.encoder(x[:, :, tokens.T, events])  # (1, D, n, b), (1, D, b)
+            y, particles = self.branches(z.expand(len(names), -1, -1, -1))  # (P, D, n, b), (P, D, b)
+            detection = _apply_head(self.detection, particles)[:, 0]  # (P, b)
+            w, daughters = self.daughters(y[self.target_of, :, :n_own])  # one for each daughter of each target
+            projected = self.projections(w).permute(0, 3, 2, 1).contiguous()  # (daughters, b, n_own, D)
+            out.vectors["EVENT"][events] = event[0].T
+            vectors, first = {"EVENT": event}, 0
+            for p, target in enumerate(self.topology.targets):
+                out.detection[target.name][events] = detection[p]
+                out.vectors[target.name][events] = particles[p].T
+                mine = slice(first, first + target.degree)
+                first += target.degree
+                vectors[f"{target.name}/PARTICLE"] = particles[p : p + 1]
+                vectors |= {
+                    f"{target.name}/{d}": v[None] for d, v in zip(target.daughters, daughters[mine], strict=True)
+                }
+                if n_own:
+                    self._assign(target, projected[mine], events, places, out.assignment[target.name])
             for found, head, key in zip(heads, self.heads, self._head_keys(), strict=True):
-                found.append(_apply_head(head, vectors[key.rsplit("/", 1)[0]]))
+                found.append(_apply_head(head, vectors[key.rsplit("/", 1)[0]])[0].T)
         self._collect(out, heads, torch.cat(seen) if seen else None)
         return out
 
     def _embed(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], mask: Tensor, log_applied: bool) -> Tensor:
-        """Embedded tokens ``(D, T, B)``; padding is left at zero and never read."""
+        """Embedded tokens ``(1, D, T, B)``; padding is left at zero and never read."""
         columns = []
         for module, blocks, kind, x, m in zip(
             self.model.inputs, self.embeddings, self.kinds, inputs, masks, strict=True
         ):
-            y = module.normaliser(x, m, log_applied)[m].T.contiguous()  # type: ignore[operator, union-attr]
+            y = module.normaliser(x, m, log_applied)[m].T.contiguous()[None]  # type: ignore[operator, union-attr]
             for block in blocks:
                 y = block(y)
-            columns.append(torch.cat([y, kind.expand(-1, y.shape[1])]))
-        z = self.embedding(torch.cat(columns, dim=1))  # (D, real tokens), input by input
-        x = z.new_zeros(len(z), mask.shape[1], len(mask))
+            columns.append(torch.cat([y, kind.expand(-1, -1, y.shape[2])], dim=1))
+        z = self.embedding(torch.cat(columns, dim=2))  # (1, D, real tokens), input by input
+        x = z.new_zeros(1, z.shape[1], mask.shape[1], len(mask))
         starts = torch.tensor([0, *(m.shape[1] for m in masks)]).cumsum(0).tolist()
         where = [m.nonzero() + torch.tensor([0, s], device=m.device) for m, s in zip(masks, starts, strict=False)]
         event, token = torch.cat(where).unbind(1)
-        x[:, token, event] = z
+        x[:, :, token, event] = z
         return x
 
     @staticmethod
@@ -284,29 +325,17 @@ class FastOriginal:
             for events in torch.split((code == value).nonzero().squeeze(1), EVENTS):
                 yield events, value // (mask.shape[1] + 1), value % (mask.shape[1] + 1)
 
-    def _branch(
-        self, branch: Any, z: Tensor, n_own: int, where: tuple[str, Tensor, Tensor], out: Outputs, vectors: dict[str, Tensor]
-    ) -> None:
-        (encoder, detection, daughters, projections), (name, events, places) = branch, where
-        target = self.topology.targets[self.topology.target_names.index(name)]
-        y, vector = encoder(z)
-        out.detection[name][events] = _apply_head(detection, vector).squeeze(1)
-        out.vectors[name][events] = vector.T
-        vectors[f"{name}/PARTICLE"] = vector
-        projected = []
-        for daughter, daughter_encoder, projection in zip(target.daughters, daughters, projections, strict=True):
-            w, vectors[f"{name}/{daughter}"] = daughter_encoder(y[:, :n_own])
-            projected.append(projection(w).permute(2, 1, 0).contiguous())  # (b, n_own, D)
-        if not n_own:
-            return
-        k = target.degree
-        scores = combine(projected) * len(z) ** (-k / 2)
+    @staticmethod
+    def _assign(target: Target, projected: Tensor, events: Tensor, places: Tensor, into: Tensor) -> None:
+        """Log-probabilities from ``projected (k, b, n_own, D)``, written to the events' and objects' places."""
+        k, _, n_own, d = projected.shape
+        scores = combine(projected.unbind()) * d ** (-k / 2)
         if len(target.group) > 1:
             scores = torch.stack([scores.permute(0, *(1 + i for i in g)) for g in target.group]).mean(0)
-        every = torch.ones((1, n_own), dtype=torch.bool, device=z.device)
+        every = torch.ones((1, n_own), dtype=torch.bool, device=scores.device)
         logp = masked_log_softmax(scores, valid_combinations([every] * k, [0] * k))
         at = [places.view(len(places), *(n_own if a == i else 1 for a in range(k))) for i in range(k)]
-        out.assignment[name][(events.view(-1, *[1] * k), *at)] = logp
+        into[(events.view(-1, *[1] * k), *at)] = logp
 
     def _head_keys(self) -> list[str]:
         return [*(r.key for r in self.topology.regressions), *self.topology.classifications]

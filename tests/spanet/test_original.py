@@ -11,6 +11,7 @@ import torch
 
 from hhh_coffea.spanet.blocks import OriginalOptions
 from hhh_coffea.spanet.checkpoint import CheckpointError, build, load, save
+from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.original import OriginalSPANet
 from hhh_coffea.spanet.original_checkpoint import compare_with_reference, import_original
 from hhh_coffea.spanet.topology import Topology
@@ -60,6 +61,26 @@ def test_imported_model_survives_saving(checkpoint, tmp_path):
     again = load(save(model, tmp_path / "model"))
     assert isinstance(again, OriginalSPANet)
     assert max(compare_with_reference(again, checkpoint / "reference.npz").values()) < 1e-4
+
+
+@pytest.mark.parametrize("objects", [None, 0, 1])
+def test_fast_inference_is_the_same_network(checkpoint, events, objects):
+    model = import_original(checkpoint)
+    inputs, masks = events(model.topology, 70)
+    if objects is not None:
+        masks = [m & (torch.arange(m.shape[1]) < objects) for m in masks]
+    fast = FastOriginal(model)
+    with torch.inference_mode():
+        a = model(inputs, masks)
+    same_outputs(a, fast(inputs, masks))
+
+
+def same_outputs(a, b):
+    for kind in ("assignment", "detection", "regression", "classification", "vectors"):
+        want, got = getattr(a, kind), getattr(b, kind)
+        assert want.keys() == got.keys()
+        for key, value in want.items():
+            torch.testing.assert_close(got[key], value, atol=2e-5, rtol=1e-5)
 
 
 # --- other networks: written under the original's names, then imported ------------------------------------------------
@@ -137,9 +158,19 @@ def write_folder(path, topology, options, state):
     return path
 
 
-OPTIONS = {"hidden_dim": 16, "initial_embedding_dim": 8, "position_embedding_dim": 4, "num_encoder_layers": 1, "num_branch_embedding_layers": 2,
-               "num_branch_encoder_layers": 1, "num_jet_embedding_layers": 1, "num_jet_encoder_layers": 1, "num_detector_layers": 2,
-               "num_regression_layers": 2, "num_classification_layers": 1}  # fmt: skip
+OPTIONS = {
+    "hidden_dim": 16,
+    "initial_embedding_dim": 8,
+    "position_embedding_dim": 4,
+    "num_encoder_layers": 1,
+    "num_branch_embedding_layers": 2,
+    "num_branch_encoder_layers": 1,
+    "num_jet_embedding_layers": 1,
+    "num_jet_encoder_layers": 1,
+    "num_detector_layers": 2,
+    "num_regression_layers": 2,
+    "num_classification_layers": 1,
+}
 
 
 @pytest.fixture
@@ -167,6 +198,20 @@ def test_globals_regressions_and_classifications_are_imported(semileptonic, tmp_
             assert torch.equal(value, got[key]), key
 
 
+def test_fast_inference_with_globals_and_heads(semileptonic, events):
+    for module in semileptonic.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    inputs, masks = events(semileptonic.topology, 40)
+    with torch.inference_mode():
+        same_outputs(semileptonic(inputs, masks), FastOriginal(semileptonic)(inputs, masks))
+    with pytest.raises(ValueError, match="linear_block_type"):
+        FastOriginal(
+            build(semileptonic.topology, "original", {**OPTIONS, "linear_block_type": "Basic"}, {"EVENT/signal": 3})
+        )
+
+
 def test_regressions_are_denormalised(semileptonic, events):
     inputs, masks = events(semileptonic.topology, 4)
     with torch.inference_mode():
@@ -186,13 +231,29 @@ def test_global_input_matters_and_takes_no_assignment(semileptonic, events):
     assert not torch.equal(a.detection["h"], b.detection["h"])
 
 
-@pytest.mark.parametrize("change", [
-    {"linear_block_type": "Basic"}, {"linear_block_type": "Gated"}, {"transformer_type": "Standard"},
-    {"transformer_type": "NormFirst"}, {"normalization": "BatchNorm"}, {"normalization": "None"}, {"masking": "Multiplicative"},
-    {"masking": "None"}, {"linear_activation": "prelu"}, {"linear_activation": "elu"}, {"skip_connections": False},
-    {"initial_embedding_skip_connections": False}, {"num_encoder_layers": 0}, {"num_branch_encoder_layers": 0},
-    {"num_jet_encoder_layers": 0}, {"num_detector_layers": 0}, {"hidden_dim": 64}, {"num_embedding_layers": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"linear_block_type": "Basic"},
+        {"linear_block_type": "Gated"},
+        {"transformer_type": "Standard"},
+        {"transformer_type": "NormFirst"},
+        {"normalization": "BatchNorm"},
+        {"normalization": "None"},
+        {"masking": "Multiplicative"},
+        {"masking": "None"},
+        {"linear_activation": "prelu"},
+        {"linear_activation": "elu"},
+        {"skip_connections": False},
+        {"initial_embedding_skip_connections": False},
+        {"num_encoder_layers": 0},
+        {"num_branch_encoder_layers": 0},
+        {"num_jet_encoder_layers": 0},
+        {"num_detector_layers": 0},
+        {"hidden_dim": 64},
+        {"num_embedding_layers": 0},
+    ],
+)
 def test_other_options_work(change, events):
     topology = Topology.bundled("hh")
     model = build(topology, "original", {**OPTIONS, **change}).eval()
