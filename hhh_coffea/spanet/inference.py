@@ -162,7 +162,8 @@ def _affine(linear: Any, norm: Any = None) -> Affine:
 
 def _gate(gate: Gate, projection: Any = None) -> FastGate:
     d = len(gate.bias)
-    weight, bias = gate.update.weight, gate.update.bias
+    weight: Tensor = gate.update.weight
+    bias: Tensor = gate.update.bias
     bias = bias - F.pad(gate.bias, (d, d))  # z: … − b
     if projection is not None:
         bias = bias + weight @ projection.bias
@@ -202,8 +203,9 @@ def _encoder(encoder: StackedEncoder, act: str) -> FastEncoder:
 
 
 def _head(head: Head, act: str) -> tuple[list[FastBlock], Affine]:
-    scale = (head.norm.weight / torch.sqrt(head.norm.running_var + head.norm.eps)).detach()  # type: ignore[operator]
-    shift = (head.norm.bias - head.norm.running_mean * scale).detach()  # type: ignore[operator]
+    norm: Any = head.norm
+    scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
+    shift = (norm.bias - norm.running_mean * scale).detach()
     last = _affine(head.linear)
     affine = Affine(last.weight * scale, last.bias + (last.weight @ shift).unsqueeze(1))
     return [_block(b, act) for b in head.blocks if isinstance(b, Block)], affine
@@ -239,6 +241,7 @@ class FastOriginal:
         branches: list[Any] = list(model.branches)
         inputs: list[Any] = list(model.inputs)
         self.embeddings = [[_side_by_side([_block(b, act)]) for b in m.blocks] for m in inputs]
+        self.normalisers = [m.normaliser for m in inputs]
         self.kinds = [m.kind.detach().clone().view(1, -1, 1) for m in inputs]
         self.embedding = _side_by_side([_block(model.embedding, act)])
         self.encoder = _side_by_side([_encoder(model.encoder, act)])
@@ -301,14 +304,14 @@ class FastOriginal:
     def _embed(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], mask: Tensor, log_applied: bool) -> Tensor:
         """Embedded tokens ``(1, D, T, B)``; padding is left at zero and never read."""
         columns = []
-        for module, blocks, kind, x, m in zip(
-            self.model.inputs, self.embeddings, self.kinds, inputs, masks, strict=True
+        for normaliser, blocks, kind, x, m in zip(
+            self.normalisers, self.embeddings, self.kinds, inputs, masks, strict=True
         ):
-            y = module.normaliser(x, m, log_applied)[m].T.contiguous()[None]  # type: ignore[operator, union-attr]
+            y = normaliser(x, m, log_applied)[m].T.contiguous()[None]
             for block in blocks:
                 y = block(y)
             columns.append(torch.cat([y, kind.expand(-1, -1, y.shape[2])], dim=1))
-        z = self.embedding(torch.cat(columns, dim=2))  # (1, D, real tokens), input by input
+        z: Tensor = self.embedding(torch.cat(columns, dim=2))  # (1, D, real tokens), input by input
         x = z.new_zeros(1, z.shape[1], mask.shape[1], len(mask))
         starts = torch.tensor([0, *(m.shape[1] for m in masks)]).cumsum(0).tolist()
         where = [m.nonzero() + torch.tensor([0, s], device=m.device) for m, s in zip(masks, starts, strict=False)]
@@ -321,7 +324,7 @@ class FastOriginal:
         """Events with equally many tokens and objects: their indices, the number of tokens and of objects."""
         own = (mask & ~is_global).sum(1)
         code = mask.sum(1) * (mask.shape[1] + 1) + own
-        for value in code.unique().tolist():
+        for value in torch.unique(code).tolist():
             for events in torch.split((code == value).nonzero().squeeze(1), EVENTS):
                 yield events, value // (mask.shape[1] + 1), value % (mask.shape[1] + 1)
 

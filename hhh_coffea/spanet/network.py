@@ -297,7 +297,7 @@ class DefaultSPANet(nn.Module):
         left = queries.unsqueeze(2)  # (B, p, 1, D)
         for factor in factors[:-1]:
             left = (left.unsqueeze(3) * factor[:, None, None]).flatten(2, 3)  # (B, p, N1·…·Ni, D)
-        scores = left.flatten(1, 2) @ factors[-1].transpose(1, 2)
+        scores: Tensor = left.flatten(1, 2) @ factors[-1].transpose(1, 2)
         sizes = [b - a for a, b in spans]
         scores = scores.view(v.shape[0], v.shape[1], *sizes)
         if not self.options.pairwise_score or pairs is None:
