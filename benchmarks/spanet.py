@@ -2,12 +2,13 @@
 
 Prints, for ``original`` (the options of the published HHH analysis) and ``default``: parameters, counted MFLOP per
 event with every slot filled, events per second of forward, joint decoding and both, and the fraction of this
-machine's fp32 matrix-multiplication peak, measured in the same run. Times are the best of several repetitions: the
-machine at rest is what is measured, not its other users.
+machine's fp32 matrix-multiplication peak, measured in the same run. That fraction counts every slot as filled; without
+``--full`` ``original`` skips padding, so there it is an equivalent rate, not arithmetic done. Times are the best of
+several repetitions.
 
-Events are random; multiplicities follow HHH events after selection (at least six jets), or ``--full``: every slot
-filled, the worst case. The decoding is measured on peaked distributions as trained networks give them, because the
-weights here are random; the share of events in which the Higgs bosons compete for jets is printed with it.
+Events are random; multiplicities resemble HHH events (at least six jets), or ``--full``: every slot filled, the worst
+case. The decoding is measured on made-up peaked distributions, because the weights here are random; the share of
+events in which the Higgs bosons compete for jets is printed with it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ PUBLISHED = {
     "num_jet_encoder_layers": 2,
     "num_detector_layers": 2,
 }
-# share of HHH events with 6, 7, … jets, and with 0, 1, … large-radius jets, from the published analysis' figures
+# Share of events with 6, 7, … jets: an assumption, peaked at 7. With 0, 1, … large-radius jets: rounded from the
+# counts of the published analysis (5.2k, 2.1k, 2.0k, 0.68k of 10k).
 JETS, FAT_JETS = [0.26, 0.29, 0.22, 0.13, 0.10], [0.52, 0.21, 0.20, 0.07]
 
 
@@ -77,7 +79,7 @@ def make_events(topology: Topology, batch: int, full: bool) -> tuple[list[Tensor
 
 
 def sharpened(outputs: Outputs, topology: Topology, masks: list[Tensor]) -> Outputs:
-    """Random distributions of the same shapes that mostly peak at one consistent assignment, as after training.
+    """Random distributions of the same shapes that mostly peak at one consistent assignment.
 
     In each event the first six jets are shared out at random; a target's score is raised there in 7 cases of 10.
     Detection probabilities are around 0.75 for pairs and 0.2 for large-radius jets.

@@ -220,7 +220,7 @@ def _apply_head(head: Any, x: Tensor) -> Tensor:
 
 
 class FastOriginal:
-    """Evaluate an :class:`~.original.OriginalSPANet` with the same inputs and outputs, several times faster on a CPU.
+    """Evaluate an :class:`~.original.OriginalSPANet` with the same inputs and outputs, faster on a CPU.
 
     The weights are copied: make it anew after training. For GRU blocks in gated transformers with layer
     normalisation or none, as all published configurations have; ValueError names what else the model uses.
