@@ -1,0 +1,112 @@
+"""Train, import and export models: ``python -m hhh_coffea.train COMMAND``.
+
+Only arguments are read here; each command delegates to the library and is added by a pair of functions in
+``COMMANDS``: one that declares its arguments and one that runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT_DIR",
+        help="folder with options.json, event.yaml, checkpoints/*.ckpt",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+
+
+def _import_spanet(arguments: argparse.Namespace) -> None:
+    from .spanet.checkpoint import save
+    from .spanet.original_checkpoint import compare_with_reference, import_original
+
+    model = import_original(arguments.checkpoint)
+    _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
+    if (reference := arguments.checkpoint / "reference.npz").is_file():
+        for name, difference in compare_with_reference(model, reference).items():
+            _say(f"  {name}: largest difference from {reference.name} {difference:.1e}")
+
+
+def _export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="model directory to read")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
+    parser.add_argument(
+        "--length", action="append", default=[], metavar="INPUT=N",
+        help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",
+    )  # fmt: skip
+
+
+def _export_onnx(arguments: argparse.Namespace) -> None:
+    from .spanet.checkpoint import load
+    from .spanet.export import export_onnx, parse_lengths
+
+    model = load(arguments.model)
+    _say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length))}")
+
+
+Declare = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], None]
+
+COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
+    "import-spanet": (
+        "turn a checkpoint of the original SPANet into a model directory",
+        "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
+        _import_spanet_arguments,
+        _import_spanet,
+    ),
+    "export-onnx": (
+        "write a model as ONNX, with the decoding into jets in the graph",
+        "python -m hhh_coffea.train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
+        _export_onnx_arguments,
+        _export_onnx,
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the command-line parser with every command of ``COMMANDS``."""
+    examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m hhh_coffea.train",
+        description="Train, import and export models.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=plain,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (help_, example, declare, run) in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=plain,
+        )
+        declare(sub)
+        sub.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
