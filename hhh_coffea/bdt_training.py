@@ -84,8 +84,8 @@ class Sample:
         ]
 
 
-def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
-    """Train, measure, and write a model directory to ``config.output``; returns the exit code.
+def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
+    """Train, measure, and write a model directory to ``config.output``.
 
     Raises
     ------
@@ -171,7 +171,6 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> int:
         shutil.rmtree(table)
     console.print(bdt_card.summary(card), highlight=False)
     console.print(f"model written to {output.resolve()}", soft_wrap=True)
-    return 0
 
 
 def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where: Executor, console: Console) -> Sample:

@@ -172,17 +172,20 @@ def executor(kind: str, workers: int | None = None, scheduler: str | None = None
                     raise ExecutorError(f"option 'scheduler': {scheduler!r} has no workers")
                 yield DaskExecutor(client)
         else:
-            with (
-                LocalCluster(
-                    n_workers=n_workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address=f"127.0.0.1:{_free_port(8787)}",
-                ) as cluster,
-                Client(cluster, set_as_default=False) as client,
-            ):
-                yield DaskExecutor(client)
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=f"127.0.0.1:{_free_port(8787)}",
+            )
+            try:
+                with Client(cluster, set_as_default=False) as client:
+                    yield DaskExecutor(client)
+            finally:
+                # a worker that is slow to end gets killed, and dask then raises: no reason to lose what was computed
+                with contextlib.suppress(TimeoutError):
+                    cluster.close()
     else:
         raise ValueError(f"no executor {kind!r}; there are iterative, futures and dask")
 

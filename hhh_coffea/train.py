@@ -1,98 +1,163 @@
-"""Training and model tools: ``python -m hhh_coffea.train bdt --fileset … --output models/NAME``."""
+"""Train, import and export models: ``python -m hhh_coffea.train COMMAND``.
+
+Only arguments are read here; each command delegates to the library and is added by a pair of functions in
+``COMMANDS``: one that declares its arguments and one that runs it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
-
-from hhh_coffea.bundled import list_bundled
-
-EXIT_OK, EXIT_USAGE = 0, 2
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 
-def parser() -> argparse.ArgumentParser:
-    """Command-line options, a subcommand a task."""
-    p = argparse.ArgumentParser(
-        prog="python -m hhh_coffea.train", description="Train models and bring them into shape."
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT_DIR",
+        help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
-    subparsers = p.add_subparsers(dest="task", required=True, metavar="TASK")
-    add_bdt(subparsers)
-    return p
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
 
 
-BDT_EXAMPLES = """\
-examples:
-  python -m hhh_coffea.train bdt --fileset my.json --output models/my_bdt
-  python -m hhh_coffea.train bdt --fileset my.json --test my_test.json --output models/my_bdt --executor dask --workers 8
-the shipped model:
-  python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/hbb_bdt
-"""
+def _import_spanet(arguments: argparse.Namespace) -> None:
+    from .spanet.checkpoint import save
+    from .spanet.original_checkpoint import compare_with_reference, import_original
+
+    model = import_original(arguments.checkpoint)
+    _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
+    if (reference := arguments.checkpoint / "reference.npz").is_file():
+        for name, difference in compare_with_reference(model, reference).items():
+            _say(f"  {name}: largest difference from {reference.name} {difference:.1e}")
 
 
-def add_bdt(subparsers: Any) -> None:
-    """Add ``train bdt``: the fat-jet BDT of chi2+bdt."""
-    p = subparsers.add_parser(
-        "bdt",
-        help="train the fat-jet BDT of chi2+bdt",
-        description="Train a BDT that finds H → bb among fat jets; writes a model directory with its model card.",
-        epilog=BDT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    data = p.add_argument_group("data")
+def _export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="model directory to read")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
+    parser.add_argument(
+        "--length", action="append", default=[], metavar="INPUT=N",
+        help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",
+    )  # fmt: skip
+
+
+def _export_onnx(arguments: argparse.Namespace) -> None:
+    from .spanet.checkpoint import load
+    from .spanet.export import export_onnx, parse_lengths
+
+    model = load(arguments.model)
+    _say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length))}")
+
+
+def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
+    from .bundled import list_bundled
+
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
+    data = parser.add_argument_group("data")
     data.add_argument(
         "--fileset",
         required=True,
         metavar="JSON",
         help=f"training events, signal and background (bundled: {', '.join(list_bundled('fileset'))})",
     )
-    data.add_argument("--test", metavar="JSON", help="test events: read once all is decided, for the model card alone")
+    data.add_argument(
+        "--test", metavar="JSON", help="test events: looked at once all is decided, for the model card alone"
+    )
     data.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the training fileset")
     data.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
     data.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
-    what = p.add_argument_group("training")
+    what = parser.add_argument_group("training")
     what.add_argument("--features", type=_names, metavar="A[,B]", help="fat-jet features (default: the nine published)")
     what.add_argument("--validation-fraction", type=float, metavar="F", help="share of events (default: 0.2)")
     what.add_argument("--seed", type=int, metavar="N", help="of the boosting and the bootstrap (default: 42)")
     what.add_argument("--no-search", dest="search", action="store_false", help="the published hyper-parameters only")
     what.add_argument("--threads", type=int, metavar="N", help="of xgboost on one machine (default: 1)")
-    what.add_argument("--compare", metavar="PATH|NAME", help="measure this model too, on the same test events")
-    where = p.add_argument_group("where to run")
+    what.add_argument("--compare", metavar="PATH|NAME", help="measure this model too, on the same events")
+    where = parser.add_argument_group("where to run")
     where.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
     where.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    out = p.add_argument_group("what to write")
+    out = parser.add_argument_group("what to write")
     out.add_argument("--output", required=True, metavar="DIR", help="model directory; its name is the model's name")
     out.add_argument("--keep-table", action="store_true", help="keep the table of fat jets (parquet, below --output)")
-    p.set_defaults(run=run_bdt)
 
 
-def run_bdt(options: dict[str, Any]) -> int:
-    """Split what concerns any run from what concerns training, and train."""
-    from hhh_coffea.bdt_training import TrainingError, TrainingOptions, train_bdt
-    from hhh_coffea.config import ConfigError, make_config
-    from hhh_coffea.fileset import FilesetError
-    from hhh_coffea.reconstruction.bdt_model import BdtError
+def _bdt(arguments: argparse.Namespace) -> None:
+    from .bdt_training import TrainingOptions, train_bdt
+    from .config import make_config
 
-    own = {key: options.pop(key) for key in list(options) if key in TrainingOptions.__dataclass_fields__}
-    try:
-        return train_bdt(make_config({**options, "processor": "bdt_table"}), TrainingOptions(**own))
-    except (ConfigError, FilesetError, BdtError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_USAGE
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
+    train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse, delegate, and return the exit code."""
-    options = vars(parser().parse_args(arguments))
-    options.pop("task")
-    exit_code: int = options.pop("run")(options)
-    return exit_code
+Declare = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], None]
+
+COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
+    "bdt": (
+        "train the fat-jet BDT of chi2+bdt, and write a model directory with its model card",
+        "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
+        _bdt_arguments,
+        _bdt,
+    ),
+    "import-spanet": (
+        "turn a checkpoint of the original SPANet into a model directory",
+        "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
+        _import_spanet_arguments,
+        _import_spanet,
+    ),
+    "export-onnx": (
+        "write a model as ONNX, with the decoding into jets in the graph",
+        "python -m hhh_coffea.train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
+        _export_onnx_arguments,
+        _export_onnx,
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the command-line parser with every command of ``COMMANDS``."""
+    examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m hhh_coffea.train",
+        description="Train, import and export models.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=plain,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (help_, example, declare, run) in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=help_,
+            description=help_[0].upper() + help_[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=plain,
+        )
+        declare(sub)
+        sub.set_defaults(run=run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

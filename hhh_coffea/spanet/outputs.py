@@ -1,0 +1,57 @@
+"""What every network of the package returns, and the step all of them share: from scores to probabilities."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Outputs:
+    """Predictions for B events; every mapping is keyed by target or head name.
+
+    ``assignment[p]``: log-probability of every ordered combination of objects for the k daughters of target p,
+    ``(B, N1, …, Nk)``, −inf where impossible. Either over all sequential objects in their concatenated order
+    (architecture ``original``) or over the objects of the daughter's own input (``default``).
+    ``detection[p]``: logit of "p is present", ``(B,)``. ``regression[key]``: ``(B,)``. ``classification[key]``:
+    logits ``(B, classes)``. ``vectors``: embedding of the event (``EVENT``) and of each target, ``(B, D)``.
+    """
+
+    assignment: dict[str, Tensor]
+    detection: dict[str, Tensor]
+    regression: dict[str, Tensor] = field(default_factory=dict)
+    classification: dict[str, Tensor] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def masked_log_softmax(scores: Tensor, valid: Tensor, batch_axes: int = 1) -> Tensor:
+    """Log-softmax over all axes but the first ``batch_axes``, of the ``valid`` entries alone; −inf elsewhere.
+
+    ``valid`` is broadcast to ``scores``. An event without any valid entry is −inf throughout (not NaN), its gradient
+    zero.
+    """
+    flat = torch.where(valid, scores, -1e9).flatten(batch_axes)
+    logp = torch.log_softmax(flat, dim=-1).view_as(scores)
+    return torch.where(valid, logp, -torch.inf)
+
+
+def valid_combinations(masks: list[Tensor], same_list: list[object]) -> Tensor:
+    """Which combinations use real objects only, none of them twice: ``(B, N1, …, Nk)``.
+
+    ``masks[i] (B, Ni)`` are the objects offered to daughter i; two daughters with equal ``same_list`` entries are
+    sought in the same list and must differ.
+    """
+    k = len(masks)
+    shape = [[-1, *(m.shape[1] if axis == i else 1 for axis in range(k))] for i, m in enumerate(masks)]
+    valid = masks[0].reshape(shape[0])
+    for i in range(1, k):
+        valid = valid & masks[i].reshape(shape[i])
+    for i, j in itertools.combinations(range(k), 2):
+        if same_list[i] == same_list[j]:
+            n = masks[i].shape[1]
+            distinct = ~torch.eye(n, dtype=torch.bool, device=valid.device)
+            valid = valid & distinct.reshape([1, *(n if axis in (i, j) else 1 for axis in range(k))])
+    return valid

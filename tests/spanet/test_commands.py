@@ -1,0 +1,79 @@
+"""The commands, and what the subpackage may import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hhh_coffea.spanet
+from hhh_coffea.spanet.checkpoint import describe, load
+from hhh_coffea.train import COMMANDS, main
+
+PACKAGE = Path(hhh_coffea.spanet.__file__).parent
+
+
+def test_import_spanet(shared_dir, tmp_path, capsys):
+    source = shared_dir / "reference/spanet_checkpoints/ttbar"
+    assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar")]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert describe(tmp_path / "ttbar")["architecture"] == "original"
+    assert load(tmp_path / "ttbar").topology.target_names == ("t1", "t2")
+
+
+def test_errors_are_messages(tmp_path, capsys):
+    assert main(["import-spanet", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "options.json" in capsys.readouterr().err
+    assert main(["export-onnx", str(tmp_path), "--output", str(tmp_path / "x.onnx")]) == 2
+    assert "model.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"python -m hhh_coffea.train {command}" in capsys.readouterr().out
+
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Block())
+import torch
+from hhh_coffea.spanet import checkpoint, decode, export, loss, original_checkpoint, topology
+model = checkpoint.build(topology.Topology.bundled("hhh"), "default", {{"hidden_dim": 16}}).eval()
+out = model([torch.zeros(2, 10, 6), torch.zeros(2, 3, 11)], [torch.ones(2, 10).bool(), torch.ones(2, 3).bool()])
+print(tuple(decode.joint(out, model.topology, [10, 3]).objects.shape))
+"""
+
+
+def test_works_with_torch_alone():
+    blocked = {"coffea", "awkward", "uproot", "hist", "pydantic", "dask", "scipy", "vector", "matplotlib"}
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=blocked)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "(2, 6, 2)", done.stderr
+
+
+def test_imports_are_torch_numpy_yaml_and_the_standard_library():
+    allowed = {"torch", "numpy", "yaml"} | set(sys.stdlib_module_names)
+    for path in PACKAGE.glob("*.py"):
+        extra = {"checkpoint.py": {"safetensors"}, "export.py": {"onnxscript"}}.get(path.name, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert {n.split(".")[0] for n in names} <= allowed | extra, path.name
+
+
+def test_the_network_stays_readable():
+    assert len((PACKAGE / "network.py").read_text(encoding="utf-8").splitlines()) <= 350
