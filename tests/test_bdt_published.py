@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coffea.nanoevents import DelphesSchema
+from coffea.processor import IterativeExecutor, Runner
 from conftest import DEMO
 
 from hhh_coffea import results
+from hhh_coffea.histograms import canonical
+from hhh_coffea.loading import load_processor
 from hhh_coffea.run import main
 from hhh_coffea.summary import by_pt
 
@@ -108,3 +112,19 @@ def test_a_wrong_model_or_working_point_ends_before_reading(
     assert "no working point 'lose'; it has loose, medium, tight" in capsys.readouterr().err
     assert main([*common, "--bdt", "absent"]) == 2
     assert "absent: no such BDT model" in capsys.readouterr().err
+
+
+def test_executors_chunks_and_a_stock_runner_agree(write_fileset: Callable[..., Path], tmp_path: Path) -> None:
+    fileset = write_fileset(HHH=([str(DEMO / "hhh.root")], {}))
+    common = ["--fileset", str(fileset), "--methods", "chi2+bdt", "--no-plots"]
+    for name, more in (("one", []), ("many", ["--chunksize", "1700", "--executor", "futures", "--workers", "2"])):
+        assert main([*common, *more, "--output", str(tmp_path / name)]) == 0
+    one, many = ((tmp_path / name / "histograms.json").read_bytes() for name in ("one", "many"))
+    assert one == many
+
+    runner = Runner(executor=IterativeExecutor(status=False), schema=DelphesSchema, chunksize=2500)
+    metadata = {"format": "delphes", "n_higgs": 3}
+    files = {"HHH": {"files": {str(DEMO / "hhh.root"): "Delphes"}, "metadata": metadata}}
+    output = runner(files, processor_instance=load_processor("assignment", {"methods": ("chi2+bdt",)}))
+    stored, _ = results.read_histograms(tmp_path / "one")
+    assert canonical(output["histograms"]["candidates"]) == stored["candidates"]
