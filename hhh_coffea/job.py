@@ -30,7 +30,17 @@ from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.summary import summarise
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_SKIPPED = 0, 1, 3
-RECORDED_PACKAGES = ("coffea", "awkward", "uproot", "numpy", "dask", "distributed", "hist", "boost-histogram", "xgboost")
+RECORDED_PACKAGES = (
+    "coffea",
+    "awkward",
+    "uproot",
+    "numpy",
+    "dask",
+    "distributed",
+    "hist",
+    "boost-histogram",
+    "xgboost",
+)
 
 
 def run_job(config: RunConfig) -> int:
