@@ -34,6 +34,8 @@ class RunConfig(Strict):
     chi2_mass: float = Field(HIGGS_MASS, gt=0, lt=1000)
     bdt: str = DEFAULT_BDT
     bdt_wp: str | float = DEFAULT_WORKING_POINT
+    model: tuple[str, ...] = ()
+    device: str = "auto"
     btagging: Literal["upart", "csv"] | None = None
     executor: Literal["iterative", "futures", "dask"] = "iterative"
     workers: Count | None = None
@@ -48,7 +50,7 @@ class RunConfig(Strict):
     performance_report: bool = False
     dry_run: bool = False
 
-    @field_validator("methods", "datasets", mode="before")
+    @field_validator("methods", "datasets", "model", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -102,6 +104,8 @@ class RunConfig(Strict):
             "chi2_mass": self.chi2_mass,
             "bdt": self.bdt,
             "bdt_wp": self.bdt_wp,
+            "model": self.model,
+            "device": self.device,
             "btagging": self.btagging,
             "candidates": str(output) if self.candidates else None,
         }

@@ -16,7 +16,7 @@ from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import fatjet_features, method_options, methods_for, reconstruct
+from hhh_coffea.reconstruction import check_models, fatjet_features, method_options, methods_for, reconstruct
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -34,6 +34,8 @@ class AssignmentProcessor(ProcessorABC):
     bdt, bdt_wp
         model of ``chi2+bdt`` (a bundled name or a path; read only if that method is asked for) and its working point:
         a name or a score
+    model, device
+        SPANet models (bundled names or paths, one for each number of Higgs bosons) and where they run
     btagging
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
@@ -48,12 +50,14 @@ class AssignmentProcessor(ProcessorABC):
         chi2_mass: float = 125.0,
         bdt: str = "hbb_bdt",
         bdt_wp: str | float = "loose",
+        model: tuple[str, ...] = (),
+        device: str = "auto",
         btagging: str | None = None,
         candidates: str | Path | None = None,
     ) -> None:
         self.methods = tuple(methods)
         self.metrics = tuple(metrics)
-        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp)
+        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.models = self.options.models()  # for provenance.json
         self.btagging = btagging
         self.candidates = candidates
@@ -61,6 +65,7 @@ class AssignmentProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_models(self.methods, metadata.n_higgs, self.options)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):
