@@ -37,10 +37,10 @@ class MethodOptions:
     def models(self) -> dict[str, dict[str, Any]]:
         """Weights in use and how, for the record of a run."""
         used: dict[str, dict[str, Any]] = {
-            m.name: {"method": "spanet", "sha256": m.sha256, "device": m.device} for m in self.spanet
+            f"spanet_{m.n_higgs}_higgs": {"name": m.name, "sha256": m.sha256, "device": m.device} for m in self.spanet
         }
         if self.bdt is not None:
-            used[self.bdt.name] = {"method": "chi2+bdt", "sha256": self.bdt.sha256, "cut": self.bdt_cut}
+            used["bdt"] = {"name": self.bdt.name, "sha256": self.bdt.sha256, "cut": self.bdt_cut}
         return used
 
     def spanet_for(self, n_higgs: int) -> SpanetModel:
