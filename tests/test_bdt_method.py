@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hhh_coffea import truth
 from hhh_coffea.metrics import evaluate
-from hhh_coffea.reconstruction import METHODS, MethodOptions, bdt, chi2, methods_for, reconstruct
+from hhh_coffea.reconstruction import MethodOptions, bdt, chi2, methods_for, reconstruct
 from hhh_coffea.reconstruction.candidates import BOOSTED, RESOLVED
 from hhh_coffea.reconstruction.chi2 import all_pairings
 
@@ -138,7 +138,6 @@ def test_the_published_pairing_has_a_row_of_its_own_in_hh_only() -> None:
 def test_the_method_needs_a_model(five_events: tuple[ak.Array, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="needs a BDT"):
         reconstruct({"default": ["chi2+bdt"]}, five_events[0], 2, MethodOptions())
-    assert METHODS["chi2+bdt"].by_definition
 
 
 def test_at_most_n_by_score_ours_and_by_pt_published(make_record: Callable[..., ak.Array]) -> None:
