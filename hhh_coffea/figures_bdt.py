@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.bdt_evaluation import HIGGS, OTHER
 from hhh_coffea.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
-from hhh_coffea.figures import CATEGORY_NAMES, Writer
+from hhh_coffea.figure_style import CATEGORY_NAMES, Writer
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import COVERAGE
 
