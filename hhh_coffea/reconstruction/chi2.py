@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.events.record import momentum
-from hhh_coffea.jagged import IntArray, counts_of, padded
+from hhh_coffea.jagged import IntArray, counts_of
 from hhh_coffea.kinematics import Cartesian, FloatArray
 from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
 
@@ -183,19 +183,17 @@ def _pairs(
 ) -> IntArray:
     """``(N, n_pairs, 2)`` jet positions, −1 where an event has too few jets."""
     n_jets = 2 * n_pairs if n_jets is None else max(n_jets, 2 * n_pairs)
-    exists = np.arange(n_jets) < counts[:, None]
-    components = [padded(c, counts, n_jets, 0.0) for c in momenta]
-    enough = exists.sum(axis=1) >= 2 * n_pairs
-    result = np.full((len(enough), n_pairs, 2), NONE, dtype=np.int64)
-    for start in range(0, len(enough), BLOCK):
-        block = slice(start, start + BLOCK)
-        in_block = Cartesian(*(np.ascontiguousarray(c[block].T) for c in components))
-        table = pair_chi2(in_block, exists[block].T, mass)
-        use = enough[block]
-        if use.all():
-            result[block] = choose(table, n_jets)
-        elif use.any():
-            result[block][use] = choose(np.ascontiguousarray(table[:, use]), n_jets)
+    starts = np.cumsum(counts) - counts
+    jet = np.arange(n_jets)[:, None]
+    enough = counts >= 2 * n_pairs
+    result = np.full((len(counts), n_pairs, 2), NONE, dtype=np.int64)
+    for start in range(0, len(counts), BLOCK):
+        events = start + np.flatnonzero(enough[start : start + BLOCK])
+        if len(events):
+            exists = jet < counts[events]
+            place = np.where(exists, starts[events] + jet, 0)
+            table = pair_chi2(Cartesian(*(component[place] for component in momenta)), exists, mass)
+            result[events] = choose(table, n_jets)
     return result
 
 
