@@ -16,6 +16,32 @@ def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files")
+    parser.add_argument("--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument("--truth", choices=["default", "reference"], default="default", help="whose matching is the truth")
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    parser.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
+    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], default="iterative")
+    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events of a shard before selection")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
+    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="a failed chunk … (default: stop)")
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from .config import make_config
+    from .training_job import make_training_data
+
+    names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
+    given = {name: getattr(arguments, name) for name in (*names, "on_error")}
+    config = make_config({"processor": "training_data"} | {k: v for k, v in given.items() if v is not None})
+    data = make_training_data(config, arguments.topology, arguments.truth)
+    _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+
+
 def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
@@ -58,6 +84,12 @@ Declare = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], None]
 
 COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
+    "data": (
+        "turn the events of a fileset into training data",
+        "python -m hhh_coffea.train data --fileset training_hhh.json --topology hhh --output data/hhh",
+        _data_arguments,
+        _data,
+    ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",
         "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
