@@ -57,9 +57,7 @@ class Wanted:
             )
 
 
-def training_rows(
-    record: ak.Array, targets: Targets, wanted: Wanted, metadata: DatasetMetadata, uuid: str
-) -> Rows:
+def training_rows(record: ak.Array, targets: Targets, wanted: Wanted, metadata: DatasetMetadata, uuid: str) -> Rows:
     """One row for each event of a truncated record; ``targets`` are positions in its lists."""
     topology, lengths = wanted.topology, wanted.lengths(metadata)
     rows = np.zeros(len(record), dtype=row_type(topology, lengths))
@@ -102,7 +100,9 @@ def write_shard(folder: str | Path, rows: Rows, chunk: Mapping[str, Any]) -> dic
             "start": start,
             "stop": stop,
             "events": len(rows),
-            "lengths": {n.removeprefix("masks/"): rows.dtype[n].shape[0] for n in rows.dtype.names or () if "masks/" in n},
+            "lengths": {
+                n.removeprefix("masks/"): rows.dtype[n].shape[0] for n in rows.dtype.names or () if "masks/" in n
+            },
         }
     }
 
@@ -132,9 +132,7 @@ def write_schema(folder: str | Path, topology: Topology, shards: Mapping[str, Ma
         "events": sum(s["events"] for s in shards.values()),
         "truth": truth,
         "inputs": {i.name: {"length": length[i.name], "features": list(i.feature_names)} for i in topology.inputs},
-        "targets": {
-            t.name: dict(zip(t.daughters, t.sources, strict=True)) for t in topology.targets
-        },
+        "targets": {t.name: dict(zip(t.daughters, t.sources, strict=True)) for t in topology.targets},
         "shards": [{"file": n} | {k: v for k, v in s.items() if k != "lengths"} for n, s in listed],
         "topology": topology.text,
     }

@@ -56,7 +56,9 @@ def augment(batch: Batch, topology: Topology, rotate_phi: bool, reflect_eta: boo
     turned = []
     for event_input, x in zip(topology.inputs, batch.inputs, strict=True):
         columns = list(x.unbind(-1))
-        place = {name.lower().removeprefix("fj_").replace("_", ""): i for i, name in enumerate(event_input.feature_names)}
+        place = {
+            name.lower().removeprefix("fj_").replace("_", ""): i for i, name in enumerate(event_input.feature_names)
+        }
         if rotate_phi and {"sinphi", "cosphi"} <= set(place):
             s, c = columns[place["sinphi"]], columns[place["cosphi"]]
             columns[place["sinphi"]], columns[place["cosphi"]] = s * cos + c * sin, c * cos - s * sin
@@ -84,7 +86,9 @@ def forward_in_groups(model: SPANet, batch: Batch, groups: int) -> tuple[Outputs
     for count in counts[::-1]:  # the last input, the rarer objects, decides first
         key = key * 64 + count
     order = torch.argsort(key, stable=True)
-    shapes = [i.shape[1] for i, kind in zip(batch.inputs, model.topology.inputs, strict=True) if kind.kind == "sequential"]
+    shapes = [
+        i.shape[1] for i, kind in zip(batch.inputs, model.topology.inputs, strict=True) if kind.kind == "sequential"
+    ]
     lengths = {i.name: s for i, s in zip(model.topology.sequential, shapes, strict=True)} | {None: sum(shapes)}
     parts: list[Outputs] = []
     for part in torch.tensor_split(order, min(groups, n)):
@@ -148,7 +152,7 @@ def fit_normalisers(
             x = chosen[f"inputs/{event_input.name}"][chosen[f"masks/{event_input.name}"]].astype(np.float64)
             log = np.array([f.log for f in event_input.features])
             x[:, log] = np.log1p(np.maximum(x[:, log], -1 + 1e-6))
-            total += np.stack([np.full(x.shape[1], len(x)), x.sum(axis=0), (x**2).sum(axis=0)])
+            np.add(total, [np.full(x.shape[1], len(x)), x.sum(axis=0), (x**2).sum(axis=0)], out=total)
     for normaliser, total, event_input in zip(normalisers, sums, data.topology.inputs, strict=True):
         n, wanted = np.maximum(total[0], 1), np.array([f.normalize for f in event_input.features])
         mean = total[1] / n

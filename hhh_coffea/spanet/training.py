@@ -79,7 +79,9 @@ def train(
     trainer = prepare(config, data, device)
     progress = Progress(identity(config, data))
     if resume:
-        progress = read_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity)
+        progress = read_state(
+            folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity
+        )
         say(f"resuming after epoch {progress.epoch}")
     elif (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
         raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
@@ -93,9 +95,7 @@ def train(
         epoch, begin = progress.epoch + 1, time.perf_counter()
         loss = run_epoch(trainer, epoch, say)
         trained = time.perf_counter() - begin
-        found = validate(
-            trainer.average, _validation_batches(trainer), config.loss_options(), config.groups
-        )
+        found = validate(trainer.average, _validation_batches(trainer), config.loss_options(), config.groups)
         progress.epoch = epoch
         better = found.product > progress.best_product
         if better:
@@ -125,7 +125,9 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
         train_rows = np.sort(train_rows[order[: config.max_events]])
     validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
     if len(train_rows) < config.batch_size:
-        raise TrainingError(f"{data.path}: {len(train_rows)} training events are fewer than batch_size = {config.batch_size}")
+        raise TrainingError(
+            f"{data.path}: {len(train_rows)} training events are fewer than batch_size = {config.batch_size}"
+        )
     torch.manual_seed(config.seed)
     model = build(topology, config.architecture, config.network)
     chosen_rows = np.zeros(len(data), dtype=bool)
@@ -168,7 +170,7 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
         loss = symmetric_loss(_single(outputs), batch.truth, topology, lengths, options, event_weight=weight)
         trainer.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
+        loss.total.backward()  # type: ignore[no-untyped-call]
         if config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         trainer.optimiser.step()
@@ -207,7 +209,7 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
             "training_events": len(trainer.train),
             "validation_events": len(trainer.validation),
         },
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": str(trainer.device),
         "epoch": progress.best_epoch,
         "validation": progress.history[-1],

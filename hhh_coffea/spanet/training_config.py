@@ -50,7 +50,7 @@ class TrainingConfig:
     validation_fraction: float = 0.05
     max_events: int = 0
     patience: int = 0
-    groups: int = 4
+    groups: int = 2
     amp: bool = True
 
     @classmethod
@@ -119,7 +119,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 def _typed(name: str, key: str, value: Any, like: Any) -> Any:
     """``value`` as the type of the default ``like``; YAML reads 1e-3 as text, so numbers are converted."""
-    kind = dict if isinstance(like, Mapping) else type(like)
+    kind: type = dict if isinstance(like, Mapping) else type(like)
     try:
         if kind in (bool, dict, str):
             if not isinstance(value, kind):

@@ -76,7 +76,9 @@ def read_state(
                 "needs the same configuration and data"
             )
     for prefix, module in (("model", model), ("average", average)):
-        module.load_state_dict({k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(f"{prefix}/")})
+        module.load_state_dict(
+            {k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
+        )
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimiser/"):
