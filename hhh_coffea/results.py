@@ -62,8 +62,9 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON (histograms in UHI form, NaN refused) atomically."""
-    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=1, ensure_ascii=False)
+    """Write JSON (histograms in UHI form, NaN refused) atomically; bin contents are not spread over a line each."""
+    indent = None if path.name == "histograms.json" else 1
+    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=indent, ensure_ascii=False)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text + "\n")

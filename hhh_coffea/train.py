@@ -108,6 +108,52 @@ def _export_onnx(arguments: argparse.Namespace) -> None:
     _say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length))}")
 
 
+def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
+    from .bundled import list_bundled
+
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--fileset",
+        required=True,
+        metavar="JSON",
+        help=f"training events, signal and background (bundled: {', '.join(list_bundled('fileset'))})",
+    )
+    data.add_argument(
+        "--test", metavar="JSON", help="test events: looked at once all is decided, for the model card alone"
+    )
+    data.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the training fileset")
+    data.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
+    data.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
+    what = parser.add_argument_group("training")
+    what.add_argument("--features", type=_names, metavar="A[,B]", help="fat-jet features (default: the nine published)")
+    what.add_argument("--validation-fraction", type=float, metavar="F", help="share of events (default: 0.2)")
+    what.add_argument("--seed", type=int, metavar="N", help="of the boosting and the bootstrap (default: 42)")
+    what.add_argument("--no-search", dest="search", action="store_false", help="the published hyper-parameters only")
+    what.add_argument("--threads", type=int, metavar="N", help="of xgboost on one machine (default: 1)")
+    what.add_argument("--compare", metavar="PATH|NAME", help="measure this model too, on the same events")
+    where = parser.add_argument_group("where to run")
+    where.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    where.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    out = parser.add_argument_group("what to write")
+    out.add_argument("--output", required=True, metavar="DIR", help="model directory; its name is the model's name")
+    out.add_argument("--keep-table", action="store_true", help="keep the table of fat jets (parquet, below --output)")
+
+
+def _bdt(arguments: argparse.Namespace) -> None:
+    from .bdt_training import TrainingOptions, train_bdt
+    from .config import make_config
+
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
+    train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
 Declare = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], None]
 
@@ -123,6 +169,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         "python -m hhh_coffea.train spanet --data data/hhh --config hhh --output models/spanet_mine",
         _spanet_arguments,
         _spanet,
+    ),
+    "bdt": (
+        "train the fat-jet BDT of chi2+bdt, and write a model directory with its model card",
+        "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
+        _bdt_arguments,
+        _bdt,
     ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hhh_coffea.spanet.topology import Input, Topology
 
 BATCH = 1024  # larger batches leave the processor's cache (docs/spanet.md)
-DECODINGS = ("joint", "reference", "greedy")
+BUNDLED = ("spanet_hhh", "spanet_hh")  # what runs when no model is named
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
 JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "phi": "phi"}
 FATJET_FEATURES = {
@@ -45,7 +45,7 @@ FATJET_FEATURES = {
 }
 ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.cos}
 
-_NETWORKS: dict[tuple[str, str], Any] = {}  # one a process and device, by the sha256 of the weights
+_NETWORKS: dict[tuple[str, str], Any] = {}  # one a process and device, by sha256
 _LOCKS: dict[str, threading.Lock] = {}  # threads take turns on a device
 _LOCKS_LOCK = threading.Lock()
 
@@ -102,7 +102,9 @@ class SpanetModel:
         parts: dict[str, list[Any]] = {name: [] for name in decodings}
         n_events = len(record)
         with _lock(str(device)), torch.inference_mode():
-            for start in range(0, n_events, BATCH):
+            for start in range(
+                0, max(n_events, 1), BATCH
+            ):  # one batch of padding tells the shapes where there are no events
                 batch = slice(start, min(start + BATCH, n_events))
                 x = [torch.from_numpy(_fill(a[batch])).to(device) for a in inputs]
                 m = [torch.from_numpy(_fill(a[batch])).to(device) for a in masks]
@@ -125,7 +127,8 @@ class SpanetModel:
         from hhh_coffea.spanet.checkpoint import load_bytes
 
         device = device_of(self.device)
-        key = (self.sha256, str(device))
+        # the description too: two models may share weights and read them differently
+        key = (hashlib.sha256(self.description).hexdigest() + self.sha256, str(device))
         if key not in _NETWORKS:
             if device.type == "cpu":
                 torch.set_num_threads(1)  # a worker is one process with one thread: more only get in each other's way
@@ -169,6 +172,27 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
     for event_input in model.topology.inputs:
         collection_of(event_input, model.name)
     return model
+
+
+def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:
+    """Load models for different numbers of Higgs bosons; the bundled ones of :data:`BUNDLED` where none is named.
+
+    Raises
+    ------
+    SpanetError
+        as :func:`load_model`, if two models look for the same number of Higgs bosons, or if there is none at all.
+    """
+    names = list(names) or [name for name in BUNDLED if find_bundled("models", name) is not None]
+    models = tuple(load_model(name, device) for name in names)
+    if not models:
+        raise SpanetError("method 'spanet' needs a model and none is bundled: name one with --model")
+    for i, model in enumerate(models):
+        for other in models[:i]:
+            if other.n_higgs == model.n_higgs:
+                raise SpanetError(
+                    f"models {other.name!r} and {model.name!r} both look for {model.n_higgs} Higgs bosons"
+                )
+    return models
 
 
 def device_of(name: str) -> Any:
