@@ -25,7 +25,7 @@ from torch import Tensor
 from .batches import Batch, augment, fit_normalisers, forward_in_groups, make_batch, presence_codes, reordered
 from .checkpoint import SPANet, build, normalisers_of, save
 from .dataset import TrainingData
-from .loss import presence_table, symmetric_loss
+from .loss import presence_code, presence_table, symmetric_loss
 from .training_config import TrainingConfig
 from .training_state import Progress, TrainingError, read_state, write_state
 from .validation import Validation, validate
@@ -142,7 +142,7 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
         fused=True,
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
-    balance = _balance(config, data, codes[train_rows]) if config.balance_presence else None
+    balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
     return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance)
 
 
@@ -240,7 +240,7 @@ def _balance(config: TrainingConfig, data: TrainingData, codes: npt.NDArray[np.i
 
 def _codes(batch: Batch, trainer: Trainer) -> Tensor:
     present = torch.stack([batch.truth.present[n] for n in trainer.data.topology.target_names], dim=1).long()
-    return (present << torch.arange(present.shape[1], device=present.device)).sum(1).cpu()
+    return presence_code(present)
 
 
 def _precision(trainer: Trainer) -> AbstractContextManager[Any]:
