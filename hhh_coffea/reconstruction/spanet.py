@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import awkward as ak
 import numpy as np
@@ -87,8 +87,7 @@ class SpanetModel:
     @property
     def substructure(self) -> tuple[str, ...]:
         """Fat-jet fields it reads beyond the kinematics."""
-        wanted = {FATJET_FEATURES.get(f, "") for i in self.topology.inputs for f in i.feature_names}
-        return tuple(sorted(wanted - {"", "pt", "eta", "phi", "mass"}))
+        return substructure_of(self.topology)
 
     def decode(self, record: ak.Array, decodings: Iterable[str]) -> dict[str, Interpretation]:
         """Interpret every event in each of these ways, the network run once."""
@@ -242,7 +241,25 @@ def reconstruct(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) 
     return found
 
 
-def network_inputs(record: ak.Array, model: SpanetModel) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[np.bool_]]]:
+class TakesInputs(Protocol):
+    """A model, or what is to become one: its name for errors, and its topology."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    @property
+    def topology(self) -> Topology:
+        """Its event topology."""
+
+
+def substructure_of(topology: Topology) -> tuple[str, ...]:
+    """Fat-jet fields of the record that a topology takes beyond the kinematics."""
+    wanted = {FATJET_FEATURES.get(f, "") for i in topology.inputs for f in i.feature_names}
+    return tuple(sorted(wanted - {"", "pt", "eta", "phi", "mass"}))
+
+
+def network_inputs(record: ak.Array, model: TakesInputs) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[np.bool_]]]:
     """Padded features ``(N, M, F)`` in the order of the topology, and masks ``(N, M)``.
 
     Raises
