@@ -199,7 +199,7 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             output = process(job, chunk)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
             failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path), chunk.start, chunk.stop)
             if isinstance(error, OSError) and attempt < ATTEMPTS:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))  # storage may recover

@@ -69,17 +69,18 @@ def _purity_efficiency(
     write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
     """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
-    methods = [m for m in histograms["candidates"].axes["method"] if _has_candidates(histograms, {**key, "method": m})]
-    if not methods or not info["is_signal"]:
+    names = sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+    if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
         return
     name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
     with write.figure(name, str(info["label"]), columns=2) as axes:
         for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
             if overlay and key["definition"] == "reference":
                 _overlay(axis, info["n_higgs"], key["category"], what)
-            for position, method in enumerate(methods):
+            for position, method in enumerate(names):
                 total, passed = by_pt(histograms, {**key, "method": method}, what)
-                error_points(axis, passed, total, **style_of(method, position))
+                if total.sum():
+                    error_points(axis, passed, total, **style_of(method, position))
             axis.set(xlim=(0, 1050), ylim=(0, 1.25), ylabel=f"Reconstruction {what}")
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
             axis.legend(
@@ -90,10 +91,6 @@ def _purity_efficiency(
                 title_fontsize=20,
                 alignment="left",
             )
-
-
-def _has_candidates(histograms: dict[str, Hist], key: dict[str, str]) -> bool:
-    return bool(counts(histograms["candidates"], key).sum())
 
 
 def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:

@@ -103,9 +103,13 @@ def run_job(config: RunConfig) -> int:
     if config.plots and histograms and total.chunks:
         from hhh_coffea import figures
 
-        with console.status("drawing figures"):
+        console.print("results are written; drawing the figures")
+        try:
             drawn = figures.draw_all(output, overlay_published=config.overlay_published)
-        written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
+        except KeyboardInterrupt:
+            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
+        else:
+            written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
     report.print_failures(console, plan, total)
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total)

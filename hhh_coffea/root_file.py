@@ -32,7 +32,7 @@ def open_file(path: str) -> Any:
     return uproot.open({path: None})
 
 
-def explain(error: Exception, path: str) -> str:
+def explain(error: BaseException, path: str) -> str:
     """One line that tells a user what is wrong with a file."""
     if isinstance(error, FileNotFoundError):
         return "file not found"

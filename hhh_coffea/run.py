@@ -30,7 +30,8 @@ examples:
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 
 exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
-            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset
+            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
+            130 interrupted
 """
 
 
@@ -42,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     p.add_argument("--version", action="version", version=f"hhh_coffea {__version__}")
     p.add_argument("--config", metavar="YAML", help="read options from a file; the command line wins")
@@ -114,6 +116,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and return the exit code."""
     options: dict[str, Any] = vars(parser().parse_args(arguments))
     try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
+
+
+def _run(options: dict[str, Any]) -> int:
+    try:
         config: RunConfig = make_config(options, options.pop("config", None))
         # heavy imports only once the options are known to be good
         from hhh_coffea.executors import ExecutorError
@@ -125,9 +135,6 @@ def main(arguments: list[str] | None = None) -> int:
         return run_job(config)
     except (ExecutorError, FilesetError, ProcessorError, ResultsError, SpanetError) as error:
         return _mistake(error)
-    except KeyboardInterrupt:
-        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
-        return EXIT_INTERRUPTED
 
 
 def _mistake(error: Exception) -> int:
