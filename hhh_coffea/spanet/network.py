@@ -37,7 +37,8 @@ class DefaultOptions:
 
     ``pairwise_attention`` and ``pairwise_score`` switch the kinematics of pairs (ΔR, kT, z, mass) in the encoder's
     attention and in the scores; without them the network learns masses less readily and sculpts them less.
-    ``target_attention`` lets the targets see one another in the decoder.
+    ``target_attention`` lets the targets see one another in the decoder. ``shared_decoder: false`` gives every target
+    a decoder, projections and heads of its own, as in the original's branches; they then do not see one another.
     """
 
     hidden_dim: int = 64
@@ -49,6 +50,7 @@ class DefaultOptions:
     pairwise_attention: bool = True
     pairwise_score: bool = True
     target_attention: bool = True
+    shared_decoder: bool = True
     dropout: float = 0.0
 
     @classmethod
@@ -144,7 +146,8 @@ class DecoderLayer(nn.Module):
         d = options.hidden_dim
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
         self.drop = nn.Dropout(options.dropout)
-        self.among_targets = SelfAttention(d, options.num_heads) if options.target_attention else None
+        see_others = options.target_attention and options.shared_decoder
+        self.among_targets = SelfAttention(d, options.num_heads) if see_others else None
         self.to_objects = Attention(d, options.num_heads)
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
@@ -186,12 +189,18 @@ class DefaultSPANet(nn.Module):
 
         targets = topology.targets
         self.queries = nn.Parameter(torch.randn(len(targets), d))
-        self.decoder = nn.ModuleList(DecoderLayer(options) for _ in range(options.num_decoder_layers))
+        # targets that share everything but their query, and which targets each decoder is for
+        shared, n_targets = options.shared_decoder, len(targets)
+        self.alike = topology.symmetric_classes if shared else tuple((i,) for i in range(n_targets))
+        self.branches = [slice(None)] if shared else [slice(i, i + 1) for i in range(n_targets)]
+        self.decoder = nn.ModuleList(
+            DecoderLayer(options) for _ in range(len(self.branches) * options.num_decoder_layers)
+        )  # those of the first branch, then those of the second, …
         self.decoder_norm = nn.LayerNorm(d)
-        # one projection for each orbit of daughters of each class of symmetric targets: symmetry by construction
+        # one projection for each orbit of daughters of targets that share: symmetry by construction
         self.projections, self.pair_queries = nn.ModuleDict(), nn.ModuleDict()
         self.score_queries, self.detection = nn.ModuleList(), nn.ModuleList()
-        for c, members in enumerate(topology.symmetric_classes):
+        for c, members in enumerate(self.alike):
             n_orbits = len(targets[members[0]].orbits)
             self.score_queries.append(nn.Linear(d, d))
             self.detection.append(FeedForward(d, d, 1))
@@ -246,13 +255,12 @@ class DefaultSPANet(nn.Module):
             x = layer(x, bias)
         x = self.encoder_norm(x)
         v = self.queries.expand(x.shape[0], -1, -1)  # (B, P, D)
-        for layer in self.decoder:
-            v = layer(v, x, padding)
+        v = torch.cat([self._decode(b, v[:, targets], x, padding) for b, targets in enumerate(self.branches)], dim=1)
         v = self.decoder_norm(v)
 
         out = Outputs({}, {}, vectors={"EVENT": x[:, -1] if self.event_token is not None else v.mean(1)})
         names = self.topology.target_names
-        for c, members in enumerate(self.topology.symmetric_classes):
+        for c, members in enumerate(self.alike):
             vc = v[:, list(members)]  # (B, p, D)
             spans = [places[source] for source in self.topology.targets[members[0]].sources]
             scores = self._scores(c, vc, x, pairs, spans)  # (B, p, N1, …, Nk)
@@ -264,6 +272,13 @@ class DefaultSPANet(nn.Module):
                 out.vectors[names[member]] = vc[:, i]
         self._heads(out)
         return out
+
+    def _decode(self, branch: int, queries: Tensor, x: Tensor, padding: Tensor) -> Tensor:
+        """Queries of a branch's targets ``(B, p, D)`` through its decoder layers."""
+        n = self.options.num_decoder_layers
+        for layer in list(self.decoder)[branch * n : (branch + 1) * n]:
+            queries = layer(queries, x, padding)
+        return queries
 
     def _places(self, sizes: Sequence[int]) -> tuple[dict[str | None, tuple[int, int]], int]:
         """Where each sequential input starts and stops among the tokens (None: all of them), and S."""
@@ -283,11 +298,11 @@ class DefaultSPANet(nn.Module):
         return F.relu(self.pair_embedding(pairwise_features(momenta, mask)))
 
     def _scores(self, c: int, v: Tensor, x: Tensor, pairs: Tensor | None, spans: Sequence[tuple[int, int]]) -> Tensor:
-        """Scores of the targets of class c, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
+        """Scores of the targets ``alike[c]``, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
 
         Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a linear function of the pair embedding for each pair of daughters.
         """
-        target = self.topology.targets[self.topology.symmetric_classes[c][0]]
+        target = self.topology.targets[self.alike[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
         projected = {
