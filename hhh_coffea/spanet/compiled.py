@@ -20,7 +20,7 @@ FAST = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil"
 EVENTS, COLUMNS = 32, 128  # at a time in the inner loops: what fits into the first-level cache
 
 ZERO, HALF, ONE, TWO = float32(0), float32(0.5), float32(1), float32(2)
-LOG2E, ROUND, LARGEST = float32(-1.44269504), float32(1.5 * 2**23), float32(126)
+LOG2E, ROUND, LARGEST, LARGE = float32(-1.44269504), float32(1.5 * 2**23), float32(126), float32(3e38)
 # 2^r for |r| ≤ 1/2 (minimax, relative error 8e-8)
 E0, E1, E2 = float32(1.0000000716572075), float32(0.6931469670483723), float32(0.24022119710752748)
 E3, E4, E5 = float32(0.055507132935179886), float32(0.009675542058938918), float32(0.0013276467655310396)
@@ -158,35 +158,42 @@ def _add_product(out: Any, a: Any, b: Any) -> None:
             out[n] += a0[n] * b0[n]
 
 
+@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+def _take(into: Any, row: Any, scale: Any, bias: Any, first: Any, width: Any) -> None:
+    for n in range(width):
+        into[n] = row[first + n] * scale[first + n] + bias
+
+
 @njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
 def attend(qkv: Any, scale: Any, bias: Any, heads: int, out: Any) -> None:
     """``out (D, T, B)`` = softmax(qᵀk) v with q, k, v = scale∘qkv + bias; ``qkv (3D, T, B)``, ``scale (T, B)``."""
     tokens, batch = qkv.shape[1], qkv.shape[2]
     d = out.shape[0] // heads
-    local = np.zeros((3, d, tokens, EVENTS), np.float32)
+    # one head of some events; the order of axes keeps every row and every sum contiguous
+    q, k = np.zeros((tokens, d, EVENTS), np.float32), np.zeros((tokens, d, EVENTS), np.float32)
+    v = np.zeros((d, tokens, EVENTS), np.float32)
     p = np.empty((tokens, EVENTS), np.float32)
     top, total, mean = np.empty(EVENTS, np.float32), np.empty(EVENTS, np.float32), np.empty(EVENTS, np.float32)
     for first in range(0, batch, EVENTS):
         width = min(EVENTS, batch - first)
         for head in range(heads):
-            for kind in range(3):
-                for c in range(d):
-                    o = (kind * heads + head) * d + c
-                    b = bias[o]
-                    for t in range(tokens):
-                        source, factor, into = qkv[o, t], scale[t], local[kind, c, t]
-                        for n in range(width):
-                            into[n] = source[first + n] * factor[first + n] + b
+            for c in range(d):
+                o = head * d + c
+                for t in range(tokens):
+                    _take(q[t, c], qkv[o, t], scale[t], bias[o], first, width)
+                    _take(k[t, c], qkv[heads * d + o, t], scale[t], bias[heads * d + o], first, width)
+                    _take(v[c, t], qkv[2 * heads * d + o, t], scale[t], bias[2 * heads * d + o], first, width)
             for i in range(tokens):
-                top[:] = -np.inf
+                for n in range(EVENTS):
+                    top[n] = -LARGE
+                    total[n] = ZERO
                 for j in range(tokens):
                     score = p[j]
                     for n in range(EVENTS):
                         score[n] = ZERO
-                    _add_product(score, local[0, :, i], local[1, :, j])
+                    _add_product(score, q[i], k[j])
                     for n in range(EVENTS):
-                        top[n] = max(top[n], score[n])
-                total[:] = 0
+                        top[n] = score[n] if score[n] > top[n] else top[n]
                 for j in range(tokens):
                     score = p[j]
                     for n in range(EVENTS):
@@ -197,7 +204,7 @@ def attend(qkv: Any, scale: Any, bias: Any, heads: int, out: Any) -> None:
                 for c in range(d):
                     for n in range(EVENTS):
                         mean[n] = ZERO
-                    _add_product(mean, p, local[2, c])
+                    _add_product(mean, p, v[c])
                     into = out[head * d + c, i]
                     for n in range(width):
                         into[first + n] = mean[n] * total[n]

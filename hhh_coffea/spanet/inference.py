@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .folded import FoldedHead, Memory, affine, fold_block, fold_encoder, fold_head
+from .folded import FoldedHead, Folder, Memory, affine
 from .original import OriginalSPANet, combine
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .pointwise import ACTIVATIONS, pointwise
 from .topology import Target
 
-COLUMNS = 640  # tokens times events at a time: half a megabyte of activations for D = 32
+COLUMNS = 1280  # tokens times events at a time: about a megabyte of activations for D = 32
 
 
 class FastOriginal:
@@ -42,26 +42,27 @@ class FastOriginal:
         ):
             if value not in known:
                 raise ValueError(f"fast inference needs {name} {' or '.join(known)}, not {value}")
-        act, self.dim = o.linear_activation, o.hidden_dim
+        parameter = next(model.parameters())
+        self.dim, self.steps = o.hidden_dim, pointwise(parameter.device, parameter.dtype)
+        fold = Folder(self.steps, o.linear_activation)
         self.model, self.topology = model, model.topology
         branches: list[Any] = list(model.branches)
         inputs: list[Any] = list(model.inputs)
         self.normalisers = [m.normaliser for m in inputs]
         self.kinds = [m.kind.detach().clone().unsqueeze(1) for m in inputs]
-        self.embeddings = [[fold_block(b, act) for b in m.blocks] for m in inputs]
-        self.embedding = fold_block(model.embedding, act)
-        self.encoder = fold_encoder(model.encoder, act)
-        self.branches = [fold_encoder(b.encoder, act) for b in branches]
-        self.detection = [fold_head(b.detection, act) for b in branches]
-        self.daughters = [[fold_encoder(e, act) for e in b.daughters] for b in branches]
+        self.embeddings = [[fold.block(b) for b in m.blocks] for m in inputs]
+        self.embedding = fold.block(model.embedding)
+        self.encoder = fold.encoder(model.encoder)
+        self.branches = [fold.encoder(b.encoder) for b in branches]
+        self.detection = [fold.head(b.detection) for b in branches]
+        self.daughters = [[fold.encoder(e) for e in b.daughters] for b in branches]
         self.projections = [[affine(p) for p in b.projections] for b in branches]
         heads: list[Any] = [*model.regression, *model.classification]
-        self.heads = [fold_head(h, act) for h in heads]
+        self.heads = [fold.head(h) for h in heads]
         self.head_keys = [*(r.key for r in self.topology.regressions), *self.topology.classifications]
         blocks = [self.embedding, *(b for some in self.embeddings for b in some)]
         blocks += [b for e in [self.encoder, *self.branches] for b in (*e.blocks, *(x.feed_forward for x in e.layers))]
-        self.scratch = max(3 * self.dim, *(len(b.first.bias) for b in blocks))
-        self.steps = pointwise(self.embedding.first.weight.device, self.embedding.first.weight.dtype)
+        self.scratch = max(3 * self.dim, *(b.first.shape[0] for b in blocks))
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], log_applied: bool = False) -> Outputs:
@@ -86,7 +87,8 @@ class FastOriginal:
         for events, n, n_own in self._groups(mask, is_global):
             b, tokens = len(events), order[events, :n]  # (b, n)
             places = index[tokens[:, :n_own]]  # (b, n_own)
-            all_, own = ([self._memory(flat, (i + k) * b) for i, flat in enumerate(flats)] for k in (n, n_own))
+            all_ = [self._memory(flat, (i + n) * b) for i, flat in enumerate(flats)]
+            own = all_ if n == n_own else [self._memory(flat, (i + n_own) * b) for i, flat in enumerate(flats)]
             z = x.index_select(1, column[events].gather(1, tokens).T.flatten()).view(d, n, b)
             z = self.encoder(z, *all_).clone()
             vectors["EVENT"][:, events] = z[:, 0]
@@ -129,13 +131,14 @@ class FastOriginal:
 
     def _enter(self, block: Any, x: Tensor) -> Tensor:
         """``(I, N)`` → ``(O, N)`` through a block that may change the number of features."""
-        rows = len(block.second.bias), max(len(block.first.bias), 3 * len(block.second.bias))
+        (hidden, _), (dim, _) = block.first.shape, block.second.shape
+        rows = dim, max(hidden, 3 * dim)
         flat = x.new_empty(Memory.size(rows, min(x.shape[1], COLUMNS)))
         out = x.new_empty(rows[0], x.shape[1])
         for some, into in zip(x.split(COLUMNS, 1), out.split(COLUMNS, 1), strict=True):
             memory = Memory(flat, rows, some.shape[1], self.steps)
             block(memory, some.contiguous())
-            into.copy_(memory.x)
+            into.copy_(memory.x.tensor)
         return out
 
     @staticmethod

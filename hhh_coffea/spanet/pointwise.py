@@ -13,6 +13,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,14 +34,18 @@ def _loops() -> ModuleType | None:
 
 
 class Pointwise:
-    """The steps, in torch."""
+    """The steps, in torch. Arguments are what :meth:`native` makes of tensors: here, tensors."""
+
+    def native(self, x: Tensor) -> Any:
+        """Return the same memory as the steps want it."""
+        return x
 
     def spread(self, x: Tensor, rstd: Tensor) -> None:
         """``rstd (N)`` = 1 / standard deviation over the rows of ``x (D, N)``: what a layer normalisation needs."""
         centred = x - x.mean(0)
         torch.rsqrt(centred.square_().mean(0).add_(EPSILON), out=rstd)
 
-    def activate(self, name: str, y: Tensor, bias: Tensor, scale: Tensor | None = None) -> None:
+    def activate(self, name: str, y: Any, bias: Any, scale: Any = None) -> None:
         """``y (O, N)`` ← activation(scale∘y + bias) for ``scale (N)``, ``bias (O)``."""
         if scale is not None:
             y.mul_(scale)
@@ -62,7 +67,7 @@ class Pointwise:
         x.lerp_(a[2 * d :].mul_(2).sub_(1), a[d : 2 * d])
         self.spread(x, rstd)
 
-    def attend(self, qkv: Tensor, bias: Tensor, scale: Tensor, heads: int, out: Tensor) -> None:
+    def attend(self, qkv: Tensor, scale: Tensor, bias: Tensor, heads: int, out: Tensor) -> None:
         """``out (D, T, B)`` = softmax(qᵀk) v with q, k, v = scale∘qkv + bias, ``qkv (3D, T, B)``, ``scale (T, B)``.
 
         Sums over features and tokens are written out: for a dozen tokens, long rows of events beat many tiny products.
@@ -84,27 +89,21 @@ class Compiled(Pointwise):
     """The steps as numba's loops, for contiguous fp32 on a CPU."""
 
     def __init__(self, loops: ModuleType):
+        # the loops themselves in place of methods: a wrapper around each would cost as much as a short loop
+        for name in ("spread", "reset", "update", "attend"):
+            setattr(self, name, getattr(loops, name))
         self.loops = loops
 
-    def spread(self, x: Tensor, rstd: Tensor) -> None:  # noqa: D102
-        self.loops.spread(x.numpy(), rstd.numpy())
+    def native(self, x: Tensor) -> Any:  # noqa: D102
+        return x.numpy()
 
-    def activate(self, name: str, y: Tensor, bias: Tensor, scale: Tensor | None = None) -> None:  # noqa: D102
+    def activate(self, name: str, y: Any, bias: Any, scale: Any = None) -> None:  # noqa: D102
         if name != "gelu":
-            super().activate(name, y, bias, scale)
+            super().activate(name, *(None if x is None else torch.from_numpy(x) for x in (y, bias, scale)))
         elif scale is None:
-            self.loops.plain_gelu(y.numpy(), bias.numpy())
+            self.loops.plain_gelu(y, bias)
         else:
-            self.loops.gelu(y.numpy(), scale.numpy(), bias.numpy())
-
-    def reset(self, a: Tensor, bias: Tensor, x: Tensor, out: Tensor) -> None:  # noqa: D102
-        self.loops.reset(a.numpy(), bias.numpy(), x.numpy(), out.numpy())
-
-    def update(self, a: Tensor, bias: Tensor, x: Tensor, rstd: Tensor) -> None:  # noqa: D102
-        self.loops.update(a.numpy(), bias.numpy(), x.numpy(), rstd.numpy())
-
-    def attend(self, qkv: Tensor, bias: Tensor, scale: Tensor, heads: int, out: Tensor) -> None:  # noqa: D102
-        self.loops.attend(qkv.numpy(), scale.numpy(), bias.numpy(), heads, out.numpy())
+            self.loops.gelu(y, scale, bias)
 
 
 def pointwise(device: torch.device, dtype: torch.dtype) -> Pointwise:
