@@ -1,10 +1,14 @@
 """Speed of the networks and of the decoding on one CPU thread: ``python benchmarks/spanet.py``.
 
 Prints, for ``original`` (the options of the published HHH analysis) and ``default``: parameters, counted MFLOP per
-event with every slot filled, events per second of forward, joint decoding and both, and the fraction of this
+event with every slot filled, events per CPU second of forward, joint decoding and both, and the fraction of this
 machine's fp32 matrix-multiplication peak, measured in the same run. That fraction counts every slot as filled; without
-``--full`` ``original`` skips padding, so there it is an equivalent rate, not arithmetic done. Times are the best of
-several repetitions.
+``--full`` padding is skipped, so there it is an equivalent rate, not arithmetic done. Where onnx, onnxscript and
+onnxruntime are installed, the plain network runs there too, for comparison (one thread, best batch size of three;
+a graph computes every slot, filled or not). The second table has the other decodings.
+
+Times are this process' CPU time, the best of several repetitions: another process on the machine still costs cache,
+and on a shared physical core up to half of the arithmetic.
 
 Events are random; multiplicities resemble HHH events (at least six jets), or ``--full``: every slot filled, the worst
 case. The decoding is measured on made-up peaked distributions, because the weights here are random; the share of
@@ -14,17 +18,23 @@ events in which the Higgs bosons compete for jets is printed with it.
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.decode import joint, overlap_matrix
+from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
 from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
+from hhh_coffea.spanet.packed import PackedDefault
+from hhh_coffea.spanet.pointwise import Compiled, pointwise
 from hhh_coffea.spanet.topology import Topology
 
 # options_files/delphes/hhh_v2_boosted.json of the published analysis, arXiv 2412.03819
@@ -44,14 +54,15 @@ JETS, FAT_JETS = [0.26, 0.29, 0.22, 0.13, 0.10], [0.52, 0.21, 0.20, 0.07]
 
 
 def best_time(f: Callable[[], object], seconds: float) -> float:
-    """Shortest of the repetitions that fit into ``seconds``, after one to warm up."""
+    """Shortest CPU time of the repetitions that fit into ``seconds``, three at least, after one to warm up."""
     f()
-    best, start = float("inf"), time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        t = time.perf_counter()
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < seconds:
+        t = time.process_time()
         f()
-        best = min(best, time.perf_counter() - t)
-    return best
+        times.append(time.process_time() - t)
+    return min(times)
 
 
 def matmul_peak(seconds: float) -> float:
@@ -104,8 +115,50 @@ def sharpened(outputs: Outputs, topology: Topology, masks: list[Tensor]) -> Outp
     return made
 
 
-def measure(name: str, batch: int, full: bool, seconds: float) -> None:
-    """Print the table's row of one architecture."""
+class Plain(torch.nn.Module):
+    """The network alone, as the graph for onnxruntime."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        out = self.model(tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :])
+        return (*out.assignment.values(), *out.detection.values())
+
+
+def onnx_rate(model: torch.nn.Module, inputs: list[Tensor], masks: list[Tensor], seconds: float) -> float | None:
+    """Events per CPU second of onnxruntime; None where it is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+        return None
+    import onnxruntime
+
+    tensors = [*inputs, *masks]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        path, batch = str(Path(folder) / "plain.onnx"), torch.export.Dim("batch", min=1)
+        torch.onnx.export(
+            Plain(model).eval(),
+            tuple(x[:3] for x in tensors),
+            path,
+            input_names=[f"x{i}" for i in range(len(tensors))],
+            dynamo=True,
+            dynamic_shapes=(tuple({0: batch} for _ in tensors),),
+            external_data=False,
+            verbose=False,
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    rates = []
+    for n in (64, 128, 512):
+        feed = {f"x{i}": x[:n].numpy() for i, x in enumerate(tensors)}
+        rates.append(n / best_time(lambda feed=feed: session.run(None, feed), seconds / 3))
+    return max(rates)
+
+
+def measure(name: str, batch: int, full: bool, seconds: float) -> str:
+    """Print the table's row of one architecture; return that of the decodings."""
     topology = Topology.bundled("hhh")
     model = build(topology, name, PUBLISHED if name == "original" else {}).eval()
     parameters = sum(p.numel() for p in model.parameters())
@@ -115,42 +168,53 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> None:
     flop = counter.get_total_flops() / 64
     inputs, masks = make_events(topology, batch, full)
     lengths = [m.shape[1] for m in masks]
-    run = FastOriginal(model) if name == "original" else model
+    run = FastOriginal(model) if name == "original" else PackedDefault(model)
     with torch.inference_mode():
         peaked = sharpened(run(inputs, masks), topology, masks)
+        near = overlap_matrix(topology, inputs, masks)
 
         def decode() -> object:
             return joint(peaked, topology, lengths, overlap_matrix(topology, inputs, masks))
 
         forward = best_time(lambda: run(inputs, masks), seconds) / batch
         decoding = best_time(decode, seconds) / batch
+        others = [
+            batch / best_time(f, seconds / 2)
+            for f in (lambda: greedy(peaked, topology, lengths), lambda: reference(peaked, topology, lengths, near))
+        ]
         alone = torch.stack([peaked.assignment[h].flatten(1).argmax(1) for h in ("h1", "h2", "h3")], 1)
     n = peaked.assignment["h1"].shape[-1]
     jets = torch.stack([alone // n, alone % n], 2).flatten(1).sort(1).values
     contested = (jets.diff(dim=1) == 0).any(1).float().mean().item()
     peak = matmul_peak(seconds / 2)
+    onnx = onnx_rate(model, inputs, masks, seconds)
     print(
         f"{name:9} {parameters / 1e6:10.3f} {flop / 1e6:12.2f} {1 / forward:12,.0f} {1 / decoding:12,.0f} "
-        f"{1 / (forward + decoding):12,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {contested:12.2f}"
+        f"{1 / (forward + decoding):12,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {contested:12.2f} "
+        + (f"{onnx:13,.0f}" if onnx else f"{'':>13}")
     )
+    return f"{name:9} {1 / decoding:12,.0f} {others[0]:12,.0f} {others[1]:12,.0f}"
 
 
 def main() -> None:
     """Parse arguments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
-    parser.add_argument("--batch", type=int, default=1024, help="events at a time (default 1024)")
+    parser.add_argument("--batch", type=int, default=4096, help="events at a time (default 4096)")
     parser.add_argument("--full", action="store_true", help="fill every slot: 10 jets and 3 large-radius jets")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement (default 4)")
     parser.add_argument("--architecture", choices=["original", "default"], action="append", help="default: both")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    loops = isinstance(pointwise(torch.device("cpu"), torch.float32), Compiled)
+    print(f"original: elementwise steps {'compiled with numba' if loops else 'in torch'}")
     print(
         f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>12} {'decode/s':>12} {'both/s':>12} "
-        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'contested':>12}"
+        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'contested':>12} {'onnxruntime/s':>13}"
     )
-    for name in arguments.architecture or ["original", "default"]:
-        measure(name, arguments.batch, arguments.full, arguments.seconds)
+    names = arguments.architecture or ["original", "default"]
+    rows = [measure(name, arguments.batch, arguments.full, arguments.seconds) for name in names]
+    print(f"\n{'':9} {'joint/s':>12} {'greedy/s':>12} {'reference/s':>12}", *rows, sep="\n")
 
 
 if __name__ == "__main__":

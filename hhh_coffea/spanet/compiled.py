@@ -16,7 +16,8 @@ from numba import float32, njit, types
 from numba.extending import intrinsic
 
 # NaN and infinity keep their meaning; sums keep their order, so results do not depend on the machine's vector width
-FAST = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
+FAST: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
+loop, inlined = njit(cache=True, **FAST), njit(inline="always", **FAST)
 EVENTS, COLUMNS = 32, 128  # at a time in the inner loops: what fits into the first-level cache
 
 ZERO, HALF, ONE, TWO = float32(0), float32(0.5), float32(1), float32(2)
@@ -33,11 +34,11 @@ Q3, Q4 = float32(-2.13374055278905e-04), float32(-1.45660718464996e-05)
 ROOT_HALF, ERF_END = float32(0.5**0.5), float32(4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _times_power(context: Any, p: Any, m: Any) -> Any:
-    """P · 2^n, n being the lowest bits of the float m: an integer sum on the exponent of p."""
+@intrinsic
+def _times_power(context: Any, p: Any, m: Any) -> Any:  # noqa: ARG001  numba's form
+    """p · 2^n, n being the lowest bits of the float m: an integer sum on the exponent of p."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         integer = context.get_value_type(types.int32)
         value, power = (builder.bitcast(a, integer) for a in arguments)
         total = builder.add(value, builder.shl(power, integer(23)))
@@ -46,21 +47,21 @@ def _times_power(context: Any, p: Any, m: Any) -> Any:
     return types.float32(types.float32, types.float32), generate
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _exp_minus(x: Any) -> Any:
     t = min(max(x * LOG2E, -LARGEST), LARGEST)
     m = t + ROUND
     r = t - (m - ROUND)
     r2 = r * r
-    return _times_power((E0 + E1 * r) + r2 * ((E2 + E3 * r) + r2 * (E4 + E5 * r)), m)
+    return _times_power((E0 + E1 * r) + r2 * ((E2 + E3 * r) + r2 * (E4 + E5 * r)), m)  # type: ignore[call-arg]  # numba passes the first argument
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _sigmoid(x: Any) -> Any:
     return ONE / (ONE + _exp_minus(x))
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _gelu(x: Any) -> Any:
     t = min(max(x * ROOT_HALF, -ERF_END), ERF_END)
     u = t * t
@@ -70,7 +71,7 @@ def _gelu(x: Any) -> Any:
     return y + y * (t * p / q)
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
+@loop  # type: ignore[untyped-decorator]
 def gelu(y: Any, scale: Any, bias: Any) -> None:
     """``y (O, N)`` ← gelu(scale∘y + bias), ``scale (N)``, ``bias (O)``."""
     for o in range(y.shape[0]):
@@ -79,7 +80,7 @@ def gelu(y: Any, scale: Any, bias: Any) -> None:
             row[n] = _gelu(row[n] * scale[n] + b)
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
+@loop  # type: ignore[untyped-decorator]
 def plain_gelu(y: Any, bias: Any) -> None:
     """``y (O, N)`` ← gelu(y + bias)."""
     for o in range(y.shape[0]):
@@ -88,7 +89,7 @@ def plain_gelu(y: Any, bias: Any) -> None:
             row[n] = _gelu(row[n] + b)
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
+@loop  # type: ignore[untyped-decorator]
 def reset(a: Any, bias: Any, x: Any, out: Any) -> None:
     """``out (D, N)`` = σ(a + bias)∘x for the first D rows of ``a``."""
     for o in range(x.shape[0]):
@@ -97,7 +98,7 @@ def reset(a: Any, bias: Any, x: Any, out: Any) -> None:
             new[n] = _sigmoid(row[n] + b) * old[n]
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _spread(x: Any, first: Any, last: Any, mean: Any, rstd: Any) -> None:
     d, width = x.shape[0], last - first
     part = rstd[first:last]
@@ -119,7 +120,7 @@ def _spread(x: Any, first: Any, last: Any, mean: Any, rstd: Any) -> None:
         part[n] = ONE / np.sqrt(part[n] * (ONE / float32(d)) + float32(1e-5))
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
+@loop  # type: ignore[untyped-decorator]
 def spread(x: Any, rstd: Any) -> None:
     """``rstd (N)`` = 1 / standard deviation over the rows of ``x (D, N)``."""
     mean = np.empty(COLUMNS, np.float32)
@@ -127,7 +128,7 @@ def spread(x: Any, rstd: Any) -> None:
         _spread(x, first, min(first + COLUMNS, x.shape[1]), mean, rstd)
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
+@loop  # type: ignore[untyped-decorator]
 def update(a: Any, bias: Any, x: Any, rstd: Any) -> None:
     """``x`` ← x + z∘(h − x), z = σ(a[D:2D] + bias), h = 2σ(a[2D:] + bias) − 1, and ``rstd (N)`` of the new x."""
     d = x.shape[0]
@@ -144,7 +145,7 @@ def update(a: Any, bias: Any, x: Any, rstd: Any) -> None:
         _spread(x, first, last, mean, rstd)
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _add_product(out: Any, a: Any, b: Any) -> None:
     """``out (n)`` += Σ_k a_k∘b_k for ``a, b (K, n)``, four terms at a time to spare loads and stores of the sum."""
     fours = len(a) // 4 * 4
@@ -158,14 +159,14 @@ def _add_product(out: Any, a: Any, b: Any) -> None:
             out[n] += a0[n] * b0[n]
 
 
-@njit(inline="always", **FAST)  # type: ignore[untyped-decorator]
+@inlined  # type: ignore[untyped-decorator]
 def _take(into: Any, row: Any, scale: Any, bias: Any, first: Any, width: Any) -> None:
     for n in range(width):
         into[n] = row[first + n] * scale[first + n] + bias
 
 
-@njit(cache=True, **FAST)  # type: ignore[untyped-decorator]
-def attend(qkv: Any, scale: Any, bias: Any, heads: int, out: Any) -> None:
+@loop  # type: ignore[untyped-decorator]
+def attend(qkv: Any, scale: Any, bias: Any, heads: int, out: Any) -> None:  # noqa: PLR0912
     """``out (D, T, B)`` = softmax(qᵀk) v with q, k, v = scale∘qkv + bias; ``qkv (3D, T, B)``, ``scale (T, B)``."""
     tokens, batch = qkv.shape[1], qkv.shape[2]
     d = out.shape[0] // heads

@@ -75,7 +75,7 @@ class FastOriginal:
         n_objects = int((~is_global).sum())
         index = torch.cumsum(~is_global, 0) - 1  # position among the objects
         batch, d = len(mask), self.dim
-        x, column = self._embed(inputs, masks, mask, log_applied)  # (D, real tokens), (B, T)
+        x, column = self._embed(inputs, masks, log_applied)  # (D, real tokens), (B, T)
         flats = [x.new_empty(Memory.size((d, self.scratch), COLUMNS + (1 + mask.shape[1]))) for _ in range(2)]
         vectors = {"EVENT": x.new_empty(d, batch)}
         out = Outputs({}, {})
@@ -97,9 +97,7 @@ class FastOriginal:
                 vectors[f"{target.name}/PARTICLE"][:, events] = y[:, 0]
                 y = y[:, 1 : 1 + n_own].clone()
                 projected = []
-                for name, encode, project in zip(
-                    target.daughters, self.daughters[p], self.projections[p], strict=True
-                ):
+                for name, encode, project in zip(target.daughters, self.daughters[p], self.projections[p], strict=True):
                     w = encode(y, *own)  # (D, 1 + n_own, b)
                     vectors[f"{target.name}/{name}"][:, events] = w[:, 0]
                     projected.append(project(w.view(d, -1)[:, b:]).view(d, n_own, b).permute(2, 1, 0))
@@ -111,9 +109,7 @@ class FastOriginal:
     def _memory(self, flat: Tensor, columns: int) -> Memory:
         return Memory(flat, (self.dim, self.scratch), columns, self.steps)
 
-    def _embed(
-        self, inputs: Sequence[Tensor], masks: Sequence[Tensor], mask: Tensor, log_applied: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _embed(self, inputs: Sequence[Tensor], masks: Sequence[Tensor], log_applied: bool) -> tuple[Tensor, Tensor]:
         """Embedded real tokens ``(D, N)``, and in which column of it each slot is: ``(B, T)``, 0 for padding."""
         parts = []
         for normaliser, blocks, kind, x, m in zip(
@@ -135,7 +131,7 @@ class FastOriginal:
         rows = dim, max(hidden, 3 * dim)
         flat = x.new_empty(Memory.size(rows, min(x.shape[1], COLUMNS)))
         out = x.new_empty(rows[0], x.shape[1])
-        for some, into in zip(x.split(COLUMNS, 1), out.split(COLUMNS, 1), strict=True):
+        for some, into in zip(torch.split(x, COLUMNS, 1), torch.split(out, COLUMNS, 1), strict=True):
             memory = Memory(flat, rows, some.shape[1], self.steps)
             block(memory, some.contiguous())
             into.copy_(memory.x.tensor)
@@ -184,4 +180,4 @@ class FastOriginal:
         """``(D, B)`` → ``(B, out)``."""
         if not x.shape[1]:
             return x.new_empty(0, len(head.last.bias))
-        return torch.cat([head(some, self._memory(flat, some.shape[1])).T for some in x.split(COLUMNS, 1)])
+        return torch.cat([head(some, self._memory(flat, some.shape[1])).T for some in torch.split(x, COLUMNS, 1)])

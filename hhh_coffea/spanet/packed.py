@@ -78,6 +78,6 @@ class PackedDefault:
         empty = counts.sum(1)[order] == 0
         if bool(empty.any()):
             yield order[empty], [m.shape[1] for m in masks]
-        for events in order[~empty].split(EVENTS):
+        for events in torch.split(order[~empty], EVENTS):
             if len(events):
                 yield events, counts[events].amax(0).tolist()
