@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 # NaN and infinity keep their meaning; sums keep their order, so results do not depend on the machine's vector width
 FAST: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
 loop, inlined = njit(cache=True, **FAST), njit(inline="always", **FAST)
-EVENTS, COLUMNS = 32, 128  # at a time in the inner loops: what fits into the first-level cache
+EVENTS, COLUMNS = 64, 128  # at a time in the inner loops: what fits into the first-level cache
 
 ZERO, HALF, ONE, TWO = float32(0), float32(0.5), float32(1), float32(2)
 LOG2E, ROUND, LARGEST, LARGE = float32(-1.44269504), float32(1.5 * 2**23), float32(126), float32(3e38)

@@ -100,7 +100,8 @@ class FastOriginal:
                 for name, encode, project in zip(target.daughters, self.daughters[p], self.projections[p], strict=True):
                     w = encode(y, *own)  # (D, 1 + n_own, b)
                     vectors[f"{target.name}/{name}"][:, events] = w[:, 0]
-                    projected.append(project(w.view(d, -1)[:, b:]).view(d, n_own, b).permute(2, 1, 0))
+                    rows = torch.addmm(project.bias, w.view(d, -1)[:, b:].T, project.weight.T)  # (n_own·b, D)
+                    projected.append(rows.view(n_own, b, d).transpose(0, 1))
                 if n_own:
                     self._assign(target, projected, events, places, out.assignment[target.name])
         self._heads(out, vectors, flats[0])

@@ -98,9 +98,9 @@ class Attention(nn.Module):
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """``x (B, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
-        (b, n, d), m, h = x.shape, memory.shape[1], self.heads
-        q = self.query(x).view(b, n, h, d // h).transpose(1, 2)  # (B, H, Q, D/H)
+        """``x (B or 1, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
+        (b, m, d), n, h = memory.shape, x.shape[1], self.heads
+        q = self.query(x).view(-1, n, h, d // h).transpose(1, 2).expand(b, -1, -1, -1)  # (B, H, Q, D/H)
         k, v = self.key_value(memory).view(b, m, 2, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, K, D/H) each
         return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
 
@@ -149,9 +149,9 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
     def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """Update ``queries (B, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``."""
+        """Update ``queries (B or 1, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``: ``(B, P, D)``."""
         if self.among_targets is not None:
-            free = bias.new_zeros(1).expand(bias.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
+            free = bias.new_zeros(1).expand(len(queries), bias.shape[1], queries.shape[1], queries.shape[1])
             queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
         bias = bias.expand(-1, -1, queries.shape[1], -1)
         queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
@@ -245,7 +245,8 @@ class DefaultSPANet(nn.Module):
         for layer in self.encoder:
             x = layer(x, bias)
         x = self.encoder_norm(x)
-        v = self.queries.expand(x.shape[0], -1, -1)  # (B, P, D)
+        # until they have seen the objects the targets are the same in every event: computed once, but for dropout
+        v = self.queries.expand(x.shape[0] if self.training or not len(self.decoder) else 1, -1, -1)  # (B or 1, P, D)
         for layer in self.decoder:
             v = layer(v, x, padding)
         v = self.decoder_norm(v)

@@ -14,7 +14,7 @@ from torch import Tensor
 from .network import DefaultSPANet
 from .outputs import Outputs
 
-EVENTS = 256
+EVENTS = 192
 
 
 class PackedDefault:

@@ -109,7 +109,7 @@ CASES = [("hhh", [7, 3]), ("hh_resolved", [6]), ("ttbar", [7]), ("ttH_semilepton
 @pytest.mark.parametrize("all_objects", [False, True])
 @pytest.mark.parametrize("combine", ["min", "softmin", "mean"])
 @pytest.mark.parametrize(("gamma", "over_present"), [(0.0, True), (1.5, False)])
-def test_loss_is_the_slow_loop(name, lengths, all_objects, combine, gamma, over_present):  # noqa: PLR0917
+def test_loss_is_the_slow_loop(name, lengths, all_objects, combine, gamma, over_present):
     topology = Topology.bundled(name)
     outputs, truth = random_outputs(topology, lengths, all_objects), random_truth(topology, lengths)
     c = torch.linspace(0.5, 2, B, dtype=torch.float64)

@@ -11,6 +11,7 @@ from hhh_coffea.spanet.checkpoint import build
 from hhh_coffea.spanet.features import Normaliser, fit_normalisers, pairwise_features
 from hhh_coffea.spanet.loss import LossOptions, Truth, symmetric_loss
 from hhh_coffea.spanet.outputs import masked_log_softmax
+from hhh_coffea.spanet.packed import PackedDefault
 from hhh_coffea.spanet.topology import Topology
 
 SMALL = {
@@ -97,6 +98,26 @@ def test_scores_depend_on_nothing_but_the_event(architecture, events):
         torch.testing.assert_close(
             torch.cat([p.detection[name] for p in parts]), whole.detection[name], atol=1e-5, rtol=0
         )
+
+
+@pytest.mark.parametrize("name", [*TOPOLOGIES, "hhh_resolved"])
+def test_packing_changes_nothing(name, events):
+    topology, model = make("default", name)
+    inputs, masks = events(topology, 300)
+    g = torch.Generator().manual_seed(1)
+    for m, event_input in zip(masks, topology.inputs, strict=True):
+        if event_input.kind == "sequential":
+            m.logical_and_(torch.rand(m.shape, generator=g) < 0.8)  # gaps: real objects need not come first
+            m[:3] = False
+    for some in (slice(0, 0), slice(0, 3), slice(0, 300)):
+        x, m = [x[some] for x in inputs], [m[some] for m in masks]
+        with torch.inference_mode():
+            want = model(x, m)
+        got = PackedDefault(model)(x, m)
+        for kind in ("assignment", "detection", "regression", "classification", "vectors"):
+            assert getattr(want, kind).keys() == getattr(got, kind).keys()
+            for key, value in getattr(want, kind).items():
+                torch.testing.assert_close(getattr(got, kind)[key], value, atol=1e-5, rtol=1e-5)
 
 
 @both
