@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.fileset import Strict
 from hhh_coffea.metrics import DEFINITIONS, Definition
-from hhh_coffea.reconstruction import METHODS
+from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
 
 Count = Annotated[int, Field(ge=1)]
@@ -32,6 +32,10 @@ class RunConfig(Strict):
     datasets: tuple[str, ...] | None = None
     chi2_jets: Annotated[int, Field(ge=2, le=10)] | None = None
     chi2_mass: float = Field(HIGGS_MASS, gt=0, lt=1000)
+    bdt: str = DEFAULT_BDT
+    bdt_wp: str | float = DEFAULT_WORKING_POINT
+    model: tuple[str, ...] = ()
+    device: str = "auto"
     btagging: Literal["upart", "csv"] | None = None
     executor: Literal["iterative", "futures", "dask"] = "iterative"
     workers: Count | None = None
@@ -46,7 +50,7 @@ class RunConfig(Strict):
     performance_report: bool = False
     dry_run: bool = False
 
-    @field_validator("methods", "datasets", mode="before")
+    @field_validator("methods", "datasets", "model", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -64,6 +68,17 @@ class RunConfig(Strict):
         if len(set(value)) != len(value) or not value:
             raise ValueError("name at least one method, and each once")
         return value
+
+    @field_validator("bdt_wp")
+    @classmethod
+    def _name_or_score(cls, value: str | float) -> str | float:
+        try:
+            score = float(value)
+        except ValueError:
+            return value  # a working point of the model, which is asked when it is loaded
+        if not 0 <= score <= 1:
+            raise ValueError("a working point is a name or a score between 0 and 1")
+        return score
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -87,6 +102,10 @@ class RunConfig(Strict):
             "metrics": self.definitions,
             "chi2_jets": self.chi2_jets,
             "chi2_mass": self.chi2_mass,
+            "bdt": self.bdt,
+            "bdt_wp": self.bdt_wp,
+            "model": self.model,
+            "device": self.device,
             "btagging": self.btagging,
             "candidates": str(output) if self.candidates else None,
         }

@@ -9,10 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-import uproot
 from coffea.nanoevents import NanoEventsFactory
 from coffea.processor import accumulate
 from uproot.exceptions import KeyInFileError
@@ -20,6 +18,7 @@ from uproot.exceptions import KeyInFileError
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource
+from hhh_coffea.root_file import explain, open_file
 
 DEFAULT_CHUNKSIZE = 100_000
 CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, when the user does not set the chunk size
@@ -200,7 +199,7 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             output = process(job, chunk)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
             failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path), chunk.start, chunk.stop)
             if isinstance(error, OSError) and attempt < ATTEMPTS:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))  # storage may recover
@@ -283,43 +282,3 @@ class MergeTree:
         if len(members) == min(FAN_IN, self._sizes[level] - group * FAN_IN):
             del self._pending[level][group]
             self.add(group, self._merge([members[k] for k in sorted(members)]), level + 1)
-
-
-class UnreadableFileError(OSError):
-    """A file that is not what it should be; the message says what is wrong with it."""
-
-
-def open_file(path: str) -> Any:
-    """Open a ROOT file by path or URL.
-
-    Raises
-    ------
-    UnreadableFileError
-        for a local path that is a directory, empty, or not a ROOT file.
-    """
-    if "://" not in path:
-        if Path(path).is_dir():
-            raise UnreadableFileError("is a directory")
-        with Path(path).open("rb") as stream:
-            magic = stream.read(4)
-        if not magic:
-            raise UnreadableFileError("the file is empty (0 bytes)")
-        if magic != b"root":
-            raise UnreadableFileError("not a ROOT file")
-    return uproot.open({path: None})
-
-
-def explain(error: Exception, path: str) -> str:
-    """One line that tells a user what is wrong with a file."""
-    if isinstance(error, FileNotFoundError):
-        return "file not found"
-    if isinstance(error, PermissionError):
-        return "no permission to read the file"
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    text = " ".join(line.strip() for line in text.splitlines() if line.strip())
-    text = text.replace(f"for file path {path}", "").replace(f"in file {path}", "").replace(path, "").strip()[:400]
-    if isinstance(error, UnreadableFileError):
-        return text
-    if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
-        return f"the file is truncated or damaged ({text})"
-    return f"{type(error).__name__}: {text}"

@@ -101,7 +101,11 @@ class DaskExecutor:
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Apply the function to every item on the workers."""
-        for position, future, result in self._stream(function, items):
+
+        def start(item: Any, key: str) -> Any:
+            return self.client.submit(function, item, key=key, pure=False)
+
+        for position, future, result in self._stream(start, items):
             yield position, result if future.status == "finished" else future.exception()
 
     def reduce(self, job: Job, chunks: Sequence[Chunk], on_progress: Progress) -> Partial:
@@ -110,8 +114,14 @@ class DaskExecutor:
         def merge_on_worker(parts: Sequence[Any]) -> Any:
             return self.client.submit(_merge_values, *parts, pure=False, priority=10)
 
+        # the job holds processor and models: sent once, fetched once by each worker, made again if its keeper dies
+        shared_job = self.client.submit(_identity, job, pure=False)
+
+        def start(chunk: Chunk, key: str) -> Any:
+            return self.client.submit(run_chunk, shared_job, chunk, key=key, pure=False)
+
         tree = MergeTree(len(chunks), merge_on_worker)
-        for position, future, report in self._stream(_ChunkRunner(job), chunks, _without_output):
+        for position, future, report in self._stream(start, chunks, _without_output):
             if future.status == "finished":
                 on_progress(report)
                 tree.add(position, future)
@@ -122,10 +132,11 @@ class DaskExecutor:
         return tree.result.result() if tree.result is not None else Partial()
 
     def _stream(
-        self, function: Callable[[Any], Any], items: Sequence[Any], view: Callable[[Any], Any] | None = None
+        self, start: Callable[[Any, str], Any], items: Sequence[Any], view: Callable[[Any], Any] | None = None
     ) -> Iterator[tuple[int, Any, Any]]:
         """(position, future, result) as they come, with a few tasks a thread in flight: no graph of a million tasks.
 
+        ``start(item, key)`` submits one.
         With ``view`` only ``view(result)`` travels to the driver; the result itself stays on its worker.
         """
         from distributed import as_completed
@@ -137,7 +148,7 @@ class DaskExecutor:
         while position < len(items) or running:
             in_flight = max(4, 3 * sum(self.client.nthreads().values()))
             while position < len(items) and len(running) < in_flight:
-                future = self.client.submit(function, items[position], key=f"hhh-{run}-{position}", pure=False)
+                future = start(items[position], f"hhh-{run}-{position}")
                 watched = future if view is None else self.client.submit(view, future, pure=False, priority=10)
                 running[watched] = (position, future)
                 finished.add(watched)

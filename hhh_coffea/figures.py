@@ -5,8 +5,6 @@ They are those of arXiv:2412.03819 and its repository (§7 of the published anal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,62 +13,24 @@ import matplotlib as mpl
 import mplhep
 import numpy as np
 from hist import Hist
-from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from hhh_coffea import published, results
+from hhh_coffea import figures_bdt, published, results
+from hhh_coffea.figure_style import (
+    CATEGORY_NAMES,
+    COLORS,
+    FORMATS,
+    NAMES,
+    PT_EDGES,
+    SPARE_COLORS,
+    Writer,
+    density,
+    error_points,
+    style_of,
+)
 from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG
 from hhh_coffea.metrics import CATEGORIES
-from hhh_coffea.summary import COVERAGE, by_pt, confusion_matrix, counts
-
-# Petroff's colour-blind-safe sequence (arXiv:2107.02270), one colour a method wherever it appears
-COLORS = {"chi2": "#ffa90e", "chi2_as_published": "#a96b59", "chi2+bdt": "#bd1f01", "spanet": "#3f90da"}
-SPARE_COLORS = ("#832db6", "#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-NAMES = {"chi2": "χ²", "chi2_as_published": "χ² (published pairing)", "chi2+bdt": "χ² + BDT", "spanet": "SPA-Net"}
-CATEGORY_NAMES = {
-    "merged": "Boosted + Resolved",
-    "merged_without_overlap_removal": "Boosted + Resolved, no overlap removal",
-    "boosted": "Boosted",
-    "resolved": "Resolved",
-    "resolved_after_overlap_removal": "Resolved, after overlap removal",
-}
-PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000–1050
-FORMATS = ("png", "pdf")
-
-
-class _Writer:
-    """Saves figures below ``plots/`` and remembers them."""
-
-    def __init__(self, folder: Path, formats: tuple[str, ...]) -> None:
-        self.folder, self.formats = folder, formats
-        self.written: list[Path] = []
-
-    @contextmanager
-    def figure(self, name: str, label: str, columns: int = 1, **layout: Any) -> Iterator[Any]:
-        """A figure in CMS style with axes to fill; saved on leaving, under ``name``."""
-        with mpl.rc_context(), np.errstate(invalid="ignore", divide="ignore"):
-            mplhep.style.use("CMS")
-            figure = Figure(figsize=(11 * columns, 10))
-            FigureCanvasAgg(figure)
-            # fixed margins: matplotlib's layout engines take longer than all the drawing
-            figure.subplots_adjust(
-                left=0.14 / columns, right=1 - 0.035 / columns, bottom=0.1, top=0.93, wspace=0.18, hspace=0.06
-            )
-            axes = figure.subplots(layout.pop("rows", 1), columns, squeeze=False, **layout)
-            yield axes[0] if axes.shape[0] == 1 else axes[:, 0]
-            for axis in axes[0]:
-                axis.set_title("Delphes simulation", loc="left", fontweight="bold", fontsize=26)
-                axis.set_title(label, loc="right", fontsize=26)
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for suffix in self.formats:
-                # no creation date: the same results give the same file
-                metadata = {"CreationDate": None} if suffix == "pdf" else None
-                figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
-            self.written.append(path)
+from hhh_coffea.summary import by_pt, confusion_matrix, counts
 
 
 def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, ...] = FORMATS) -> list[Path]:
@@ -82,10 +42,11 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if the directory holds no readable ``histograms.json``.
     """
     histograms, datasets = results.read_histograms(folder)
-    write = _Writer(folder / "plots", formats)
+    write = Writer(folder / "plots", formats)
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
-        for name, histogram in histograms.items():
-            _any_histogram(write, name, histogram)
+        drawn = figures_bdt.draw(write, histograms, datasets)
+        for name in histograms.keys() - drawn:
+            _any_histogram(write, name, histograms[name])
         return write.written
     for name, info in datasets.items():
         label = str(info["label"])
@@ -104,27 +65,22 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
     return write.written
 
 
-def style_of(method: str, position: int) -> dict[str, Any]:
-    """Colour, marker and legend entry of a method."""
-    color = COLORS.get(method, SPARE_COLORS[position % len(SPARE_COLORS)])
-    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": NAMES.get(method, method)}
-
-
 def _purity_efficiency(
-    write: _Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
+    write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
     """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
-    methods = [m for m in histograms["candidates"].axes["method"] if _has_candidates(histograms, {**key, "method": m})]
-    if not methods or not info["is_signal"]:
+    names = sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+    if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
         return
     name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
     with write.figure(name, str(info["label"]), columns=2) as axes:
         for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
             if overlay and key["definition"] == "reference":
                 _overlay(axis, info["n_higgs"], key["category"], what)
-            for position, method in enumerate(methods):
+            for position, method in enumerate(names):
                 total, passed = by_pt(histograms, {**key, "method": method}, what)
-                _error_points(axis, passed, total, **style_of(method, position))
+                if total.sum():
+                    error_points(axis, passed, total, **style_of(method, position))
             axis.set(xlim=(0, 1050), ylim=(0, 1.25), ylabel=f"Reconstruction {what}")
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
             axis.legend(
@@ -137,21 +93,6 @@ def _purity_efficiency(
             )
 
 
-def _has_candidates(histograms: dict[str, Hist], key: dict[str, str]) -> bool:
-    return bool(counts(histograms["candidates"], key).sum())
-
-
-def _error_points(axis: Axes, passed: Any, total: Any, **style: Any) -> None:
-    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out."""
-    use = total > 0
-    value = passed[use] / total[use]
-    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
-    centers = (PT_EDGES[:-1] + PT_EDGES[1:])[use] / 2
-    # rounding may leave an end a hair inside the value
-    errors = np.clip([value - low, high - value], 0, None)
-    axis.errorbar(centers, value, yerr=errors, xerr=25, linestyle="none", capsize=4, **style)
-
-
 def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
     for label, color, points in published.curves(n_higgs, category, what):
         centers = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
@@ -159,7 +100,7 @@ def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
         axis.plot(centers, points[:, 0], color=color, linestyle="--", label=label)
 
 
-def _confusion(write: _Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
+def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
     """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
     for method in histogram.axes["method"]:
         classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["n_higgs"])
@@ -188,7 +129,7 @@ def _confusion(write: _Writer, histogram: Hist, key: dict[str, str], info: dict[
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
 
 
-def _target_pt(write: _Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
+def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
     """Generated Higgs pT: all, with a resolved target, with a boosted one; and the ratios (figure 5)."""
     every = counts(histogram, {**key, "target": "all"})
     if not every.sum():
@@ -204,13 +145,13 @@ def _target_pt(write: _Writer, histogram: Hist, key: dict[str, str], label: str)
             values = counts(histogram, {**key, "target": target})
             mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
             if target != "all":
-                _error_points(below, values, every, color=color, marker="o", markersize=6)
+                error_points(below, values, every, color=color, marker="o", markersize=6)
         axis.set(yscale="log", ylabel="Higgs bosons / 50 GeV", xlabel="")
         axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
         below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share", xlabel="Gen. H $p_T$ [GeV]")
 
 
-def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
     """Generated mass of the targets and the mass their true jets give (figure 4)."""
     if not counts(histograms["target_mass"], {**key, "target": "resolved"}).sum():
         return
@@ -218,7 +159,7 @@ def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str
         for target, color in (("resolved", "#5790fc"), ("boosted", "#f89c20")):
             place = {name: hist.loc(value) for name, value in {**key, "target": target}.items()}
             for axis, name in ((left, "higgs_mass"), (right, "target_mass")):
-                _density(axis, histograms[name][place], color=color, label=target.capitalize())
+                density(axis, histograms[name][place], color=color, label=target.capitalize())
         left.set(xlabel="Generated Higgs mass [GeV]", ylabel="Density [1/GeV]")
         right.set(xlabel="Mass of the true jets [GeV]", ylabel="Density [1/GeV]", xlim=(30, 230))
         filled = np.flatnonzero(histograms["higgs_mass"][{**place, "target": hist.loc("resolved")}].values())
@@ -228,7 +169,7 @@ def _target_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str
             axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
 
 
-def _candidate_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
     """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
     histogram = histograms["candidate_mass"]
     for method in histogram.axes["method"]:
@@ -259,7 +200,7 @@ def _candidate_mass(write: _Writer, histograms: dict[str, Hist], key: dict[str, 
             axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
 
 
-def _mass_sculpting(write: _Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
+def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
     """Mass shape of all candidates in background, all methods over each other (figure 3)."""
     definition = next(iter(histograms["candidate_mass"].axes["definition"]), None)
     for name, info in datasets.items():
@@ -282,12 +223,12 @@ def _mass_sculpting(write: _Writer, histograms: dict[str, Hist], datasets: dict[
             with write.figure(f"{name}/mass_sculpting_{what}", str(info["label"])) as (axis,):
                 for position, (method, spectrum) in enumerate(spectra):
                     style = style_of(method, position)
-                    _density(axis, spectrum, color=style["color"], label=style["label"])
+                    density(axis, spectrum, color=style["color"], label=style["label"])
                 axis.set(xlim=(30, 230), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
                 axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
 
 
-def _multiplicity(write: _Writer, histogram: Hist, dataset: str, label: str) -> None:
+def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     """Small-radius and fat jets per event, before the jet cut (figure 6)."""
     with write.figure(f"{dataset}/multiplicity", label, columns=2) as axes:
         for axis, collection, name in zip(axes, ("jets", "fatjets"), ("small-radius jets", "fat jets"), strict=True):
@@ -301,7 +242,7 @@ def _multiplicity(write: _Writer, histogram: Hist, dataset: str, label: str) -> 
             axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 
 
-def _any_histogram(write: _Writer, name: str, histogram: Hist) -> None:
+def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
     """A user's histogram with one numeric axis: a line for each combination of its categories (at most ten)."""
     categories = [a.name for a in histogram.axes if isinstance(a, hist.axis.StrCategory | hist.axis.IntCategory)]
     if len(histogram.axes) - len(categories) != 1:
@@ -317,15 +258,3 @@ def _any_histogram(write: _Writer, name: str, histogram: Hist) -> None:
         numeric = next(a for a in histogram.axes if a.name not in categories)
         axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
         axis.legend(fontsize=20)
-
-
-def _density(axis: Axes, histogram: Hist, **style: Any) -> None:
-    """Shape with statistical errors, normalised to the entries in range."""
-    total = histogram.values().sum()
-    if total <= 0:
-        return
-    scale = 1 / total / histogram.axes[0].widths
-    errors = np.sqrt(histogram.variances()) * scale
-    mplhep.histplot(
-        histogram.values() * scale, histogram.axes[0].edges, yerr=errors, ax=axis, linewidth=2, flow="none", **style
-    )

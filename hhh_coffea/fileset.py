@@ -69,12 +69,14 @@ class DatasetMetadata(Strict):
             raise ValueError(
                 f"selection.max_jets = {self.selection.max_jets} cannot hold 2·n_higgs = {2 * self.n_higgs}"
             )
+        if self.selection.min_jets is not None and self.selection.min_jets < 2 * self.n_higgs:
+            raise ValueError(f"selection.min_jets = {self.selection.min_jets} is below 2·n_higgs = {2 * self.n_higgs}")
         return self
 
     @property
     def min_jets(self) -> int:
-        """Small-radius jets an event must have; never fewer than two a Higgs."""
-        return max(self.selection.min_jets or 0, 2 * self.n_higgs)
+        """Small-radius jets an event must have."""
+        return self.selection.min_jets or 2 * self.n_higgs
 
     @property
     def max_fatjets(self) -> int:

@@ -30,7 +30,17 @@ from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.summary import summarise
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_SKIPPED = 0, 1, 3
-RECORDED_PACKAGES = ("coffea", "awkward", "uproot", "numpy", "dask", "distributed", "hist", "boost-histogram")
+RECORDED_PACKAGES = (
+    "coffea",
+    "awkward",
+    "uproot",
+    "numpy",
+    "dask",
+    "distributed",
+    "hist",
+    "boost-histogram",
+    "xgboost",
+)
 
 
 def run_job(config: RunConfig) -> int:
@@ -81,7 +91,7 @@ def run_job(config: RunConfig) -> int:
                 "other": rest,
             },
             "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
-            "provenance.json": provenance(config, datasets, plan, total, wall),
+            "provenance.json": provenance(config, datasets, plan, total, wall, getattr(processor, "models", {})),
         },
         config.candidates,
     )
@@ -93,9 +103,13 @@ def run_job(config: RunConfig) -> int:
     if config.plots and histograms and total.chunks:
         from hhh_coffea import figures
 
-        with console.status("drawing figures"):
+        console.print("results are written; drawing the figures")
+        try:
             drawn = figures.draw_all(output, overlay_published=config.overlay_published)
-        written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
+        except KeyboardInterrupt:
+            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
+        else:
+            written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
     report.print_failures(console, plan, total)
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total)
@@ -144,7 +158,12 @@ def exit_code(plan: Plan, total: Partial | None) -> int:
 
 
 def provenance(
-    config: RunConfig, datasets: dict[str, Dataset], plan: Plan, total: Partial, wall: float
+    config: RunConfig,
+    datasets: dict[str, Dataset],
+    plan: Plan,
+    total: Partial,
+    wall: float,
+    models: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Where the numbers come from, and the ledger of every chunk."""
     failures = [*plan.failures, *total.failures]
@@ -155,6 +174,7 @@ def provenance(
         "python": platform.python_version(),
         "packages": {name: version(name) for name in RECORDED_PACKAGES},
         "config": config.model_dump(mode="json"),
+        "models": models,
         "datasets": {name: d.metadata.model_dump(mode="json") for name, d in datasets.items()},
         "files": [
             {"dataset": f.source.dataset, "file": f.source.path, "uuid": f.uuid, "events": f.entries}

@@ -39,7 +39,9 @@ def polar(total: Cartesian) -> tuple[FloatArray, FloatArray, FloatArray, FloatAr
     """(pT, η, φ, mass) of a four-vector, in GeV and radians; η is infinite along the beam."""
     pt = np.sqrt(total.px * total.px + total.py * total.py)
     with np.errstate(divide="ignore", invalid="ignore"):
-        eta = np.arcsinh(total.pz / pt)
+        slope = np.abs(total.pz / pt)
+        # asinh written out: numpy's log is several times faster than its arcsinh
+        eta = np.copysign(np.log(slope + np.sqrt(slope * slope + 1)), total.pz)
     return pt, eta, np.arctan2(total.py, total.px), invariant_mass(total)
 
 

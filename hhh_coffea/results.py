@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -49,27 +50,36 @@ def prepare(folder: Path) -> None:
 def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
     """Write ``{name: JSON-able}`` files and put the candidates in their place.
 
-    Every file is written under a temporary name and renamed, ``provenance.json`` last: where it is, the rest is whole.
+    Everything is written under temporary names first, so that a full disk leaves earlier results whole; then the old
+    results, their figures included, make room. ``provenance.json`` comes last: where it is, the rest is whole.
     """
+    names = sorted(contents, key=lambda n: n == "provenance.json")
+    partials = {name: _write_partial(folder / name, contents[name]) for name in names}
     for name in OURS:
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+    for old in (CANDIDATES, "plots"):
+        shutil.rmtree(folder / old, ignore_errors=True)
     if with_candidates:
         (folder / CANDIDATES_IN_PROGRESS).mkdir(exist_ok=True)
         (folder / CANDIDATES_IN_PROGRESS).rename(folder / CANDIDATES)
-    for name in sorted(contents, key=lambda n: n == "provenance.json"):
-        write_json(folder / name, contents[name])
+    for name in names:
+        partials[name].replace(folder / name)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON (histograms in UHI form, NaN refused) atomically."""
-    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=1, ensure_ascii=False)
+    """Write JSON (histograms in UHI form, NaN refused) atomically; bin contents are not spread over a line each."""
+    _write_partial(path, content).replace(path)
+
+
+def _write_partial(path: Path, content: Any) -> Path:
+    indent = None if path.name == "histograms.json" else 1
+    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=indent, ensure_ascii=False)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-    partial.replace(path)
+    return partial
 
 
 def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset]) -> dict[str, Any]:
@@ -145,5 +155,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
     if hasattr(value, "tolist"):  # numpy and awkward
-        return value.tolist()
-    return value if isinstance(value, str | int | float | bool | list) else repr(value)
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN and no infinity
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)

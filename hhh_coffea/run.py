@@ -23,11 +23,15 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --executor dask --workers 8 --candidates
   python -m hhh_coffea.run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
   python -m hhh_coffea.run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
+  python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
+  python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
+  python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 
 exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
-            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset
+            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
+            130 interrupted
 """
 
 
@@ -39,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     p.add_argument("--version", action="version", version=f"hhh_coffea {__version__}")
     p.add_argument("--config", metavar="YAML", help="read options from a file; the command line wins")
@@ -65,6 +70,21 @@ def parser() -> argparse.ArgumentParser:
         "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)"
     )
     how.add_argument("--chi2-mass", type=float, metavar="GEV", help="Higgs mass in χ² (default: 125)")
+    how.add_argument(
+        "--bdt",
+        metavar="PATH|NAME",
+        help=f"model of chi2+bdt: bundled ({', '.join(list_bundled('models'))}), a model directory, or an xgboost file "
+        "with feature names (default: hbb_bdt)",
+    )
+    how.add_argument(
+        "--bdt-wp",
+        metavar="loose|medium|tight|VALUE",
+        help="working point: fat jets above this score are boosted candidates (default: loose)",
+    )
+    how.add_argument(
+        "--model", metavar="PATH|NAME[,…]", help="SPANet model, one for each number of Higgs bosons in the fileset"
+    )
+    how.add_argument("--device", metavar="auto|cpu|cuda[:i]", help="where SPANet runs (default: a GPU if there is one)")
     how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
     how.add_argument(
         "--processor",
@@ -96,19 +116,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and return the exit code."""
     options: dict[str, Any] = vars(parser().parse_args(arguments))
     try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
+
+
+def _run(options: dict[str, Any]) -> int:
+    try:
         config: RunConfig = make_config(options, options.pop("config", None))
         # heavy imports only once the options are known to be good
         from hhh_coffea.executors import ExecutorError
         from hhh_coffea.job import run_job
+        from hhh_coffea.reconstruction.spanet import SpanetError
     except ConfigError as error:
         return _mistake(error)
     try:
         return run_job(config)
-    except (ExecutorError, FilesetError, ProcessorError, ResultsError) as error:
+    except (ExecutorError, FilesetError, ProcessorError, ResultsError, SpanetError) as error:
         return _mistake(error)
-    except KeyboardInterrupt:
-        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
-        return EXIT_INTERRUPTED
 
 
 def _mistake(error: Exception) -> int:

@@ -30,12 +30,17 @@ def ratio(numerator: int, denominator: int) -> dict[str, Any]:
 
 
 def summarise(histograms: dict[str, Hist]) -> dict[str, Any]:
-    """dataset → definition → method → ``{categories, events, confusion}``."""
-    candidates = histograms["candidates"]
+    """dataset → definition → method → ``{categories, events}``."""
+    # a method that found nothing fills no candidates, but its targets and events are on record
+    filled = [histograms[name] for name in ("candidates", "targets", "event_efficiency")]
+
+    def values(axis: str) -> list[str]:
+        return sorted({value for histogram in filled for value in histogram.axes[axis]})
+
     summary: dict[str, Any] = {}
-    for dataset in candidates.axes["dataset"]:
-        for definition in candidates.axes["definition"]:
-            for method in candidates.axes["method"]:
+    for dataset in values("dataset"):
+        for definition in values("definition"):
+            for method in values("method"):
                 key = {"dataset": dataset, "definition": definition, "method": method}
                 if (entry := _method(histograms, key)) is not None:
                     summary.setdefault(dataset, {}).setdefault(definition, {})[method] = entry

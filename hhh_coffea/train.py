@@ -16,6 +16,60 @@ def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files")
+    parser.add_argument(
+        "--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument(
+        "--truth", choices=["default", "reference"], default="default", help="whose matching is the truth"
+    )
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    parser.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
+    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], default="iterative")
+    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events of a shard before selection")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
+    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="a failed chunk … (default: stop)")
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from .config import make_config
+    from .training_job import make_training_data
+
+    names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
+    given = {name: getattr(arguments, name) for name in (*names, "on_error")}
+    config = make_config({"processor": "training_data"} | {k: v for k, v in given.items() if v is not None})
+    data = make_training_data(config, arguments.topology, arguments.truth)
+    _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+
+
+def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training data directory")
+    parser.add_argument("--config", required=True, metavar="YAML", help="recipe: a file, or a bundled one by name")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+
+
+def _spanet(arguments: argparse.Namespace) -> None:
+    from .spanet.dataset import TrainingData
+    from .spanet.training import train
+    from .spanet.training_config import TrainingConfig
+    from .training_figure import draw_history
+
+    def say(text: str) -> None:
+        _say(text)
+        sys.stdout.flush()  # a log file shows where the training is
+
+    config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
+    progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)
+    _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
+    _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+
+
 def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
@@ -54,10 +108,74 @@ def _export_onnx(arguments: argparse.Namespace) -> None:
     _say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length))}")
 
 
+def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
+    from .bundled import list_bundled
+
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--fileset",
+        required=True,
+        metavar="JSON",
+        help=f"training events, signal and background (bundled: {', '.join(list_bundled('fileset'))})",
+    )
+    data.add_argument(
+        "--test", metavar="JSON", help="test events: looked at once all is decided, for the model card alone"
+    )
+    data.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the training fileset")
+    data.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
+    data.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
+    what = parser.add_argument_group("training")
+    what.add_argument("--features", type=_names, metavar="A[,B]", help="fat-jet features (default: the nine published)")
+    what.add_argument("--validation-fraction", type=float, metavar="F", help="share of events (default: 0.2)")
+    what.add_argument("--seed", type=int, metavar="N", help="of the boosting and the bootstrap (default: 42)")
+    what.add_argument("--no-search", dest="search", action="store_false", help="the published hyper-parameters only")
+    what.add_argument("--threads", type=int, metavar="N", help="of xgboost on one machine (default: 1)")
+    what.add_argument("--compare", metavar="PATH|NAME", help="measure this model too, on the same events")
+    where = parser.add_argument_group("where to run")
+    where.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    where.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    out = parser.add_argument_group("what to write")
+    out.add_argument("--output", required=True, metavar="DIR", help="model directory; its name is the model's name")
+    out.add_argument("--keep-table", action="store_true", help="keep the table of fat jets (parquet, below --output)")
+
+
+def _bdt(arguments: argparse.Namespace) -> None:
+    from .bdt_training import TrainingOptions, train_bdt
+    from .config import make_config
+
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
+    train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
 Declare = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], None]
 
 COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
+    "data": (
+        "turn the events of a fileset into training data",
+        "python -m hhh_coffea.train data --fileset training_hhh.json --topology hhh --output data/hhh",
+        _data_arguments,
+        _data,
+    ),
+    "spanet": (
+        "train a SPANet",
+        "python -m hhh_coffea.train spanet --data data/hhh --config hhh --output models/spanet_mine",
+        _spanet_arguments,
+        _spanet,
+    ),
+    "bdt": (
+        "train the fat-jet BDT of chi2+bdt, and write a model directory with its model card",
+        "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
+        _bdt_arguments,
+        _bdt,
+    ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",
         "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",

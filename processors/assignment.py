@@ -16,7 +16,7 @@ from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import MethodOptions, fatjet_features, methods_for, reconstruct
+from hhh_coffea.reconstruction import check_models, fatjet_features, method_options, methods_for, reconstruct
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -31,6 +31,11 @@ class AssignmentProcessor(ProcessorABC):
         ``default``, ``reference`` or both
     chi2_jets, chi2_mass
         jets that the χ² pairing may choose from (2·n_higgs when None) and the Higgs mass in GeV
+    bdt, bdt_wp
+        model of ``chi2+bdt`` (a bundled name or a path; read only if that method is asked for) and its working point:
+        a name or a score
+    model, device
+        SPANet models (bundled names or paths, one for each number of Higgs bosons) and where they run
     btagging
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
@@ -43,18 +48,24 @@ class AssignmentProcessor(ProcessorABC):
         metrics: tuple[str, ...] = DEFINITIONS,
         chi2_jets: int | None = None,
         chi2_mass: float = 125.0,
+        bdt: str = "hbb_bdt",
+        bdt_wp: str | float = "loose",
+        model: tuple[str, ...] = (),
+        device: str = "auto",
         btagging: str | None = None,
         candidates: str | Path | None = None,
     ) -> None:
         self.methods = tuple(methods)
         self.metrics = tuple(metrics)
-        self.options = MethodOptions(chi2_jets=chi2_jets, chi2_mass=chi2_mass)
+        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.models = self.options.models()  # for provenance.json
         self.btagging = btagging
         self.candidates = candidates
-        self.fatjet_features = fatjet_features(self.methods)
+        self.fatjet_features = fatjet_features(self.methods, self.options)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_models(self.methods, metadata.n_higgs, self.options)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):

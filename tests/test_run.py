@@ -288,3 +288,69 @@ def test_module_help_teaches():
     for word in ("examples:", "exit codes:", "--overlay-published", "--on-error"):
         assert word in found.stdout
     assert np.all([len(line) < 140 for line in found.stdout.splitlines()])
+
+
+AWKWARD_ENDS = """
+from coffea.processor import ProcessorABC
+
+class Exits(ProcessorABC):
+    def process(self, events):
+        raise SystemExit(0)
+
+    def postprocess(self, accumulator):
+        return accumulator
+
+class NotANumber(ProcessorABC):
+    def process(self, events):
+        return {"n": len(events), "bad": {events.metadata["dataset"]: float("nan")}}
+
+    def postprocess(self, accumulator):
+        return accumulator
+"""
+
+
+def test_processors_that_exit_or_return_nan(tmp_path, capsys):
+    """An exit is a failed chunk, not the end of the run; a NaN becomes null instead of costing the results."""
+    (tmp_path / "ends.py").write_text(AWKWARD_ENDS)
+    base = ["--fileset", "demo", "--datasets", "HHH", "--output", str(tmp_path / "r")]
+    assert main([*base, "--processor", f"{tmp_path / 'ends.py'}:Exits"]) == 1
+    assert "SystemExit" in capsys.readouterr().out
+    assert main([*base, "--processor", f"{tmp_path / 'ends.py'}:NotANumber"]) == 0
+    other = json.loads((tmp_path / "r" / "summary.json").read_text())["other"]
+    assert other == {"n": 5000, "bad": {"HHH": None}}
+
+
+def test_old_figures_and_failed_writing(tmp_path, monkeypatch):
+    """New results leave no old figure behind; results that cannot be written leave the old ones whole."""
+    from hhh_coffea import results
+
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "old.png").touch()
+    contents = {"summary.json": {"a": 1}, "provenance.json": {}}
+    results.write(tmp_path, contents, with_candidates=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["provenance.json", "summary.json"]
+    with pytest.raises(ValueError, match="JSON"):
+        results.write(tmp_path, {"summary.json": {"a": 2}, "provenance.json": {"bad": float("nan")}}, False)
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}
+
+
+def test_a_method_without_candidates_is_in_the_summary(demo_results):
+    """Targets on record and no candidates: efficiency 0, not silence."""
+    from hhh_coffea.results import read_histograms
+    from hhh_coffea.summary import summarise
+
+    histograms, _ = read_histograms(demo_results)
+    key = {"dataset": "HHH", "method": "nothing", "definition": "default"}
+    for category in ("merged", "resolved"):
+        histograms["targets"].fill(**key, category=category, pt=np.full(7, 100.0), retrieved=np.zeros(7, dtype=bool))
+    histograms["event_efficiency"].fill(**key, n=np.full(3, 2), efficient=np.zeros(3, dtype=bool))
+    histograms["event_purity"].fill(**key, n=np.zeros(3, dtype=int), pure=np.ones(3, dtype=bool))
+    row = summarise(histograms)["HHH"]["default"]["nothing"]["categories"]["merged"]
+    assert (row["targets"], row["candidates"], row["efficiency"]["value"]) == (7, 0, 0.0)
+    assert row["purity"]["value"] is None
+
+
+def test_fewer_jets_than_the_pairing_needs_are_refused(tmp_path, write_fileset, capsys):
+    path = write_fileset(A=([str(DEMO / "hhh.root")], {"selection": {"min_jets": 4}}))
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r")]) == 2
+    assert "min_jets = 4 is below 2·n_higgs = 6" in capsys.readouterr().err

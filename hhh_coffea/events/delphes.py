@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hhh_coffea.events import btagging
 from hhh_coffea.events.record import Columns, ordered_collection
-from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event, unflatten
 from hhh_coffea.kinematics import Cartesian, invariant_mass
 
@@ -37,7 +37,15 @@ class Reading(NamedTuple):
 
 
 def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
-    """Full names of the branches :func:`read` touches in this dataset's files."""
+    """Full names of the branches :func:`read` touches in this dataset's files.
+
+    Raises
+    ------
+    FilesetError
+        naming the features that Delphes does not provide.
+    """
+    if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
+        raise FilesetError(f"Delphes files have no fat-jet features {unknown}; there are {sorted(FATJET_BRANCHES)}")
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
     leaves = {
         metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"],

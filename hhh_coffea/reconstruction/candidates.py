@@ -86,8 +86,8 @@ def mark_overlaps(record: ak.Array, candidates: ak.Array) -> ak.Array:
     Boosted always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures choose.
     """
     boosted = candidates.fatjet[candidates.kind == BOOSTED]
-    width = int(ak.max(ak.num(boosted, axis=1), initial=0))
-    overlaps = np.zeros(int(ak.sum(ak.num(candidates, axis=1))), dtype=bool)
+    width = int(counts_of(boosted).max(initial=0))
+    overlaps = np.zeros(int(counts_of(candidates.kind).sum()), dtype=bool)
     if width:
         event = event_index(counts_of(candidates.kind))
         fat = pad(boosted, width, NONE)[event]  # (candidates, boosted)

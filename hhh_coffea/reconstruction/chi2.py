@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.events.record import momentum
-from hhh_coffea.jagged import IntArray, counts_of, padded
+from hhh_coffea.jagged import IntArray, counts_of
 from hhh_coffea.kinematics import Cartesian, FloatArray
 from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
 
@@ -31,7 +31,17 @@ def reconstruct(record: ak.Array, n_higgs: int, n_jets: int | None = None, mass:
 
     ``mass`` is the Higgs mass in GeV. An event with fewer than 2·n_higgs jets gets no candidates.
     """
-    return _candidates(record, _pairs(record, n_higgs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_higgs), mass))
+    return _candidates(record, pairs(momentum(record.jets), counts_of(record.jets.pt), n_higgs, n_jets, mass))
+
+
+def pairs(
+    momenta: Cartesian, counts: IntArray, n_pairs: int, n_jets: int | None = None, mass: float = HIGGS_MASS
+) -> IntArray:
+    """``(N, n_pairs, 2)``: positions of the jets paired among the first ``n_jets`` (2·n_pairs when None, and at least).
+
+    ``momenta`` are flat (GeV), ``counts`` the jets of each event. −1 throughout where there are fewer than 2·n_pairs.
+    """
+    return _pairs(momenta, counts, n_pairs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_pairs), mass)
 
 
 def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS_MASS) -> ak.Array:
@@ -42,7 +52,8 @@ def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS
     """
     if n_higgs != 2:
         return reconstruct(record, n_higgs, mass=mass)
-    return _candidates(record, _pairs(record, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
+    momenta, counts = momentum(record.jets), counts_of(record.jets.pt)
+    return _candidates(record, _pairs(momenta, counts, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
 
 
 def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
@@ -167,23 +178,22 @@ def _first_two_of_three(chi2: FloatArray) -> IntArray:
     return chosen
 
 
-def _pairs(record: ak.Array, n_higgs: int, n_jets: int | None, choose: Chooser, mass: float) -> IntArray:
-    """``(N, n_higgs, 2)`` jet positions, −1 where an event has too few jets."""
-    n_jets = 2 * n_higgs if n_jets is None else max(n_jets, 2 * n_higgs)
-    counts = counts_of(record.jets.pt)
-    exists = np.arange(n_jets) < counts[:, None]
-    components = [padded(c, counts, n_jets, 0.0) for c in momentum(record.jets)]
-    enough = exists.sum(axis=1) >= 2 * n_higgs
-    result = np.full((len(enough), n_higgs, 2), NONE, dtype=np.int64)
-    for start in range(0, len(enough), BLOCK):
-        block = slice(start, start + BLOCK)
-        momenta = Cartesian(*(np.ascontiguousarray(c[block].T) for c in components))
-        table = pair_chi2(momenta, exists[block].T, mass)
-        use = enough[block]
-        if use.all():
-            result[block] = choose(table, n_jets)
-        elif use.any():
-            result[block][use] = choose(np.ascontiguousarray(table[:, use]), n_jets)
+def _pairs(
+    momenta: Cartesian, counts: IntArray, n_pairs: int, n_jets: int | None, choose: Chooser, mass: float
+) -> IntArray:
+    """``(N, n_pairs, 2)`` jet positions, −1 where an event has too few jets."""
+    n_jets = 2 * n_pairs if n_jets is None else max(n_jets, 2 * n_pairs)
+    starts = np.cumsum(counts) - counts
+    jet = np.arange(n_jets)[:, None]
+    enough = counts >= 2 * n_pairs
+    result = np.full((len(counts), n_pairs, 2), NONE, dtype=np.int64)
+    for start in range(0, len(counts), BLOCK):
+        events = start + np.flatnonzero(enough[start : start + BLOCK])
+        if len(events):
+            exists = jet < counts[events]
+            place = np.where(exists, starts[events] + jet, 0)
+            table = pair_chi2(Cartesian(*(component[place] for component in momenta)), exists, mass)
+            result[events] = choose(table, n_jets)
     return result
 
 

@@ -91,18 +91,26 @@ def load(directory: str | Path, device: str | torch.device = "cpu") -> SPANet:
 
     :class:`CheckpointError` where a file is missing, the schema is not ours, or weights and description disagree.
     """
-    from safetensors.torch import load_file
-
     directory = Path(directory)
-    description = describe(directory)
-    weights = directory / description["weights"]["file"]
+    weights = directory / describe(directory)["weights"]["file"]
     if not weights.is_file():
         raise CheckpointError(f"{directory}: no {weights.name}")
-    if (found := sha256(weights)) != (expected := description["weights"]["sha256"]):
-        raise CheckpointError(f"{weights}: sha256 is {found}, model.yaml says {expected}: not the weights it describes")
-    topology = Topology.from_text(description["event"], name=f"{directory / 'model.yaml'} (event)")
-    model = build(topology, description["architecture"], description["options"], description.get("classes"))
-    load_state(model, load_file(weights), str(weights))
+    return load_bytes((directory / "model.yaml").read_bytes(), weights.read_bytes(), str(directory), device)
+
+
+def load_bytes(description: bytes, weights: bytes, name: str, device: str | torch.device = "cpu") -> SPANet:
+    """Make the network of a ``model.yaml`` and its weights file, both by value: as :func:`load`."""
+    from safetensors.torch import load
+
+    known = parse(description, name)
+    found, expected = hashlib.sha256(weights).hexdigest(), known["weights"]["sha256"]
+    if found != expected:
+        raise CheckpointError(
+            f"{name}: sha256 of the weights is {found}, model.yaml says {expected}: not those it describes"
+        )
+    topology = Topology.from_text(known["event"], name=f"{name}: model.yaml (event)")
+    model = build(topology, known["architecture"], known["options"], known.get("classes"))
+    load_state(model, load(weights), f"{name}: weights")
     return model.to(device).eval()
 
 
@@ -111,7 +119,15 @@ def describe(directory: str | Path) -> dict[str, Any]:
     path = Path(directory) / "model.yaml"
     if not path.is_file():
         raise CheckpointError(f"{directory}: not a model directory (no model.yaml)")
-    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(content: bytes, path: str) -> dict[str, Any]:
+    """Check the contents of a ``model.yaml``; ``path`` names it in errors."""
+    try:
+        description = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(description, dict) or "schema_version" not in description:
         raise CheckpointError(f"{path}: no schema_version, so not one of our model files")
     if (version := description["schema_version"]) != SCHEMA_VERSION:

@@ -1,0 +1,48 @@
+"""Opening ROOT files, and saying in plain words why one cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import uproot
+
+
+class UnreadableFileError(OSError):
+    """A file that is not what it should be; the message says what is wrong with it."""
+
+
+def open_file(path: str) -> Any:
+    """Open a ROOT file by path or URL.
+
+    Raises
+    ------
+    UnreadableFileError
+        for a local path that is a directory, empty, or not a ROOT file.
+    """
+    if "://" not in path:
+        if Path(path).is_dir():
+            raise UnreadableFileError("is a directory")
+        with Path(path).open("rb") as stream:
+            magic = stream.read(4)
+        if not magic:
+            raise UnreadableFileError("the file is empty (0 bytes)")
+        if magic != b"root":
+            raise UnreadableFileError("not a ROOT file")
+    return uproot.open({path: None})
+
+
+def explain(error: BaseException, path: str) -> str:
+    """One line that tells a user what is wrong with a file."""
+    if isinstance(error, FileNotFoundError):
+        return "file not found"
+    if isinstance(error, PermissionError):
+        return "no permission to read the file"
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    text = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    text = text.replace(f"for file path {path}", "").replace(f"in file {path}", "").replace(path, "").strip()[:400]
+    if isinstance(error, UnreadableFileError):
+        return text
+    if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
+        return f"the file is truncated or damaged ({text})"
+    return f"{type(error).__name__}: {text}"

@@ -1,0 +1,149 @@
+"""Training data on disk: a directory of memory-mapped shards and one ``schema.json`` that says what is in them.
+
+A shard is a structured ``.npy`` file with one row an event, so that a batch of events in any order costs one read each
+and memory does not grow with the number of events. Columns:
+
+``inputs/<input>``   ``(M, F)`` float32, raw features in the topology's order (GeV), 0 where there is no object
+``masks/<input>``    ``(M,)`` bool, true for real objects
+``targets/<target>`` ``(k,)`` int16, positions of the daughters in their own input's list, −1 where absent
+``weight``           float32, generator weight
+``entry``            int64, entry number in the file
+``split``            float32 in [0, 1), a hash of (file uuid, entry): validation takes those below its fraction
+
+Only numpy is needed here; hhh_coffea/training_data.py writes the shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .topology import Topology
+
+SCHEMA_VERSION = 1
+SCHEMA_FILE = "schema.json"
+IntArray = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.void]
+
+
+class DatasetError(ValueError):
+    """A training data directory that cannot be used; the message names it and says why."""
+
+
+def row_type(topology: Topology, lengths: Sequence[int]) -> np.dtype[np.void]:
+    """Columns of a shard for inputs padded to ``lengths``, in the topology's order."""
+    columns: list[tuple[Any, ...]] = []
+    for event_input, length in zip(topology.inputs, lengths, strict=True):
+        columns += [
+            (f"inputs/{event_input.name}", "<f4", (length, len(event_input.features))),
+            (f"masks/{event_input.name}", "?", (length,)),
+        ]
+    columns += [(f"targets/{target.name}", "<i2", (target.degree,)) for target in topology.targets]
+    return np.dtype([*columns, ("weight", "<f4"), ("entry", "<i8"), ("split", "<f4")])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """An opened training data directory; rows are numbered through all shards in the order of the schema."""
+
+    path: Path
+    schema: dict[str, Any]
+    topology: Topology
+    shards: tuple[Rows, ...]
+    first: IntArray  # first row of each shard, and the total: (shards + 1,)
+
+    @classmethod
+    def open(cls, directory: str | Path) -> TrainingData:
+        """Map every shard that the schema lists.
+
+        Raises
+        ------
+        DatasetError
+            naming the directory, and the shard or key at fault.
+        """
+        path = Path(directory)
+        schema = read_schema(path)
+        topology = Topology.from_text(schema["topology"], name=f"{path / SCHEMA_FILE}: topology")
+        expected = row_type(topology, [schema["inputs"][i.name]["length"] for i in topology.inputs])
+        shards = []
+        for entry in schema["shards"]:
+            file = path / entry["file"]
+            try:
+                shard = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise DatasetError(f"{file}: cannot be read: {error}") from error
+            if shard.dtype != expected or shard.shape != (entry["events"],):
+                raise DatasetError(f"{file}: does not hold the {entry['events']} events and columns of {SCHEMA_FILE}")
+            shards.append(shard)
+        first = np.cumsum([0, *(len(shard) for shard in shards)])
+        return cls(path, schema, topology, tuple(shards), first)
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Padded length of each input."""
+        return [self.schema["inputs"][i.name]["length"] for i in self.topology.inputs]
+
+    def rows(self, index: npt.NDArray[np.integer[Any]]) -> Rows:
+        """Copy of the rows ``index``, in increasing order of ``index``."""
+        index = np.sort(index)
+        bounds = np.searchsorted(index, self.first)
+        parts = [
+            shard[index[low:high] - start]
+            for shard, start, low, high in zip(self.shards, self.first[:-1], bounds[:-1], bounds[1:], strict=True)
+            if high > low
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, self.shards[0].dtype)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One column of all events in memory, for the small ones: ``weight``, ``split``, ``targets/h1``."""
+        return np.concatenate([shard[name] for shard in self.shards])
+
+    def blocks(self, size: int = 16384) -> Iterator[tuple[int, Rows]]:
+        """All rows in order, a block at a time, with the number of the first."""
+        for shard, start in zip(self.shards, self.first[:-1], strict=True):
+            for low in range(0, len(shard), size):
+                yield int(start) + low, shard[low : low + size]
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """Read and check ``schema.json``."""
+    file = path / SCHEMA_FILE
+    if not file.is_file():
+        raise DatasetError(f"{path}: not a training data directory (no {SCHEMA_FILE})")
+    try:
+        schema = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file}: cannot be read as JSON: {error}") from error
+    if not isinstance(schema, dict) or schema.get("schema_version") != SCHEMA_VERSION:
+        found = schema.get("schema_version") if isinstance(schema, dict) else None
+        raise DatasetError(f"{file}: schema_version {found}, this package reads {SCHEMA_VERSION}")
+    for key in ("topology", "inputs", "shards", "events"):
+        if key not in schema:
+            raise DatasetError(f"{file}: key {key!r} is missing")
+    if not schema["shards"] or not schema["events"]:
+        raise DatasetError(f"{file}: holds no events")
+    return schema
+
+
+def split_number(uuid: str, entry: IntArray) -> npt.NDArray[np.float32]:
+    """Uniform number in [0, 1) from a file's uuid and the entry in it: the same whatever the chunks.
+
+    The finaliser of splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014) on the entry, offset by the uuid's SHA-256.
+    """
+    offset = np.uint64(int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:8], "little"))
+    with np.errstate(over="ignore"):  # arithmetic modulo 2⁶⁴ is what is meant
+        z = entry.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + offset
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return ((z >> np.uint64(40)) / 2.0**24).astype(np.float32)

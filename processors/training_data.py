@@ -1,0 +1,79 @@
+"""Training data for SPANet: selected events with their truth as padded arrays, one shard a chunk.
+
+``python -m hhh_coffea.train data`` runs it; so does ``--processor training_data`` of the main job, with the parameters
+below at their defaults. It is a stock coffea processor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import awkward as ak
+from coffea.processor import ProcessorABC
+
+from hhh_coffea import truth
+from hhh_coffea.events.formats import branches_of, metadata_of, read
+from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.reconstruction.spanet import substructure_of
+from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.training_data import Wanted, training_rows, write_schema, write_shard
+
+
+class TrainingDataProcessor(ProcessorABC):
+    """Select events, match them to truth, and write them as a training data directory.
+
+    Parameters
+    ----------
+    topology
+        bundled event topology or path of an event YAML: which features, which targets
+    data
+        directory to write
+    truth_definition
+        ``default`` or ``reference``: which jets count as those of a Higgs boson
+    btagging
+        ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
+    """
+
+    def __init__(
+        self,
+        topology: str = "hhh",
+        data: str | Path = "training_data",
+        truth_definition: str = "default",
+        btagging: str | None = None,
+    ) -> None:
+        self.wanted = Wanted.of(topology)
+        self.data = Path(data).resolve()
+        self.truth_definition = truth_definition
+        self.match = {"default": truth.match, "reference": truth.match_reference}[truth_definition]
+        self.btagging = btagging
+        self.fatjet_features = substructure_of(self.wanted.topology)
+
+    def branches(self, metadata):
+        """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        return branches_of(metadata, self.fatjet_features)
+
+    def process(self, events):
+        dataset = events.metadata["dataset"]
+        metadata = metadata_of(events, self.btagging)
+        self.wanted.check(dataset, metadata)
+        record, dropped = read(events, metadata, self.fatjet_features)
+        selection = event_selection(record, metadata)
+        steps = cutflow(selection, ak.to_numpy(record.weight))
+        record = selected(record, selection.all())
+
+        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        if metadata.is_signal:
+            targets = self.match(record, *kept, truth.distances(record, metadata.n_higgs))
+        else:
+            targets = truth.no_targets(len(record), metadata.n_higgs)
+        record = truncated(record, *kept[1:])
+        rows = training_rows(record, targets, self.wanted, metadata, events.metadata["fileuuid"])
+        return {
+            "shards": write_shard(self.data, rows, events.metadata),
+            "cutflow": {dataset: steps},
+            "dropped": {dataset: dropped},
+        }
+
+    def postprocess(self, accumulator):
+        write_schema(self.data, self.wanted.topology, accumulator["shards"], self.truth_definition)
+        return accumulator
