@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .features import delta_r, kinematics
+from .features import kinematics
 from .joint import BoolArray, IntArray, best_interpretation
 from .outputs import Outputs
 from .topology import Permutation, Target, Topology
@@ -73,7 +73,14 @@ def overlap_matrix(
     p, q = kinematics(a, x), kinematics(b, y)
     if p is None or q is None:
         raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    return (delta_r(p, q) < radius) & ma.unsqueeze(2) & mb.unsqueeze(1)
+    # As delta_r, but with one angle an object, not one a pair, and events last, so that every step has long rows
+    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
+    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
+    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
+    delta = torch.minimum(delta, 2 * math.pi - delta)
+    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
+    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
+    return (near & real).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=64)
@@ -109,7 +116,7 @@ def candidates(
         index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
     flat = np.ravel_multi_index(tuple(index.T), sizes)
     chosen = logp.flatten(1).index_select(1, constant(flat, logp))
-    return chosen + math.log(len(target.group)), absolute
+    return chosen.add_(math.log(len(target.group))), absolute
 
 
 def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:

@@ -291,10 +291,9 @@ class DefaultSPANet(nn.Module):
         target = self.topology.targets[self.topology.symmetric_classes[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
-        projected = {
-            (o, s): self.projections[f"{c}_{o}"](x[:, s[0] : s[1]]) for o, s in zip(orbit_of, spans, strict=True)
-        }
-        factors = [projected[o, s] for o, s in zip(orbit_of, spans, strict=True)]  # k times (B, Ni, D)
+        sides = list(zip(orbit_of, spans, strict=True))
+        projected = {(o, s): self.projections[f"{c}_{o}"](x[:, s[0] : s[1]]) for o, s in dict.fromkeys(sides)}
+        factors = [projected[side] for side in sides]  # k times (B, Ni, D), computed once for daughters that are alike
         left = queries.unsqueeze(2)  # (B, p, 1, D)
         for factor in factors[:-1]:
             left = (left.unsqueeze(3) * factor[:, None, None]).flatten(2, 3)  # (B, p, N1·…·Ni, D)

@@ -197,10 +197,9 @@ def test_shortcuts_are_exact_at_full_size(monkeypatch, sharpness):
     torch.testing.assert_close(quick, full, atol=1e-4, rtol=0)
 
 
-def all_clash(g, h, near, n_jets):
-    n, batch = g.shape[:2]
-    none = torch.full((batch, n), -1)
-    return none, none.clone(), torch.ones(batch, dtype=torch.bool)
+def all_clash(keys, uses):  # noqa: ARG001
+    none = torch.full((len(keys), keys.shape[2]), -1)
+    return none, none.clone(), torch.ones(keys.shape[2], dtype=torch.bool)
 
 
 def test_joint_maximises_the_likelihood_it_claims():
