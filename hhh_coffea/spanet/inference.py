@@ -5,7 +5,7 @@ What makes the difference, none of which changes the function computed:
 * no padding: events with equally many objects are processed together, so there is nothing to mask;
 * few events at a time, in memory allocated once: all that a network touches stays in the second-level cache;
 * constants folded, products packed and features first (:mod:`.folded`);
-* what is between the products in few passes, compiled where numba is installed (:mod:`.pointwise`).
+* what is between the products in few passes, by whatever means the caller has (:mod:`.pointwise`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from .folded import FoldedHead, Folder, Memory, affine
 from .original import OriginalSPANet, combine
 from .outputs import Outputs, masked_log_softmax, valid_combinations
-from .pointwise import ACTIVATIONS, pointwise
+from .pointwise import ACTIVATIONS, Pointwise
 from .topology import Target
 
 COLUMNS = 1280  # tokens times events at a time: about a megabyte of activations for D = 32
@@ -29,10 +29,11 @@ class FastOriginal:
     """Evaluate an :class:`~.original.OriginalSPANet` with the same inputs and outputs, faster on a CPU.
 
     The weights are copied: make it anew after training. For GRU blocks in gated transformers with layer
-    normalisation or none, as all published configurations have; ValueError names what else the model uses.
+    normalisation or none, as all published configurations have; ValueError names what else the model uses. ``steps``:
+    faster means for what is between the matrix products, where there are any.
     """
 
-    def __init__(self, model: OriginalSPANet):
+    def __init__(self, model: OriginalSPANet, steps: Pointwise | None = None):
         o = model.options
         for name, value, known in (
             ("linear_block_type", o.linear_block_type, ("GRU",)),
@@ -42,8 +43,7 @@ class FastOriginal:
         ):
             if value not in known:
                 raise ValueError(f"fast inference needs {name} {' or '.join(known)}, not {value}")
-        parameter = next(model.parameters())
-        self.dim, self.steps = o.hidden_dim, pointwise(parameter.device, parameter.dtype)
+        self.dim, self.steps = o.hidden_dim, steps or Pointwise()
         fold = Folder(self.steps, o.linear_activation)
         self.model, self.topology = model, model.topology
         branches: list[Any] = list(model.branches)

@@ -1,18 +1,14 @@
 """The elementwise steps of :mod:`.folded`, everything between its matrix products, in place and features first.
 
-Written in torch here, for any device. Where numba is installed (coffea brings it), fp32 on a CPU runs through the
-same steps as compiled loops, :mod:`.compiled`, about twice as fast; without numba nothing is lost but that. Set
-``HHH_SPANET_NUMBA=0`` to do without.
+Written in torch, for any device. A caller may hand in the same steps by faster means: on a CPU the main job does, see
+:mod:`hhh_coffea.reconstruction.spanet_loops`.
 
 Shapes: D features, N columns (tokens times events).
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,16 +17,6 @@ from torch import Tensor
 
 EPSILON = 1e-5  # torch's layer normalisation
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "elu": F.elu, "celu": F.celu}
-
-
-def _loops() -> ModuleType | None:
-    if os.environ.get("HHH_SPANET_NUMBA") == "0" or importlib.util.find_spec("numba") is None:
-        return None
-    try:
-        from . import compiled
-    except Exception:  # a numba that does not fit this numpy or Python, no place for its cache: torch does it too
-        return None
-    return compiled
 
 
 class Pointwise:
@@ -83,30 +69,3 @@ class Pointwise:
         for j in range(1, v.shape[2]):
             y.addcmul_(scores[:, None, :, j], v[:, :, j, None])
         y.div_(scores.sum(2).unsqueeze(1))
-
-
-class Compiled(Pointwise):
-    """The steps as numba's loops, for contiguous fp32 on a CPU."""
-
-    def __init__(self, loops: ModuleType):
-        # the loops themselves in place of methods: a wrapper around each would cost as much as a short loop
-        for name in ("spread", "reset", "update", "attend"):
-            setattr(self, name, getattr(loops, name))
-        self.loops = loops
-
-    def native(self, x: Tensor) -> Any:  # noqa: D102
-        return x.numpy()
-
-    def activate(self, name: str, y: Any, bias: Any, scale: Any = None) -> None:  # noqa: D102
-        if name != "gelu":
-            super().activate(name, *(None if x is None else torch.from_numpy(x) for x in (y, bias, scale)))
-        elif scale is None:
-            self.loops.plain_gelu(y, bias)
-        else:
-            self.loops.gelu(y, scale, bias)
-
-
-def pointwise(device: torch.device, dtype: torch.dtype) -> Pointwise:
-    """Return the fastest implementation at hand."""
-    loops = _loops() if device.type == "cpu" and dtype == torch.float32 else None
-    return Pointwise() if loops is None else Compiled(loops)

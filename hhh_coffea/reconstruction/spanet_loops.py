@@ -1,6 +1,6 @@
-"""The elementwise steps of :mod:`.pointwise` as compiled loops, for where numba is installed.
+"""The elementwise steps of the original network (:mod:`hhh_coffea.spanet.pointwise`) as loops compiled by numba.
 
-Each loop reads and writes its arrays once, where torch needs a pass over memory for every operator. exp and erf are
+They stand here and not with the network because that needs torch and numpy alone, while numba comes with coffea. Each loop reads and writes its arrays once, where torch needs a pass over memory for every operator. exp and erf are
 polynomials, a third of the cost of the exact functions: relative error of exp below 1e-7, absolute error of gelu below
 1e-6, of the size of fp32 rounding and far inside the 1e-5 promised for the outputs.
 
@@ -12,8 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numba import float32, njit, types
 from numba.extending import intrinsic
+from torch import Tensor
+
+from hhh_coffea.spanet.pointwise import Pointwise
 
 # NaN and infinity keep their meaning; sums keep their order, so results do not depend on the machine's vector width
 FAST: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
@@ -209,3 +213,21 @@ def attend(qkv: Any, scale: Any, bias: Any, heads: int, out: Any) -> None:  # no
                     into = out[head * d + c, i]
                     for n in range(width):
                         into[first + n] = mean[n] * total[n]
+
+
+class Compiled(Pointwise):
+    """The steps for contiguous fp32 on a CPU; arrays in place of tensors."""
+
+    # the loops themselves in place of methods: a wrapper around each would cost as much as a short loop
+    spread, reset, update, attend = staticmethod(spread), staticmethod(reset), staticmethod(update), staticmethod(attend)
+
+    def native(self, x: Tensor) -> Any:  # noqa: D102
+        return x.numpy()
+
+    def activate(self, name: str, y: Any, bias: Any, scale: Any = None) -> None:  # noqa: D102
+        if name != "gelu":
+            super().activate(name, *(None if x is None else torch.from_numpy(x) for x in (y, bias, scale)))
+        elif scale is None:
+            plain_gelu(y, bias)
+        else:
+            gelu(y, scale, bias)
