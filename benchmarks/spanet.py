@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from hhh_coffea.reconstruction.spanet_loops import Compiled
 from hhh_coffea.spanet.checkpoint import build
 from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
 from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.spanet.packed import PackedDefault
-from hhh_coffea.spanet.pointwise import Compiled, pointwise
 from hhh_coffea.spanet.topology import Topology
 
 # options_files/delphes/hhh_v2_boosted.json of the published analysis, arXiv 2412.03819
@@ -168,7 +168,7 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> str:
     flop = counter.get_total_flops() / 64
     inputs, masks = make_events(topology, batch, full)
     lengths = [m.shape[1] for m in masks]
-    run = FastOriginal(model) if name == "original" else PackedDefault(model)
+    run = FastOriginal(model, Compiled()) if name == "original" else PackedDefault(model)
     with torch.inference_mode():
         peaked = sharpened(run(inputs, masks), topology, masks)
         near = overlap_matrix(topology, inputs, masks)
@@ -206,8 +206,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    loops = isinstance(pointwise(torch.device("cpu"), torch.float32), Compiled)
-    print(f"original: elementwise steps {'compiled with numba' if loops else 'in torch'}")
     print(
         f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>12} {'decode/s':>12} {'both/s':>12} "
         f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'contested':>12} {'onnxruntime/s':>13}"
