@@ -14,7 +14,7 @@ from torch import Tensor
 from .network import DefaultSPANet
 from .outputs import Outputs
 
-SMALLEST, LARGEST = 128, 256  # events in a lot: what is worth a lot of its own, and what fits the cache
+SMALLEST, LARGEST = 128, 384  # events in a lot: what is worth a lot of its own, and what fits the cache
 KINDS = ("assignment", "detection", "regression", "classification", "vectors")
 
 
@@ -32,7 +32,7 @@ class PackedDefault:
         if not len(masks[0]) or any(bool((m[:, 1:] & ~m[:, :-1]).any()) for m in objects):
             return self.model(inputs, masks)  # type: ignore[no-any-return]
         order, lots = sorted_lots(objects)
-        inputs, masks = [x[order] for x in inputs], [m[order] for m in masks]
+        inputs, masks = ([x.index_select(0, order) for x in xs] for xs in (inputs, masks))
         out: Outputs | None = None
         for events, sizes in lots:
             x, m = [x[events] for x in inputs], [m[events] for m in masks]
@@ -52,7 +52,7 @@ class PackedDefault:
         back = order.argsort()
         for kind in KINDS:
             for key, values in getattr(out, kind).items():
-                getattr(out, kind)[key] = values[back]
+                getattr(out, kind)[key] = values.index_select(0, back)
         return out
 
     def _room(self, found: Outputs, objects: Sequence[Tensor]) -> Outputs:
