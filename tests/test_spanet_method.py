@@ -124,7 +124,7 @@ def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path,
     inputs, masks = spanet.network_inputs(record, model)
     with torch.inference_mode():
         plain = network([torch.from_numpy(x) for x in inputs], [torch.from_numpy(m) for m in masks])
-    found = model.decode(record, ["greedy"])["greedy"]
+    found = spanet.decode(record, model, ["greedy"])["greedy"]
     np.testing.assert_allclose(found.detection_probability[:, 0], plain.detection["h1"].sigmoid().numpy(), atol=1e-5)
 
 

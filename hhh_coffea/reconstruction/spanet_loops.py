@@ -1,6 +1,7 @@
 """The elementwise steps of the original network (:mod:`hhh_coffea.spanet.pointwise`) as loops compiled by numba.
 
-They stand here and not with the network because that needs torch and numpy alone, while numba comes with coffea. Each loop reads and writes its arrays once, where torch needs a pass over memory for every operator. exp and erf are
+They stand here and not with the network because that needs torch and numpy alone, while numba comes with coffea. Each
+loop reads and writes its arrays once, where torch needs a pass over memory for every operator. exp and erf are
 polynomials, a third of the cost of the exact functions: relative error of exp below 1e-7, absolute error of gelu below
 1e-6, of the size of fp32 rounding and far inside the 1e-5 promised for the outputs.
 
@@ -219,7 +220,12 @@ class Compiled(Pointwise):
     """The steps for contiguous fp32 on a CPU; arrays in place of tensors."""
 
     # the loops themselves in place of methods: a wrapper around each would cost as much as a short loop
-    spread, reset, update, attend = staticmethod(spread), staticmethod(reset), staticmethod(update), staticmethod(attend)
+    spread, reset, update, attend = (
+        staticmethod(spread),
+        staticmethod(reset),
+        staticmethod(update),
+        staticmethod(attend),
+    )
 
     def native(self, x: Tensor) -> Any:  # noqa: D102
         return x.numpy()

@@ -129,3 +129,10 @@ def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
     m2 = mt_a * mt_b * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
     ln_m2 = torch.log((a["mass"].square() + b["mass"].square() + 2 * m2).clamp_min(1e-2))
     return torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
+
+
+def pair_numbers(n: int, device: torch.device) -> Tensor:
+    """Number of each pair of n objects in the list (0, 1), (0, 2), …, (1, 2), …; on the diagonal one more: ``(n, n)``."""
+    i = torch.arange(n, device=device)
+    low, high = torch.minimum(i.unsqueeze(1), i), torch.maximum(i.unsqueeze(1), i)
+    return torch.where(low == high, n * (n - 1) // 2, low * (2 * n - low - 1) // 2 + high - low - 1)

@@ -61,7 +61,11 @@ def best_interpretation(
         g = g.new_zeros((n, batch, len(padded))).index_copy(2, real, g)
         near = torch.nn.functional.pad(near, (0, 0, 0, 2 * n - n_jets))
         n_jets = 2 * n
-    g, h, near = g.transpose(1, 2), h.transpose(1, 2), near.permute(1, 2, 0).contiguous()  # (n, Q, B), (n, F, B), (N, F, B)
+    g, h, near = (
+        g.transpose(1, 2),
+        h.transpose(1, 2),
+        near.permute(1, 2, 0).contiguous(),
+    )  # (n, Q, B), (n, F, B), (N, F, B)
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():  # no shapes that depend on the data
         pair, fat = _with_fats(g.clamp_min(0.0), h.clamp_min(NEVER), near, n_jets)
     else:
@@ -167,7 +171,10 @@ def _among_best(keys: Tensor, uses: _Uses, k: int) -> tuple[Tensor, Tensor, Tens
     """
     n, candidates, batch = keys.shape
     k = min(k, candidates - 1)
-    values, places = [keys.new_zeros((n, batch), dtype=torch.float32)], [torch.zeros_like(keys[:, 0], dtype=torch.int64)]
+    values, places = (
+        [keys.new_zeros((n, batch), dtype=torch.float32)],
+        [torch.zeros_like(keys[:, 0], dtype=torch.int64)],
+    )
     for _ in range(k + 1):  # first of all absent, gaining 0; then the best, the second best, …
         value, place = best(keys)
         values.append(value)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics
+from .features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics, pair_numbers
 from .network_options import DefaultOptions
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .topology import Topology
@@ -146,13 +146,6 @@ class PairScore(nn.Module):
         return self.target(v) @ F.relu_(hidden).transpose(1, 2)  # type: ignore[no-any-return]
 
 
-def pair_numbers(n: int, device: torch.device) -> Tensor:
-    """Number of each pair of n objects in the list (0, 1), (0, 2), …, (1, 2), …; on the diagonal one more: ``(n, n)``."""
-    i = torch.arange(n, device=device)
-    low, high = torch.minimum(i.unsqueeze(1), i), torch.maximum(i.unsqueeze(1), i)
-    return torch.where(low == high, n * (n - 1) // 2, low * (2 * n - low - 1) // 2 + high - low - 1)
-
-
 class DefaultSPANet(nn.Module):
     """Our network for any event topology; see :class:`DefaultOptions`.
 
@@ -220,9 +213,8 @@ class DefaultSPANet(nn.Module):
     def _check_kinematics(self) -> None:
         for event_input in self.topology.sequential:
             if kinematics(event_input, torch.zeros(1, 1, len(event_input.features))) is None:
-                raise ValueError(
-                    f"pairwise features need pt, eta, phi (or its sine and cosine) and mass in {event_input.name}"
-                )
+                wanted = "pt, eta, phi (or its sine and cosine) and mass"
+                raise ValueError(f"pairwise features need {wanted} in {event_input.name}")
 
     def forward(self, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Outputs:
         """Predict from raw features ``inputs[i] (B, M_i, F_i)`` (GeV) and ``masks[i] (B, M_i)``, true where real.
@@ -239,7 +231,7 @@ class DefaultSPANet(nn.Module):
             mask = F.pad(mask, (0, 1), value=True)
         places, n = self._places([masks[i].shape[1] for i in sequential])
 
-        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :].expand(
+        padding = torch.where(mask, 0.0, PADDED)[:, None, None].expand(
             -1, self.options.num_heads, -1, -1
         )  # (B, H, 1, T)
         bias, pairs, numbers = padding.expand(-1, -1, x.shape[1], -1), None, pair_numbers(n, x.device)  # (B, H, T, T)

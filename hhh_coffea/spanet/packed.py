@@ -6,6 +6,7 @@ multiplicity. Attention and the kinematics of pairs grow with the square of it; 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -97,6 +98,6 @@ def sorted_lots(masks: Sequence[Tensor]) -> tuple[Tensor, list[tuple[slice, list
         elif stop - start >= SMALLEST or stop == len(code):
             pieces = -(-(stop - start) // LARGEST)
             ends = [start + (stop - start) * i // pieces for i in range(pieces + 1)]
-            lots += [(slice(a, b), counts[order[a:b]].amax(0).tolist()) for a, b in zip(ends, ends[1:], strict=False)]
+            lots += [(slice(a, b), counts[order[a:b]].amax(0).tolist()) for a, b in itertools.pairwise(ends)]
             start = stop
     return order, lots

@@ -197,7 +197,7 @@ def test_shortcuts_are_exact_at_full_size(monkeypatch, sharpness):
     torch.testing.assert_close(quick, full, atol=1e-4, rtol=0)
 
 
-def all_clash(keys, uses):  # noqa: ARG001
+def all_clash(keys, uses):
     none = torch.full((len(keys), keys.shape[2]), -1)
     return none, none.clone(), torch.ones(keys.shape[2], dtype=torch.bool)
 
