@@ -119,7 +119,7 @@ class DecoderLayer(nn.Module):
     def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
         """Update ``queries (B or 1, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``: ``(B, P, D)``."""
         if self.among_targets is not None:
-            free = bias.new_zeros(1).expand(len(queries), bias.shape[1], queries.shape[1], queries.shape[1])
+            free = bias.new_zeros(1).expand(queries.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
             queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
         bias = bias.expand(-1, -1, queries.shape[1], -1)
         queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
@@ -328,7 +328,7 @@ class DefaultSPANet(nn.Module):
                 left, right = place.flatten() // max(b2 - a2, 1) + a, place.flatten() % max(b2 - a2, 1) + a2
             term = pair_score(v, x, left, right, pairs.index_select(1, numbers[left, right]))  # (B, p, L)
             # (B, p, Nlow, Nhigh), 0 for an object with itself, which is never valid
-            term = F.pad(term, (0, 1)).index_select(2, place.flatten()).unflatten(2, place.shape)
+            term = F.pad(term, (0, 1)).index_select(2, place.flatten()).view(v.shape[0], v.shape[1], *place.shape)
             term = term if low == i else term.transpose(2, 3)
             shape = [sizes[axis] if axis in (i, j) else 1 for axis in range(target.degree)]
             scores = scores + term.reshape(v.shape[0], v.shape[1], *shape)

@@ -45,7 +45,8 @@ class PackedDefault:
             for target in self.topology.targets:
                 into = out.assignment[target.name][events]  # (b, N1, …, Nk), the lot's log-probabilities (b, n1, …, nk)
                 at = torch.meshgrid(*(axes[source] for source in target.sources), indexing="ij")
-                into[(slice(None), *at)] = found.assignment[target.name]
+                every: tuple[slice | Tensor, ...] = (slice(None), *at)
+                into[every] = found.assignment[target.name]
             for kind in KINDS[1:]:
                 for key, values in getattr(found, kind).items():
                     getattr(out, kind)[key][events] = values
@@ -90,7 +91,8 @@ def sorted_lots(masks: Sequence[Tensor]) -> tuple[Tensor, list[tuple[slice, list
         code, radix = code + radix * n, radix * (m.shape[1] + 1)
     code, order = code.sort(stable=True)
     lots, start, stop = [], 0, 0
-    for value, n in zip(*(x.tolist() for x in code.unique_consecutive(return_counts=True)), strict=True):
+    values, sizes = torch.unique_consecutive(code, return_counts=True)
+    for value, n in zip(values.tolist(), sizes.tolist(), strict=True):
         stop += n
         if value == 0:  # an event without any object attends to padding, evenly: there the number of slots matters
             lots.append((slice(0, stop), [m.shape[1] for m in masks]))
