@@ -1,18 +1,20 @@
 """Speed of the networks and of the decoding on one CPU thread: ``python benchmarks/spanet.py``.
 
-Prints, for ``original`` (the options of the published HHH analysis) and ``default``: parameters, counted MFLOP per
-event with every slot filled, events per CPU second of forward, joint decoding and both, and the fraction of this
-machine's fp32 matrix-multiplication peak, measured in the same run. That fraction counts every slot as filled; without
-``--full`` padding is skipped, so there it is an equivalent rate, not arithmetic done. Where onnx, onnxscript and
-onnxruntime are installed, the plain network runs there too, for comparison (one thread, best batch size of three;
-a graph computes every slot, filled or not). The second table has the other decodings.
+Prints for ``original`` (the options of the published HHH analysis), ``shipped`` (models/spanet_hhh with its own options)
+and ``wider`` (the same with hidden_dim 96, random weights): parameters, counted MFLOP per event with every slot filled,
+events per CPU second of forward, joint decoding and both, the fraction of this machine's fp32 matrix-multiplication peak
+measured in the same run, and how many times faster that forward is than the plain network. The fraction counts every slot
+as filled; without ``--full`` padding is skipped, so there it is an equivalent rate, not arithmetic done. The second table
+has the other decodings, the third how the cost grows with the number of jets. ``--onnx`` adds the rate of onnxruntime on
+the plain network (one thread, best batch size of three; a graph computes every slot, filled or not): exporting the
+original takes minutes.
 
 Times are this process' CPU time, the best of several repetitions: another process on the machine still costs cache,
 and on a shared physical core up to half of the arithmetic.
 
 Events are random; multiplicities resemble HHH events (at least six jets), or ``--full``: every slot filled, the worst
-case. The decoding is measured on made-up peaked distributions, because the weights here are random; the share of
-events in which the Higgs bosons compete for jets is printed with it.
+case. The decoding is measured on made-up peaked distributions; the share of events in which the Higgs bosons compete for
+jets is printed with it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -30,7 +33,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hhh_coffea.reconstruction.spanet_loops import Compiled
-from hhh_coffea.spanet.checkpoint import build
+from hhh_coffea.spanet.checkpoint import build, load
 from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
 from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
@@ -51,6 +54,8 @@ PUBLISHED = {
 # Share of events with 6, 7, … jets: an assumption, peaked at 7. With 0, 1, … large-radius jets: rounded from the
 # counts of the published analysis (5.2k, 2.1k, 2.0k, 0.68k of 10k).
 JETS, FAT_JETS = [0.26, 0.29, 0.22, 0.13, 0.10], [0.52, 0.21, 0.20, 0.07]
+
+NETWORKS, GROWTH = ["original", "shipped", "wider"], [6, 8, 10, 12]
 
 
 def best_time(f: Callable[[], object], seconds: float) -> float:
@@ -157,10 +162,29 @@ def onnx_rate(model: torch.nn.Module, inputs: list[Tensor], masks: list[Tensor],
     return max(rates)
 
 
-def measure(name: str, batch: int, full: bool, seconds: float) -> str:
-    """Print the table's row of one architecture; return that of the decodings."""
+def make_model(name: str) -> torch.nn.Module:
+    """Network of a row of the table."""
+    torch.manual_seed(0)
     topology = Topology.bundled("hhh")
-    model = build(topology, name, PUBLISHED if name == "original" else {}).eval()
+    if name == "original":
+        return build(topology, "original", PUBLISHED).eval()
+    shipped = load(Path(__file__).parents[1] / "models" / "spanet_hhh").eval()
+    return (
+        shipped
+        if name == "shipped"
+        else build(topology, "default", {**asdict(shipped.options), "hidden_dim": 96}).eval()
+    )
+
+
+def fast(model: torch.nn.Module) -> Callable[[list[Tensor], list[Tensor]], Outputs]:
+    """The network as the main job evaluates it on a CPU."""
+    return FastOriginal(model, Compiled()) if model.architecture == "original" else PackedDefault(model)
+
+
+def measure(name: str, batch: int, full: bool, seconds: float, with_onnx: bool) -> str:
+    """Print the table's row of one network; return that of the decodings."""
+    model = make_model(name)
+    topology = model.topology
     parameters = sum(p.numel() for p in model.parameters())
     inputs, masks = make_events(topology, 64, full=True)
     with FlopCounterMode(display=False) as counter:
@@ -168,7 +192,7 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> str:
     flop = counter.get_total_flops() / 64
     inputs, masks = make_events(topology, batch, full)
     lengths = [m.shape[1] for m in masks]
-    run = FastOriginal(model, Compiled()) if name == "original" else PackedDefault(model)
+    run = fast(model)
     with torch.inference_mode():
         peaked = sharpened(run(inputs, masks), topology, masks)
         near = overlap_matrix(topology, inputs, masks)
@@ -177,6 +201,8 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> str:
             return joint(peaked, topology, lengths, overlap_matrix(topology, inputs, masks))
 
         forward = best_time(lambda: run(inputs, masks), seconds) / batch
+        some = [x[:1024] for x in inputs], [m[:1024] for m in masks]
+        plain = best_time(lambda: model(*some), seconds / 2) / min(batch, 1024)  # larger batches leave the cache
         decoding = best_time(decode, seconds) / batch
         others = [
             batch / best_time(f, seconds / 2)
@@ -187,32 +213,50 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> str:
     jets = torch.stack([alone // n, alone % n], 2).flatten(1).sort(1).values
     contested = (jets.diff(dim=1) == 0).any(1).float().mean().item()
     peak = matmul_peak(seconds / 2)
-    onnx = onnx_rate(model, inputs, masks, seconds)
+    onnx = onnx_rate(model, inputs, masks, seconds) if with_onnx else None
     print(
-        f"{name:9} {parameters / 1e6:10.3f} {flop / 1e6:12.2f} {1 / forward:12,.0f} {1 / decoding:12,.0f} "
-        f"{1 / (forward + decoding):12,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {contested:12.2f} "
-        + (f"{onnx:13,.0f}" if onnx else f"{'':>13}")
+        f"{name:9} {parameters / 1e6:10.3f} {flop / 1e6:12.2f} {1 / forward:11,.0f} {1 / decoding:11,.0f} "
+        f"{1 / (forward + decoding):11,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {plain / forward:8.2f} "
+        f"{contested:10.2f} " + (f"{onnx:13,.0f}" if onnx else ""),
+        flush=True,
     )
-    return f"{name:9} {1 / decoding:12,.0f} {others[0]:12,.0f} {others[1]:12,.0f}"
+    return f"{name:9} {1 / decoding:11,.0f} {others[0]:11,.0f} {others[1]:11,.0f}"
+
+
+def growth(name: str, batch: int, seconds: float) -> str:
+    """Events per CPU second of the forward step when every event has 6, 8, 10 or 12 jets and one large-radius jet."""
+    model, rates = make_model(name), []
+    run = fast(model)
+    for n in GROWTH:
+        inputs, masks = make_events(model.topology, batch, full=True)
+        inputs, masks = ([torch.cat([x[0], x[0]], 1)[:, :n], x[1]] for x in (inputs, masks))
+        masks[1] = torch.arange(masks[1].shape[1]).expand_as(masks[1]) < 1
+        rates.append(batch / best_time(lambda x=inputs, m=masks: run(x, m), seconds / 2))
+    return f"{name:9} " + " ".join(f"{rate:9,.0f}" for rate in rates)
 
 
 def main() -> None:
-    """Parse arguments and print the table."""
+    """Parse arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
-    parser.add_argument("--batch", type=int, default=4096, help="events at a time (default 4096)")
+    parser.add_argument("--batch", type=int, default=8192, help="events at a time (default 8192, as in the main job)")
     parser.add_argument("--full", action="store_true", help="fill every slot: 10 jets and 3 large-radius jets")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement (default 4)")
-    parser.add_argument("--architecture", choices=["original", "default"], action="append", help="default: both")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="default: all")
+    parser.add_argument("--onnx", action="store_true", help="measure onnxruntime too (needs onnx, onnxscript)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    names = arguments.network or NETWORKS
     print(
-        f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>12} {'decode/s':>12} {'both/s':>12} "
-        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'contested':>12} {'onnxruntime/s':>13}"
+        f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>11} {'joint/s':>11} {'both/s':>11} "
+        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'x plain':>8} {'contested':>10} "
+        f"{'onnxruntime/s' if arguments.onnx else ''}",
+        flush=True,
     )
-    names = arguments.architecture or ["original", "default"]
-    rows = [measure(name, arguments.batch, arguments.full, arguments.seconds) for name in names]
-    print(f"\n{'':9} {'joint/s':>12} {'greedy/s':>12} {'reference/s':>12}", *rows, sep="\n")
+    rows = [measure(n, arguments.batch, arguments.full, arguments.seconds, arguments.onnx) for n in names]
+    print(f"\n{'':9} {'joint/s':>11} {'greedy/s':>11} {'reference/s':>11}", *rows, sep="\n", flush=True)
+    print(f"\n{'jets':9} " + " ".join(f"{n:9}" for n in GROWTH), flush=True)
+    for name in names:
+        print(growth(name, min(arguments.batch, 2048), arguments.seconds), flush=True)
 
 
 if __name__ == "__main__":
