@@ -52,9 +52,15 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
+    )
 
 
 def _spanet(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .bundled import find_bundled
     from .spanet.dataset import TrainingData
     from .spanet.training import train
     from .spanet.training_config import TrainingConfig
@@ -65,6 +71,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
         sys.stdout.flush()  # a log file shows where the training is
 
     config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
+    if start := arguments.start_from or config.start_from:
+        config = replace(config, start_from=str(find_bundled("models", start) or start))
     progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .features import PAIR_FEATURES, Normaliser, kinematics, pairwise_features
+from .massless import hide_masses
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .topology import Topology
 
@@ -37,7 +38,8 @@ class DefaultOptions:
 
     ``pairwise_attention`` and ``pairwise_score`` switch the kinematics of pairs (ΔR, kT, z, mass) in the encoder's
     attention and in the scores; without them the network learns masses less readily and sculpts them less.
-    ``target_attention`` lets the targets see one another in the decoder.
+    ``target_attention`` lets the targets see one another in the decoder. Without ``pairwise_mass`` the kinematics of
+    pairs lack the mass, without ``mass_inputs`` the objects lack theirs (see :mod:`.massless`).
     """
 
     hidden_dim: int = 64
@@ -48,6 +50,8 @@ class DefaultOptions:
     pair_dim: int = 16
     pairwise_attention: bool = True
     pairwise_score: bool = True
+    pairwise_mass: bool = True
+    mass_inputs: bool = True
     target_attention: bool = True
     dropout: float = 0.0
 
@@ -181,6 +185,7 @@ class DefaultSPANet(nn.Module):
             self.pair_embedding = nn.Linear(len(PAIR_FEATURES), e)
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
+        hide_masses(self)
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(d)
 

@@ -25,7 +25,11 @@ from torch import Tensor
 from .batches import Batch, augment, fit_normalisers, forward_in_groups, make_batch, presence_codes, reordered
 from .checkpoint import SPANet, build, normalisers_of, save
 from .dataset import TrainingData
+from .disco import disco_term
 from .loss import presence_code, presence_table, symmetric_loss
+from .mass_weights import MassWeights
+from .mass_weights import fit as fit_mass_weights
+from .start import load_start, provenance_of_start
 from .training_config import TrainingConfig
 from .training_state import Progress, TrainingError, read_state, write_state
 from .validation import Validation, validate
@@ -49,6 +53,7 @@ class Trainer:
     train: npt.NDArray[np.int32]  # rows to train on
     validation: npt.NDArray[np.int32]
     balance: Tensor | None  # event weight by presence code, (2^P)
+    mass_weights: MassWeights | None = None  # weight of true targets by their mass
 
     @property
     def steps_per_epoch(self) -> int:
@@ -97,7 +102,7 @@ def train(
         trained = time.perf_counter() - begin
         found = validate(trainer.average, _validation_batches(trainer), config.loss_options(), config.groups)
         progress.epoch = epoch
-        better = found.product > progress.best_product
+        better = config.keep == "last" or found.product > progress.best_product
         if better:
             progress.best_epoch, progress.best_product = epoch, found.product
         progress.history.append(_entry(trainer, epoch, loss, found, trained, time.perf_counter() - begin))
@@ -132,7 +137,10 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
     model = build(topology, config.architecture, config.network)
     chosen_rows = np.zeros(len(data), dtype=bool)
     chosen_rows[train_rows] = True
-    fit_normalisers(normalisers_of(model), data, chosen_rows)
+    if config.start_from:
+        load_start(model, config.start_from)
+    else:
+        fit_normalisers(normalisers_of(model), data, chosen_rows)
     model = model.to(chosen)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms are not drawn to zero
@@ -143,7 +151,8 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance)
+    weights = fit_mass_weights(data, train_rows, config.mass_weight_floor) if config.mass_weights else None
+    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance, weights)
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
@@ -168,7 +177,11 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         batch = reordered(batch, arrangement)
         lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
         weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
+        if trainer.mass_weights is not None:
+            batch.truth.weight = trainer.mass_weights(batch, topology)
         loss = symmetric_loss(_single(outputs), batch.truth, topology, lengths, options, event_weight=weight)
+        if config.disco:
+            loss.total = loss.total + config.disco * disco_term(outputs, batch, topology, loss.permutation)
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         if config.gradient_clip:
@@ -201,7 +214,12 @@ def identity(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
 def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     """What ``model.yaml`` says of the training: settings, data, and the epoch kept."""
     files = {s["uuid"]: s["source"] for s in trainer.data.schema["shards"]}
-    return {
+    extra: dict[str, Any] = {}
+    if trainer.config.start_from:
+        extra["start_from"] = provenance_of_start(trainer.config.start_from)
+    if trainer.mass_weights is not None:
+        extra["mass_weights"] = trainer.mass_weights.provenance()
+    return extra | {
         "configuration": asdict(trainer.config),
         "data": {
             "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
