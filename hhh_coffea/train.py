@@ -61,10 +61,11 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from .bundled import find_bundled
+    from .spanet.checkpoint import describe
     from .spanet.dataset import TrainingData
     from .spanet.training import train
     from .spanet.training_config import TrainingConfig
-    from .training_figure import draw_history
+    from .training_figure import draw_history, draw_mass_weights
 
     def say(text: str) -> None:
         _say(text)
@@ -76,6 +77,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
     progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    if tables := describe(arguments.output)["training"].get("mass_weights"):
+        _say(f"wrote {draw_mass_weights(arguments.output, tables)}")
 
 
 def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
