@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hhh_coffea.events.btagging import uniform
 from hhh_coffea.events.record import momentum
 from hhh_coffea.jagged import IntArray, counts_of, event_index, padded
-from hhh_coffea.kinematics import FloatArray, delta_r_squared
+from hhh_coffea.kinematics import Cartesian, FloatArray, delta_r_squared, invariant_mass
 from hhh_coffea.reconstruction.candidates import BOOSTED, NONE, OVERLAP_RADIUS
 
 BoolArray = npt.NDArray[np.bool_]
@@ -56,16 +56,22 @@ def random_pairs(usable: BoolArray, k: IntArray, file_uuid: str, entry: IntArray
     return np.where(exists[..., None], pairs, NONE)
 
 
-def pt_and_mass(record: ak.Array, pairs: IntArray) -> tuple[FloatArray, FloatArray]:
-    """pT and mass (GeV) of the jet pairs ``(N, K, 2)``, NaN where there is none: ``(N, K)`` each."""
+def padded_momenta(record: ak.Array, first: int) -> Cartesian:
+    """Momenta (GeV) of the ``first`` jets of each event, ``(N, first)`` each, 0 where there is none."""
     counts = counts_of(record.jets.pt)
-    index = np.where(pairs >= 0, (np.cumsum(counts) - counts)[:, None, None] + pairs, 0)
-    exists = pairs[..., 0] >= 0
+    return Cartesian(
+        *(padded(np.asarray(part, dtype=np.float64), counts, first, 0.0) for part in momentum(record.jets))
+    )
+
+
+def pt_and_mass(momenta: Cartesian, pairs: IntArray) -> tuple[FloatArray, FloatArray]:
+    """pT and mass (GeV) of the jet pairs ``(N, K, 2)``, NaN where there is none: ``(N, K)`` each."""
+    row, exists = np.arange(len(pairs))[:, None], pairs[..., 0] >= 0
     if not exists.any():
         return np.full(exists.shape, np.nan), np.full(exists.shape, np.nan)
-    e, x, y, z = (part[index].sum(axis=2) for part in momentum(record.jets))
-    mass = np.sqrt(np.maximum(e**2 - x**2 - y**2 - z**2, 0))
-    return np.where(exists, np.hypot(x, y), np.nan), np.where(exists, mass, np.nan)
+    total = Cartesian(*(part[row, pairs[..., 0]] + part[row, pairs[..., 1]] for part in momenta))
+    mass, pt = invariant_mass(total), np.hypot(total.px, total.py)
+    return np.where(exists, pt, np.nan), np.where(exists, mass, np.nan)
 
 
 def _flat(array: ak.Array) -> FloatArray:

@@ -19,7 +19,7 @@ from hist import Hist
 
 from hhh_coffea import random_pairing
 from hhh_coffea.events.btagging import uniform
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, padded, position_in_event
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, padded, rank_in_event
 from hhh_coffea.reconstruction.candidates import BOOSTED, KINDS
 from hhh_coffea.sculpting import EDGES, measures
 from hhh_coffea.summary import counts
@@ -91,7 +91,7 @@ def fill_method(
     candidates = candidates[~candidates.overlaps]
     n, pt = counts_of(candidates.pt), flat(candidates.pt)
     event, boosted = event_index(n), flat(candidates.kind) == BOOSTED
-    rank = ranks(pt, n)
+    rank = np.minimum(1 + rank_in_event(pt, n), RANKS)
     cell = _cell(by_mass, rank, flat(candidates.mass))
     for kind, use in zip(KINDS, (~boosted, boosted), strict=True):
         sums = _sums(weights, event[use], cell[use], by_mass)
@@ -99,27 +99,22 @@ def fill_method(
     sums = _sums(weights, event[boosted], _cell(by_pt, rank, pt)[boosted], by_pt)
     _add(boosted_pt, key, by_pt, sums)
 
-    usable = random_pairing.usable_jets(record, candidates, first)
+    usable, momenta = (
+        random_pairing.usable_jets(record, candidates, first),
+        random_pairing.padded_momenta(record, first),
+    )
     k, n_boosted = (np.bincount(event[use], minlength=len(n)) for use in (~boosted, boosted))
     fixed = padded(pt[boosted], n_boosted, int(n_boosted.max(initial=0)), np.nan)  # (N, boosted)
     entry, sums = ak.to_numpy(record.id), np.zeros(1)
     for draw in range(random_pairing.DRAWS):
         pairs = random_pairing.random_pairs(usable, k, file_uuid, entry, draw)
-        pair_pt, mass = random_pairing.pt_and_mass(record, pairs)  # (N, K)
+        pair_pt, mass = random_pairing.pt_and_mass(momenta, pairs)  # (N, K)
         others = np.concatenate([pair_pt, fixed], axis=1)
         rank_of_pair = 1 + (others[:, None, :] > pair_pt[:, :, None]).sum(axis=2)
         row, column = np.nonzero(np.isfinite(mass))
         cell = _cell(by_mass, np.minimum(rank_of_pair, RANKS)[row, column], mass[row, column])
         sums = sums + _sums(weights, row, cell, by_mass)
     _add(spectra, {**key, "kind": KINDS[0], "source": RANDOM}, by_mass, sums / random_pairing.DRAWS)
-
-
-def ranks(pt: FloatArray, n: IntArray) -> IntArray:
-    """Rank, from 1, of each flat ``pt`` among the ``n (N)`` of its event, the largest first; at most :data:`RANKS`."""
-    order = np.lexsort((-pt, event_index(n)))
-    rank = np.empty(len(pt), dtype=np.int64)
-    rank[order] = position_in_event(n) + 1
-    return np.minimum(rank, RANKS)
 
 
 def _cell(axes: Sequence[Any], first: npt.NDArray[Any], second: npt.NDArray[Any]) -> IntArray:
