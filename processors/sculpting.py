@@ -22,7 +22,7 @@ from hhh_coffea.reconstruction import (
     reconstruct,
 )
 from hhh_coffea.selection import cutflow, event_selection
-from hhh_coffea.spanet.dataset import split_number
+from hhh_coffea.splitting import is_validation
 
 
 class SculptingProcessor(ProcessorABC):
@@ -68,7 +68,7 @@ class SculptingProcessor(ProcessorABC):
         record, dropped = read(events, metadata, self.fatjet_features)
         selection = event_selection(record, metadata)
         if fraction := metadata.user.get("validation_fraction"):
-            selection.add("validation events", split_number(uuid, ak.to_numpy(record.id)) < fraction)
+            selection.add("validation events", is_validation(uuid, ak.to_numpy(record.id), fraction))
         output = {
             "histograms": histograms.book() | sculpting_spectra.book(),
             "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},

@@ -204,7 +204,7 @@ def test_hidden_masses_stay_hidden(data, network):
         k: v.shape for k, v in full.state_dict().items()
     }
     if not network.get("pairwise_mass", True):
-        weight = trainer.model.pair_embedding.weight
+        weight = trainer.model.pair_embedding[0].weight
         assert (weight[:, PAIR_MASS] == 0).all()
         assert (weight[:, :PAIR_MASS] != 0).all()
     if not network.get("mass_inputs", True):
@@ -261,7 +261,7 @@ def test_start_from_a_model(data, tmp_path):
     told = yaml.safe_load((tmp_path / "tuned" / "model.yaml").read_text())["training"]["start_from"]
     assert told["model"] == "start"
     assert len(told["weights_sha256"]) == 64
-    assert (load(tmp_path / "tuned").pair_embedding.weight[:, PAIR_MASS] == 0).all()
+    assert (load(tmp_path / "tuned").pair_embedding[0].weight[:, PAIR_MASS] == 0).all()
     other = dataclasses.replace(config, network={**TINY.network, "hidden_dim": 32})
     with pytest.raises(CheckpointError, match="hidden_dim = 16, the configuration 32"):
         training.prepare(other, data, "cpu")

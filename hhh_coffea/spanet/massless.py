@@ -41,7 +41,7 @@ def hidden(model: DefaultSPANet) -> list[tuple[nn.Linear, list[int]]]:
             columns = [n for n, name in enumerate(event_input.feature_names) if name.lower().endswith("mass")]
             found.append((embedding.first, columns))
     if model.pairwise and not model.options.pairwise_mass:
-        found.append((model.pair_embedding, [PAIR_MASS]))
+        found.append((model.pair_embedding[0], [PAIR_MASS]))
     return found  # type: ignore[return-value]  # modules in a ModuleList have no type
 
 
