@@ -53,6 +53,9 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
     parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
+    )  # fmt: skip
+    parser.add_argument(
         "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
     )
 
@@ -71,7 +74,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
         _say(text)
         sys.stdout.flush()  # a log file shows where the training is
 
-    config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
+    config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
     if start := arguments.start_from or config.start_from:
         config = replace(config, start_from=str(find_bundled("models", start) or start))
     progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)

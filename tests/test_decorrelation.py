@@ -271,6 +271,20 @@ def test_start_from_a_model(data, tmp_path):
         training.prepare(dataclasses.replace(config, start_from=str(tmp_path)), data, "cpu")
 
 
+def test_recipe_changed_on_the_command_line():
+    plain = TrainingConfig.read("hhh_decorrelated")
+    assert plain.mass_weights
+    changes = ["mass_weights=false", "disco=0.5", "network.pairwise_mass=false", "learning_rate=1e-4"]
+    changed = TrainingConfig.read("hhh_decorrelated", changes)
+    assert (changed.mass_weights, changed.disco, changed.learning_rate) == (False, 0.5, 1e-4)
+    assert changed.network == {**plain.network, "pairwise_mass": False}
+    for wrong in ("disco", "epochs.x=3"):
+        with pytest.raises(ConfigError, match="must be key=value"):
+            TrainingConfig.read("hhh_decorrelated", [wrong])
+    with pytest.raises(ConfigError, match="'disko'"):
+        TrainingConfig.read("hhh_decorrelated", ["disko=1"])
+
+
 def test_configuration_errors():
     with pytest.raises(ConfigError, match="key 'keep': must be best or last"):
         TrainingConfig.from_mapping({"keep": "first"})

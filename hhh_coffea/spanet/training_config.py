@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ class TrainingConfig:
         return config
 
     @classmethod
-    def read(cls, path: str | Path) -> TrainingConfig:
-        """Read a YAML file, or a bundled recipe by its bare name."""
+    def read(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainingConfig:
+        """Read a YAML file, or a bundled recipe by its bare name; ``changes`` are ``key=value``, ``network.key=value``."""
         file = Path(path)
         if not file.is_file() and (bundled := BUNDLED / f"{path}.yaml").is_file():
             file = bundled
@@ -95,6 +95,15 @@ class TrainingConfig:
             raise ConfigError(f"{path}: cannot be read as YAML: {error}; bundled recipes: {recipes}") from error
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values")
+        for change in changes:
+            key, equals, value = change.partition("=")
+            outer, _, inner = key.partition(".")
+            if not equals or (inner and outer not in ("network", "loss")):
+                raise ConfigError(f"{change!r}: must be key=value, network.key=value or loss.key=value")
+            if inner:
+                content[outer] = {**content.get(outer, {}), inner: yaml.safe_load(value)}
+            else:
+                content[outer] = yaml.safe_load(value)
         return cls.from_mapping(content, str(path))
 
     def loss_options(self, name: str = "configuration") -> LossOptions:
