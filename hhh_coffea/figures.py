@@ -15,7 +15,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea import figures_bdt, published, results
+from hhh_coffea import figures_bdt, figures_sculpting, published, results
 from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
     COLORS,
@@ -62,6 +62,7 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
             _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets)
     return write.written
 
 

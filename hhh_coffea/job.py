@@ -27,6 +27,7 @@ from hhh_coffea.executors import dashboard_of, executor, performance_report
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.sculpting_report import print_sculpting
 from hhh_coffea.summary import summarise
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_SKIPPED = 0, 1, 3
@@ -96,6 +97,7 @@ def run_job(config: RunConfig) -> int:
         config.candidates,
     )
     report.print_summary(console, summary, datasets)
+    print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:

@@ -26,6 +26,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
+  python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 

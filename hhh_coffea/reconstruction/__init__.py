@@ -195,6 +195,11 @@ def methods_for(methods: Iterable[str], definition: str, n_higgs: int) -> list[s
     return names
 
 
+def jets_paired(method: str, n_higgs: int, max_jets: int, options: MethodOptions) -> int:
+    """How many of an event's jets, in the record's order, a method may pair: χ² the first few, a network all kept."""
+    return max_jets if METHODS[method].needs == "spanet" else max(options.chi2_jets or 0, 2 * n_higgs)
+
+
 def fatjet_features(methods: Iterable[str], options: MethodOptions) -> list[str]:
     """Fat-jet features beyond the kinematics that these methods read."""
     return sorted({feature for name in methods for feature in METHODS[name].fatjet_features(options)})

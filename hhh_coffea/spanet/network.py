@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics, pair_numbers
+from .massless import hide_masses
 from .network_options import DefaultOptions
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .topology import Topology
@@ -174,6 +175,7 @@ class DefaultSPANet(nn.Module):
             )
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
+        hide_masses(self)
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(d)
 
