@@ -42,6 +42,7 @@ CATEGORY_NAMES = {
     "resolved": "Resolved",
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
+RUN = " @ "  # between a method and the run it is from, where several are compared
 PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000–1050
 FORMATS = ("png", "pdf")
 
@@ -86,9 +87,12 @@ class Writer:
 
 
 def style_of(method: str, position: int) -> dict[str, Any]:
-    """Colour, marker and legend entry of a method."""
-    color = COLORS.get(method, SPARE_COLORS[position % len(SPARE_COLORS)])
-    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": NAMES.get(method, method)}
+    """Colour, marker and legend entry of a method, or of a method of one of several runs (``method @ run``)."""
+    name, _, run = method.partition(RUN)
+    palette = (*COLORS.values(), *SPARE_COLORS) if run else SPARE_COLORS
+    color = COLORS.get(method, palette[position % len(palette)])
+    label = NAMES.get(name, name) + (f" ({run})" if run else "")
+    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": label}
 
 
 def error_points(axis: Axes, passed: Any, total: Any, **style: Any) -> None:

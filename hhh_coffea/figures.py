@@ -28,7 +28,7 @@ from hhh_coffea.figure_style import (
     error_points,
     style_of,
 )
-from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG
+from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import by_pt, confusion_matrix, counts
 
@@ -61,6 +61,26 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if first is not None:
             _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
         _multiplicity(write, histograms["multiplicity"], name, label)
+    _mass_sculpting(write, histograms, datasets)
+    for name in sorted(histograms.keys() - book().keys()):  # added by a copy of the processor
+        _any_histogram(write, name, histograms[name])
+    return write.written
+
+
+def draw_comparison(
+    folder: Path,
+    histograms: dict[str, Hist],
+    datasets: dict[str, dict[str, Any]],
+    overlay_published: bool = False,
+    formats: tuple[str, ...] = FORMATS,
+) -> list[Path]:
+    """Draw what :func:`hhh_coffea.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
+    write = Writer(folder, formats)
+    for name, info in datasets.items():
+        for definition in histograms["candidates"].axes["definition"]:
+            for category in CATEGORIES[definition]:
+                key = {"dataset": name, "definition": definition, "category": category}
+                _purity_efficiency(write, histograms, key, info, overlay_published)
     _mass_sculpting(write, histograms, datasets)
     return write.written
 

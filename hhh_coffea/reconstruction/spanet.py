@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.errors import UserError
 from hhh_coffea.events.record import field as record_field
 from hhh_coffea.jagged import counts_of, pad
 from hhh_coffea.kinematics import delta_r_squared
@@ -50,7 +51,7 @@ _LOCKS: dict[str, threading.Lock] = {}  # threads take turns on a device
 _LOCKS_LOCK = threading.Lock()
 
 
-class SpanetError(ValueError):
+class SpanetError(UserError):
     """The model cannot be used; the message names it and what does not fit."""
 
 
