@@ -26,8 +26,8 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"(?P<definition>default|reference)_higgs_pt",
         (
-            "pT of the generated Higgs bosons: all, those whose quarks match two small-radius jets, those inside one fat jet, and "
-            "the shares of all (below), in {definition}."
+            "pT of the generated Higgs bosons: all, those whose quarks match two small-radius jets, those inside one fat jet, "
+            "and the shares of all (below), in {definition}."
         ),
     ),
     (

@@ -13,7 +13,6 @@ from hist import Hist
 
 from hhh_coffea import results
 from hhh_coffea.figure_style import RUN
-from hhh_coffea.histograms import canonical
 from hhh_coffea.results import ResultsError
 
 COMPARED = ("candidates", "targets", "candidate_mass", "boosted_mass")  # what the figures of a comparison are made of
@@ -23,8 +22,8 @@ Run = tuple[dict[str, Hist], dict[str, dict[str, Any]]]
 def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
     """The compared histograms of all runs as those of one, and its datasets.
 
-    A method that gives the same in every run (in the datasets they share) keeps its name; otherwise it becomes
-    ``method @ run``, with the folder's name for the run.
+    A method that only one run has, or that gives the same in every run (in the datasets they share), keeps its name;
+    otherwise it becomes ``method @ run``, with the folder's name for the run.
 
     Raises
     ------
@@ -72,9 +71,21 @@ def _same_everywhere(method: str, runs: Sequence[Mapping[str, Hist]]) -> bool:
     found = [run["candidates"] for run in runs if method in run["candidates"].axes["method"]]
     for first, other in itertools.combinations(found, 2):
         shared = sorted(set(first.axes["dataset"]) & set(other.axes["dataset"]))
-        if canonical(_subset(first, shared, method, method)) != canonical(_subset(other, shared, method, method)):
+        if _contents(_subset(first, shared, method, method)) != _contents(_subset(other, shared, method, method)):
             return False
     return True
+
+
+def _contents(histogram: Hist) -> dict[tuple[str, ...], bytes]:
+    """Bin contents by category, empty categories left out: what was never filled makes no difference."""
+    categories = [axis for axis in histogram.axes if isinstance(axis, hist.axis.StrCategory)]
+    found = {}
+    for names in itertools.product(*categories):
+        chosen = {axis.name: hist.loc(name) for axis, name in zip(categories, names, strict=True)}
+        values = histogram[chosen].values(flow=True)
+        if values.any():
+            found[names] = values.tobytes()
+    return found
 
 
 def _subset(histogram: Hist, datasets: Sequence[str], method: str, new_name: str) -> Hist:
