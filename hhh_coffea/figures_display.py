@@ -137,7 +137,7 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
                 )  # fmt: skip
             if not fat:
                 text = str(int(jet["index"]))
-                below = jet["phi"] - 0.05  # the middle is left to the quarks
+                below = jet["phi"] - 0.12  # the middle is left to the quarks
                 axis.text(jet["eta"], below, text, ha="center", va="top", fontsize=10, zorder=4, fontweight="bold")
             else:
                 height = jet["phi"] + FATJET_RADIUS * (0.86 if position % 2 else -0.86)
@@ -153,7 +153,9 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
                 higgs["eta"], higgs["phi"], "*", color=color, markersize=15, markeredgecolor="black", zorder=3
             )  # fmt: skip
     largest = max([2.0, *(abs(jet["eta"]) for jet in (*event.jets, *event.fatjets))]) + 0.9
-    axis.set(xlim=(-largest, largest), ylim=(-np.pi, np.pi), xlabel="η")
+    axis.set(xlim=(-largest, largest), ylim=(-np.pi - JET_RADIUS, np.pi + JET_RADIUS), xlabel="η")
+    for end in (-np.pi, np.pi):
+        axis.axhline(end, color="#94a4a2", linestyle=":", zorder=0)
     axis.set_ylabel("φ [rad]", labelpad=0)
     axis.set_aspect("equal", adjustable="box")
 
@@ -174,9 +176,18 @@ def _transverse(axis: Axes, event: EventView, assigned: list[dict[str, Any]]) ->
     axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
-    axis.set_rlabel_position(38)
-    axis.text(0.27, axis.get_rmax() * 1.2, "pT [GeV]", fontsize=9, ha="left", va="center")
+    angle = _free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])
+    axis.set_rlabel_position(np.degrees(angle))
+    axis.text(angle, axis.get_rmax() * 1.16, "pT [GeV]", fontsize=9, ha="center", va="center")
     axis.grid(alpha=0.4)
+
+
+def _free_angle(azimuths: list[float]) -> float:
+    """Middle of the largest gap between the jets."""
+    ordered = np.sort(np.asarray(azimuths))
+    gaps = np.diff(np.append(ordered, ordered[0] + 2 * np.pi))
+    widest = int(np.argmax(gaps))
+    return float(ordered[widest] + gaps[widest] / 2)
 
 
 def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> list[tuple[str, str]]:

@@ -41,13 +41,9 @@ def test_completion_knows_commands_and_options(tmp_path, capsys):
     script = tmp_path / "hhh.bash"
     script.write_text(capsys.readouterr().out)
     ask = 'source "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($#-2)); "$(complete -p hhh | sed "s/.*-F \\([^ ]*\\).*/\\1/")"'
-    for words, expected in (
-        (["hhh", "di"], "display"),
-        (["hhh", "run", "--file"], "--fileset"),
-        (["hhh", "train", "sp"], "spanet"),
-    ):
+    for line, expected in (("hhh di", "display"), ("hhh run --file", "--fileset"), ("hhh train sp", "spanet")):
         found = subprocess.run(
-            ["bash", "-c", ask + '; printf "%s\\n" "${COMPREPLY[@]}"', "bash", str(script), *words],
+            ["bash", "-c", ask + '; printf "%s\\n" "${COMPREPLY[@]}"', "bash", str(script), *line.split()],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert expected in found.stdout.split()
