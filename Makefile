@@ -1,5 +1,6 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
+# make docs   build the documentation site, strictly
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 VENV    ?= .venv
@@ -7,7 +8,7 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint benchmark clean
+.PHONY: run test lint docs benchmark clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
@@ -19,6 +20,9 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --site-dir site
 
 benchmark: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/main_job.py $(DELPHES)/hhh_train_00.root $(DELPHES)/hhh_train_01.root
@@ -39,4 +43,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) results build dist *.egg-info
+	rm -rf $(VENV) results build dist site *.egg-info
