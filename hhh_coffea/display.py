@@ -55,7 +55,8 @@ def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.display_event import read_event
     from hhh_coffea.figures_display import draw_event, draw_matrices
     from hhh_coffea.fileset import load_fileset
-    from hhh_coffea.reconstruction import METHODS, SpanetError, method_options
+    from hhh_coffea.reconstruction import METHODS, method_options
+    from hhh_coffea.reconstruction.spanet import SpanetError
 
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
     dataset = next(iter(datasets.values()))

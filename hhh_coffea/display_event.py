@@ -9,7 +9,6 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
-from coffea.processor import ProcessorABC
 
 from hhh_coffea import truth
 from hhh_coffea.engine import Chunk, FileInfo, Job, SourceFile, inspect_file, process
@@ -49,8 +48,8 @@ class EventView:
     matrices: list[Matrix] = field(default_factory=list)
 
 
-class _Picker(ProcessorABC):
-    """Runs the chain of the main job on its chunk of one event and returns what it finds on the way."""
+class _Picker:
+    """A processor in all but name: the chain of the main job on a chunk of one event, with all it finds on the way."""
 
     def __init__(self, methods: Sequence[str], definition: Definition, options: MethodOptions) -> None:
         self.methods, self.definition, self.options = tuple(methods), definition, options
@@ -78,9 +77,6 @@ class _Picker(ProcessorABC):
             "candidates": found,
             "correct": {name: evaluate(c, targets, self.definition).correct for name, c in found.items()},
         }
-
-    def postprocess(self, accumulator: Any) -> Any:
-        return accumulator
 
 
 def read_event(

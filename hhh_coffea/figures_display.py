@@ -24,7 +24,7 @@ HIGGS_COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
 WRONG_COLORS = ("#bd1f01", "#a96b59", "#b9ac70", "#94a4a2")
 NO_HIGGS = "#d9dde1"
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
-STYLE = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
+STYLE: Any = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
 
 
 def draw_event(event: EventView) -> Figure:
@@ -160,7 +160,7 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
     axis.set_aspect("equal", adjustable="box")
 
 
-def _transverse(axis: Axes, event: EventView, assigned: list[dict[str, Any]]) -> None:
+def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> None:
     """pT of every jet along its azimuth; fat jets as dashed outlines behind."""
     jets, fatjets = _colors(event, assigned)
     for jet, color in zip(event.fatjets, fatjets, strict=True):

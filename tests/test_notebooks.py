@@ -30,7 +30,11 @@ def test_notebook_runs(path: Path, kernel):
     notebook = nbformat.read(path, as_version=4)
     reset = nbformat.v4.new_code_cell("%reset -f")
     notebook.cells.append(reset)
-    nbclient.NotebookClient(notebook, km=kernel, timeout=300).execute()
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=300)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()  # not done for a kernel that is not the client's own
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)
     if path.stem == "own_processor":
