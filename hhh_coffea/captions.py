@@ -7,6 +7,7 @@ import re
 from hhh_coffea.figure_style import CATEGORY_NAMES, NAMES
 
 _DEFINITION = {"default": "our definitions", "reference": "the definitions of arXiv:2412.03819"}
+_METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
 # pattern of the figure's name → (place in the report, caption)
 _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
@@ -64,7 +65,7 @@ def caption(name: str) -> str:
             return text.format(
                 definition=_DEFINITION.get(groups.get("definition", ""), ""),
                 category=CATEGORY_NAMES.get(groups.get("category", ""), groups.get("category", "")).lower(),
-                method=NAMES.get(groups.get("method", ""), groups.get("method", "")),
+                method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
             )
     return bare.replace("_", " ")
 

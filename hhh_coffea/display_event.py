@@ -122,7 +122,7 @@ def read_event(
         ak.to_list(record.higgs)[0] if "higgs" in record.fields else [],
         known,
         candidates,
-        assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs)) if "spanet" in methods else [],
+        assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs)) if options.spanet else [],
     )
 
 

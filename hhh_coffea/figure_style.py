@@ -25,8 +25,12 @@ COLORS = {
     "chi2+bdt": "#bd1f01",
     "chi2+bdt_as_published": "#832db6",
     "spanet": "#3f90da",
+    "spanet:joint": "#3f90da",
+    "spanet:reference": "#832db6",
+    "spanet:greedy": "#94a4a2",
 }
 SPARE_COLORS = ("#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
+PALETTE = tuple(dict.fromkeys((*COLORS.values(), *SPARE_COLORS)))  # for what has no colour of its own
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NAMES = {
     "chi2": "χ²",
@@ -34,6 +38,9 @@ NAMES = {
     "chi2+bdt": "χ² + BDT",
     "chi2+bdt_as_published": "χ² (published pairing) + BDT",
     "spanet": "SPA-Net",
+    "spanet:joint": "SPA-Net, joint",
+    "spanet:reference": "SPA-Net, as published",
+    "spanet:greedy": "SPA-Net, greedy",
 }
 CATEGORY_NAMES = {
     "merged": "Boosted + Resolved",
@@ -89,7 +96,7 @@ class Writer:
 def style_of(method: str, position: int) -> dict[str, Any]:
     """Colour, marker and legend entry of a method, or of a method of one of several runs (``method @ run``)."""
     name, _, run = method.partition(RUN)
-    palette = (*COLORS.values(), *SPARE_COLORS) if run else SPARE_COLORS
+    palette = PALETTE if run else SPARE_COLORS
     color = COLORS.get(method, palette[position % len(palette)])
     label = NAMES.get(name, name) + (f" ({run})" if run else "")
     return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": label}

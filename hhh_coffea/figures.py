@@ -18,11 +18,9 @@ from matplotlib.axes import Axes
 from hhh_coffea import figures_bdt, published, results
 from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
-    COLORS,
     FORMATS,
     NAMES,
     PT_EDGES,
-    SPARE_COLORS,
     Writer,
     density,
     error_points,
@@ -127,7 +125,9 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         if not matrix.sum():
             continue
         names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
-        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{method}", str(info["label"])) as (axis,):
+        with write.figure(
+            f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
+        ) as (axis,):
             rows = matrix.sum(axis=1, keepdims=True)
             share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
             image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
@@ -147,6 +147,10 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             axis.minorticks_off()
             axis.set(xlabel=f"Candidates, {NAMES.get(method, method)} ({key['definition']})", ylabel="Targets")
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
+
+
+def _file_name(method: str) -> str:
+    return method.replace(":", "_")
 
 
 def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
@@ -197,7 +201,7 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
         if not counts(histograms["candidates"], place).sum():
             continue
         chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
-        with write.figure(f"{key['dataset']}/candidate_mass_{method}", label) as (axis,):
+        with write.figure(f"{key['dataset']}/candidate_mass_{_file_name(method)}", label) as (axis,):
             parts = [
                 (chosen[:, hist.loc(value)], name, color)
                 for value, name, color in (
@@ -274,7 +278,7 @@ def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
         for position, chosen in enumerate(combinations[:10]):
             one = histogram[{k: hist.loc(v) for k, v in chosen.items()}] if chosen else histogram
             text = ", ".join(str(v) for v in chosen.values()) or name
-            mplhep.histplot(one, ax=axis, color=(*COLORS.values(), *SPARE_COLORS)[position], label=text, flow="none")
+            mplhep.histplot(one, ax=axis, color=PALETTE[position], label=text, flow="none")
         numeric = next(a for a in histogram.axes if a.name not in categories)
         axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
         axis.legend(fontsize=20)

@@ -7,6 +7,7 @@ Categories become folders: ``candidate_mass/HHH/chi2/default/merged/all``. An ax
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -63,5 +64,5 @@ def _parts(histogram: Hist) -> Iterator[tuple[tuple[str, ...], Hist]]:
             continue
         for flag in itertools.product(*(((("all", None)), *words) for words in flags)):
             index = {n: sum if value is None else hist.loc(value) for n, (_, value) in zip(names, flag, strict=True)}
-            place = (*(str(value).replace("/", "_") for value in values), *(word for word, _ in flag))
+            place = (*(re.sub("[/:]", "_", str(value)) for value in values), *(word for word, _ in flag))
             yield place, filled[index] if index else filled
