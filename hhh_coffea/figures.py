@@ -20,6 +20,7 @@ from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
     FORMATS,
     NAMES,
+    PALETTE,
     PT_EDGES,
     Writer,
     density,
