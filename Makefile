@@ -8,7 +8,7 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint docs benchmark clean
+.PHONY: run test lint docs docs-figures benchmark clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
@@ -23,6 +23,12 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --site-dir site
+
+# the figures of README.md and docs/, after a change of the shipped models or of how figures look
+docs-figures: $(VENV)/.installed
+	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --datasets HHH --methods chi2,chi2+bdt,spanet --overlay-published --output results_docs
+	cp results_docs/plots/HHH/reference_purity_efficiency_merged.png docs/figures/hhh_purity_efficiency.png
+	$(VENV)/bin/python -m hhh_coffea.display --fileset demo --event 5 --output docs/figures
 
 benchmark: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/main_job.py $(DELPHES)/hhh_train_00.root $(DELPHES)/hhh_train_01.root
@@ -43,4 +49,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) results build dist site *.egg-info
+	rm -rf $(VENV) results results_docs build dist site *.egg-info

@@ -57,7 +57,25 @@ def parser() -> argparse.ArgumentParser:
     for name, help_ in COMMANDS.items():
         own: argparse.ArgumentParser = importlib.import_module(f"hhh_coffea.{name}").parser()
         commands.add_parser(name, help=help_, description=own.description, parents=[own], add_help=False)
+        _complete_paths(own)
     commands.add_parser("completion", help="print a completion script for bash, zsh or tcsh").add_argument(
         "shell", choices=["bash", "zsh", "tcsh"]
     )
     return whole
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Tell shtab which options take files and folders, by their metavars; subcommands too."""
+    import shtab
+
+    for action in parser._actions:
+        words = (
+            set((action.metavar or "").upper().replace("|", " ").split()) if isinstance(action.metavar, str) else set()
+        )
+        if words & {"JSON", "YAML", "PATH", "FILE.ONNX", "NAME"}:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif words & {"DIR", "MODEL_DIR", "CHECKPOINT_DIR"} or action.dest == "results":
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _complete_paths(sub)

@@ -15,7 +15,7 @@ from hhh_coffea import captions, results
 from hhh_coffea.report import CATEGORY_LABELS, DEFINITION_TITLES, count, percent
 
 REPORT = "report.html"
-LISTED_FILES = 100  # the others are in provenance.json
+LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
 
 def write_report(folder: Path) -> Path:
@@ -43,6 +43,7 @@ def write_report(folder: Path) -> Path:
         category_labels=CATEGORY_LABELS,
         definition_titles=DEFINITION_TITLES,
         listed_files=LISTED_FILES,
+        listed_failures=LISTED_FAILURES,
     )
     partial = folder / f"{REPORT}.partial"
     partial.write_text(text, encoding="utf-8")

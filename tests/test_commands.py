@@ -41,10 +41,15 @@ def test_completion_knows_commands_and_options(tmp_path, capsys):
     script = tmp_path / "hhh.bash"
     script.write_text(capsys.readouterr().out)
     ask = 'source "$1"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($#-2)); "$(complete -p hhh | sed "s/.*-F \\([^ ]*\\).*/\\1/")"'
-    for line, expected in (("hhh di", "display"), ("hhh run --file", "--fileset"), ("hhh train sp", "spanet")):
+    (tmp_path / "mine.json").touch()
+    cases = (
+        *(("hhh di", "display"), ("hhh run --file", "--fileset"), ("hhh train sp", "spanet")),
+        *(("hhh run --executor fut", "futures"), ("hhh run --fileset mi", "mine.json")),
+    )
+    for line, expected in cases:
         found = subprocess.run(
             ["bash", "-c", ask + '; printf "%s\\n" "${COMPREPLY[@]}"', "bash", str(script), *line.split()],
-            capture_output=True, text=True, check=True,
+            capture_output=True, text=True, check=True, cwd=tmp_path,
         )  # fmt: skip
         assert expected in found.stdout.split()
 
