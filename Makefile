@@ -28,7 +28,7 @@ docs: $(VENV)/.installed-dev
 docs-figures: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --datasets HHH --methods chi2,chi2+bdt,spanet --overlay-published --output results_docs
 	cp results_docs/plots/HHH/reference_purity_efficiency_merged.png docs/figures/hhh_purity_efficiency.png
-	$(VENV)/bin/python -m hhh_coffea.display --fileset demo --event 5 --output docs/figures
+	$(VENV)/bin/python -m hhh_coffea.display --fileset demo --event 863 --output docs/figures
 
 benchmark: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/main_job.py $(DELPHES)/hhh_train_00.root $(DELPHES)/hhh_train_01.root

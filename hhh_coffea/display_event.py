@@ -18,7 +18,7 @@ from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource
 from hhh_coffea.metrics import Definition, evaluate
-from hhh_coffea.reconstruction import MethodOptions, check_models, fatjet_features, reconstruct
+from hhh_coffea.reconstruction import METHODS, MethodOptions, check_models, fatjet_features, reconstruct
 from hhh_coffea.reconstruction.spanet import SpanetModel, network_inputs
 from hhh_coffea.selection import event_selection
 
@@ -122,7 +122,9 @@ def read_event(
         ak.to_list(record.higgs)[0] if "higgs" in record.fields else [],
         known,
         candidates,
-        assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs)) if options.spanet else [],
+        assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs))
+        if any(METHODS[name].needs == "spanet" for name in methods)
+        else [],
     )
 
 

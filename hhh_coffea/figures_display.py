@@ -176,9 +176,8 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
-    angle = _free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])
-    axis.set_rlabel_position(np.degrees(angle))
-    axis.text(angle, axis.get_rmax() * 1.16, "pT [GeV]", fontsize=9, ha="center", va="center")
+    axis.set_rlabel_position(np.degrees(_free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])))
+    axis.text(1.0, 0.0, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
     axis.grid(alpha=0.4)
 
 

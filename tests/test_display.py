@@ -66,7 +66,7 @@ def test_assignment_matrices(event):
     assert set(pairs) == {"h1", "h2", "h3"}
     for matrix in event.matrices:
         total = np.triu(matrix.probability).sum() if matrix.probability.ndim == 2 else matrix.probability.sum()
-        assert total == pytest.approx(1, abs=1e-4)
+        assert total == pytest.approx(1 if matrix.probability.size else 0, abs=1e-4)  # none where there are no fat jets
     taken = next(c for c in event.candidates["spanet"] if c["kind"] == 0)
     stated = [m.probability[taken["jet1"], taken["jet2"]] for m in pairs.values()]
     assert min(abs(p - taken["assignment_probability"]) for p in stated) < 1e-4
