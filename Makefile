@@ -1,6 +1,7 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
+# make results  compare the methods on the test files: docs/results.md
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 VENV    ?= .venv
@@ -8,7 +9,7 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint docs docs-figures benchmark clean
+.PHONY: run test lint docs docs-figures benchmark results clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
@@ -47,6 +48,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	@touch $@
+
+results: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/results.py
 
 clean:
 	rm -rf $(VENV) results results_docs build dist site *.egg-info
