@@ -17,13 +17,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.bundled import find_bundled
+from hhh_coffea.errors import UserError
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class FilesetError(ValueError):
+class FilesetError(UserError):
     """The fileset cannot be used; the message names the file, dataset and field."""
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea import results
+from hhh_coffea.cli import EXIT_OK
 from hhh_coffea.config import make_config
 from hhh_coffea.fileset import load_fileset
-from hhh_coffea.job import EXIT_OK, run_job
+from hhh_coffea.job import run_job
 
 BASELINE = "chi2+bdt"
 SCHEMA_VERSION = 1

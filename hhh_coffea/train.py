@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hhh_coffea.cli import add_debug, guarded
+
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
@@ -163,12 +165,15 @@ def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
 
 
 def _import_spanet(arguments: argparse.Namespace) -> None:
     from .spanet.checkpoint import save
     from .spanet.original_checkpoint import compare_with_reference, import_original
 
+    if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
     model = import_original(arguments.checkpoint)
     _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
@@ -230,7 +235,7 @@ def _bdt(arguments: argparse.Namespace) -> None:
     from .bdt_training import TrainingOptions, train_bdt
     from .config import make_config
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
@@ -282,17 +287,17 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
         formatter_class=plain,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_, example, declare, run) in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -302,19 +307,20 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=plain,
         )
         declare(sub)
+        add_debug(sub)
         sub.set_defaults(run=run)
-    return parser
+    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
-    arguments = build_parser().parse_args(argv)
-    try:
+    arguments = parser().parse_args(argv)
+
+    def run() -> int:
         arguments.run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+        return 0
+
+    return guarded(run, getattr(arguments, "debug", False), mistakes=(ValueError, OSError, ImportError))
 
 
 if __name__ == "__main__":

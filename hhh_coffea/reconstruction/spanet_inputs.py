@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.errors import UserError
 from hhh_coffea.events.record import field as record_field
 from hhh_coffea.jagged import counts_of, pad
 from hhh_coffea.kinematics import delta_r_squared
@@ -35,7 +36,7 @@ ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.c
 PADDED_LENGTH = {"jets": 10, "fatjets": 3}  # slots of the published analysis
 
 
-class SpanetError(ValueError):
+class SpanetError(UserError):
     """The model cannot be used; the message names it and what does not fit."""
 
 

@@ -22,6 +22,9 @@ def test_import_spanet(shared_dir, tmp_path, capsys):
     assert "largest difference" in capsys.readouterr().out
     assert describe(tmp_path / "ttbar")["architecture"] == "original"
     assert load(tmp_path / "ttbar").topology.target_names == ("t1", "t2")
+    assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar")]) == 2
+    assert "holds a model; name another --output, or say --overwrite" in capsys.readouterr().err
+    assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar"), "--overwrite"]) == 0
 
 
 def test_errors_are_messages(tmp_path, capsys):
