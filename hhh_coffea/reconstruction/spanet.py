@@ -120,8 +120,8 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
 def decoding(name: str) -> Any:
     """Function ``(outputs, topology, lengths, overlaps) → Decoded`` of a decoding by name: ``NAME`` or ``NAME:NUMBER``.
 
-    ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least 0.3; without a number 0.5,
-    for the original's extraction assigns all targets, present or not. The published
+    ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
+    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. The published
     post-processing removes overlaps afterwards, so that metrics show both sides of it.
     """
     from hhh_coffea.spanet import decode
