@@ -11,7 +11,7 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import bdt_scan, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import bdt, chi2
 from hhh_coffea.reconstruction.bdt_model import load_model
@@ -61,7 +61,7 @@ class BdtScanProcessor(ProcessorABC):
         selection = event_selection(record, metadata)
         output = {
             "histograms": {bdt_scan.SCAN: bdt_scan.book()},
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
         }
         if not metadata.is_signal:  # nothing is right or wrong there
