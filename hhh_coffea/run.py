@@ -11,7 +11,7 @@ from hhh_coffea.bundled import list_bundled
 from hhh_coffea.config import ConfigError, RunConfig, make_config
 from hhh_coffea.fileset import FilesetError
 from hhh_coffea.loading import ProcessorError
-from hhh_coffea.reconstruction import METHODS
+from hhh_coffea.reconstruction import METHODS, ForeignEventsError
 from hhh_coffea.results import ResultsError
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.run",
-        description="Find Higgs candidates in Delphes events and measure how often they are right.",
+        description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -133,7 +133,7 @@ def _run(options: dict[str, Any]) -> int:
         return _mistake(error)
     try:
         return run_job(config)
-    except (ExecutorError, FilesetError, ProcessorError, ResultsError, SpanetError) as error:
+    except (ExecutorError, FilesetError, ForeignEventsError, ProcessorError, ResultsError, SpanetError) as error:
         return _mistake(error)
 
 

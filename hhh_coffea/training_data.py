@@ -95,6 +95,7 @@ def write_shard(folder: str | Path, rows: Rows, chunk: Mapping[str, Any]) -> dic
     return {
         name: {
             "dataset": str(chunk["dataset"]),
+            "format": str(chunk["format"]),
             "source": Path(str(chunk["filename"])).name,
             "uuid": str(chunk["fileuuid"]),
             "start": start,

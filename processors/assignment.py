@@ -16,7 +16,14 @@ from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import check_models, fatjet_features, method_options, methods_for, reconstruct
+from hhh_coffea.reconstruction import (
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    method_options,
+    methods_for,
+    reconstruct,
+)
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -66,6 +73,7 @@ class AssignmentProcessor(ProcessorABC):
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
         check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH = 1024  # larger batches leave the processor's cache (docs/spanet.md)
 BUNDLED = ("spanet_hhh", "spanet_hh")  # what runs when no model is named
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
-JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "phi": "phi"}
+JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "btag_score": "btag_score", "phi": "phi"}
 FATJET_FEATURES = {
     "fj_pt": "pt",
     "fj_eta": "eta",
@@ -42,6 +42,7 @@ FATJET_FEATURES = {
     "fj_nneutral": "n_neutral",
     "fj_chargedenergyfrac": "charged_fraction",
     "fj_xbb": "xbb",
+    "fj_regressed_mass": "regressed_mass",
 }
 ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.cos}
 
@@ -83,6 +84,15 @@ class SpanetModel:
     def n_higgs(self) -> int:
         """Higgs bosons it looks for."""
         return len(self.topology.alternatives)
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Formats of the training files; empty where that is not known."""
+        from hhh_coffea.spanet.checkpoint import parse
+
+        data = (parse(self.description, self.name).get("training") or {}).get("data")
+        # models from before other formats could be read do not say
+        return tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
 
     @property
     def substructure(self) -> tuple[str, ...]:
