@@ -12,6 +12,8 @@ import awkward as ak
 import numpy as np
 import uproot
 
+from hhh_coffea.events.nanoaod_names import MET_FILTERS
+
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 TAGGED, UNTAGGED = 0.97, 0.01  # above and below every working point
 RAW_FACTOR = 0.125  # exactly representable: raw and back gives the same pT
@@ -39,7 +41,9 @@ def write_nanoaod(
         "Jet": ak.zip(_jets(events, version, data)),
         "FatJet": ak.zip(_fatjets(events, groomed, version)),
     }
+    branches |= _event_content(n, version)
     if not data:
+        branches["GenJet"] = ak.zip(_generated_jets(branches["Jet"]))
         branches["genWeight"] = ak.to_numpy(ak.flatten(events["Event.Weight"])).astype(np.float32)
         if signal:
             branches["GenPart"] = ak.zip(_particles(events))
@@ -47,6 +51,38 @@ def write_nanoaod(
         types = {name: ak.type(x).content if isinstance(x, ak.Array) else x.dtype for name, x in branches.items()}
         file.mktree("Events", types).extend(branches)
     return output
+
+
+def _event_content(n: int, version: int) -> dict[str, np.ndarray | ak.Array]:
+    """Triggers, filters and leptons in a pattern of the event number that a test can count by hand."""
+    number = np.arange(n)
+    found: dict[str, np.ndarray | ak.Array] = {
+        "HLT_Even": number % 2 == 0,
+        "HLT_Third": number % 3 == 0,
+        "Rho_fixedGridRhoFastjetAll": (10 + number % 20).astype(np.float32),
+    }
+    found |= {name: np.ones(n, dtype=bool) for name in MET_FILTERS[version]}
+    found["Flag_goodVertices"] = number % 5 != 0
+    electron, muon, loose_muon = ((number % k == 0).astype(int) for k in (7, 11, 13))  # the last is not isolated
+    found["Electron"] = _leptons(electron, cutBased=(3, np.uint8))
+    isolation = np.concatenate([[0.1] * a + [0.5] * b for a, b in zip(muon, loose_muon, strict=True)]).astype(np.float32)
+    muons = _leptons(muon + loose_muon, looseId=(True, bool))
+    found["Muon"] = ak.with_field(muons, ak.unflatten(isolation, ak.num(muons)), "pfRelIso04_all")
+    return found
+
+
+def _leptons(counts: np.ndarray, **leaves: tuple[float, type]) -> ak.Array:
+    total = int(counts.sum())
+    columns = {"pt": (30.0, np.float32), "eta": (1.0, np.float32), "phi": (0.0, np.float32), "mass": (0.1, np.float32)}
+    columns |= {"charge": (1, np.int32), **leaves}
+    return ak.unflatten(ak.zip({k: np.full(total, value, dtype) for k, (value, dtype) in columns.items()}), counts)
+
+
+def _generated_jets(jets: ak.Array) -> dict[str, ak.Array]:
+    """One for every other jet, along its direction, with 0.9 of its pT."""
+    even = jets[ak.local_index(jets.pt) % 2 == 0]
+    scaled = {name: ak.values_astype(even[name] * 0.9, np.float32) for name in ("pt", "mass")}
+    return {**scaled, "eta": even.eta, "phi": even.phi}
 
 
 def _four_vectors(events: ak.Array, name: str) -> dict[str, ak.Array]:
@@ -71,6 +107,8 @@ def _jets(events: ak.Array, version: int, data: bool) -> dict[str, ak.Array]:
     jets["area"] = _like(pt, 0.5, np.float32)
     if not data:
         flavor = abs(events["Jet.Flavor"])
+        position = ak.local_index(pt)
+        jets["genJetIdx"] = ak.values_astype(ak.where(position % 2 == 0, position // 2, -1), np.int16)
         jets["hadronFlavour"] = ak.values_astype(ak.where((flavor == 5) | (flavor == 4), flavor, 0), np.uint8)
     return jets | _identity(pt, version, fat=False)
 

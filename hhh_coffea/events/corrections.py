@@ -55,9 +55,9 @@ def correction_set(path: str) -> Any:
 def correction(path: str, name: str, field: str) -> Any:
     """A correction or compound correction; FilesetError names the metadata field and what the file has."""
     available = correction_set(path)
-    if name in available:
+    if name in list(available):  # not "name in available": correctionlib raises where it should say no
         return available[name]
-    if name in available.compound:
+    if name in list(available.compound):
         return available.compound[name]
     there = sorted([*available, *available.compound])
     raise FilesetError(f"metadata field 'nanoaod.corrections.{field}': {path} has no {name!r}; it has {there}")
