@@ -30,7 +30,9 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
                 for source in _sources(spectra):
                     if spectra[{"variation": hist.loc(NOMINAL)}].values().sum() > 0:
                         name = f"{dataset}/systematics_{method}_{kind}_{source}"
-                        _variation(write, name, spectra, source, f"{NAMES.get(method, method)}, {kind}", str(info["label"]))
+                        _variation(
+                            write, name, spectra, source, f"{NAMES.get(method, method)}, {kind}", str(info["label"])
+                        )
     return {MASS, EVENTS}
 
 
@@ -50,14 +52,16 @@ def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str,
         below = np.where(some, nominal.values(), 1.0)
         relative = np.where(some, error / below, 0)
         ratio.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color="#d3d3d3")
+        reach = 0.05  # of the ratio, over bins that are known to 10%
         for way, color in zip(DIRECTIONS, (UP, DOWN), strict=True):
             if f"{source}_{way}" in spectra.axes["variation"]:
                 varied = spectra[{"variation": hist.loc(f"{source}_{way}")}].values()
                 mplhep.histplot(varied, edges, ax=spectrum, color=color, label=f"{source} {way}", flow="none")
+                known = some & (relative < 0.1)
+                reach = max(reach, 1.3 * float(np.abs(varied / below - 1)[known].max(initial=0)))
                 ratio.stairs(np.where(some, varied / below, np.nan), edges, baseline=None, color=color, linewidth=2)
         spectrum.set(ylabel="Candidates / 5 GeV", ylim=(0, 1.35 * spectrum.get_ylim()[1]))
         spectrum.legend(title=title, loc="upper right", ncols=3)
         ratio.axhline(1, color="black", linewidth=1)
         ratio.set(xlabel=nominal.axes[0].label, ylabel="varied / nominal", xlim=(edges[0], edges[-1]))
-        reach = np.nanmax(np.abs(np.concatenate([s.get_data().values for s in ratio.patches]) - 1), initial=0.02)
-        ratio.set_ylim(1 - min(1.2 * reach, 1), 1 + min(1.2 * reach, 1))
+        ratio.set_ylim(1 - reach, 1 + reach)

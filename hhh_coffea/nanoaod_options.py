@@ -31,7 +31,9 @@ class LeptonVeto(Strict):
 
     electron_pt_min: float = Field(15.0, ge=0, allow_inf_nan=False)
     electron_abs_eta_max: Positive = 2.5
-    electron_cut_based_min: int = Field(2, ge=1, le=4, description="1 veto, 2 loose, 3 medium, 4 tight; holds isolation")
+    electron_cut_based_min: int = Field(
+        2, ge=1, le=4, description="1 veto, 2 loose, 3 medium, 4 tight; holds isolation"
+    )
     muon_pt_min: float = Field(15.0, ge=0, allow_inf_nan=False)
     muon_abs_eta_max: Positive = 2.4
     muon_isolation_max: Positive = Field(0.25, description="pfRelIso04_all, of muons that pass looseId")
@@ -102,7 +104,9 @@ class NanoAODOptions(Strict):
     def _consistent(self) -> NanoAODOptions:
         jets = self.corrections.jets
         if self.use_regressed_pt and jets is not None and jets.jec is not None:
-            raise ValueError("use_regressed_pt and corrections.jets.jec exclude each other: the regression replaces the jec")
+            raise ValueError(
+                "use_regressed_pt and corrections.jets.jec exclude each other: the regression replaces the jec"
+            )
         return self
 
 

@@ -20,8 +20,9 @@ Cutflow = dict[str, dict[str, float]]
 def event_selection(record: ak.Array, metadata: DatasetMetadata) -> PackedSelection:
     """Build the cuts of the published analysis (§1), in the order they are applied.
 
-    ``finite weight``; the format's own cuts (trigger, …) where the metadata ask for them; in signal ``n Higgs → bb`` (every Higgs of the event decays to b quarks: 2·n_higgs of them);
-    ``≥ min_jets jets``. For Delphes no trigger, lepton veto or jet ID, as published.
+    ``finite weight``; the format's own cuts (trigger, …) where the metadata ask for them; in signal ``n Higgs → bb``
+    (every Higgs of the event decays to b quarks: 2·n_higgs of them); ``≥ min_jets jets``. For Delphes no trigger, lepton
+    veto or jet ID, as published.
     """
     selection = PackedSelection()
     selection.add("finite weight", np.isfinite(ak.to_numpy(record.weight)))

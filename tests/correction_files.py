@@ -62,7 +62,9 @@ def write_jet_corrections(path: Path) -> Path:
         output_op="*",
         stack=["Offset", "Relative"],
     )
-    return _write(path, schema.CorrectionSet(schema_version=2, corrections=corrections, compound_corrections=[compound]))
+    return _write(
+        path, schema.CorrectionSet(schema_version=2, corrections=corrections, compound_corrections=[compound])
+    )
 
 
 def write_btag_corrections(path: Path) -> Path:

@@ -65,7 +65,9 @@ def _event_content(n: int, version: int) -> dict[str, np.ndarray | ak.Array]:
     found["Flag_goodVertices"] = number % 5 != 0
     electron, muon, loose_muon = ((number % k == 0).astype(int) for k in (7, 11, 13))  # the last is not isolated
     found["Electron"] = _leptons(electron, cutBased=(3, np.uint8))
-    isolation = np.concatenate([[0.1] * a + [0.5] * b for a, b in zip(muon, loose_muon, strict=True)]).astype(np.float32)
+    isolation = np.concatenate([[0.1] * a + [0.5] * b for a, b in zip(muon, loose_muon, strict=True)]).astype(
+        np.float32
+    )
     muons = _leptons(muon + loose_muon, looseId=(True, bool))
     found["Muon"] = ak.with_field(muons, ak.unflatten(isolation, ak.num(muons)), "pfRelIso04_all")
     return found

@@ -81,7 +81,9 @@ def test_scale_variations_by_hand(relaid, open_nanoaod, files, variation, sign):
     kept = both.index[ak.num(both) == ak.num(plain)], plain.index[ak.num(both) == ak.num(plain)]
     assert kept[0].tolist() == kept[1].tolist()
     for name in ("pt", "mass", "softdrop_mass"):
-        ratio = flat(both[name][ak.num(both) == ak.num(plain)]) / np.maximum(flat(plain[name][ak.num(both) == ak.num(plain)]), 1)
+        ratio = flat(both[name][ak.num(both) == ak.num(plain)]) / np.maximum(
+            flat(plain[name][ak.num(both) == ak.num(plain)]), 1
+        )
         some = flat(plain[name][ak.num(both) == ak.num(plain)]) > 1
         np.testing.assert_allclose(ratio[some], 1 + sign * TOTAL, rtol=1e-5)
     assert list(variations(fat)) == ["nominal", "jes_up", "jes_down", "forward_up", "forward_down"]
@@ -126,7 +128,9 @@ BTAG = {"heavy": "heavy", "light": "light", "efficiency": "efficiency"}
 def test_btag_weights_by_hand(relaid, open_nanoaod, files):
     """Event by event, with the formula of the docstring in plain Python."""
     given = {"file": files["btag"], "efficiency_file": files["btag"], **BTAG}
-    wanted = metadata(btag=given).model_copy(update={"selection": metadata().selection.model_copy(update={"jet_pt_min": 40.0})})
+    wanted = metadata(btag=given).model_copy(
+        update={"selection": metadata().selection.model_copy(update={"jet_pt_min": 40.0})}
+    )
     record = nanoaod.read(open_nanoaod(relaid[15], stop=100), wanted).record
     weight = weights_of(record)["b tag"]
     expected = {name: [] for name in HEAVY}
@@ -151,11 +155,20 @@ def test_btag_weights_by_hand(relaid, open_nanoaod, files):
 @pytest.mark.parametrize(
     ("corrections", "message"),
     [
-        ({"jets": {"file": "J", "jec": "L1L2L3"}}, r"'nanoaod.corrections.jets.jec': .*has no 'L1L2L3'; it has \['Forward'"),
+        (
+            {"jets": {"file": "J", "jec": "L1L2L3"}},
+            r"'nanoaod.corrections.jets.jec': .*has no 'L1L2L3'; it has \['Forward'",
+        ),
         ({"jets": {"file": "J", "uncertainties": {"jes": "Odd"}}}, r"jets.uncertainties.jes': Odd takes 'JetColour'"),
-        ({"fatjets": {"file": "B", "resolution": "Resolution", "resolution_scale": "Ratio"}}, "fatjets.resolution': .*no 'Res"),
+        (
+            {"fatjets": {"file": "B", "resolution": "Resolution", "resolution_scale": "Ratio"}},
+            "fatjets.resolution': .*no 'Res",
+        ),
         ({"btag": {"file": "B", "efficiency_file": "B", **BTAG, "light": "lihgt"}}, "btag.light': .*no 'lihgt'"),
-        ({"btag": {"file": "J", "efficiency_file": "B", **BTAG, "heavy": "Total"}}, "btag.heavy': Total takes 'JetEta'"),
+        (
+            {"btag": {"file": "J", "efficiency_file": "B", **BTAG, "heavy": "Total"}},
+            "btag.heavy': Total takes 'JetEta'",
+        ),
     ],
 )
 def test_corrections_that_are_not_there_are_named_before_anything_is_read(files, corrections, message):
@@ -177,7 +190,10 @@ def test_corrections_that_are_not_there_are_named_before_anything_is_read(files,
         ({"met_filters": "all"}, "field 'nanoaod.met_filters"),
         ({"golden_json": "nowhere.json"}, "field 'nanoaod.golden_json': no such file 'nowhere.json'"),
         ({"corrections": {"jets": {"file": "gone.json"}}}, "field 'nanoaod.corrections.jets.file': no such file"),
-        ({"corrections": {"jets": {"file": "J", "resolution": "R"}}}, "resolution and resolution_scale belong together"),
+        (
+            {"corrections": {"jets": {"file": "J", "resolution": "R"}}},
+            "resolution and resolution_scale belong together",
+        ),
         ({"corrections": {"jets": {"file": "J", "uncertainties": {"jer": "R"}}}}, "the name 'jer' is taken"),
         ({"use_regressed_pt": True, "corrections": {"jets": {"file": "J", "jec": "J"}}}, "exclude each other"),
         ({"lepton_veto": {"electron_pt": 10}}, "field 'nanoaod.lepton_veto.electron_pt': unknown"),

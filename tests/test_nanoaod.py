@@ -57,7 +57,9 @@ def test_same_targets_and_candidates_as_from_delphes(relaid, open_delphes, open_
     for name in candidates.fields:
         np.testing.assert_array_equal(flat(candidates[name]), flat(expected_candidates[name]))
     for name in features:
-        np.testing.assert_allclose(flat(record.fatjets[name]), flat(expected_record.fatjets[name]), rtol=2e-6, atol=1e-5)
+        np.testing.assert_allclose(
+            flat(record.fatjets[name]), flat(expected_record.fatjets[name]), rtol=2e-6, atol=1e-5
+        )
     for name in ("btag", "index", "pt"):
         assert record.jets[name].tolist() == expected_record.jets[name].tolist()
 
@@ -111,7 +113,9 @@ def test_version_9_by_its_own_names(relaid, open_nanoaod):
     jets = ak.with_field(jets, jets.pt * 0 + 1.5, "bRegCorr")
     score = fatjets.particleNet_XbbVsQCD
     fatjets = ak.without_field(ak.without_field(fatjets, "particleNet_XbbVsQCD"), "particleNet_massCorr")
-    fatjets = ak.with_field(ak.with_field(fatjets, score * 0.2, "particleNetMD_Xbb"), (1 - score) * 0.2, "particleNetMD_QCD")
+    fatjets = ak.with_field(
+        ak.with_field(fatjets, score * 0.2, "particleNetMD_Xbb"), (1 - score) * 0.2, "particleNetMD_QCD"
+    )
     fatjets = ak.with_field(fatjets, fatjets.mass * 1.5, "particleNet_mass")
     old = {"Jet": jets, "FatJet": fatjets}
     new = nanoaod.read(events, background(), ["xbb", "regressed_mass"]).record
@@ -152,7 +156,9 @@ def test_fatjet_features_by_version(relaid, open_nanoaod, version):
     first = ak.local_index(stored) == 0
     for name in ("globalParT3_Xbb", "particleNet_XbbVsQCD", "particleNet_massCorr"):
         if name in stored.fields:
-            stored = ak.with_field(stored, ak.where(first, {"particleNet_massCorr": 0}.get(name, -10), stored[name]), name)
+            stored = ak.with_field(
+                stored, ak.where(first, {"particleNet_massCorr": 0}.get(name, -10), stored[name]), name
+            )
     events["FatJet"] = stored
     missing = nanoaod.read(events, background(), ["xbb", "regressed_mass"]).record.fatjets
     where = missing.index == 0
@@ -210,15 +216,24 @@ def test_generated_higgs_by_hand(relaid, open_nanoaod):
     events = open_nanoaod(relaid[12], stop=3)
     last = 1 << 13
     rows = [  # pdgId, mother, flags
-        [(25, -1, 0), (25, 0, last), (5, 1, 0), (-5, 1, 0), (5, 2, last), (-5, 3, last)],  # the quarks' copies are not its own
+        [
+            (25, -1, 0),
+            (25, 0, last),
+            (5, 1, 0),
+            (-5, 1, 0),
+            (5, 2, last),
+            (-5, 3, last),
+        ],  # the quarks' copies are not its own
         [(25, -1, last), (15, 0, last), (-15, 0, last), (5, -1, 0)],
         [(25, -1, last), (5, 0, 0), (21, 0, 0), (25, -1, last), (5, 3, 0), (-5, 3, 0)],
     ]
     counts = [len(r) for r in rows]
     flat_rows = [x for r in rows for x in r]
     position = np.array([i for r in rows for i in range(len(r))], dtype=np.float32)
-    content = {name: np.array([x[k] for x in flat_rows]) for k, name in enumerate(("pdgId", "genPartIdxMother", "statusFlags"))}
-    content |= {name: position for name in ("pt", "eta", "phi", "mass")}
+    content = {
+        name: np.array([x[k] for x in flat_rows]) for k, name in enumerate(("pdgId", "genPartIdxMother", "statusFlags"))
+    }
+    content |= dict.fromkeys(("pt", "eta", "phi", "mass"), position)
     events["GenPart"] = ak.unflatten(ak.zip(content), counts)
     higgs = nanoaod.generated_higgs(events)
     assert higgs.pt.tolist() == [[1.0], [], [3.0]]

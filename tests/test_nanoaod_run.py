@@ -71,7 +71,10 @@ def test_all_methods_on_both_versions(relaid, models, tmp_path):
             "chi2": True,
             "chi2+bdt": True,
         }
-        assert found[name]["spanet"]["categories"]["merged"]["targets"] == found["A"]["chi2"]["categories"]["merged"]["targets"]
+        assert (
+            found[name]["spanet"]["categories"]["merged"]["targets"]
+            == found["A"]["chi2"]["categories"]["merged"]["targets"]
+        )
         assert found[name]["chi2+bdt"]["categories"]["boosted"]["correct"] > 20
     data = found["DATA"]["chi2"]["categories"]["merged"]
     assert data["candidates"] == found["B"]["chi2"]["categories"]["merged"]["candidates"]
@@ -162,10 +165,14 @@ def test_models_stay_with_the_format_they_were_trained_on(relaid, models, tmp_pa
         return capsys.readouterr().err
 
     error = error_of(nano, "--methods", "chi2,chi2+bdt")
-    assert "BDT model 'hbb_bdt' was trained on delphes: it cannot take pt, eta, mass, softdrop_mass, charged_frac" in error
+    assert (
+        "BDT model 'hbb_bdt' was trained on delphes: it cannot take pt, eta, mass, softdrop_mass, charged_frac" in error
+    )
     assert "from nanoaod events" in error
     error = error_of(nano, "--methods", "spanet", "--model", "spanet_hhh", "--device", "cpu")
-    assert "SPANet model 'spanet_hhh' was trained on delphes: it cannot take pt, eta, sinphi, cosphi, btag, mass" in error
+    assert (
+        "SPANet model 'spanet_hhh' was trained on delphes: it cannot take pt, eta, sinphi, cosphi, btag, mass" in error
+    )
     error = error_of("demo", "--datasets", "HHH", "--methods", "chi2+bdt", "--bdt", str(models / "bdt"))
     assert "BDT model 'bdt' was trained on nanoaod" in error
     assert "from delphes events" in error
@@ -196,7 +203,9 @@ def test_training_data_of_a_stock_runner(relaid, tmp_path):
     processor = load_processor("training_data", {"topology": "hhh_nanoaod", "data": tmp_path / "a"})
     metadata = {"format": "nanoaod", "n_higgs": 3}
     content = {"HHH": {"files": {str(relaid[12]): "Events"}, "metadata": metadata}}
-    Runner(IterativeExecutor(status=False), schema=NanoAODSchema)(content, processor_instance=processor, treename="Events")
+    Runner(IterativeExecutor(status=False), schema=NanoAODSchema)(
+        content, processor_instance=processor, treename="Events"
+    )
     events = fileset(tmp_path / "f.json", HHH=(relaid[12], {}))
     assert train(["data", "--fileset", events, "--topology", "hhh_nanoaod", "--output", str(tmp_path / "b")]) == 0
     a, b = (TrainingData.open(tmp_path / name) for name in "ab")

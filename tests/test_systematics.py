@@ -101,7 +101,7 @@ def test_the_run_fills_one_axis(relaid, tmp_path, section):
     options = ["--fileset", str(tmp_path / "f.json"), "--processor", "systematics"]
     assert main([*options, "--output", str(tmp_path / "r")]) == 0
     assert main([*options, "--output", str(tmp_path / "s"), "--no-plots", "--chunksize", "400"]) == 0
-    histograms, datasets = results.read_histograms(tmp_path / "r")
+    histograms, _ = results.read_histograms(tmp_path / "r")
     in_chunks, _ = results.read_histograms(tmp_path / "s")
     mass = histograms[systematics.MASS][{"dataset": "HHH", "method": "chi2", "kind": "resolved"}]
     for name, histogram in histograms.items():

@@ -6,6 +6,8 @@ w = Π_tagged s · Π_untagged (1 − s ε)/(1 − ε).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,7 +49,7 @@ def btag_weights(
     event = np.repeat(np.arange(len(counts)), counts)[use]
     tagged = columns["btag"][use] != 0
     flavor = np.abs(columns["flavor"][use])
-    jets = {
+    jets: dict[str, Any] = {
         "pt": columns["pt"][use],
         "eta": columns["eta"][use],
         "abseta": np.abs(columns["eta"][use]),

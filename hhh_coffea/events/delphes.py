@@ -178,6 +178,7 @@ def _branch(collection: ak.Array, name: str, leaf: str) -> ak.Array:
     return collection[leaf]
 
 
-def describe(events: Any, metadata: DatasetMetadata) -> str:
+def describe(_: Any, metadata: DatasetMetadata) -> str:
     """How a file is read, in words."""
-    return f"Delphes, b tags {metadata.btagging}" + (f" (bit {metadata.btag_bit})" if metadata.btagging == "stored" else "")
+    bit = f" (bit {metadata.btag_bit})" if metadata.btagging == "stored" else ""
+    return f"Delphes, b tags {metadata.btagging}{bit}"

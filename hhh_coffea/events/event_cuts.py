@@ -46,7 +46,9 @@ def event_cuts(events: Any, options: NanoAODOptions, version: int) -> dict[str, 
     cuts: dict[str, BoolArray] = {}
     if options.golden_json is not None:
         if not is_data(events):
-            raise FilesetError("metadata field 'nanoaod.golden_json' is for data; these events are simulated (genWeight)")
+            raise FilesetError(
+                "metadata field 'nanoaod.golden_json' is for data; these events are simulated (genWeight)"
+            )
         runs, sections = (values(events, name).astype(np.uint32) for name in ("run", "luminosityBlock"))
         cuts["golden JSON"] = _lumi_mask(options.golden_json)(runs, sections)
     if options.met_filters:

@@ -61,11 +61,7 @@ def from_ingredients(leaf: Leaf, lepton_veto: bool) -> BoolArray:
     neutral_hadron, neutral_em, neutral = leaf("neHEF"), leaf("neEmEF"), leaf("neMultiplicity").astype(np.int64)
     charged = leaf("chMultiplicity").astype(np.int64)
     central = (
-        (neutral_hadron < 0.99)
-        & (neutral_em < 0.9)
-        & (charged + neutral > 1)
-        & (leaf("chHEF") > 0.01)
-        & (charged > 0)
+        (neutral_hadron < 0.99) & (neutral_em < 0.9) & (charged + neutral > 1) & (leaf("chHEF") > 0.01) & (charged > 0)
     )
     tight = np.select(
         [abs_eta <= 2.6, abs_eta <= 2.7, abs_eta <= 3.0],

@@ -66,9 +66,7 @@ def features(
             score = np.where((score >= 0) & (total > 0), score / np.where(total > 0, total, 1.0), UNKNOWN)
         found["xbb"] = np.where(score >= 0, score, UNKNOWN)
     if "regressed_mass" in wanted:
-        branch, relative = next(
-            ((name, kind) for name, kind in REGRESSED_MASS if has(events, name)), REGRESSED_MASS[0]
-        )
+        branch, relative = next(((name, kind) for name, kind in REGRESSED_MASS if has(events, name)), REGRESSED_MASS[0])
         value = leaf(branch, "regressed_mass")
         mass = value * columns["mass"] if relative else value * scale
         found["regressed_mass"] = np.where(value > 0, mass, UNKNOWN)

@@ -123,7 +123,9 @@ def resolve(events: Any, options: NanoAODOptions) -> Names:
     FilesetError
         if there is no working point for this tagger and year.
     """
-    version = options.version or next((v for v, mark in MARKS.items() if has(events, mark)), None)
+    version: int | None = options.version
+    if version is None:
+        version = next((v for v, mark in MARKS.items() if has(events, mark)), None)
     if version is None:
         raise KeyError(f"no branch of {sorted(MARKS.values())}: of which NanoAOD version is this? (nanoaod.version)")
     wanted = (options.tagger,) if options.tagger else TAGGERS[version]
@@ -134,7 +136,9 @@ def resolve(events: Any, options: NanoAODOptions) -> Names:
             f"no branch {' or '.join(f'Jet_btag{name}' for name in wanted)} (metadata field 'nanoaod.tagger'); "
             f"the file has the b taggers {known}"
         )
-    year = options.year or next((y for y, mark in YEAR_MARKS.get(version, ()) if has(events, mark)), YEARS[version])
+    year: str | None = options.year
+    if year is None:
+        year = next((y for y, mark in YEAR_MARKS.get(version, ()) if has(events, mark)), YEARS[version])
     return Names(version, year, f"Jet_btag{tagger}", options.btag_cut or _working_point(tagger, year, options))
 
 

@@ -191,8 +191,7 @@ def check_trained_on(methods: Iterable[str], options: MethodOptions, data_format
     if "bdt" in needs and options.bdt is not None:
         models.append(("BDT", options.bdt, options.bdt.features))
     if "spanet" in needs:
-        for model in options.spanet:
-            models.append(("SPANet", model, [f for i in model.topology.inputs for f in i.feature_names]))
+        models += [("SPANet", m, [f for i in m.topology.inputs for f in i.feature_names]) for m in options.spanet]
     for kind, model, features in models:
         if model.trained_on and data_format not in model.trained_on:
             raise ForeignEventsError(
