@@ -14,6 +14,7 @@ from hhh_coffea.reconstruction.bdt_model import load_model
 from hhh_coffea.run import main
 from hhh_coffea.train import main as train
 
+TRIGGERS = {"v12": "HLT_QuadPFJet70_50_40_35_PFBTagParticleNet_2BTagSum0p65", "v15": "HLT_PFHT250_QuadPFJet25"}
 FEATURES = "pt,eta,mass,softdrop_mass,tau21,tau32,xbb"
 RECIPE = {
     "epochs": 1,
@@ -84,14 +85,15 @@ def test_all_methods_on_both_versions(relaid, models, tmp_path):
     ]
 
 
-def plain_counts(path: Path, n_jets: int) -> dict[str, int]:
+def plain_counts(path: Path, n_jets: int, trigger: str) -> dict[str, int]:
     """Selected jets, fat jets and events of a file, from its branches alone."""
     with uproot.open(path) as file:
         tree = file["Events"]
         names = ("pt", "eta", "neHEF", "neEmEF", "chHEF", "chMultiplicity", "neMultiplicity", "jetId", "btagPNetB")
         names += ("btagUParTAK4B",)
         there = [f"{c}_{n}" for c in ("Jet", "FatJet") for n in names if f"{c}_{n}" in tree]
-        x = tree.arrays([*there, "genWeight"])
+        leptons = ["Electron_pt", "Electron_eta", "Electron_cutBased", "Muon_pt", "Muon_eta", "Muon_looseId"]
+        x = tree.arrays([*there, *leptons, "Muon_pfRelIso04_all", "Flag_goodVertices", trigger, "genWeight"])
 
     def tight(c: str) -> ak.Array:
         eta = abs(x[f"{c}_eta"])
@@ -115,8 +117,14 @@ def plain_counts(path: Path, n_jets: int) -> dict[str, int]:
 
     jets = tight("Jet") & (x.Jet_pt >= 20)
     score, cut = (x.Jet_btagUParTAK4B, 0.1272) if "Jet_btagUParTAK4B" in x.fields else (x.Jet_btagPNetB, 0.245)
-    events = ak.sum(jets, axis=1) >= n_jets
+    electrons = (x.Electron_pt >= 15) & (abs(x.Electron_eta) <= 2.5) & (x.Electron_cutBased >= 2)
+    muons = (x.Muon_pt >= 15) & (abs(x.Muon_eta) <= 2.4) & x.Muon_looseId & (x.Muon_pfRelIso04_all < 0.25)
+    fired = x.Flag_goodVertices & x[trigger]
+    no_lepton = fired & ~ak.any(electrons, axis=1) & ~ak.any(muons, axis=1)
+    events = no_lepton & (ak.sum(jets, axis=1) >= n_jets)
     return {
+        "fired": int(ak.sum(fired)),
+        "no lepton": int(ak.sum(no_lepton)),
         "events": int(ak.sum(events)),
         "weighted": float(ak.sum(ak.values_astype(x.genWeight, np.float64)[events])),
         "jets": int(ak.sum(jets)),
@@ -127,24 +135,28 @@ def plain_counts(path: Path, n_jets: int) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_real_files_of_cms(shared_dir, models, tmp_path, open_nanoaod):
-    """Every method runs on both; events, weights, jets and b tags are those of a computation with plain uproot."""
+    """Every method runs on both; cuts, weights, jets and b tags are those of a computation with plain uproot."""
     from hhh_coffea.events import nanoaod
     from hhh_coffea.fileset import DatasetMetadata
 
-    paths = {v: shared_dir / "data" / "nanoaod" / f"tt_{v}.root" for v in ("v12", "v15")}
-    events = fileset(tmp_path / "f.json", **{v: (path, {"is_signal": False}) for v, path in paths.items()})
-    summary = run(tmp_path / "r", models, events)
+    paths = {v: shared_dir / "data" / "nanoaod" / f"tt_{v}.root" for v in TRIGGERS}
+    sections = {
+        v: {"met_filters": ["Flag_goodVertices"], "triggers": [trigger], "lepton_veto": {}}
+        for v, trigger in TRIGGERS.items()
+    }
+    datasets = {v: (path, {"is_signal": False, "nanoaod": sections[v]}) for v, path in paths.items()}
+    summary = run(tmp_path / "r", models, fileset(tmp_path / "f.json", **datasets))
     cutflow = json.loads((tmp_path / "r" / "cutflow.json").read_text())["datasets"]
-    histograms = json.loads((tmp_path / "r" / "histograms.json").read_text())
-    assert set(histograms["datasets"]) == set(paths)
     table = ds.dataset(tmp_path / "r" / "candidates").to_table().to_pandas()
-    metadata = DatasetMetadata(format="nanoaod", n_higgs=3, is_signal=False)
     for version, path in paths.items():
-        expected = plain_counts(path, 6)
+        expected = plain_counts(path, 6, TRIGGERS[version])
         rows = {row["cut"]: row for row in cutflow[version]["cuts"]}
         assert rows["all events"]["events"] == 200
-        assert rows["≥ 6 jets"]["events"] == expected["events"] > 100
+        assert rows["trigger"]["events"] == expected["fired"] > 50
+        assert rows["no lepton"]["events"] == expected["no lepton"]
+        assert rows["≥ 6 jets"]["events"] == expected["events"] > 20
         assert rows["≥ 6 jets"]["weighted"] == pytest.approx(expected["weighted"], rel=1e-12)
+        metadata = DatasetMetadata(format="nanoaod", n_higgs=3, is_signal=False, nanoaod=sections[version])
         record = nanoaod.read(open_nanoaod(path, only=set(nanoaod.branches(metadata))), metadata).record
         assert int(ak.sum(ak.num(record.jets))) == expected["jets"]
         assert int(ak.sum(record.jets.btag)) == expected["tagged"] > 100
@@ -155,6 +167,7 @@ def test_real_files_of_cms(shared_dir, models, tmp_path, open_nanoaod):
             assert of_method.correct.isna().all()
             if method == "chi2":
                 assert len(of_method) == 3 * expected["events"]
+    assert (table[table.dataset == "v12"].entry < 200).all()
 
 
 def test_models_stay_with_the_format_they_were_trained_on(relaid, models, tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from correction_files import FORWARD, write_btag_corrections, write_jet_corrections
 
-from hhh_coffea import results, systematics
+from hhh_coffea import figures, results, systematics
 from hhh_coffea.events import nanoaod
 from hhh_coffea.events.formats import read
 from hhh_coffea.events.record import selected, truncated
@@ -99,8 +99,9 @@ def test_the_run_fills_one_axis(relaid, tmp_path, section):
     content = {"HHH": {"files": [str(relaid[12])], "metadata": metadata}}
     (tmp_path / "f.json").write_text(json.dumps(content))
     options = ["--fileset", str(tmp_path / "f.json"), "--processor", "systematics"]
+    options.append("--no-plots")
     assert main([*options, "--output", str(tmp_path / "r")]) == 0
-    assert main([*options, "--output", str(tmp_path / "s"), "--no-plots", "--chunksize", "400"]) == 0
+    assert main([*options, "--output", str(tmp_path / "s"), "--chunksize", "400"]) == 0
     histograms, _ = results.read_histograms(tmp_path / "r")
     in_chunks, _ = results.read_histograms(tmp_path / "s")
     mass = histograms[systematics.MASS][{"dataset": "HHH", "method": "chi2", "kind": "resolved"}]
@@ -111,6 +112,7 @@ def test_the_run_fills_one_axis(relaid, tmp_path, section):
     mean = {name: np.average(mass.axes["mass"].centers, weights=mass[{"variation": name}].values()) for name in sums}
     assert mean["jes_down"] < mean["nominal"] < mean["jes_up"]
     assert 0 < abs(mean["forward_up"] - mean["nominal"]) < abs(mean["jes_up"] - mean["nominal"])
+    figures.draw_all(tmp_path / "r", formats=("png",))
     assert {path.stem for path in (tmp_path / "r" / "plots").rglob("*.png")} == {
         f"systematics_chi2_resolved_{source}" for source in ("jes", "forward", "jer", "btag")
     }
