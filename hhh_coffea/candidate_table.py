@@ -75,7 +75,7 @@ def write_candidates(
     table = pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
     file = hashlib.sha256(chunk["filename"].encode()).hexdigest()[:12]
     entries = f"{chunk['entrystart']:012d}-{chunk['entrystop']:012d}"
-    path = Path(folder) / f"{chunk['dataset']}-{file}-{entries}-{method}.parquet"
+    path = Path(folder) / f"{chunk['dataset']}-{file}-{entries}-{method.replace(':', '_')}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     pq.write_table(table, partial, compression="zstd")

@@ -25,6 +25,9 @@ COLORS = {
     "chi2+bdt": "#bd1f01",
     "chi2+bdt_as_published": "#832db6",
     "spanet": "#3f90da",
+    "spanet:joint": "#3f90da",
+    "spanet:reference": "#832db6",
+    "spanet:greedy": "#94a4a2",
 }
 SPARE_COLORS = ("#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -34,6 +37,9 @@ NAMES = {
     "chi2+bdt": "χ² + BDT",
     "chi2+bdt_as_published": "χ² (published pairing) + BDT",
     "spanet": "SPA-Net",
+    "spanet:joint": "SPA-Net, joint",
+    "spanet:reference": "SPA-Net, as published",
+    "spanet:greedy": "SPA-Net, greedy",
 }
 CATEGORY_NAMES = {
     "merged": "Boosted + Resolved",

@@ -108,7 +108,7 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         if not matrix.sum():
             continue
         names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
-        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{method}", str(info["label"])) as (axis,):
+        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])) as (axis,):
             rows = matrix.sum(axis=1, keepdims=True)
             share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
             image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
@@ -128,6 +128,10 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             axis.minorticks_off()
             axis.set(xlabel=f"Candidates, {NAMES.get(method, method)} ({key['definition']})", ylabel="Targets")
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
+
+
+def _file_name(method: str) -> str:
+    return method.replace(":", "_")
 
 
 def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
@@ -178,7 +182,7 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
         if not counts(histograms["candidates"], place).sum():
             continue
         chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
-        with write.figure(f"{key['dataset']}/candidate_mass_{method}", label) as (axis,):
+        with write.figure(f"{key['dataset']}/candidate_mass_{_file_name(method)}", label) as (axis,):
             parts = [
                 (chosen[:, hist.loc(value)], name, color)
                 for value, name, color in (

@@ -16,9 +16,10 @@ import numpy as np
 
 from hhh_coffea.fileset import DatasetMetadata
 from hhh_coffea.reconstruction.spanet import PADDED_LENGTH, collection_of, network_inputs
-from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, DatasetError, Rows, row_type, split_number
+from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, DatasetError, Rows, row_type
 from hhh_coffea.spanet.decode import pairs_and_singles
 from hhh_coffea.spanet.topology import Topology, bundled_names
+from hhh_coffea.splitting import split_number
 from hhh_coffea.truth import Targets
 
 SHARDS = "shards"

@@ -12,7 +12,8 @@ from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.fileset import DatasetMetadata
 from hhh_coffea.reconstruction.spanet import network_inputs, substructure_of
 from hhh_coffea.selection import event_selection
-from hhh_coffea.spanet.dataset import DatasetError, TrainingData, split_number
+from hhh_coffea.spanet.dataset import DatasetError, TrainingData
+from hhh_coffea.splitting import split_number
 from hhh_coffea.train import main
 from hhh_coffea.training_data import Wanted
 

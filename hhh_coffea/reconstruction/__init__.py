@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class MethodOptions:
     bdt: BdtModel | None = None
     bdt_cut: float = 1.0  # score above which a fat jet is a candidate
     spanet: tuple[SpanetModel, ...] = ()  # each for another number of Higgs bosons
+    decoded: Mapping[str, ak.Array] | None = None  # candidates by decoding, where the network has been run already
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Weights in use and how, for the record of a run."""
@@ -66,12 +67,14 @@ class Method:
 
     ``reconstruct(record, n_higgs, options, definitions)`` returns candidates for each definition: the same ones unless
     the published analysis ran the method differently. ``fatjet_features(options)``: what it reads of the fat jets beyond
-    their kinematics. ``needs``: the kind of model it needs.
+    their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
+    definition.
     """
 
     reconstruct: Reconstruct
     fatjet_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
     needs: Literal["bdt", "spanet"] | None = None
+    decodings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _chi2(record: ak.Array, n_higgs: int, options: MethodOptions, definitions: Sequence[str]) -> Candidates:
@@ -104,11 +107,18 @@ def _chi2_bdt_as_published(
     return dict.fromkeys(definitions, bdt.reconstruct_reference(record, scores, options.bdt_cut, n_higgs, pairs))
 
 
-def _spanet(record: ak.Array, n_higgs: int, options: MethodOptions, definitions: Sequence[str]) -> Candidates:
-    """The ``joint`` decoding in our definitions, the published post-processing in the published ones."""
-    decoding = {d: "reference" if d == "reference" else "joint" for d in definitions}
-    found = spanet.reconstruct(record, options.spanet_for(n_higgs), dict.fromkeys(decoding.values()))
-    return {definition: found[name] for definition, name in decoding.items()}
+def _spanet(default: str, reference: str) -> Method:
+    """The network with a decoding for each definition."""
+    decodings = {"default": default, "reference": reference}
+
+    def run(record: ak.Array, n_higgs: int, options: MethodOptions, definitions: Sequence[str]) -> Candidates:
+        wanted = {d: decodings[d] for d in definitions}
+        found = options.decoded
+        if found is None:
+            found = spanet.reconstruct(record, options.spanet_for(n_higgs), dict.fromkeys(wanted.values()))
+        return {definition: found[name] for definition, name in wanted.items()}
+
+    return Method(run, _spanet_features, "spanet", decodings)
 
 
 def _scores(record: ak.Array, options: MethodOptions) -> npt.NDArray[np.float32]:
@@ -136,7 +146,9 @@ METHODS: dict[str, Method] = {
     "chi2_as_published": Method(_chi2_as_published),
     "chi2+bdt": Method(_chi2_bdt, _bdt_features, "bdt"),
     "chi2+bdt_as_published": Method(_chi2_bdt_as_published, _bdt_features, "bdt"),
-    "spanet": Method(_spanet, _spanet_features, "spanet"),
+    # the published post-processing in the published definitions, ours in ours
+    "spanet": _spanet(default="joint", reference="reference"),
+    **{f"spanet:{name}": _spanet(name, name) for name in ("joint", "reference", "greedy")},
 }
 
 
@@ -168,7 +180,7 @@ def method_options(
 
 def check_models(methods: Iterable[str], n_higgs: int, options: MethodOptions) -> None:
     """Raise SpanetError if a method has no model for events with this many Higgs bosons."""
-    if "spanet" in methods:
+    if any(METHODS[name].needs == "spanet" for name in methods if name in METHODS):
         options.spanet_for(n_higgs)
 
 
@@ -234,6 +246,10 @@ def reconstruct(
     if any(METHODS[name].needs == "bdt" for name in names_wanted):
         scores = ak.unflatten(_scores(record, options), counts_of(record.fatjets.pt))
         record = ak.with_field(record, scores, ("fatjets", SCORE))
+    decodings = {METHODS[name].decodings.get(d) for d, names in wanted.items() for name in names} - {None}
+    if decodings and options.decoded is None:
+        found_once = spanet.reconstruct(record, options.spanet_for(n_higgs), sorted(filter(None, decodings)))
+        options = replace(options, decoded=found_once)
     found: dict[str, dict[str, ak.Array]] = {definition: {} for definition in wanted}
     for name in names_wanted:
         definitions = [definition for definition, names in wanted.items() if name in names]

@@ -100,16 +100,15 @@ class SpanetModel:
         return substructure_of(self.topology)
 
     def decode(self, record: ak.Array, decodings: Iterable[str]) -> dict[str, Interpretation]:
-        """Interpret every event in each of these ways, the network run once."""
+        """Interpret every event in each of these ways, the network run once; see :func:`decoding`."""
         import torch
-
-        from hhh_coffea.spanet import decode
 
         inputs, masks = network_inputs(record, self)
         near = overlaps(record, self.topology)
         lengths = [i.shape[1] for i in inputs]
         network, forward, device = self._network()
         parts: dict[str, list[Any]] = {name: [] for name in decodings}
+        ways = {name: decoding(name) for name in parts}
         n_events = len(record)
         with _lock(str(device)), torch.inference_mode():
             for start in range(
@@ -121,9 +120,7 @@ class SpanetModel:
                 outputs = forward(x, m)
                 o = None if near is None else torch.from_numpy(_fill(near[batch])).to(device)
                 for name, found in parts.items():
-                    # the published post-processing removes overlaps afterwards: metrics show both sides of it
-                    arguments = {"joint": {"overlaps": o}, "reference": {}, "greedy": {}}[name]
-                    result = getattr(decode, name)(outputs, network.topology, lengths, **arguments)
+                    result = ways[name](outputs, network.topology, lengths, o)
                     found.append([t[: batch.stop - start].cpu().numpy() for t in result])
         return {
             name: Interpretation(*(np.concatenate(p) for p in zip(*found, strict=True)))
@@ -145,6 +142,31 @@ class SpanetModel:
             network = load_bytes(self.description, self.weights, self.name, device)
             _NETWORKS[key] = (network, _fastest(network, device), device)
         return _NETWORKS[key]
+
+
+def decoding(name: str) -> Any:
+    """Function ``(outputs, topology, lengths, overlaps) → Decoded`` of a decoding by name: ``NAME`` or ``NAME:NUMBER``.
+
+    ``joint:0.5`` has ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least 0.3; without a number 0.5,
+    for the original's extraction assigns all targets, present or not. ``reference`` takes no number; the published
+    post-processing removes overlaps afterwards, so that metrics show both sides of it.
+    """
+    from hhh_coffea.spanet import decode
+
+    kind, _, number = name.partition(":")
+    if kind == "joint":
+        return lambda *arguments: decode.joint(*arguments, presence=float(number or 0))
+    if kind == "greedy":
+        least = float(number or 0.5)
+
+        def greedy(outputs: Any, topology: Topology, lengths: list[int], _: Any) -> Any:
+            found = decode.greedy(outputs, topology, lengths, own_input=True)
+            return found._replace(selected=found.selected & (found.detection_probability >= least))
+
+        return greedy
+    if name == "reference":
+        return lambda outputs, topology, lengths, _: decode.reference(outputs, topology, lengths)
+    raise SpanetError(f"no decoding {name!r}; there are joint, greedy (each with :NUMBER or without) and reference")
 
 
 def load_model(name: str | Path, device: str = "auto") -> SpanetModel:

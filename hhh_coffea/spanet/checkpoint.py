@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .blocks import OriginalOptions
 from .features import Normaliser
-from .network import DefaultOptions, DefaultSPANet
+from .network import DefaultSPANet
+from .network_options import DefaultOptions
 from .original import OriginalSPANet
 from .topology import Topology
 

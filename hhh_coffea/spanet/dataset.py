@@ -15,7 +15,6 @@ Only numpy is needed here; hhh_coffea/training_data.py writes the shards.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -133,17 +132,3 @@ def read_schema(path: Path) -> dict[str, Any]:
     if not schema["shards"] or not schema["events"]:
         raise DatasetError(f"{file}: holds no events")
     return schema
-
-
-def split_number(uuid: str, entry: IntArray) -> npt.NDArray[np.float32]:
-    """Uniform number in [0, 1) from a file's uuid and the entry in it: the same whatever the chunks.
-
-    The finaliser of splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014) on the entry, offset by the uuid's SHA-256.
-    """
-    offset = np.uint64(int.from_bytes(hashlib.sha256(uuid.encode()).digest()[:8], "little"))
-    with np.errstate(over="ignore"):  # arithmetic modulo 2⁶⁴ is what is meant
-        z = entry.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + offset
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return ((z >> np.uint64(40)) / 2.0**24).astype(np.float32)

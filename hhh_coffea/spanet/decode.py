@@ -207,7 +207,14 @@ def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
     return (resolved or [[]])[0], (boosted or [[]])[0]
 
 
-def joint(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None) -> Decoded:
+def joint(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    presence: float = 0.0,
+) -> Decoded:
     """Find the most probable consistent interpretation of every event, exactly.
 
     Each particle is resolved (a pair of jets), boosted (one large-radius jet) or absent, no object is used twice and
@@ -216,7 +223,8 @@ def joint(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps
 
         Σ over chosen targets of ln(AP·DP) + Σ over the others of ln(1 − DP)
 
-    is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target.
+    is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
+    is added to every gain: above 0 more targets are declared, at lower purity.
     ValueError as :func:`pairs_and_singles`, or for more than 12 jets or 4 particles.
     """
     resolved, boosted = pairs_and_singles(topology)
@@ -229,7 +237,7 @@ def joint(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps
             target = topology.targets[i]
             log_ap, index = candidates(target, outputs.assignment[target.name], places, own=True)
             logs.append(log_ap)
-            gains.append(log_ap + outputs.detection[target.name].unsqueeze(1))
+            gains.append(log_ap + outputs.detection[target.name].unsqueeze(1) + presence)
             objects.append(index)
     n = len(resolved)
     pair, single = best_interpretation(gains[:n], gains[n:], overlaps)  # (B, n) each: candidate or −1

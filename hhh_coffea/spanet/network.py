@@ -17,50 +17,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .features import PAIR_FEATURES, Normaliser, kinematics, pairwise_features
+from .network_options import DefaultOptions
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .topology import Topology
 
 PADDED = -1e4  # attention logit of padding: exp(−1e4) is exactly 0, yet an event of padding alone stays finite
-
-
-@dataclass(frozen=True)
-class DefaultOptions:
-    """What can be chosen.
-
-    ``pairwise_attention`` and ``pairwise_score`` switch the kinematics of pairs (ΔR, kT, z, mass) in the encoder's
-    attention and in the scores; without them the network learns masses less readily and sculpts them less.
-    ``target_attention`` lets the targets see one another in the decoder.
-    """
-
-    hidden_dim: int = 64
-    num_heads: int = 4
-    num_encoder_layers: int = 3
-    num_decoder_layers: int = 1
-    feedforward_scale: float = 2.0
-    pair_dim: int = 16
-    pairwise_attention: bool = True
-    pairwise_score: bool = True
-    target_attention: bool = True
-    dropout: float = 0.0
-
-    @classmethod
-    def from_mapping(cls, options: Mapping[str, Any]) -> DefaultOptions:
-        """Make options from a mapping; ValueError names an unknown key or a width the heads do not divide."""
-        known = {f.name: type(getattr(cls, f.name)) for f in fields(cls)}
-        if unknown := set(options) - set(known):
-            raise ValueError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-        chosen = cls(**{name: known[name](value) for name, value in options.items()})
-        if chosen.hidden_dim % chosen.num_heads:
-            raise ValueError(f"hidden_dim={chosen.hidden_dim} is not a multiple of num_heads={chosen.num_heads}")
-        return chosen
 
 
 class FeedForward(nn.Module):
@@ -144,7 +111,8 @@ class DecoderLayer(nn.Module):
         d = options.hidden_dim
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
         self.drop = nn.Dropout(options.dropout)
-        self.among_targets = SelfAttention(d, options.num_heads) if options.target_attention else None
+        see_others = options.target_attention and options.shared_decoder
+        self.among_targets = SelfAttention(d, options.num_heads) if see_others else None
         self.to_objects = Attention(d, options.num_heads)
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
@@ -156,6 +124,25 @@ class DecoderLayer(nn.Module):
         bias = bias.expand(-1, -1, queries.shape[1], -1)
         queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
         return queries + self.drop(self.feed_forward(self.norm_3(queries)))  # type: ignore[no-any-return]
+
+
+class PairScore(nn.Module):
+    """Score of a target at each pair of objects: a linear function, made by the target, of relu(A x_i + A' x_j + C e_ij).
+
+    A' is A where the two daughters are interchangeable, which makes the score symmetric.
+    """
+
+    def __init__(self, options: DefaultOptions, n_objects: int):
+        super().__init__()
+        d, s = options.hidden_dim, options.score_dim
+        self.target, self.pair = nn.Linear(d, s), nn.Linear(options.pair_dim, s)
+        self.objects = nn.ModuleList(nn.Linear(d, s, bias=False) for _ in range(n_objects))
+
+    def forward(self, v: Tensor, x_i: Tensor, x_j: Tensor, pairs: Tensor) -> Tensor:
+        """``v (B, p, D)``, ``x_i (B, N, D)``, ``x_j (B, M, D)``, ``pairs (B, N, M, E)`` → ``(B, p, N, M)``."""
+        i, j = self.objects[0](x_i), self.objects[-1](x_j)
+        hidden = F.relu(self.pair(pairs) + i.unsqueeze(2) + j.unsqueeze(1)).flatten(1, 2)  # (B, N·M, S)
+        return (self.target(v) @ hidden.transpose(1, 2)).unflatten(2, pairs.shape[1:3])  # type: ignore[no-any-return]
 
 
 class DefaultSPANet(nn.Module):
@@ -178,7 +165,12 @@ class DefaultSPANet(nn.Module):
         self.embeddings = nn.ModuleList(FeedForward(len(i.features), d, d) for i in topology.inputs)
         if self.pairwise:
             self._check_kinematics()
-            self.pair_embedding = nn.Linear(len(PAIR_FEATURES), e)
+            self.pair_embedding = nn.Sequential(
+                nn.Linear(len(PAIR_FEATURES), options.pair_hidden),
+                nn.ReLU(),
+                nn.Linear(options.pair_hidden, e),
+                nn.ReLU(),
+            )
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
@@ -186,12 +178,18 @@ class DefaultSPANet(nn.Module):
 
         targets = topology.targets
         self.queries = nn.Parameter(torch.randn(len(targets), d))
-        self.decoder = nn.ModuleList(DecoderLayer(options) for _ in range(options.num_decoder_layers))
+        # targets that share everything but their query, and which targets each decoder is for
+        shared, n_targets = options.shared_decoder, len(targets)
+        self.alike = topology.symmetric_classes if shared else tuple((i,) for i in range(n_targets))
+        self.branches = [slice(None)] if shared else [slice(i, i + 1) for i in range(n_targets)]
+        self.decoder = nn.ModuleList(
+            DecoderLayer(options) for _ in range(len(self.branches) * options.num_decoder_layers)
+        )  # those of the first branch, then those of the second, …
         self.decoder_norm = nn.LayerNorm(d)
-        # one projection for each orbit of daughters of each class of symmetric targets: symmetry by construction
-        self.projections, self.pair_queries = nn.ModuleDict(), nn.ModuleDict()
+        # one projection for each orbit of daughters of targets that share: symmetry by construction
+        self.projections, self.pair_scores = nn.ModuleDict(), nn.ModuleDict()
         self.score_queries, self.detection = nn.ModuleList(), nn.ModuleList()
-        for c, members in enumerate(topology.symmetric_classes):
+        for c, members in enumerate(self.alike):
             n_orbits = len(targets[members[0]].orbits)
             self.score_queries.append(nn.Linear(d, d))
             self.detection.append(FeedForward(d, d, 1))
@@ -199,7 +197,7 @@ class DefaultSPANet(nn.Module):
                 self.projections[f"{c}_{o}"] = nn.Linear(d, d)
             if options.pairwise_score and targets[members[0]].degree > 1:
                 for low, high in itertools.combinations_with_replacement(range(n_orbits), 2):
-                    self.pair_queries[f"{c}_{low}_{high}"] = nn.Linear(d, e)
+                    self.pair_scores[f"{c}_{low}_{high}"] = PairScore(options, n_objects=1 if low == high else 2)
 
         heads = {r.key: 1 for r in topology.regressions} | {key: self.classes[key] for key in topology.classifications}
         self.event_token = nn.Parameter(torch.randn(d)) if any(k.startswith("EVENT/") for k in heads) else None
@@ -246,13 +244,12 @@ class DefaultSPANet(nn.Module):
             x = layer(x, bias)
         x = self.encoder_norm(x)
         v = self.queries.expand(x.shape[0], -1, -1)  # (B, P, D)
-        for layer in self.decoder:
-            v = layer(v, x, padding)
+        v = torch.cat([self._decode(b, v[:, targets], x, padding) for b, targets in enumerate(self.branches)], dim=1)
         v = self.decoder_norm(v)
 
         out = Outputs({}, {}, vectors={"EVENT": x[:, -1] if self.event_token is not None else v.mean(1)})
         names = self.topology.target_names
-        for c, members in enumerate(self.topology.symmetric_classes):
+        for c, members in enumerate(self.alike):
             vc = v[:, list(members)]  # (B, p, D)
             spans = [places[source] for source in self.topology.targets[members[0]].sources]
             scores = self._scores(c, vc, x, pairs, spans)  # (B, p, N1, …, Nk)
@@ -264,6 +261,13 @@ class DefaultSPANet(nn.Module):
                 out.vectors[names[member]] = vc[:, i]
         self._heads(out)
         return out
+
+    def _decode(self, branch: int, queries: Tensor, x: Tensor, padding: Tensor) -> Tensor:
+        """Queries of a branch's targets ``(B, p, D)`` through its decoder layers."""
+        n = self.options.num_decoder_layers
+        for layer in list(self.decoder)[branch * n : (branch + 1) * n]:
+            queries = layer(queries, x, padding)
+        return queries
 
     def _places(self, sizes: Sequence[int]) -> tuple[dict[str | None, tuple[int, int]], int]:
         """Where each sequential input starts and stops among the tokens (None: all of them), and S."""
@@ -280,14 +284,14 @@ class DefaultSPANet(nn.Module):
         found = [kinematics(i, x) for i, x in zip(self.topology.sequential, inputs, strict=True)]
         momenta = {k: torch.cat([f[k] for f in found if f is not None], dim=1) for k in found[0] or ()}  # (B, S)
         momenta = {k: torch.where(mask, p, 0.0) for k, p in momenta.items()}
-        return F.relu(self.pair_embedding(pairwise_features(momenta, mask)))
+        return self.pair_embedding(pairwise_features(momenta, mask))  # type: ignore[no-any-return]
 
     def _scores(self, c: int, v: Tensor, x: Tensor, pairs: Tensor | None, spans: Sequence[tuple[int, int]]) -> Tensor:
-        """Scores of the targets of class c, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
+        """Scores of the targets ``alike[c]``, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
 
-        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a linear function of the pair embedding for each pair of daughters.
+        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a :class:`PairScore` for each pair of daughters.
         """
-        target = self.topology.targets[self.topology.symmetric_classes[c][0]]
+        target = self.topology.targets[self.alike[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
         projected = {
@@ -303,12 +307,13 @@ class DefaultSPANet(nn.Module):
         if not self.options.pairwise_score or pairs is None:
             return scores
         for i, j in itertools.combinations(range(target.degree), 2):
-            low, high = sorted((orbit_of[i], orbit_of[j]))
-            weight = self.pair_queries[f"{c}_{low}_{high}"](v)  # (B, p, E)
-            (a, b), (a2, b2) = spans[i], spans[j]
-            term = weight @ pairs[:, a:b, a2:b2].flatten(1, 2).transpose(1, 2)  # (B, p, Ni·Nj)
+            low, high = (i, j) if orbit_of[i] <= orbit_of[j] else (j, i)
+            (a, b), (a2, b2) = spans[low], spans[high]
+            pair_score = self.pair_scores[f"{c}_{orbit_of[low]}_{orbit_of[high]}"]
+            term = pair_score(v, x[:, a:b], x[:, a2:b2], pairs[:, a:b, a2:b2])  # (B, p, Nlow, Nhigh)
+            term = term if low == i else term.transpose(2, 3)
             shape = [sizes[axis] if axis in (i, j) else 1 for axis in range(target.degree)]
-            scores = scores + term.view(v.shape[0], v.shape[1], *shape)
+            scores = scores + term.reshape(v.shape[0], v.shape[1], *shape)
         return scores
 
     def _heads(self, out: Outputs) -> None:

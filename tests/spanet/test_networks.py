@@ -211,3 +211,18 @@ def test_softmax_without_valid_entries_has_zero_gradient():
     torch.where(torch.isfinite(logp), logp, 0).sum().backward()
     assert torch.isfinite(scores.grad).all()
     assert scores.grad[1].abs().max() == 0
+
+
+def test_separate_branches_share_nothing_after_the_encoder(events):
+    topology, model = make("default", "hhh", shared_decoder=False)
+    _, shared = make("default", "hhh")
+    assert len(model.decoder) == 6 * len(shared.decoder)
+    assert len(model.projections) == 6
+    assert len(model.detection) == 6
+    out = model(*events(topology, 8))
+    (out.assignment["h2"][out.assignment["h2"].isfinite()].sum() + out.detection["h2"].sum()).backward()
+    moved = [
+        name.split(".") for name, p in model.named_parameters() if "." in name and p.grad is not None and p.grad.any()
+    ]
+    assert {place for module, place, *_ in moved if module == "decoder"} == {"2", "3"}  # two layers a branch
+    assert {place for module, place, *_ in moved if module == "projections"} == {"1_0"}

@@ -1,0 +1,96 @@
+"""Compare the methods on test files: docs/results.md and its figures, from nothing but the filesets and the models.
+
+    python benchmarks/results.py                       # HHH and HH of fileset/bdt_test.json
+    python benchmarks/results.py --fileset mine.json --work results/mine --docs mine.md
+    python benchmarks/results.py --report-only         # write the page again from the results in --work
+
+Models are found by name: spanet_hhh and spanet_hhh_resolved for three Higgs bosons, spanet_hh and spanet_hh_resolved
+for two. One that is not there is reported as absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from results_figures import draw
+from results_page import write_page
+
+from hhh_coffea import results
+from hhh_coffea.bundled import find_bundled
+from hhh_coffea.config import make_config
+from hhh_coffea.fileset import load_fileset
+from hhh_coffea.job import run_job
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BASELINES = ("chi2", "chi2+bdt")
+SPANET = ("spanet:joint", "spanet:reference", "spanet:greedy")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fileset", default="bdt_test", metavar="JSON", help="signal datasets are compared")
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="look for SPANet models here before the bundled ones")
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "results" / "comparison", metavar="DIR")
+    parser.add_argument("--docs", type=Path, default=REPOSITORY / "docs" / "results.md", metavar="FILE.md")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max-chunks", type=int, metavar="N")
+    parser.add_argument("--report-only", action="store_true", help="process nothing, write the page again")
+    arguments = parser.parse_args()
+
+    datasets = load_fileset(arguments.fileset, arguments.datasets.split(",") if arguments.datasets else None)
+    parts: dict[str, dict[str, Path | str]] = {}  # dataset → part → results directory, or why there is none
+    for name, dataset in datasets.items():
+        if not dataset.metadata.is_signal:
+            continue
+        stem = f"spanet_{'h' * dataset.metadata.n_higgs}"
+        options = {"fileset": arguments.fileset, "datasets": (name,), "device": arguments.device, "plots": False}
+        options |= {"max_chunks": arguments.max_chunks} if arguments.max_chunks else {}
+        parts[name] = {}
+        for part, model, baselines in (
+            ("full", stem, BASELINES),
+            ("resolved", f"{stem}_resolved", BASELINES[:1]),
+            ("scan", None, ()),
+        ):
+            folder = arguments.work / f"{name}_{part}"
+            if model is None:
+                settings = {"processor": "bdt_scan"}
+            else:
+                found = find_model(arguments.models, model)
+                if found is None and part == "resolved":
+                    parts[name][part] = f"model `{model}` is absent"
+                    continue
+                settings = {"processor": "comparison", "methods": baselines + (SPANET if found else ())}
+                settings |= {"model": (str(found),)} if found else {}
+                if found is None:
+                    parts[name]["model"] = f"model `{model}` is absent: baselines only"
+            parts[name][part] = folder
+            if not arguments.report_only and run_job(make_config({**options, **settings, "output": str(folder)})):
+                print(f"error: {folder}: not all events could be processed", file=sys.stderr)
+                return 1
+    figures = arguments.docs.parent / "figures" / arguments.docs.stem
+    shutil.rmtree(figures, ignore_errors=True)
+    drawn = {name: draw(figures, name, parts[name]) for name in parts}
+    given = [a for a in sys.argv[1:] if a != "--report-only"]
+    command = shlex.join(["python", "benchmarks/results.py", *given])
+    write_page(arguments.docs, command, parts, drawn)
+    print(f"wrote {arguments.docs}, {figures}")
+    return 0
+
+
+def find_model(folder: Path | None, name: str) -> Path | None:
+    """A model directory below ``folder``, or the bundled one of that name."""
+    if folder is not None and (folder / name / "model.yaml").is_file():
+        return folder / name
+    return find_bundled("models", name)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ValueError, results.ResultsError) as error:
+        sys.exit(f"error: {error}")

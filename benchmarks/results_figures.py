@@ -1,0 +1,91 @@
+"""Figures of the comparison: per pT bin beside the published curves, trade-off of purity and efficiency, confusion."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hhh_coffea import bdt_scan, figures, results
+from hhh_coffea.figure_style import Writer, style_of
+
+SPANET_SCAN = "spanet_scan"
+CURVES = (("joint", "spanet:joint", "SPA-Net, joint"), ("greedy", "spanet:greedy", "SPA-Net, greedy"))
+# of the figures of a results directory, in the order of the page
+KEPT = (
+    *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),
+    *(f"reference_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved", "resolved_after_overlap_removal")),
+    *(f"default_confusion_{m}" for m in ("chi2", "chi2+bdt", "spanet_joint", "spanet_greedy")),
+    *(f"reference_confusion_{m}" for m in ("chi2+bdt", "spanet_reference")),
+)
+
+
+def draw(folder: Path, dataset: str, parts: dict[str, Path | str]) -> dict[str, list[str]]:
+    """Draw a dataset's figures below ``folder`` as PNG; names by part, in the order of the page."""
+    drawn: dict[str, list[str]] = {"full": [], "resolved": [], "trade_off": []}
+    for part in ("full", "resolved"):
+        place = parts.get(part)
+        if not isinstance(place, Path):
+            continue
+        paths = {path.name: path for path in figures.draw_all(place, overlay_published=True, formats=("png",))}
+        for name in KEPT if part == "full" else [k for k in KEPT if k.endswith("_resolved")]:
+            if name in paths:
+                target = folder / f"{dataset}_{part}_{name}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(paths[name].with_name(f"{name}.png"), target)
+                drawn[part].append(target.name)
+    drawn["trade_off"] = _trade_off(folder, dataset, parts)
+    return drawn
+
+
+def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list[str]:
+    """Merged purity against efficiency as more Higgs bosons are declared, with lines of equal product."""
+    full, scan = parts["full"], parts["scan"]
+    assert isinstance(full, Path)
+    assert isinstance(scan, Path)
+    histograms, datasets = results.read_histograms(full)
+    bdt, _ = results.read_histograms(scan)
+    summary = results.read_json(full / "summary.json")["results"][dataset]
+    write, names = Writer(folder, ("png",)), []
+    for definition in summary:
+        key = {"dataset": dataset, "definition": definition, "category": "merged"}
+        name = f"{dataset}_trade_off_{definition}"
+        with write.figure(name, str(datasets[dataset]["label"])) as (axis,):
+            lines = [("chi2+bdt", "χ² + BDT", _points(bdt[bdt_scan.SCAN], key, lambda n: n[0].isdigit()))]
+            for kind, method, label in CURVES:
+                if dataset in histograms[SPANET_SCAN].axes["dataset"]:
+                    points = _points(histograms[SPANET_SCAN], key, lambda n, kind=kind: n.startswith(f"{kind}:"))
+                    lines.append((method, label, points))
+            for method, label, points in lines:
+                axis.plot(points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned")
+            for position, (method, entry) in enumerate(sorted(summary[definition].items())):
+                merged = entry["categories"]["merged"]
+                place = [merged[w]["value"] for w in ("efficiency", "purity")]
+                axis.plot(*place, linestyle="none", markersize=14, **style_of(method, position))
+            _equal_product(axis)
+            axis.set(xlabel="Efficiency, merged", ylabel="Purity, merged")
+            axis.legend(fontsize=18, title=f"{definition} definitions", title_fontsize=20)
+        names.append(f"{name}.png")
+    return names
+
+
+def _points(histogram: Any, key: dict[str, str], use: Any) -> Any:
+    """(efficiency, purity) along a scan, ``(points, 2)``, in the order of its parameter."""
+    names = sorted(filter(use, histogram.axes["working_point"]), key=lambda n: float(n.rpartition(":")[2]))
+    counts = [bdt_scan.counts(histogram, {**key, "working_point": name}) for name in names]
+    return np.array([(n["retrieved"] / n["targets"], n["correct"] / max(n["candidates"], 1)) for n in counts])
+
+
+def _equal_product(axis: Any) -> None:
+    low, high = axis.get_xlim()
+    bottom, top = axis.get_ylim()
+    x = np.linspace(max(low, 1e-3), high, 200)
+    for product in np.arange(0.05, 1, 0.05):
+        y = product / x
+        if ((y > bottom) & (y < top)).any():
+            axis.plot(x, y, color="0.85", linewidth=1, zorder=0)
+            inside = np.flatnonzero((y > bottom) & (y < top))
+            axis.text(x[inside[-1]], y[inside[-1]], f"{product:.2f}", color="0.6", fontsize=14, ha="right")
+    axis.set(xlim=(low, high), ylim=(bottom, top))

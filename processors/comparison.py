@@ -1,0 +1,100 @@
+"""The main job with what a comparison of methods needs: errors on ratios, and SPANet with more or fewer Higgs declared.
+
+``python benchmarks/results.py`` runs it. The network runs once an event, whatever the number of decodings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import awkward as ak
+from coffea.processor import ProcessorABC
+
+from hhh_coffea import bdt_scan, histograms, paired, truth
+from hhh_coffea.events.formats import branches_of, metadata_of, read
+from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.metrics import CATEGORIES, DEFINITIONS, evaluate
+from hhh_coffea.reconstruction import METHODS, fatjet_features, method_options, methods_for, reconstruct, spanet
+from hhh_coffea.selection import cutflow, event_selection
+
+# what is added to the gain of every target in joint decoding, and the least DP in greedy decoding
+SCAN = (
+    *(f"joint:{n / 4:+.2f}" for n in range(-6, 11)),
+    *(f"greedy:{n / 20:.2f}" for n in range(4, 19)),
+)
+SPANET_SCAN = "spanet_scan"
+
+
+class ComparisonProcessor(ProcessorABC):
+    """Select events, match them to truth, reconstruct with all methods, count per event and along the scan.
+
+    Parameters are those of the main job (``processors/assignment.py``).
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...] = ("chi2",),
+        metrics: tuple[str, ...] = DEFINITIONS,
+        bdt: str = "hbb_bdt",
+        bdt_wp: str | float = "loose",
+        model: tuple[str, ...] = (),
+        device: str = "auto",
+        btagging: str | None = None,
+    ) -> None:
+        self.methods = tuple(methods)
+        self.metrics = tuple(metrics)
+        self.options = method_options(self.methods, bdt=bdt, bdt_wp=bdt_wp, model=model, device=device)
+        self.models = self.options.models()  # for provenance.json
+        self.btagging = btagging
+        self.fatjet_features = fatjet_features(self.methods, self.options)
+
+    def branches(self, metadata):
+        """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        return branches_of(metadata, self.fatjet_features)
+
+    def process(self, events):
+        dataset = events.metadata["dataset"]
+        metadata = metadata_of(events, self.btagging)
+        record, dropped = read(events, metadata, self.fatjet_features)
+        selection = event_selection(record, metadata)
+        booked = histograms.book() | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}
+        output = {
+            "histograms": booked,
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "dropped": {dataset: dropped},
+        }
+        if not metadata.is_signal:  # nothing is right or wrong there
+            return output
+        record = selected(record, selection.all())
+        weight = ak.to_numpy(record.weight)
+        n_higgs = metadata.n_higgs
+        kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        near = truth.distances(record, n_higgs)
+        match = {"default": truth.match, "reference": truth.match_reference}
+        targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
+        record = truncated(record, *kept[1:])
+
+        scan, options = {}, self.options
+        if any(METHODS[name].needs == "spanet" for name in self.methods):
+            decodings = {d for name in self.methods for d in METHODS[name].decodings.values()}
+            decoded = spanet.reconstruct(record, options.spanet_for(n_higgs), [*sorted(decodings), *SCAN])
+            scan, options = {point: decoded[point] for point in SCAN}, replace(options, decoded=decoded)
+        wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
+        found = reconstruct(wanted, record, n_higgs, options)
+        for definition in self.metrics:
+            truth_here = targets[definition]
+            histograms.fill_targets(booked, dataset, definition, record, truth_here, weight)
+            results = {m: evaluate(candidates, truth_here, definition) for m, candidates in found[definition].items()}
+            for method, result in results.items():
+                candidates = found[definition][method]
+                histograms.fill_method(booked, dataset, method, definition, candidates, truth_here, result, weight)
+            for category in CATEGORIES[definition]:
+                counts = {m: paired.per_event(found[definition][m], r, category) for m, r in results.items()}
+                paired.fill(booked[paired.PAIRED], dataset, definition, category, counts)
+            for point, candidates in scan.items():
+                result = evaluate(candidates, truth_here, definition)
+                bdt_scan.fill(booked[SPANET_SCAN], dataset, definition, point, result)
+        return output
+
+    def postprocess(self, accumulator):
+        return accumulator
