@@ -108,7 +108,9 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         if not matrix.sum():
             continue
         names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
-        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])) as (axis,):
+        with write.figure(
+            f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
+        ) as (axis,):
             rows = matrix.sum(axis=1, keepdims=True)
             share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
             image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)

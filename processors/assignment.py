@@ -79,6 +79,7 @@ class AssignmentProcessor(ProcessorABC):
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
+        check_trained_on(self.methods, self.options, metadata.format)
         record, dropped = read(events, metadata, self.fatjet_features)
 
         selection = event_selection(record, metadata)

@@ -49,15 +49,20 @@ class BdtScanProcessor(ProcessorABC):
         self.models = {"bdt": {"name": self.model.name, "sha256": self.model.sha256}}  # for provenance.json
         self.btagging = btagging
 
+    def check(self, metadata):
+        """Refuse a model for events of a format that it was not trained on."""
+        check_trained_on(["chi2+bdt"], MethodOptions(bdt=self.model), metadata.format)
+
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        check_trained_on(["chi2+bdt"], MethodOptions(bdt=self.model), metadata.format)
+        self.check(metadata)
         return branches_of(metadata, self.model.substructure)
 
     def process(self, events):
         """Read, select and score once; reconstruct and evaluate at every working point."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
+        self.check(metadata)
         record, dropped = read(events, metadata, self.model.substructure)
         selection = event_selection(record, metadata)
         output = {

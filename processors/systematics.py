@@ -53,6 +53,7 @@ class SystematicsProcessor(ProcessorABC):
         """Read, select and reconstruct once for each variation of the jets; fill once for each variation."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
+        check_trained_on(self.methods, self.options, metadata.format)
         output = {"histograms": systematics.book(), "read_as": {dataset: {describe(events, metadata)}}}
 
         def found_in(record):

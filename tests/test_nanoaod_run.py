@@ -224,3 +224,19 @@ def test_training_data_of_a_stock_runner(relaid, tmp_path):
     a, b = (TrainingData.open(tmp_path / name) for name in "ab")
     for mine, other in zip(a.shards, b.shards, strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.filterwarnings("ignore:Missing cross-reference")
+def test_a_stock_runner_refuses_foreign_models_too(relaid):
+    from coffea.nanoevents import NanoAODSchema
+    from coffea.processor import IterativeExecutor, Runner
+
+    from hhh_coffea.loading import load_processor
+    from hhh_coffea.reconstruction import ForeignEventsError
+
+    processor = load_processor("assignment", {"methods": ("chi2+bdt",)})
+    content = {"HHH": {"files": {str(relaid[15]): "Events"}, "metadata": {"format": "nanoaod", "n_higgs": 3}}}
+    with pytest.raises(ForeignEventsError, match="'hbb_bdt' was trained on delphes"):
+        Runner(IterativeExecutor(status=False), schema=NanoAODSchema)(
+            content, processor_instance=processor, treename="Events"
+        )

@@ -73,6 +73,7 @@ class SpanetModel:
     description: bytes = field(repr=False)  # model.yaml
     weights: bytes = field(repr=False)
     device: str = "auto"
+    trained_on: tuple[str, ...] = ()  # formats of the training files; empty where that is not known
 
     @property
     def topology(self) -> Topology:
@@ -84,15 +85,6 @@ class SpanetModel:
     def n_higgs(self) -> int:
         """Higgs bosons it looks for."""
         return len(self.topology.alternatives)
-
-    @property
-    def trained_on(self) -> tuple[str, ...]:
-        """Formats of the training files; empty where that is not known."""
-        from hhh_coffea.spanet.checkpoint import parse
-
-        data = (parse(self.description, self.name).get("training") or {}).get("data")
-        # models from before other formats could be read do not say
-        return tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
 
     @property
     def substructure(self) -> tuple[str, ...]:
@@ -189,13 +181,15 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
             )
         path = bundled
     try:
-        weights = (path / str(describe(path)["weights"]["file"])).read_bytes()
+        card = describe(path)
+        weights = (path / str(card["weights"]["file"])).read_bytes()
         model = SpanetModel(
             path.resolve().name,
             hashlib.sha256(weights).hexdigest(),
             (path / "model.yaml").read_bytes(),
             weights,
             device,
+            _trained_on(card),
         )
         device_of(device)
         pairs_and_singles(model.topology)
@@ -204,6 +198,12 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
     for event_input in model.topology.inputs:
         collection_of(event_input, model.name)
     return model
+
+
+def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
+    data = (card.get("training") or {}).get("data")
+    # models from before other formats could be read do not say which
+    return tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
 
 
 def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:
