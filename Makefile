@@ -1,5 +1,6 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
+# make results  compare the methods on the test files: docs/results.md
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 VENV    ?= .venv
@@ -7,7 +8,7 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint benchmark clean
+.PHONY: run test lint benchmark results clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
@@ -37,6 +38,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	@touch $@
+
+results: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/results.py
 
 clean:
 	rm -rf $(VENV) results build dist *.egg-info

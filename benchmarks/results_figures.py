@@ -59,7 +59,9 @@ def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list
                     points = _points(histograms[SPANET_SCAN], key, lambda n, kind=kind: n.startswith(f"{kind}:"))
                     lines.append((method, label, points))
             for method, label, points in lines:
-                axis.plot(points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned")
+                axis.plot(
+                    points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned"
+                )
             for position, (method, entry) in enumerate(sorted(summary[definition].items())):
                 merged = entry["categories"]["merged"]
                 place = [merged[w]["value"] for w in ("efficiency", "purity")]

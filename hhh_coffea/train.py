@@ -7,9 +7,11 @@ Only arguments are read here; each command delegates to the library and is added
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def _say(text: str) -> None:
@@ -21,7 +23,13 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory (or FILE.h5) to write")
+    parser.add_argument(
+        "--format",
+        choices=["directory", "spanet-hdf5"],
+        default="directory",
+        help="spanet-hdf5: a file for the original SPANet, with its event YAML beside it",
+    )
     parser.add_argument(
         "--truth", choices=["default", "reference"], default="default", help="whose matching is the truth"
     )
@@ -41,8 +49,31 @@ def _data(arguments: argparse.Namespace) -> None:
 
     names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
     given = {name: getattr(arguments, name) for name in (*names, "on_error")}
-    config = make_config({"processor": "training_data"} | {k: v for k, v in given.items() if v is not None})
-    data = make_training_data(config, arguments.topology, arguments.truth)
+    given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
+    if arguments.format == "directory":
+        data = make_training_data(make_config(given), arguments.topology, arguments.truth)
+        _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+        return
+    from .spanet_hdf5 import h5py, write_hdf5
+
+    h5py()  # before the work, not after it
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
+        _say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
+
+
+def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.h5", help="training file of the original SPANet")
+    parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml beside it)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="training data directory to write")
+
+
+def _import_hdf5(arguments: argparse.Namespace) -> None:
+    from .spanet_hdf5 import read_hdf5
+
+    data = read_hdf5(arguments.file, arguments.topology, arguments.output)
     _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
 
 
@@ -52,6 +83,10 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
+    )
 
 
 def _spanet(arguments: argparse.Namespace) -> None:
@@ -64,10 +99,46 @@ def _spanet(arguments: argparse.Namespace) -> None:
         _say(text)
         sys.stdout.flush()  # a log file shows where the training is
 
+    if arguments.data.suffix in (".h5", ".hdf5"):
+        raise ValueError(
+            f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
+            f"{arguments.data} --output {arguments.data.with_suffix('')}"
+        )
     config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
-    progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    progress = train(
+        config,
+        data,
+        arguments.output,
+        resume=arguments.resume,
+        device=arguments.device,
+        say=say,
+        record=_tensorboard(arguments.output) if arguments.tensorboard and is_first else lambda _: None,
+        compile_network=arguments.compile,
+    )
+    if not is_first:
+        return
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+
+
+def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
+    """Writer of an epoch's numbers; ImportError says how to get tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ImportError(
+            "--tensorboard needs the package tensorboard: pip install 'hhh-coffea[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def record(entry: dict[str, float]) -> None:
+        for name, value in entry.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, int(entry["epoch"]))
+        writer.flush()
+
+    return record
 
 
 def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +246,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
         _bdt_arguments,
         _bdt,
+    ),
+    "import-hdf5": (
+        "turn a training file of the original SPANet into a training data directory",
+        "python -m hhh_coffea.train import-hdf5 ttbar.h5 --topology ttbar.yaml --output data/ttbar",
+        _import_hdf5_arguments,
+        _import_hdf5,
     ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",

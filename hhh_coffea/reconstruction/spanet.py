@@ -201,9 +201,12 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
 
 
 def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
+    from hhh_coffea.spanet.dataset import UNKNOWN_FORMAT
+
     data = (card.get("training") or {}).get("data")
     # models from before other formats could be read do not say which
-    return tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
+    formats = tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
+    return () if UNKNOWN_FORMAT in formats else formats
 
 
 def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:
