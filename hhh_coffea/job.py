@@ -39,6 +39,7 @@ RECORDED_PACKAGES = (
     "distributed",
     "hist",
     "boost-histogram",
+    "correctionlib",
     "xgboost",
 )
 
