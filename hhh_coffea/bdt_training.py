@@ -26,6 +26,7 @@ from hhh_coffea.bdt_evaluation import at_working_points, measure, working_points
 from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, count_classes, parts, read_parts
 from hhh_coffea.config import RunConfig
 from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
+from hhh_coffea.errors import UserError
 from hhh_coffea.executors import DaskExecutor, executor
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.job import make_plan, process
@@ -49,7 +50,7 @@ SEARCH: tuple[dict[str, Any], ...] = (
 LARGE_TABLE = 5_000_000  # rows above which training moves to the cluster, if there is one
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """Training cannot be done; the message says why."""
 
 

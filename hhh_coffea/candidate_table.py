@@ -78,7 +78,8 @@ def write_candidates(
     path = Path(folder) / f"{chunk['dataset']}-{file}-{entries}-{method.replace(':', '_')}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    pq.write_table(table, partial, compression="zstd")
+    # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
+    pq.write_table(table, partial, compression="zstd", store_schema=False)
     partial.replace(path)
 
 

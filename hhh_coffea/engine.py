@@ -17,7 +17,7 @@ from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
-from hhh_coffea.loading import ProcessorSource
+from hhh_coffea.loading import ProcessorSource, raised_at
 from hhh_coffea.root_file import explain, open_file
 
 DEFAULT_CHUNKSIZE = 100_000
@@ -200,7 +200,11 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
         try:
             output = process(job, chunk)
         except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
-            failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path), chunk.start, chunk.stop)
+            where = (
+                "" if isinstance(error, OSError) else raised_at(error)
+            )  # of a file that cannot be read no line helps
+            reason = explain(error, chunk.path) + where
+            failure = Failure(chunk.dataset, chunk.path, reason, chunk.start, chunk.stop)
             if isinstance(error, OSError) and attempt < ATTEMPTS:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))  # storage may recover
         else:

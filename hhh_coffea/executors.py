@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea.engine import Chunk, Executor, Failure, Job, MergeTree, Partial, merge, run_chunk
+from hhh_coffea.errors import UserError
 
 Progress = Callable[[Partial], None]
 MAX_DEATHS = 3  # a chunk that was running each of these times a worker died is set aside
 
 
-class ExecutorError(ValueError):
+class ExecutorError(UserError):
     """There is nothing to run on; the message names the option."""
 
 

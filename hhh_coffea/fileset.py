@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.bundled import find_bundled
+from hhh_coffea.errors import UserError
 from hhh_coffea.nanoaod_options import NanoAODOptions, with_absolute_paths
 from hhh_coffea.strict import Positive, Strict
 
@@ -25,7 +26,7 @@ DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "btag_bit", "btagging")
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class FilesetError(ValueError):
+class FilesetError(UserError):
     """The fileset cannot be used; the message names the file, dataset and field."""
 
 

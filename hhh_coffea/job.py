@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ from rich.progress import (
 )
 
 from hhh_coffea import __version__, report, results
+from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.engine import Executor, Job, Partial, Plan, RunStopped, inspect_file, plan_chunks, sources_of
 from hhh_coffea.executors import dashboard_of, executor, performance_report
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.sculpting_report import print_sculpting
 from hhh_coffea.summary import summarise
 
-EXIT_OK, EXIT_NOTHING_READ, EXIT_SKIPPED = 0, 1, 3
 RECORDED_PACKAGES = (
     "coffea",
     "awkward",
@@ -45,14 +47,24 @@ RECORDED_PACKAGES = (
 
 
 def run_job(config: RunConfig) -> int:
-    """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read)."""
+    """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read).
+
+    A run that ends early leaves nothing behind in the results directory.
+    """
+    with results.cleaned_up(Path(config.output)):
+        return _run_job(config)
+
+
+def _run_job(config: RunConfig) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 120  # logs and pipes: wide enough for the tables
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     processor = load_processor(
-        config.processor, config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve())
+        config.processor,
+        config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
+        asked_for=config.model_fields_set,
     )
     source = ProcessorSource.of(processor)
     if not config.dry_run:
@@ -65,7 +77,7 @@ def run_job(config: RunConfig) -> int:
         if config.dry_run:
             report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
             return exit_code(plan, None)
-        report.print_warnings(console, plan)
+        report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])
         job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
@@ -75,13 +87,27 @@ def run_job(config: RunConfig) -> int:
         except RunStopped as stop:
             return _stopped(console, stop.args[0])
     _check_ledger(plan, total)
-    wall = time.perf_counter() - begin
+    return _finish(config, console, datasets, processor, plan, total, time.perf_counter() - begin)
 
+
+def _finish(
+    config: RunConfig,
+    console: Console,
+    datasets: dict[str, Dataset],
+    processor: Any,
+    plan: Plan,
+    total: Partial,
+    wall: float,
+) -> int:
+    """Write the results, print and draw them."""
+    output = Path(config.output)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     summary = summarise(histograms) if is_main else {}
     cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
+    weight_warnings = report.weight_warnings(cutflow, datasets)
+    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))
     results.write(
         output,
         {
@@ -97,10 +123,17 @@ def run_job(config: RunConfig) -> int:
         config.candidates,
     )
     report.print_summary(console, summary, datasets)
+    print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
+    report.print_warnings(console, weight_warnings)
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:
         written.append("candidates/")
+    if config.root:
+        from hhh_coffea.root_histograms import write_root
+
+        left_out = write_root(output / "histograms.root", histograms)
+        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
     if config.plots and histograms and total.chunks:
         from hhh_coffea import figures
 
@@ -111,6 +144,9 @@ def run_job(config: RunConfig) -> int:
             written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
         else:
             written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
+    from hhh_coffea.html_report import write_report
+
+    written.append(write_report(output).name)
     report.print_failures(console, plan, total)
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total)

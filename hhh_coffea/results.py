@@ -11,21 +11,24 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uhi.io.json
 from hist import Hist
 
+from hhh_coffea.errors import UserError
 from hhh_coffea.fileset import Dataset
 from hhh_coffea.histograms import canonical
 
 SCHEMA_VERSION = 1
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
+MADE_FROM_THEM = ("report.html", "histograms.root")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", "candidates.partial"
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """The results directory cannot be used; the message names it and says why."""
 
 
@@ -47,6 +50,17 @@ def prepare(folder: Path) -> None:
     shutil.rmtree(folder / CANDIDATES_IN_PROGRESS, ignore_errors=True)
 
 
+@contextmanager
+def cleaned_up(folder: Path) -> Iterator[None]:
+    """On leaving, by an error or an interrupt too, remove candidates that made no results, and the folder if empty."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder / CANDIDATES_IN_PROGRESS, ignore_errors=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
     """Write ``{name: JSON-able}`` files and put the candidates in their place.
 
@@ -55,7 +69,7 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
     """
     names = sorted(contents, key=lambda n: n == "provenance.json")
     partials = {name: _write_partial(folder / name, contents[name]) for name in names}
-    for name in OURS:
+    for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
     for old in (CANDIDATES, "plots"):
         shutil.rmtree(folder / old, ignore_errors=True)

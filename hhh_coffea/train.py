@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hhh_coffea.cli import add_debug, guarded
+
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
@@ -83,6 +85,12 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
@@ -90,10 +98,14 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _spanet(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .bundled import find_bundled
+    from .spanet.checkpoint import describe
     from .spanet.dataset import TrainingData
     from .spanet.training import train
     from .spanet.training_config import TrainingConfig
-    from .training_figure import draw_history
+    from .training_figure import draw_history, draw_mass_weights
 
     def say(text: str) -> None:
         _say(text)
@@ -104,7 +116,9 @@ def _spanet(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
             f"{arguments.data} --output {arguments.data.with_suffix('')}"
         )
-    config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
+    config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
+    if start := arguments.start_from or config.start_from:
+        config = replace(config, start_from=str(find_bundled("models", start) or start))
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     progress = train(
         config,
@@ -120,6 +134,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
         return
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    if tables := describe(arguments.output)["training"].get("mass_weights"):
+        _say(f"wrote {draw_mass_weights(arguments.output, tables)}")
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
@@ -149,12 +165,15 @@ def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
 
 
 def _import_spanet(arguments: argparse.Namespace) -> None:
     from .spanet.checkpoint import save
     from .spanet.original_checkpoint import compare_with_reference, import_original
 
+    if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
     model = import_original(arguments.checkpoint)
     _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
@@ -216,7 +235,7 @@ def _bdt(arguments: argparse.Namespace) -> None:
     from .bdt_training import TrainingOptions, train_bdt
     from .config import make_config
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
@@ -268,17 +287,17 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
         formatter_class=plain,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_, example, declare, run) in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -288,19 +307,20 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=plain,
         )
         declare(sub)
+        add_debug(sub)
         sub.set_defaults(run=run)
-    return parser
+    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
-    arguments = build_parser().parse_args(argv)
-    try:
+    arguments = parser().parse_args(argv)
+
+    def run() -> int:
         arguments.run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+        return 0
+
+    return guarded(run, getattr(arguments, "debug", False), mistakes=(ValueError, OSError, ImportError))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import awkward as ak
 import numpy as np
 
 from hhh_coffea.fileset import DatasetMetadata
-from hhh_coffea.reconstruction.spanet import PADDED_LENGTH, collection_of, network_inputs
+from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
 from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
 from hhh_coffea.spanet.decode import pairs_and_singles
 from hhh_coffea.spanet.topology import Topology, bundled_names

@@ -13,7 +13,7 @@ from hhh_coffea import bdt_scan, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import MethodOptions, bdt, check_trained_on, chi2
+from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
 from hhh_coffea.reconstruction.bdt_model import load_model
 from hhh_coffea.selection import cutflow, event_selection
 
@@ -56,6 +56,7 @@ class BdtScanProcessor(ProcessorABC):
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
         self.check(metadata)
+        check_models((), metadata.n_higgs, MethodOptions(chi2_jets=self.chi2[0]))
         return branches_of(metadata, self.model.substructure)
 
     def process(self, events):

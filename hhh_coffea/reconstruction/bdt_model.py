@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.errors import UserError
 
 SCHEMA_VERSION = 1
 CARD = "model.yaml"
@@ -53,7 +54,7 @@ PUBLISHED_NAMES = {
 _BOOSTERS: dict[str, Any] = {}  # one a process, by the sha256 of the weights
 
 
-class BdtError(ValueError):
+class BdtError(UserError):
     """The model cannot be used; the message names the file and the features or field at fault."""
 
 
