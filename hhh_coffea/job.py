@@ -41,6 +41,7 @@ RECORDED_PACKAGES = (
     "distributed",
     "hist",
     "boost-histogram",
+    "correctionlib",
     "xgboost",
 )
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.run",
-        description="Find Higgs candidates in Delphes events and measure how often they are right.",
+        description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,

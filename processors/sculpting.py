@@ -11,10 +11,11 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import histograms, sculpting_spectra, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import (
     check_models,
+    check_trained_on,
     fatjet_features,
     jets_paired,
     method_options,
@@ -59,6 +60,7 @@ class SculptingProcessor(ProcessorABC):
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
         check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):
@@ -71,7 +73,7 @@ class SculptingProcessor(ProcessorABC):
             selection.add("validation events", is_validation(uuid, ak.to_numpy(record.id), fraction))
         output = {
             "histograms": histograms.book() | sculpting_spectra.book(),
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
         }
         record = selected(record, selection.all())

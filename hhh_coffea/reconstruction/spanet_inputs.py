@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hhh_coffea.spanet.topology import Input, Topology
 
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
-JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "phi": "phi"}
+JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "btag_score": "btag_score", "phi": "phi"}
 FATJET_FEATURES = {
     "fj_pt": "pt",
     "fj_eta": "eta",
@@ -31,6 +31,7 @@ FATJET_FEATURES = {
     "fj_nneutral": "n_neutral",
     "fj_chargedenergyfrac": "charged_fraction",
     "fj_xbb": "xbb",
+    "fj_regressed_mass": "regressed_mass",
 }
 ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.cos}
 PADDED_LENGTH = {"jets": 10, "fatjets": 3}  # slots of the published analysis

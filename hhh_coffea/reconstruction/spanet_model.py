@@ -40,6 +40,7 @@ class SpanetModel:
     description: bytes = field(repr=False)  # model.yaml
     weights: bytes = field(repr=False)
     device: str = "auto"
+    trained_on: tuple[str, ...] = ()  # formats of the training files; empty where that is not known
 
     @property
     def topology(self) -> Topology:
@@ -93,13 +94,15 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
             )
         path = bundled
     try:
-        weights = (path / str(describe(path)["weights"]["file"])).read_bytes()
+        card = describe(path)
+        weights = (path / str(card["weights"]["file"])).read_bytes()
         model = SpanetModel(
             path.resolve().name,
             hashlib.sha256(weights).hexdigest(),
             (path / "model.yaml").read_bytes(),
             weights,
             device,
+            _trained_on(card),
         )
         device_of(device)
         pairs_and_singles(model.topology)
@@ -108,6 +111,15 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
     for event_input in model.topology.inputs:
         collection_of(event_input, model.name)
     return model
+
+
+def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
+    from hhh_coffea.spanet.dataset import UNKNOWN_FORMAT
+
+    data = (card.get("training") or {}).get("data")
+    # models from before other formats could be read do not say which
+    formats = tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
+    return () if UNKNOWN_FORMAT in formats else formats
 
 
 def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:

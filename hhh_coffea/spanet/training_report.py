@@ -29,6 +29,7 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
         "configuration": asdict(trainer.config),
         "data": {
             "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
+            "formats": sorted({s.get("format", "delphes") for s in trainer.data.schema["shards"]}),
             "truth": trainer.data.schema.get("truth", "default"),
             "training_events": len(trainer.train),
             "validation_events": len(trainer.validation),
