@@ -25,9 +25,9 @@ from hhh_coffea.reconstruction import (
 )
 from hhh_coffea.selection import cutflow, event_selection
 
-# what is added to the gain of every target in joint decoding, and the least DP in greedy decoding
+# what is added to the logit of every target's presence in joint and reference decoding, the least DP in greedy decoding
 SCAN = (
-    *(f"joint:{n / 4:+.2f}" for n in range(-6, 11)),
+    *(f"{decoding}:{n / 4:+.2f}" for decoding in ("joint", "reference") for n in range(-6, 11)),
     *(f"greedy:{n / 20:.2f}" for n in range(4, 19)),
 )
 SPANET_SCAN = "spanet_scan"

@@ -120,8 +120,8 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
 def decoding(name: str) -> Any:
     """Function ``(outputs, topology, lengths, overlaps) → Decoded`` of a decoding by name: ``NAME`` or ``NAME:NUMBER``.
 
-    ``joint:0.5`` has ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least 0.3; without a number 0.5,
-    for the original's extraction assigns all targets, present or not. ``reference`` takes no number; the published
+    ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
+    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. The published
     post-processing removes overlaps afterwards, so that metrics show both sides of it.
     """
     from hhh_coffea.spanet import decode
@@ -137,9 +137,9 @@ def decoding(name: str) -> Any:
             return found._replace(selected=found.selected & (found.detection_probability >= least))
 
         return greedy
-    if name == "reference":
-        return lambda outputs, topology, lengths, _: decode.reference(outputs, topology, lengths)
-    raise SpanetError(f"no decoding {name!r}; there are joint, greedy (each with :NUMBER or without) and reference")
+    if kind == "reference":
+        return lambda *arguments: decode.reference(*arguments[:3], presence=float(number or 0))
+    raise SpanetError(f"no decoding {name!r}; there are joint, greedy and reference, each with :NUMBER or without")
 
 
 def _fill(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

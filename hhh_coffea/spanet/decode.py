@@ -283,20 +283,27 @@ def joint(
     return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
 
 
-def reference(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None) -> Decoded:
+def reference(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    presence: float = 0.0,
+) -> Decoded:
     """Apply the post-processing of the published analysis (arXiv 2412.03819, code of July 2025) to greedy assignments.
 
     For pairs and single objects separately: N = the most probable number of Higgs bosons, from the Poisson-binomial
     distribution of the DPs; keep the N targets with the largest DP·AP. Pairs with AP < 1/169 get DP = 0 first. Kept
     targets with an object outside their own input are dropped, and so are pairs with a jet that ``overlaps`` with a
-    kept large-radius jet.
+    kept large-radius jet. ``presence`` is added to the logit of every DP, as in :func:`joint`; as published: 0.
     """
     resolved, boosted = pairs_and_singles(topology)
     places = spans(topology, lengths)
     found = greedy(outputs, topology, lengths, group_factor=False)
     ap, dp = found.assignment_probability, found.detection_probability
     selected = torch.zeros_like(found.selected)
-    dp = dp.clone()
+    dp = torch.sigmoid(torch.logit(dp) + presence) if presence else dp.clone()
     if resolved:
         dp[:, resolved] = torch.where(ap[:, resolved] < 1 / 169, 0.0, dp[:, resolved])
     for members in (resolved, boosted):

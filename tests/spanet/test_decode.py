@@ -269,16 +269,19 @@ def test_most_probable_count():
         assert n == int(np.argmax(pmf))
 
 
-@pytest.mark.parametrize("all_objects", [False, True])
-def test_reference_is_the_published_loop(all_objects):
+@pytest.mark.parametrize(("all_objects", "presence"), [(False, 0.0), (True, 0.0), (False, 0.8)])
+def test_reference_is_the_published_loop(all_objects, presence):
     topology, lengths, batch = Topology.bundled("hhh"), [10, 3], 200
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks, all_objects=all_objects, sharpness=1.5, detection=(0.3, 1.5))
     overlap = torch.rand(batch, 10, 3, generator=torch.Generator().manual_seed(2)) < 0.15
-    decoded = reference(outputs, topology, lengths, overlap)
+    decoded = reference(outputs, topology, lengths, overlap, presence=presence)
     raw = greedy(outputs, topology, lengths, group_factor=False)
+    shifted = (
+        1 / (1 + math.exp(-presence) * (1 / raw.detection_probability - 1)) if presence else raw.detection_probability
+    )
     for b in range(batch):
-        ap, dp = raw.assignment_probability[b].tolist(), raw.detection_probability[b].tolist()
+        ap, dp = raw.assignment_probability[b].tolist(), shifted[b].tolist()
         objects = raw.objects[b].tolist()
         for p in range(3):
             if ap[p] < 1 / 169:
