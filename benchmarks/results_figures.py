@@ -12,7 +12,11 @@ from hhh_coffea import bdt_scan, figures, results
 from hhh_coffea.figure_style import Writer, style_of
 
 SPANET_SCAN = "spanet_scan"
-CURVES = (("joint", "spanet:joint", "SPA-Net, joint"), ("greedy", "spanet:greedy", "SPA-Net, greedy"))
+CURVES = (
+    ("joint", "spanet:joint", "SPA-Net, joint"),
+    ("reference", "spanet:reference", "SPA-Net, reference"),
+    ("greedy", "spanet:greedy", "SPA-Net, greedy"),
+)
 # of the figures of a results directory, in the order of the page
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),

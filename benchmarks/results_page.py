@@ -25,9 +25,9 @@ decoded in three ways ([spanet.md](spanet.md)): `joint`, the published post-proc
 greedy extraction with DP ≥ 0.5.
 """
 
-SCAN = """How many Higgs bosons to declare is a choice: of the BDT's working point, of what joint decoding adds to every gain,
-of the least DP of greedy decoding. The best merged product on each curve, looked for on these very events and so for
-orientation alone:
+SCAN = """How many Higgs bosons to declare is a choice: of the BDT's working point, of what joint and reference decoding add to
+the logit of every DP, of the least DP of greedy decoding. The best merged product on each curve, looked for on these very events
+and so for orientation alone:
 """
 
 
@@ -131,6 +131,7 @@ def _scan(places: dict[str, Path | str], dataset: str) -> list[str]:
         for label, histogram, prefix in (
             ("chi2+bdt", bdt, ""),
             ("spanet joint", spanet, "joint:"),
+            ("spanet reference", spanet, "reference:"),
             ("spanet greedy", spanet, "greedy:"),
         ):
             key = {"dataset": dataset, "definition": definition, "category": "merged"}

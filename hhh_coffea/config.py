@@ -10,10 +10,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.errors import UserError
-from hhh_coffea.fileset import Strict
 from hhh_coffea.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
+from hhh_coffea.strict import Strict
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -57,8 +57,8 @@ FORMATS = ("png", "pdf")
 class Writer:
     """Saves figures below ``plots/`` and remembers them."""
 
-    def __init__(self, folder: Path, formats: tuple[str, ...]) -> None:
-        self.folder, self.formats = folder, formats
+    def __init__(self, folder: Path, formats: tuple[str, ...], source: str = "Delphes simulation") -> None:
+        self.folder, self.formats, self.source = folder, formats, source
         self.written: list[Path] = []
 
     @contextmanager
@@ -82,7 +82,7 @@ class Writer:
             axes = figure.subplots(rows, columns, squeeze=False, **layout)
             yield axes.ravel()
             for axis in axes[0]:
-                axis.set_title("Delphes simulation", loc="left", fontweight="bold", fontsize=26)
+                axis.set_title(self.source, loc="left", fontweight="bold", fontsize=26)
                 axis.set_title(label, loc="right", fontsize=26)
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +91,14 @@ class Writer:
                 metadata = {"CreationDate": None} if suffix == "pdf" else None
                 figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
             self.written.append(path)
+
+
+def source_of(datasets: dict[str, dict[str, Any]]) -> str:
+    """What figures say above their axes: which events they show. Never that CMS had a say in them."""
+    formats = {str(info.get("format", "delphes")) for info in datasets.values()}
+    if "nanoaod" not in formats:
+        return "Delphes simulation"
+    return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
 
 
 def style_of(method: str, position: int) -> dict[str, Any]:

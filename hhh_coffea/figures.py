@@ -15,7 +15,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea import figures_bdt, published, results
+from hhh_coffea import figures_bdt, figures_sculpting, figures_systematics, published, results
 from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
     FORMATS,
@@ -25,6 +25,7 @@ from hhh_coffea.figure_style import (
     Writer,
     density,
     error_points,
+    source_of,
     style_of,
 )
 from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
@@ -41,9 +42,9 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if the directory holds no readable ``histograms.json``.
     """
     histograms, datasets = results.read_histograms(folder)
-    write = Writer(folder / "plots", formats)
+    write = Writer(folder / "plots", formats, source_of(datasets))
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
-        drawn = figures_bdt.draw(write, histograms, datasets)
+        drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
         for name in histograms.keys() - drawn:
             _any_histogram(write, name, histograms[name])
         return write.written
@@ -61,6 +62,7 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
             _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets)
     for name in sorted(histograms.keys() - book().keys()):  # added by a copy of the processor
         _any_histogram(write, name, histograms[name])
     return write.written

@@ -29,6 +29,7 @@ from hhh_coffea.executors import dashboard_of, executor, performance_report
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.sculpting_report import print_sculpting
 from hhh_coffea.summary import summarise
 
 RECORDED_PACKAGES = (
@@ -40,6 +41,7 @@ RECORDED_PACKAGES = (
     "distributed",
     "hist",
     "boost-histogram",
+    "correctionlib",
     "xgboost",
 )
 
@@ -121,6 +123,7 @@ def _finish(
         config.candidates,
     )
     report.print_summary(console, summary, datasets)
+    print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
     report.print_warnings(console, weight_warnings)
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]

@@ -101,7 +101,12 @@ def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Datase
     return {
         "schema_version": SCHEMA_VERSION,
         "datasets": {
-            name: {"label": d.label, "n_higgs": d.metadata.n_higgs, "is_signal": d.metadata.is_signal}
+            name: {
+                "label": d.label,
+                "format": d.metadata.format,
+                "n_higgs": d.metadata.n_higgs,
+                "is_signal": d.metadata.is_signal,
+            }
             for name, d in datasets.items()
         },
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
@@ -109,7 +114,7 @@ def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Datase
 
 
 def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
-    """The histograms of a results directory, and ``{label, n_higgs, is_signal}`` of each dataset.
+    """The histograms of a results directory, and ``{label, format, n_higgs, is_signal}`` of each dataset.
 
     Raises
     ------

@@ -22,6 +22,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
+  python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 """
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.run",
-        description="Find Higgs candidates in Delphes events and measure how often they are right.",
+        description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,

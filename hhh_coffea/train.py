@@ -85,6 +85,12 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
@@ -92,10 +98,14 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _spanet(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .bundled import find_bundled
+    from .spanet.checkpoint import describe
     from .spanet.dataset import TrainingData
     from .spanet.training import train
     from .spanet.training_config import TrainingConfig
-    from .training_figure import draw_history
+    from .training_figure import draw_history, draw_mass_weights
 
     def say(text: str) -> None:
         _say(text)
@@ -106,7 +116,9 @@ def _spanet(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
             f"{arguments.data} --output {arguments.data.with_suffix('')}"
         )
-    config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
+    config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
+    if start := arguments.start_from or config.start_from:
+        config = replace(config, start_from=str(find_bundled("models", start) or start))
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     progress = train(
         config,
@@ -122,6 +134,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
         return
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    if tables := describe(arguments.output)["training"].get("mass_weights"):
+        _say(f"wrote {draw_mass_weights(arguments.output, tables)}")
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:

@@ -15,8 +15,8 @@ import awkward as ak
 import numpy as np
 
 from hhh_coffea.fileset import DatasetMetadata
-from hhh_coffea.reconstruction.spanet import PADDED_LENGTH, collection_of, network_inputs
-from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, DatasetError, Rows, row_type
+from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
+from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
 from hhh_coffea.spanet.decode import pairs_and_singles
 from hhh_coffea.spanet.topology import Topology, bundled_names
 from hhh_coffea.splitting import split_number
@@ -97,6 +97,7 @@ def write_shard(folder: str | Path, rows: Rows, chunk: Mapping[str, Any]) -> dic
     return {
         name: {
             "dataset": str(chunk["dataset"]),
+            "format": str(chunk.get("format", UNKNOWN_FORMAT)),
             "source": Path(str(chunk["filename"])).name,
             "uuid": str(chunk["fileuuid"]),
             "start": start,

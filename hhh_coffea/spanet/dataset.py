@@ -31,6 +31,7 @@ from .topology import Topology
 
 SCHEMA_VERSION = 1
 SCHEMA_FILE = "schema.json"
+UNKNOWN_FORMAT = "unknown"  # of the files behind a shard, where it was made of something else than a fileset
 IntArray = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
 

@@ -35,8 +35,12 @@ from .batches import (
 )
 from .checkpoint import SPANet, build, normalisers_of, save
 from .dataset import TrainingData
+from .disco import disco_term
 from .loss import presence_code, presence_table, symmetric_loss
+from .mass_weights import MassWeights
+from .mass_weights import fit as fit_mass_weights
 from .parallel import ALONE, Workers, joined
+from .start import load_start
 from .training_config import TrainingConfig
 from .training_state import Progress, TrainingError, read_state, write_state
 from .validation import validate
@@ -63,6 +67,7 @@ class Trainer:
     balance: Tensor | None  # event weight by presence code, (2^P)
     regression_scale: dict[str, float]  # standard deviation of each regression in the training events
     workers: Workers = ALONE
+    mass_weights: MassWeights | None = None  # weight of true targets by their mass
 
     @property
     def steps_per_epoch(self) -> int:
@@ -137,7 +142,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
             workers,
         )
         progress.epoch = epoch
-        better = found.product > progress.best_product
+        better = config.keep == "last" or found.product > progress.best_product
         if better:
             progress.best_epoch, progress.best_product = epoch, found.product
         progress.history.append(
@@ -190,8 +195,11 @@ def prepare(
     model = build(topology, config.architecture, config.network, data.classes)
     chosen_rows = np.zeros(len(data), dtype=bool)
     chosen_rows[train_rows] = True
-    fit_normalisers(normalisers_of(model), data, chosen_rows)
-    fit_regressions(model, data, chosen_rows)
+    if config.start_from:
+        load_start(model, config.start_from)
+    else:
+        fit_normalisers(normalisers_of(model), data, chosen_rows)
+        fit_regressions(model, data, chosen_rows)
     scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
     model = model.to(chosen)
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -203,7 +211,10 @@ def prepare(
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers)
+    weights = fit_mass_weights(data, train_rows, config.mass_weight_floor) if config.mass_weights else None
+    return Trainer(
+        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers, weights
+    )
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
@@ -229,6 +240,8 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         batch = reordered(batch, arrangement)
         lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
         weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
+        if trainer.mass_weights is not None:
+            batch.truth.weight = trainer.mass_weights(batch, topology)
         loss = symmetric_loss(
             _single(outputs),
             batch.truth,
@@ -238,6 +251,8 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             event_weight=weight,
             regression_scale=trainer.regression_scale,
         )
+        if config.disco:
+            loss.total = loss.total + config.disco * disco_term(outputs, batch, topology, loss.permutation)
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         workers.average_gradients(model)

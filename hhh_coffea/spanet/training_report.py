@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .start import provenance_of_start
 from .training_state import Progress
 from .validation import Validation
 
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
 def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     """What ``model.yaml`` says of the training: settings, data, and the epoch kept."""
     files = {s["uuid"]: s["source"] for s in trainer.data.schema["shards"]}
-    return {
+    extra: dict[str, Any] = {}
+    if trainer.config.start_from:
+        extra["start_from"] = provenance_of_start(trainer.config.start_from)
+    if trainer.mass_weights is not None:
+        extra["mass_weights"] = trainer.mass_weights.provenance()
+    return extra | {
         "configuration": asdict(trainer.config),
         "data": {
             "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
+            "formats": sorted({s.get("format", "delphes") for s in trainer.data.schema["shards"]}),
             "truth": trainer.data.schema.get("truth", "default"),
             "training_events": len(trainer.train),
             "validation_events": len(trainer.validation),

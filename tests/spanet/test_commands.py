@@ -58,7 +58,7 @@ print(tuple(decode.joint(out, model.topology, [10, 3]).objects.shape))
 
 
 def test_works_with_torch_alone():
-    blocked = {"coffea", "awkward", "uproot", "hist", "pydantic", "dask", "scipy", "vector", "matplotlib"}
+    blocked = {"coffea", "awkward", "uproot", "hist", "pydantic", "dask", "scipy", "vector", "matplotlib", "numba"}
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(blocked=blocked)], capture_output=True, text=True, check=False
     )
