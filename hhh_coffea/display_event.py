@@ -38,6 +38,7 @@ class EventView:
 
     dataset: str
     label: str
+    format: str  # of its files
     file: str
     entry: int
     jets: list[dict[str, float]]
@@ -115,6 +116,7 @@ def read_event(
     return EventView(
         dataset.name,
         dataset.label,
+        dataset.metadata.format,
         file,
         entry,
         ak.to_list(record.jets)[0],
