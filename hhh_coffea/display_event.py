@@ -45,7 +45,6 @@ class EventView:
 
     dataset: str
     label: str
-    format: str  # of its files
     file: str
     entry: int
     jets: list[dict[str, float]]
@@ -125,7 +124,6 @@ def read_event(
     return EventView(
         dataset.name,
         dataset.label,
-        dataset.metadata.format,
         file,
         entry,
         ak.to_list(record.jets)[0],
