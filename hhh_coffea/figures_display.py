@@ -179,7 +179,7 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
     axis.set_rlabel_position(np.degrees(_free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])))
-    axis.text(1.0, 0.0, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
+    axis.text(1.14, 0.02, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
     axis.grid(alpha=0.4)
 
 

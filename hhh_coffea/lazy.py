@@ -199,7 +199,9 @@ def _touch(events: Any, branch: str) -> None:
     if collection not in events.fields:
         return  # optional branches; a required one is missed by name when the chunk is read
     name = field.replace("[", "_").replace("]", "")
-    if name in events[collection].fields:
+    if not field:
+        ak.typetracer.touch_data(events[collection])
+    elif name in events[collection].fields:
         ak.typetracer.touch_data(events[collection][name])
 
 
