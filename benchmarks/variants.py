@@ -16,20 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from spanet import PUBLISHED  # benchmarks/spanet.py
 
 from hhh_coffea.spanet.checkpoint import load
 from hhh_coffea.spanet.dataset import TrainingData
 from hhh_coffea.spanet.training import train
 from hhh_coffea.spanet.training_config import TrainingConfig
 
-# the options of the published HHH network, and its learning rate (spec of arXiv 2412.03819's code)
-PUBLISHED = {
-    "hidden_dim": 32,
-    "initial_embedding_dim": 16,
-    "num_branch_embedding_layers": 3,
-    "num_branch_encoder_layers": 3,
-    "num_detector_layers": 2,
-}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "default": {},
     "no_pairwise": {"pairwise_attention": False, "pairwise_score": False},
@@ -64,7 +57,7 @@ def main() -> None:
             config = dataclasses.replace(
                 recipe, network=network, max_events=arguments.events, epochs=arguments.epochs, seed=seed
             )
-            if name == "original":
+            if name == "original":  # with its own learning rate
                 config = dataclasses.replace(config, architecture="original", learning_rate=1.5e-3)
             variants[f"{name}_seed_{seed}"] = config
     for name, config in variants.items():
