@@ -171,5 +171,11 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
+def print_notes(console: Console, notes: list[str]) -> None:
+    """Things worth knowing of the run itself."""
+    for note in notes:
+        _warn(console, note)
+
+
 def _warn(console: Console, text: str) -> None:
     console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)

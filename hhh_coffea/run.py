@@ -22,6 +22,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --dry-run      what would be read
   python -m hhh_coffea.run --fileset hhh.json --executor dask --workers 8 --candidates
   python -m hhh_coffea.run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
+  python -m hhh_coffea.run --fileset hhh.json --executor dask --cluster slurm --cluster-config slurm.yaml
   python -m hhh_coffea.run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
@@ -31,7 +32,7 @@ examples:
 
 exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
             1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
-            130 interrupted
+            4 the run could not end (cluster lost, disk full), 130 interrupted: the same command goes on from there
 """
 
 
@@ -99,7 +100,32 @@ def parser() -> argparse.ArgumentParser:
         help="this process (default), local processes, or dask.distributed",
     )
     where.add_argument("--workers", type=int, metavar="N", help="local worker processes (default: one a core)")
-    where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler instead of starting a cluster")
+    where.add_argument(
+        "--scheduler",
+        metavar="tcp://…|FILE",
+        help="join this dask scheduler, by its address or its scheduler file, instead of starting a cluster",
+    )
+    where.add_argument("--cluster", choices=["slurm", "htcondor"], help="have a batch system start the workers")
+    where.add_argument("--cluster-config", metavar="YAML", help="jobs, cores, memory … of --cluster (docs/clusters.md)")
+    where.add_argument("--ship-package", action="store_true", help="send this package to the workers of the cluster")
+    where.add_argument(
+        "--dashboard-address", metavar="HOST:PORT", help="of a cluster that is started (default: 127.0.0.1:8787)"
+    )
+    where.add_argument("--tls-ca-file", metavar="PEM", help="encrypted dask connections: certificate authority,")
+    where.add_argument("--tls-cert", metavar="PEM", help="certificate")
+    where.add_argument("--tls-key", metavar="PEM", help="and its key")
+    where.add_argument(
+        "--chunk-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="set a chunk aside that takes longer, twice (default: none)",
+    )
+    where.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_false",
+        help="forget the chunks that an earlier, unfinished run into --output finished, and keep none",
+    )
     where.add_argument("--performance-report", action="store_true", help="write dask's performance report")
     where.add_argument(
         "--on-error", choices=["stop", "skip"], help="what a failed file or chunk does to the run (default: skip)"
@@ -118,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
-        print("interrupted: no results were written", file=sys.stderr)  # noqa: T201
+        print("interrupted: no results were written; the same command goes on from here", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
 
 
@@ -126,7 +152,7 @@ def _run(options: dict[str, Any]) -> int:
     try:
         config: RunConfig = make_config(options, options.pop("config", None))
         # heavy imports only once the options are known to be good
-        from hhh_coffea.executors import ExecutorError
+        from hhh_coffea.cluster import ExecutorError
         from hhh_coffea.job import run_job
         from hhh_coffea.reconstruction.spanet import SpanetError
     except ConfigError as error:
