@@ -13,7 +13,9 @@ import yaml
 
 from hhh_coffea import cluster_check
 
-ALLOWED_DEATHS = 1  # of workers of a local cluster under a chunk, before it is tried alone
+# of a local cluster: a chunk under which more workers die is tried alone; dask itself would give up a worker that takes
+# longer than 15 s to start anew, as it may on a busy machine
+SETTINGS = {"distributed.scheduler.allowed-failures": 2, "distributed.deploy.lost-worker-timeout": "10 minutes"}
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 LOCALHOST = "127.0.0.1"
 WORKERS_SECONDS = 3600  # a batch system may be busy
@@ -59,6 +61,7 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
     ExecutorError
         naming the option, if there is no such cluster or its workers cannot run our work.
     """
+    import dask
     from distributed import Client
 
     security = options.security
@@ -75,8 +78,10 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
             prepare_workers(client, options)
             yield client
         return
-    started = batch_cluster(options) if options.batch_system else local_cluster(workers, options)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(SETTINGS if options.batch_system is None else {}))
+        started = batch_cluster(options) if options.batch_system else local_cluster(workers, options)
+        stack.callback(_closed, started)
         with Client(started, set_as_default=False, security=security) as client:
             if options.batch_system:
                 try:
@@ -85,28 +90,28 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
                     raise ExecutorError(f"option 'cluster': no worker came within {WORKERS_SECONDS} s") from None
                 prepare_workers(client, options)
             yield client
-    finally:
-        # a worker that is slow to end gets killed, and dask then raises: no reason to lose what was computed
-        with contextlib.suppress(TimeoutError):
-            started.close()
+
+
+def _closed(cluster: Any) -> None:
+    # a worker that is slow to end gets killed, and dask then raises: no reason to lose what was computed
+    with contextlib.suppress(TimeoutError):
+        cluster.close()
 
 
 def local_cluster(workers: int, options: ClusterOptions) -> Any:
     """Processes of one thread each, on localhost, that share the memory of the machine in equal limits."""
-    import dask
     from distributed import LocalCluster
     from distributed.system import MEMORY_LIMIT
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS}):
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=MEMORY_LIMIT // workers,
-            host=LOCALHOST,
-            dashboard_address=options.dashboard or f"{LOCALHOST}:{_free_port(8787)}",
-            security=options.security,
-        )
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=MEMORY_LIMIT // workers,
+        host=LOCALHOST,
+        dashboard_address=options.dashboard or f"{LOCALHOST}:{_free_port(8787)}",
+        security=options.security,
+    )
 
 
 def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:

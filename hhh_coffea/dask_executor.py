@@ -17,6 +17,7 @@ from hhh_coffea.scheduling import ClusterLostError, Stream
 
 BLOCK = FAN_IN**2  # chunks whose sum is made on the workers; the sums of blocks are added up here
 BLOCK_ATTEMPTS = 3
+CHUNK_STARTS = 10
 POISONED = 3  # chunks that kill workers make their file a suspect altogether
 IN_FLIGHT = 3  # chunks handed out for each thread
 
@@ -101,17 +102,21 @@ class _Reduction:
         self.store_here = job.store if job.store is not None and not where.sees(_folder_of(job)) else None
         self.job = replace(job, store=None) if self.store_here is not None else job
         self.gpus = len(where.gpu_workers()) if job.wants_gpu else 0
-        # the job holds processor and models: sent once, fetched once by each worker, made again if its keeper dies
-        self.remote_job = self.client.submit(_identity, self.job, pure=False)
+        self._send_job()
         self.stream = Stream(self.client)
         self.run_id = uuid.uuid4().hex[:8]
         self.total = MergeTree(-(-len(chunks) // BLOCK))
         self.blocks: dict[int, MergeTree] = {}
         self.attempts: Counter[int] = Counter()  # of blocks whose sum was lost
+        self.starts: Counter[int] = Counter()  # of chunks
         self.reported: set[int] = set()  # positions, of blocks that are made again
         self.suspects: list[int] = []  # in flight when workers died
         self.killers: Counter[str] = Counter()  # chunks among them, by file
-        self.again: list[int] = []
+        self.again: list[int] = []  # to be started once more
+
+    def _send_job(self) -> None:
+        # it holds processor and models: sent once, fetched once by each worker, made again if its keeper dies
+        self.remote_job = self.client.submit(_identity, self.job, pure=False)
 
     def run(self) -> Partial:
         """Hand out chunks, a few for each thread; suspects come last and alone."""
@@ -134,19 +139,23 @@ class _Reduction:
         return result or Partial()
 
     def _run_suspects(self) -> None:
+        """One by one: only the culprit is blamed now. A file whose chunks kill worker after worker is not tried for ever."""
         guilty: Counter[str] = Counter()
-        outcome: list[bool] = []
-        while self.suspects or self.again:
-            position = self.again.pop() if self.again else self.suspects.pop(0)
+        while self.suspects:
+            position = self.suspects.pop(0)
             path = self.chunks[position].path
             if guilty[path] >= POISONED:
                 self._set_aside(position, f"{POISONED} other chunks of this file killed their workers: not tried again")
-            else:
-                self._start(position, outcome.append)
-            while len(self.stream):
-                self.stream.step()
-            if outcome and not outcome.pop():
-                guilty[path] += 1
+                continue
+            outcome: list[bool] = []
+            self._start(position, outcome.append)
+            while len(self.stream) or self.again:
+                if self.again:
+                    again = self.again.pop()
+                    self._start(again, outcome.append if again == position else None)
+                else:
+                    self.stream.step()
+            guilty[path] += outcome == [False]
 
     def _start(self, position: int, last_chance: Callable[[bool], None] | None = None) -> None:
         """Submit a chunk. ``last_chance`` is told how it ended; without one a killer becomes a suspect."""
@@ -155,7 +164,8 @@ class _Reduction:
         if known is not None:
             future = self.client.submit(_identity, known, pure=False)
         else:
-            key = f"chunk-{self.run_id}-{position}-{self.attempts[position // BLOCK]}{'-alone' * bool(last_chance)}"
+            self.starts[position] += 1
+            key = f"chunk-{self.run_id}-{position}-{self.starts[position]}"
             resources = {"GPU": 1} if self.gpus else None
             future = self.client.submit(_run, self.remote_job, chunk, key=key, pure=False, resources=resources)
 
@@ -167,6 +177,11 @@ class _Reduction:
                 self._finished(position, future, report)
                 if last_chance is not None:
                     last_chance(True)
+            elif getattr(report, "task", None) != future.key and self.starts[position] < CHUNK_STARTS:
+                # something else was on the workers that died: the job on its way, or the report
+                if self.remote_job.status == "error":
+                    self._send_job()
+                self.again.append(position)
             elif last_chance is None:
                 self.suspects.append(position)
                 self.killers[chunk.path] += 1
