@@ -1,5 +1,7 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
+# make docs   build the documentation site, strictly
+# make results  compare the methods on the test files: docs/results.md
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 VENV    ?= .venv
@@ -7,7 +9,7 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint benchmark clean
+.PHONY: run test lint docs docs-figures benchmark results clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
@@ -19,6 +21,15 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --site-dir site
+
+# the figures of README.md and docs/, after a change of the shipped models or of how figures look
+docs-figures: $(VENV)/.installed
+	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --datasets HHH --methods chi2,chi2+bdt,spanet --overlay-published --output results_docs
+	cp results_docs/plots/HHH/reference_purity_efficiency_merged.png docs/figures/hhh_purity_efficiency.png
+	$(VENV)/bin/python -m hhh_coffea.display --fileset demo --event 863 --output docs/figures
 
 benchmark: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/main_job.py $(DELPHES)/hhh_train_00.root $(DELPHES)/hhh_train_01.root
@@ -38,5 +49,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+results: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/results.py
+
 clean:
-	rm -rf $(VENV) results build dist *.egg-info
+	rm -rf $(VENV) results results_docs build dist site *.egg-info

@@ -34,7 +34,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fileset", default="bdt_test", metavar="JSON", help="signal datasets are compared")
     parser.add_argument("--datasets", metavar="A[,B]", help="only these")
-    parser.add_argument("--models", type=Path, metavar="DIR", help="look for SPANet models here before the bundled ones")
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="look for SPANet models here before the bundled ones"
+    )
     parser.add_argument("--work", type=Path, default=REPOSITORY / "results" / "comparison", metavar="DIR")
     parser.add_argument("--docs", type=Path, default=REPOSITORY / "docs" / "results.md", metavar="FILE.md")
     parser.add_argument("--device", default="auto")

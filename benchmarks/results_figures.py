@@ -12,7 +12,11 @@ from hhh_coffea import bdt_scan, figures, results
 from hhh_coffea.figure_style import Writer, style_of
 
 SPANET_SCAN = "spanet_scan"
-CURVES = (("joint", "spanet:joint", "SPA-Net, joint"), ("greedy", "spanet:greedy", "SPA-Net, greedy"))
+CURVES = (
+    ("joint", "spanet:joint", "SPA-Net, joint"),
+    ("reference", "spanet:reference", "SPA-Net, reference"),
+    ("greedy", "spanet:greedy", "SPA-Net, greedy"),
+)
 # of the figures of a results directory, in the order of the page
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),
@@ -59,7 +63,9 @@ def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list
                     points = _points(histograms[SPANET_SCAN], key, lambda n, kind=kind: n.startswith(f"{kind}:"))
                     lines.append((method, label, points))
             for method, label, points in lines:
-                axis.plot(points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned")
+                axis.plot(
+                    points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned"
+                )
             for position, (method, entry) in enumerate(sorted(summary[definition].items())):
                 merged = entry["categories"]["merged"]
                 place = [merged[w]["value"] for w in ("efficiency", "purity")]

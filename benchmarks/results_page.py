@@ -17,11 +17,17 @@ Written by
 
     {command}
 
-which takes the test files, that no model saw in training, and the models that ship. Do not edit. What is counted is defined in
-[definitions.md](definitions.md); `reference` are the published definitions. Purity and efficiency carry 68.27% Clopper–Pearson intervals;
-errors of products and ratios are propagated from the counts of each event, so that what two methods share on identical events cancels
-(`hhh_coffea/paired.py`). The methods `spanet:…` are one network, run once, decoded in three ways ([spanet.md](spanet.md)): `joint`, the
-published post-processing (`reference`), and the original's greedy extraction with DP ≥ 0.5.
+which takes the test files, that no model saw in training, and the models that ship. Do not edit. What is counted is defined
+in [definitions.md](definitions.md); `reference` are the published definitions. Purity and efficiency carry 68.27%
+Clopper–Pearson intervals; errors of products and ratios are propagated from the counts of each event, so that what two
+methods share on identical events cancels (`hhh_coffea/paired.py`). The methods `spanet:…` are one network, run once,
+decoded in three ways ([spanet.md](spanet.md)): `joint`, the published post-processing (`reference`), and the original's
+greedy extraction with DP ≥ 0.5.
+"""
+
+SCAN = """How many Higgs bosons to declare is a choice: of the BDT's working point, of what joint and reference decoding add to
+the logit of every DP, of the least DP of greedy decoding. The best merged product on each curve, looked for on these very events
+and so for orientation alone:
 """
 
 
@@ -117,9 +123,7 @@ def _scan(places: dict[str, Path | str], dataset: str) -> list[str]:
     spanet = results.read_histograms(full)[0][SPANET_SCAN]
     bdt = results.read_histograms(scan)[0][bdt_scan.SCAN]
     lines = [
-        "How many Higgs bosons to declare is a choice: of the BDT's working point, of what joint decoding adds to every gain, of "
-        "the least DP of greedy decoding. The best merged product on each curve, looked for on these very events and so for orientation "
-        "alone:\n",
+        SCAN,
         "| definitions | curve | at | purity % | efficiency % | product % |",
         "|---|---|---|---|---|---|",
     ]
@@ -127,6 +131,7 @@ def _scan(places: dict[str, Path | str], dataset: str) -> list[str]:
         for label, histogram, prefix in (
             ("chi2+bdt", bdt, ""),
             ("spanet joint", spanet, "joint:"),
+            ("spanet reference", spanet, "reference:"),
             ("spanet greedy", spanet, "greedy:"),
         ):
             key = {"dataset": dataset, "definition": definition, "category": "merged"}

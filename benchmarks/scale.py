@@ -37,7 +37,7 @@ class StubSource:
     def load(self) -> Any:
         return self
 
-    def process(self, events: Any) -> Any:
+    def process(self, _: Any) -> Any:
         return self.output
 
 
@@ -51,7 +51,7 @@ class StubStore:
 
         return Partial(job.processor.load().process(None), 1, chunk.stop - chunk.start)
 
-    def save(self, job: Job, chunk: Any, partial: Any) -> None:
+    def save(self, *_: Any) -> None:
         return None
 
 
@@ -77,12 +77,16 @@ def scale(numbers: list[int], workers: int) -> None:
         merge([one] * FAN_IN)
     print(f"accumulator of {size / 1024:.0f} kB; merging {FAN_IN}: {(time.process_time() - begin) / 20 * 1e3:.1f} ms")
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: trust ratios")
-    print(f"{'chunks':>8s} {'files':>7s} {'plan':>9s} {'run':>9s} {'driver CPU':>11s} {'workers CPU':>12s} {'driver':>8s} {'worker':>8s}")
-    print(f"{'':8s} {'':7s} {'µs/chunk':>9s} {'ms/chunk':>9s} {'ms/chunk':>11s} {'ms/chunk':>12s} {'MB':>8s} {'MB':>8s}")
+    print(
+        f"{'chunks':>8s} {'files':>7s} {'plan':>9s} {'run':>9s} {'driver CPU':>11s} {'workers CPU':>12s} {'driver':>8s} {'worker':>8s}"
+    )
+    print(
+        f"{'':8s} {'':7s} {'µs/chunk':>9s} {'ms/chunk':>9s} {'ms/chunk':>11s} {'ms/chunk':>12s} {'MB':>8s} {'MB':>8s}"
+    )
     stub = Job(StubSource(one.output), {"HHH": HHH}, StubStore())  # type: ignore[arg-type]
     with executor("dask", workers) as where:
         assert isinstance(where, DaskExecutor)
-        where.reduce(stub, plan_chunks([FileInfo(source, "u", 16, 1.0)], 1).chunks, lambda partial: None)  # imports
+        where.reduce(stub, plan_chunks([FileInfo(source, "u", 16, 1.0)], 1).chunks, lambda _: None)  # imports
         pids = list(where.client.run(os.getpid).values())
         for number in numbers:
             files = [
@@ -93,7 +97,7 @@ def scale(numbers: list[int], workers: int) -> None:
             planned = time.perf_counter() - begin
             cpu, begin = _cpu([os.getpid()]), time.perf_counter()
             cpu_workers = _cpu(pids)
-            total = where.reduce(stub, plan.chunks[:number], lambda partial: None)
+            total = where.reduce(stub, plan.chunks[:number], lambda _: None)
             wall = time.perf_counter() - begin
             assert total.chunks == number
             memory = [psutil.Process(pid).memory_info().rss / 1024**2 for pid in (os.getpid(), pids[0])]
@@ -118,9 +122,9 @@ def speedup(files: list[Path]) -> None:
     rates: dict[int, float] = {}
     for workers in (1, 2, 1, 2):
         with executor("dask", workers) as where:
-            where.reduce(job, plan.chunks[: 2 * workers], lambda partial: None)
+            where.reduce(job, plan.chunks[: 2 * workers], lambda _: None)
             begin = time.perf_counter()
-            total = where.reduce(job, plan.chunks, lambda partial: None)
+            total = where.reduce(job, plan.chunks, lambda _: None)
             rate = total.events / (time.perf_counter() - begin)
         print(f"{workers} workers: {rate:10,.0f} events/s", flush=True)
         rates[workers] = max(rate, rates.get(workers, 0.0))

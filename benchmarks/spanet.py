@@ -1,30 +1,43 @@
 """Speed of the networks and of the decoding on one CPU thread: ``python benchmarks/spanet.py``.
 
-Prints, for ``original`` (the options of the published HHH analysis) and ``default``: parameters, counted MFLOP per
-event with every slot filled, events per second of forward, joint decoding and both, and the fraction of this
-machine's fp32 matrix-multiplication peak, measured in the same run. That fraction counts every slot as filled; without
-``--full`` ``original`` skips padding, so there it is an equivalent rate, not arithmetic done. Times are the best of
-several repetitions.
+Prints for ``original`` (the options of the published HHH analysis), ``shipped`` (models/spanet_hhh with its own options)
+and ``wider`` (the same with hidden_dim 96, random weights): parameters, counted MFLOP per event with every slot filled,
+events per CPU second of forward, joint decoding and both, the fraction of this machine's fp32 matrix-multiplication peak
+measured in the same run, and how many times faster that forward is than the plain network. The fraction counts every slot
+as filled; without ``--full`` padding is skipped, so there it is an equivalent rate, not arithmetic done. The second table
+has the other decodings, the third how the cost grows with the number of jets. ``--onnx`` adds the rate of onnxruntime on
+the plain network (one thread, best batch size of three; a graph computes every slot, filled or not): exporting the
+original takes minutes.
+
+Times are this process' CPU time, the best of several repetitions: another process on the machine still costs cache,
+and on a shared physical core up to half of the arithmetic.
 
 Events are random; multiplicities resemble HHH events (at least six jets), or ``--full``: every slot filled, the worst
-case. The decoding is measured on made-up peaked distributions, because the weights here are random; the share of
-events in which the Higgs bosons compete for jets is printed with it.
+case. The decoding is measured on made-up peaked distributions; the share of events in which the Higgs bosons compete for
+jets is printed with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.decode import joint, overlap_matrix
+from hhh_coffea.reconstruction.spanet_loops import Compiled
+from hhh_coffea.spanet.checkpoint import build, load
+from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
 from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
+from hhh_coffea.spanet.packed import PackedDefault
 from hhh_coffea.spanet.topology import Topology
 
 # options_files/delphes/hhh_v2_boosted.json of the published analysis, arXiv 2412.03819
@@ -42,16 +55,19 @@ PUBLISHED = {
 # counts of the published analysis (5.2k, 2.1k, 2.0k, 0.68k of 10k).
 JETS, FAT_JETS = [0.26, 0.29, 0.22, 0.13, 0.10], [0.52, 0.21, 0.20, 0.07]
 
+NETWORKS, GROWTH = ["original", "shipped", "wider"], [6, 8, 10, 12]
+
 
 def best_time(f: Callable[[], object], seconds: float) -> float:
-    """Shortest of the repetitions that fit into ``seconds``, after one to warm up."""
+    """Shortest CPU time of the repetitions that fit into ``seconds``, three at least, after one to warm up."""
     f()
-    best, start = float("inf"), time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        t = time.perf_counter()
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < seconds:
+        t = time.process_time()
         f()
-        best = min(best, time.perf_counter() - t)
-    return best
+        times.append(time.process_time() - t)
+    return min(times)
 
 
 def matmul_peak(seconds: float) -> float:
@@ -104,10 +120,71 @@ def sharpened(outputs: Outputs, topology: Topology, masks: list[Tensor]) -> Outp
     return made
 
 
-def measure(name: str, batch: int, full: bool, seconds: float) -> None:
-    """Print the table's row of one architecture."""
+class Plain(torch.nn.Module):
+    """The network alone, as the graph for onnxruntime."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        out = self.model(tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :])
+        return (*out.assignment.values(), *out.detection.values())
+
+
+def onnx_rate(model: torch.nn.Module, inputs: list[Tensor], masks: list[Tensor], seconds: float) -> float | None:
+    """Events per CPU second of onnxruntime; None where it is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+        return None
+    import onnxruntime
+
+    tensors = [*inputs, *masks]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        path, batch = str(Path(folder) / "plain.onnx"), torch.export.Dim("batch", min=1)
+        torch.onnx.export(
+            Plain(model).eval(),
+            tuple(x[:3] for x in tensors),
+            path,
+            input_names=[f"x{i}" for i in range(len(tensors))],
+            dynamo=True,
+            dynamic_shapes=(tuple({0: batch} for _ in tensors),),
+            external_data=False,
+            verbose=False,
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    rates = []
+    for n in (64, 128, 512):
+        feed = {f"x{i}": x[:n].numpy() for i, x in enumerate(tensors)}
+        rates.append(n / best_time(lambda feed=feed: session.run(None, feed), seconds / 3))
+    return max(rates)
+
+
+def make_model(name: str) -> torch.nn.Module:
+    """Network of a row of the table."""
+    torch.manual_seed(0)
     topology = Topology.bundled("hhh")
-    model = build(topology, name, PUBLISHED if name == "original" else {}).eval()
+    if name == "original":
+        return build(topology, "original", PUBLISHED).eval()
+    shipped = load(Path(__file__).parents[1] / "models" / "spanet_hhh").eval()
+    return (
+        shipped
+        if name == "shipped"
+        else build(topology, "default", {**asdict(shipped.options), "hidden_dim": 96}).eval()
+    )
+
+
+def fast(model: torch.nn.Module) -> Callable[[list[Tensor], list[Tensor]], Outputs]:
+    """The network as the main job evaluates it on a CPU."""
+    return FastOriginal(model, Compiled()) if model.architecture == "original" else PackedDefault(model)
+
+
+def measure(name: str, batch: int, full: bool, seconds: float, with_onnx: bool) -> str:
+    """Print the table's row of one network; return that of the decodings."""
+    model = make_model(name)
+    topology = model.topology
     parameters = sum(p.numel() for p in model.parameters())
     inputs, masks = make_events(topology, 64, full=True)
     with FlopCounterMode(display=False) as counter:
@@ -115,42 +192,71 @@ def measure(name: str, batch: int, full: bool, seconds: float) -> None:
     flop = counter.get_total_flops() / 64
     inputs, masks = make_events(topology, batch, full)
     lengths = [m.shape[1] for m in masks]
-    run = FastOriginal(model) if name == "original" else model
+    run = fast(model)
     with torch.inference_mode():
         peaked = sharpened(run(inputs, masks), topology, masks)
+        near = overlap_matrix(topology, inputs, masks)
 
         def decode() -> object:
             return joint(peaked, topology, lengths, overlap_matrix(topology, inputs, masks))
 
         forward = best_time(lambda: run(inputs, masks), seconds) / batch
+        some = [x[:1024] for x in inputs], [m[:1024] for m in masks]
+        plain = best_time(lambda: model(*some), seconds / 2) / min(batch, 1024)  # larger batches leave the cache
         decoding = best_time(decode, seconds) / batch
+        others = [
+            batch / best_time(f, seconds / 2)
+            for f in (lambda: greedy(peaked, topology, lengths), lambda: reference(peaked, topology, lengths, near))
+        ]
         alone = torch.stack([peaked.assignment[h].flatten(1).argmax(1) for h in ("h1", "h2", "h3")], 1)
     n = peaked.assignment["h1"].shape[-1]
     jets = torch.stack([alone // n, alone % n], 2).flatten(1).sort(1).values
     contested = (jets.diff(dim=1) == 0).any(1).float().mean().item()
     peak = matmul_peak(seconds / 2)
+    onnx = onnx_rate(model, inputs, masks, seconds) if with_onnx else None
     print(
-        f"{name:9} {parameters / 1e6:10.3f} {flop / 1e6:12.2f} {1 / forward:12,.0f} {1 / decoding:12,.0f} "
-        f"{1 / (forward + decoding):12,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {contested:12.2f}"
+        f"{name:9} {parameters / 1e6:10.3f} {flop / 1e6:12.2f} {1 / forward:11,.0f} {1 / decoding:11,.0f} "
+        f"{1 / (forward + decoding):11,.0f} {peak / 1e9:13.1f} {flop / forward / peak:14.2f} {plain / forward:8.2f} "
+        f"{contested:10.2f} " + (f"{onnx:13,.0f}" if onnx else ""),
+        flush=True,
     )
+    return f"{name:9} {1 / decoding:11,.0f} {others[0]:11,.0f} {others[1]:11,.0f}"
+
+
+def growth(name: str, batch: int, seconds: float) -> str:
+    """Events per CPU second of the forward step when every event has 6, 8, 10 or 12 jets and one large-radius jet."""
+    model, rates = make_model(name), []
+    run = fast(model)
+    for n in GROWTH:
+        inputs, masks = make_events(model.topology, batch, full=True)
+        inputs, masks = ([torch.cat([x[0], x[0]], 1)[:, :n], x[1]] for x in (inputs, masks))
+        masks[1] = torch.arange(masks[1].shape[1]).expand_as(masks[1]) < 1
+        rates.append(batch / best_time(lambda x=inputs, m=masks: run(x, m), seconds / 2))
+    return f"{name:9} " + " ".join(f"{rate:9,.0f}" for rate in rates)
 
 
 def main() -> None:
-    """Parse arguments and print the table."""
+    """Parse arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
-    parser.add_argument("--batch", type=int, default=1024, help="events at a time (default 1024)")
+    parser.add_argument("--batch", type=int, default=8192, help="events at a time (default 8192, as in the main job)")
     parser.add_argument("--full", action="store_true", help="fill every slot: 10 jets and 3 large-radius jets")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement (default 4)")
-    parser.add_argument("--architecture", choices=["original", "default"], action="append", help="default: both")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="default: all")
+    parser.add_argument("--onnx", action="store_true", help="measure onnxruntime too (needs onnx, onnxscript)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    names = arguments.network or NETWORKS
     print(
-        f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>12} {'decode/s':>12} {'both/s':>12} "
-        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'contested':>12}"
+        f"{'':9} {'M params':>10} {'MFLOP/event':>12} {'forward/s':>11} {'joint/s':>11} {'both/s':>11} "
+        f"{'peak GFLOP/s':>13} {'of peak (full)':>14} {'x plain':>8} {'contested':>10} "
+        f"{'onnxruntime/s' if arguments.onnx else ''}",
+        flush=True,
     )
-    for name in arguments.architecture or ["original", "default"]:
-        measure(name, arguments.batch, arguments.full, arguments.seconds)
+    rows = [measure(n, arguments.batch, arguments.full, arguments.seconds, arguments.onnx) for n in names]
+    print(f"\n{'':9} {'joint/s':>11} {'greedy/s':>11} {'reference/s':>11}", *rows, sep="\n", flush=True)
+    print(f"\n{'jets':9} " + " ".join(f"{n:9}" for n in GROWTH), flush=True)
+    for name in names:
+        print(growth(name, min(arguments.batch, 2048), arguments.seconds), flush=True)
 
 
 if __name__ == "__main__":

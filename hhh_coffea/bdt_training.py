@@ -27,6 +27,7 @@ from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, count_clas
 from hhh_coffea.config import RunConfig
 from hhh_coffea.dask_executor import DaskExecutor
 from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
+from hhh_coffea.errors import UserError
 from hhh_coffea.executors import executor
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.job import make_plan, process
@@ -50,7 +51,7 @@ SEARCH: tuple[dict[str, Any], ...] = (
 LARGE_TABLE = 5_000_000  # rows above which training moves to the cluster, if there is one
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """Training cannot be done; the message says why."""
 
 

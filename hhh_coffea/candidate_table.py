@@ -80,7 +80,8 @@ def write_candidates(
     path = Path(folder) / f"{name}-{method.replace(':', '_')}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
+        pq.write_table(table, partial, compression="zstd", store_schema=False)
         size = partial.stat().st_size
     _written.setdefault(name, {})[path.name] = size
 

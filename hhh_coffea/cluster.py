@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from hhh_coffea import cluster_check
+from hhh_coffea.errors import UserError
 
 # of a local cluster: a chunk under which more workers die is tried alone; dask itself would give up a worker that takes
 # longer than 15 s to start anew, as it may on a busy machine
@@ -21,7 +22,7 @@ LOCALHOST = "127.0.0.1"
 WORKERS_SECONDS = 3600  # a batch system may be busy
 
 
-class ExecutorError(ValueError):
+class ExecutorError(UserError):
     """There is nothing to run on; the message names the option."""
 
 

@@ -10,15 +10,16 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.cluster import ClusterOptions
-from hhh_coffea.fileset import Strict
+from hhh_coffea.errors import UserError
 from hhh_coffea.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
+from hhh_coffea.strict import Strict
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """The configuration cannot be used; the message names the option."""
 
 
@@ -58,7 +59,9 @@ class RunConfig(Strict):
     plots: bool = True
     overlay_published: bool = False
     performance_report: bool = False
+    root: bool = False
     dry_run: bool = False
+    debug: bool = False
 
     @field_validator("methods", "datasets", "model", mode="before")
     @classmethod
@@ -100,7 +103,28 @@ class RunConfig(Strict):
             if getattr(self, option) and self.executor != "dask":
                 raise ValueError(f"{option} needs executor 'dask'")
         self._consistent_cluster()
+        if self.workers is not None and self.executor == "iterative":
+            raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
+        if self.overlay_published and not self.plots:
+            raise ValueError("overlay_published draws over the figures, and plots are off")
+        if self.overlay_published and self.metrics == "default":
+            raise ValueError("overlay_published draws over the published definitions: needs metrics reference or both")
+        if self.processor == "assignment":  # of other processors only their authors know
+            self._used_by_methods()
         return self
+
+    def _used_by_methods(self) -> None:
+        """Refuse options given for methods that will not run: the user would take their effect for granted."""
+        kinds = {METHODS[name].needs for name in self.methods}
+        for option, need in (("bdt", "bdt"), ("bdt_wp", "bdt"), ("model", "spanet"), ("device", "spanet")):
+            if option in self.model_fields_set and need not in kinds:
+                users = ", ".join(name for name, method in METHODS.items() if method.needs == need)
+                raise ValueError(
+                    f"option {option!r} has no effect on the methods {', '.join(self.methods)}: it is for {users}"
+                )
+        for option in ("chi2_jets", "chi2_mass"):
+            if option in self.model_fields_set and kinds == {"spanet"}:
+                raise ValueError(f"option {option!r} has no effect on the method spanet")
 
     def _consistent_cluster(self) -> None:
         if self.cluster is not None and self.scheduler is not None:
@@ -186,6 +210,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _explain(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
+        positive = name.removeprefix("no_")
+        if positive != name and positive in RunConfig.model_fields:
+            return f"option {name!r}: say '{positive}: false' instead"
         return f"option {name!r}: there is no such option{_suggestion(name, RunConfig.model_fields)}"
     if problem["type"] == "missing":
         return f"option {name!r} is missing"

@@ -17,7 +17,7 @@ from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
-from hhh_coffea.loading import ProcessorSource
+from hhh_coffea.loading import ProcessorSource, raised_at
 from hhh_coffea.retry import patiently
 from hhh_coffea.root_file import UnreadableFileError, explain, open_file
 
@@ -234,7 +234,8 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
     try:
         output = patiently(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
-        failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path), chunk.start, chunk.stop)
+        where = "" if isinstance(error, OSError) else raised_at(error)  # of a file that cannot be read no line helps
+        failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path) + where, chunk.start, chunk.stop)
         return Partial(failures=[failure], seconds=time.perf_counter() - begin)
     partial = Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
     if job.store is not None and (reason := job.store.save(job, chunk, partial)) is not None:

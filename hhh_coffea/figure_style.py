@@ -30,6 +30,7 @@ COLORS = {
     "spanet:greedy": "#94a4a2",
 }
 SPARE_COLORS = ("#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
+PALETTE = tuple(dict.fromkeys((*COLORS.values(), *SPARE_COLORS)))  # for what has no colour of its own
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NAMES = {
     "chi2": "χ²",
@@ -48,6 +49,7 @@ CATEGORY_NAMES = {
     "resolved": "Resolved",
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
+RUN = " @ "  # between a method and the run it is from, where several are compared
 PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000–1050
 FORMATS = ("png", "pdf")
 
@@ -55,8 +57,8 @@ FORMATS = ("png", "pdf")
 class Writer:
     """Saves figures below ``plots/`` and remembers them."""
 
-    def __init__(self, folder: Path, formats: tuple[str, ...]) -> None:
-        self.folder, self.formats = folder, formats
+    def __init__(self, folder: Path, formats: tuple[str, ...], source: str = "Delphes simulation") -> None:
+        self.folder, self.formats, self.source = folder, formats, source
         self.written: list[Path] = []
 
     @contextmanager
@@ -80,7 +82,7 @@ class Writer:
             axes = figure.subplots(rows, columns, squeeze=False, **layout)
             yield axes.ravel()
             for axis in axes[0]:
-                axis.set_title("Delphes simulation", loc="left", fontweight="bold", fontsize=26)
+                axis.set_title(self.source, loc="left", fontweight="bold", fontsize=26)
                 axis.set_title(label, loc="right", fontsize=26)
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +93,21 @@ class Writer:
             self.written.append(path)
 
 
+def source_of(datasets: dict[str, dict[str, Any]]) -> str:
+    """What figures say above their axes: which events they show. Never that CMS had a say in them."""
+    formats = {str(info.get("format", "delphes")) for info in datasets.values()}
+    if "nanoaod" not in formats:
+        return "Delphes simulation"
+    return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
+
+
 def style_of(method: str, position: int) -> dict[str, Any]:
-    """Colour, marker and legend entry of a method."""
-    color = COLORS.get(method, SPARE_COLORS[position % len(SPARE_COLORS)])
-    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": NAMES.get(method, method)}
+    """Colour, marker and legend entry of a method, or of a method of one of several runs (``method @ run``)."""
+    name, _, run = method.partition(RUN)
+    palette = PALETTE if run else SPARE_COLORS
+    color = COLORS.get(method, palette[position % len(palette)])
+    label = NAMES.get(name, name) + (f" ({run})" if run else "")
+    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": label}
 
 
 def error_points(axis: Axes, passed: Any, total: Any, **style: Any) -> None:

@@ -15,20 +15,20 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea import figures_bdt, published, results
+from hhh_coffea import figures_bdt, figures_sculpting, figures_systematics, published, results
 from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
-    COLORS,
     FORMATS,
     NAMES,
+    PALETTE,
     PT_EDGES,
-    SPARE_COLORS,
     Writer,
     density,
     error_points,
+    source_of,
     style_of,
 )
-from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG
+from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import by_pt, confusion_matrix, counts
 
@@ -42,9 +42,9 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if the directory holds no readable ``histograms.json``.
     """
     histograms, datasets = results.read_histograms(folder)
-    write = Writer(folder / "plots", formats)
+    write = Writer(folder / "plots", formats, source_of(datasets))
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
-        drawn = figures_bdt.draw(write, histograms, datasets)
+        drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
         for name in histograms.keys() - drawn:
             _any_histogram(write, name, histograms[name])
         return write.written
@@ -61,6 +61,27 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if first is not None:
             _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
         _multiplicity(write, histograms["multiplicity"], name, label)
+    _mass_sculpting(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets)
+    for name in sorted(histograms.keys() - book().keys()):  # added by a copy of the processor
+        _any_histogram(write, name, histograms[name])
+    return write.written
+
+
+def draw_comparison(
+    folder: Path,
+    histograms: dict[str, Hist],
+    datasets: dict[str, dict[str, Any]],
+    overlay_published: bool = False,
+    formats: tuple[str, ...] = FORMATS,
+) -> list[Path]:
+    """Draw what :func:`hhh_coffea.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
+    write = Writer(folder, formats)
+    for name, info in datasets.items():
+        for definition in histograms["candidates"].axes["definition"]:
+            for category in CATEGORIES[definition]:
+                key = {"dataset": name, "definition": definition, "category": category}
+                _purity_efficiency(write, histograms, key, info, overlay_published)
     _mass_sculpting(write, histograms, datasets)
     return write.written
 
@@ -107,7 +128,9 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         if not matrix.sum():
             continue
         names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
-        with write.figure(f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])) as (axis,):
+        with write.figure(
+            f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
+        ) as (axis,):
             rows = matrix.sum(axis=1, keepdims=True)
             share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
             image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
@@ -258,7 +281,7 @@ def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
         for position, chosen in enumerate(combinations[:10]):
             one = histogram[{k: hist.loc(v) for k, v in chosen.items()}] if chosen else histogram
             text = ", ".join(str(v) for v in chosen.values()) or name
-            mplhep.histplot(one, ax=axis, color=(*COLORS.values(), *SPARE_COLORS)[position], label=text, flow="none")
+            mplhep.histplot(one, ax=axis, color=PALETTE[position], label=text, flow="none")
         numeric = next(a for a in histogram.axes if a.name not in categories)
         axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
         axis.legend(fontsize=20)

@@ -14,23 +14,20 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.bundled import find_bundled
+from hhh_coffea.errors import UserError
+from hhh_coffea.nanoaod_options import NanoAODOptions, with_absolute_paths
+from hhh_coffea.strict import Positive, Strict
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "btag_bit", "btagging")
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class FilesetError(ValueError):
+class FilesetError(UserError):
     """The fileset cannot be used; the message names the file, dataset and field."""
-
-
-class Strict(BaseModel):
-    """No unknown fields, no silent conversions, no changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Selection(Strict):
@@ -60,6 +57,7 @@ class DatasetMetadata(Strict):
     particles: str = "Particle"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
+    nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     selection: Selection = Selection()
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
 
@@ -71,6 +69,13 @@ class DatasetMetadata(Strict):
             )
         if self.selection.min_jets is not None and self.selection.min_jets < 2 * self.n_higgs:
             raise ValueError(f"selection.min_jets = {self.selection.min_jets} is below 2·n_higgs = {2 * self.n_higgs}")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_the_format(self) -> DatasetMetadata:
+        foreign = {"delphes": ("nanoaod",), "nanoaod": DELPHES_ONLY}[self.format]
+        if given := [name for name in foreign if name in self.model_fields_set]:
+            raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
         return self
 
     @property
@@ -153,8 +158,13 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
             raise FilesetError(f"{where}: field {required!r} is missing")
     try:
         metadata = DatasetMetadata.model_validate(raw["metadata"])
+        if metadata.nanoaod is not None:
+            nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
+            metadata = metadata.model_copy(update={"nanoaod": nanoaod})
         files = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
         return Dataset(name=name, files=files, metadata=metadata)
+    except FileNotFoundError as error:
+        raise FilesetError(f"{where}, field {error.args[0]!r}: no such file {error.args[1]!r}") from None
     except ValidationError as error:
         raise FilesetError("\n".join(_explain(where, problem) for problem in error.errors())) from None
 
@@ -217,7 +227,7 @@ def _explain(where: str, problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     at = f"{where}, field {place!r}" if place else where
     if problem["type"] == "extra_forbidden":
-        known = [*DatasetMetadata.model_fields, *Selection.model_fields]
+        known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
         return f"{at}: unknown field{_suggestion(str(problem['loc'][-1]), known)}; your own go under 'user'"
     return (
         f"{at}: {problem['msg']} (got {problem['input']!r})"

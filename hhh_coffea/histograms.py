@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
-from hhh_coffea.jagged import counts_of, event_index, flat
+from hhh_coffea.jagged import counts_of, event_index, flat, rank_in_event
 from hhh_coffea.kinematics import invariant_mass
 from hhh_coffea.metrics import Definition, Evaluation
 from hhh_coffea.reconstruction.candidates import BOOSTED, fatjet_momentum, pair_momentum
@@ -56,6 +56,7 @@ def book() -> Histograms:
         ),
         "candidate_mass": Hist(*axes(*candidate), resolved_mass, correct, storage=weight),
         "boosted_mass": Hist(*axes(*method), boosted_mass, correct, storage=weight),
+        "ranked_mass": Hist(*axes(*method), number("rank", "Rank by pT"), resolved_mass, correct, storage=weight),
         "multiplicity": Hist(*axes("dataset", "collection"), number("n", "Objects per event", 16), storage=weight),
         "higgs_pt": Hist(*axes("dataset", "definition", "target"), pt("Generated Higgs pT [GeV]"), storage=count),
         "higgs_mass": Hist(
@@ -153,6 +154,12 @@ def fill_method(
             )
     boosted = flat(candidates.kind) == BOOSTED
     histograms["boosted_mass"].fill(**key, mass=mass[boosted], correct=correct[boosted], weight=weight_of[boosted])
+    merged = np.flatnonzero(result.categories["merged"].candidates)  # what survives overlap removal
+    event = event_index(counts_of(candidates.pt))[merged]
+    rank = rank_in_event(pt[merged], np.bincount(event, minlength=len(candidates)))
+    histograms["ranked_mass"].fill(
+        **key, rank=rank, mass=mass[merged], correct=correct[merged], weight=weight_of[merged]
+    )
     if has_truth:
         events = result.events
         histograms["event_purity"].fill(**key, n=events.n_candidates, pure=events.all_correct)

@@ -32,6 +32,13 @@ def position_in_event(counts: IntArray) -> IntArray:
     return np.arange(counts.sum(), dtype=np.int64) - np.repeat(starts, counts)
 
 
+def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
+    """Rank of each flat value in its event's list, 0 the largest: (5, 7, 1), counts (2, 1) → (1, 0, 0)."""
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[np.lexsort((-values, event_index(counts)))] = position_in_event(counts)
+    return rank
+
+
 def pad(array: ak.Array, length: int, fill: float | bool) -> npt.NDArray[Any]:
     """``(N, length)`` numpy array of each event's first values, ``fill`` where there are fewer."""
     return padded(flat(array), counts_of(array), length, fill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 
 from hhh_coffea import report, results, resume
+from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.cluster import ExecutorError
 from hhh_coffea.config import RunConfig
 from hhh_coffea.dask_executor import DaskExecutor
@@ -41,27 +43,36 @@ from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.provenance import provenance
 from hhh_coffea.scheduling import ClusterLostError
+from hhh_coffea.sculpting_report import print_sculpting
 from hhh_coffea.summary import summarise
-
-EXIT_OK, EXIT_NOTHING_READ, EXIT_SKIPPED, EXIT_UNFINISHED = 0, 1, 3, 4
 
 
 def run_job(config: RunConfig) -> int:
-    """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read)."""
+    """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read).
+
+    A run that ends early leaves nothing behind in the results directory.
+    """
+    with results.cleaned_up(Path(config.output)):
+        return _run_job(config)
+
+
+def _run_job(config: RunConfig) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 120  # logs and pipes: wide enough for the tables
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     processor = load_processor(
-        config.processor, config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve())
+        config.processor,
+        config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
+        asked_for=config.model_fields_set,
     )
     source = ProcessorSource.of(processor)
     store = None
     if not config.dry_run:
         results.prepare(output)
         store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
-        report.print_notes(console, notes)
+        report.print_warnings(console, notes)
     begin = time.perf_counter()
     with executor(config.executor, config.workers, config.scheduler, config.cluster_options) as where:
         if (link := dashboard_of(where)) is not None:
@@ -72,13 +83,13 @@ def run_job(config: RunConfig) -> int:
                     f"option 'candidates': the workers do not see {output}: it must be on shared storage"
                 )
             if getattr(processor, "wants_gpu", False):
-                report.print_notes(console, where.gpu_warnings(config.device))
+                report.print_warnings(console, where.gpu_warnings(config.device))
         known = resume.KnownFiles(output if store is not None else None)
         plan = make_plan(config, datasets, source, where, console, known)
         if config.dry_run:
             report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
             return exit_code(plan, None)
-        report.print_warnings(console, plan)
+        report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])
         metadata = {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()}
@@ -114,6 +125,8 @@ def _finish(
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     summary = summarise(histograms) if is_main else {}
     cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
+    weight_warnings = report.weight_warnings(cutflow, datasets)
+    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))
     try:
         results.write(
             output,
@@ -134,10 +147,17 @@ def _finish(
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
     report.print_summary(console, summary, datasets)
+    print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
+    report.print_warnings(console, weight_warnings)
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:
         written.append("candidates/")
+    if config.root:
+        from hhh_coffea.root_histograms import write_root
+
+        left_out = write_root(output / "histograms.root", histograms)
+        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
     if config.plots and histograms and total.chunks:
         from hhh_coffea import figures
 
@@ -148,8 +168,11 @@ def _finish(
             written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
         else:
             written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
+    from hhh_coffea.html_report import write_report
+
+    written.append(write_report(output).name)
     report.print_failures(console, plan, total)
-    report.print_notes(console, resume.unkept(total.unkept))
+    report.print_warnings(console, resume.unkept(total.unkept))
     if total.resumed:
         console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
     report.print_end(console, plan, total, wall, output, written)

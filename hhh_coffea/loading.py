@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
+import traceback
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,10 @@ import cloudpickle
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.errors import UserError
 
 
-class ProcessorError(ValueError):
+class ProcessorError(UserError):
     """The processor cannot be used; the message says why."""
 
 
@@ -44,13 +49,16 @@ class ProcessorSource:
 
 
 _LOADED: dict[str, Any] = {}
+_PACKAGE = Path(__file__).resolve().parent
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
 
-def load_processor(name: str, options: dict[str, Any]) -> ProcessorABC:
+def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str] = ()) -> ProcessorABC:
     """Make a processor from ``NAME``, ``PATH.py`` or ``PATH.py:Class``.
 
     Its ``__init__`` gets those of the run's options that it names as parameters. A bundled name is looked for among the
-    bundled processors. The file is Python code and is executed.
+    bundled processors. The file is Python code and is executed. Options that the user ``asked_for`` must be among
+    its parameters.
 
     Raises
     ------
@@ -62,17 +70,36 @@ def load_processor(name: str, options: dict[str, Any]) -> ProcessorABC:
     if not file.is_file() or file.suffix != ".py":
         bundled = find_bundled("processors", path)
         if bundled is None:
-            raise ProcessorError(f"no processor {path!r}: neither a file nor one of {list_bundled('processors')}")
+            names = list_bundled("processors")
+            close = difflib.get_close_matches(path, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ProcessorError(f"no processor {path!r}{hint}: neither a file nor one of {names}")
         file = bundled
     module = _module(file.resolve())
     chosen = _choose(file, module, class_name)
     parameters = inspect.signature(chosen).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if not takes_all and (ignored := sorted(set(asked_for) & set(options) - set(parameters))):
+        takes = sorted(set(options) & set(parameters))
+        raise ProcessorError(
+            f"option {ignored[0]!r} has no effect: {chosen.__name__} in {file} takes {', '.join(takes) or 'none'} of these"
+        )
     try:
         instance: ProcessorABC = chosen(**{k: v for k, v in options.items() if takes_all or k in parameters})
+    except UserError:
+        raise  # a model or an option that cannot be used: its message says which
     except Exception as error:
         raise ProcessorError(f"{file}: {chosen.__name__} cannot be made: {type(error).__name__}: {error}") from error
     return instance
+
+
+def raised_at(error: BaseException) -> str:
+    """`` (file:line in function)`` of the innermost code that is not an installed library's: where to look."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    own = [f for f in frames if not any(Path(f.filename).is_relative_to(p) for p in (*_LIBRARIES, _PACKAGE))]
+    here = [f for f in frames if Path(f.filename).is_relative_to(_PACKAGE)]
+    chosen = (own or here)[-1:]  # rather the processor than this package
+    return "".join(f" ({Path(f.filename).name}:{f.lineno} in {f.name})" for f in chosen)
 
 
 def _module(file: Path) -> Any:

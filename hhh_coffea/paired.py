@@ -58,9 +58,7 @@ def per_event(candidates: ak.Array, result: Evaluation, category: str) -> PerEve
     )
 
 
-def fill(
-    histogram: Hist, dataset: str, definition: Definition, category: str, counts: Mapping[str, PerEvent]
-) -> None:
+def fill(histogram: Hist, dataset: str, definition: Definition, category: str, counts: Mapping[str, PerEvent]) -> None:
     """Add the events of a chunk; ``counts`` by method."""
     names = [EVENTS] + [f"{method} {count}" for method in counts for count in COUNTS]
     n_events = next(iter(counts.values())).shape[1]
@@ -77,7 +75,9 @@ def measure(histogram: Hist, key: Mapping[str, str], quantity: str, method: str,
     ``key`` gives dataset, definition and category.
     """
     signs = QUANTITIES[quantity]
-    powers = [(f"{m} {c}", s * x) for m, s in ((method, 1), (over, -1)) if m for c, x in zip(COUNTS, signs, strict=True)]
+    powers = [
+        (f"{m} {c}", s * x) for m, s in ((method, 1), (over, -1)) if m for c, x in zip(COUNTS, signs, strict=True)
+    ]
     place = {name: hist.loc(value) for name, value in key.items()}
     sums = histogram[place]
     total = [float(sums[hist.loc(EVENTS), hist.loc(name)]) for name, _ in powers]
@@ -86,7 +86,5 @@ def measure(histogram: Hist, key: Mapping[str, str], quantity: str, method: str,
     used = [(name, power, x) for (name, power), x in zip(powers, total, strict=True) if power]
     value = math.prod(x**power for _, power, x in used)
     # ∂ ln f / ∂X_i = power_i / X_i
-    variance = sum(
-        p * q / (x * y) * float(sums[hist.loc(a), hist.loc(b)]) for a, p, x in used for b, q, y in used
-    )
+    variance = sum(p * q / (x * y) * float(sums[hist.loc(a), hist.loc(b)]) for a, p, x in used for b, q, y in used)
     return Measured(value, value * math.sqrt(max(variance, 0.0)))

@@ -1,4 +1,4 @@
-"""Redraw the figures of a results directory: ``python -m hhh_coffea.plot RESULTS``."""
+"""Redraw the figures of a results directory, or compare several: ``python -m hhh_coffea.plot RESULTS [RESULTS2 …]``."""
 
 from __future__ import annotations
 
@@ -6,45 +6,68 @@ import argparse
 import sys
 from pathlib import Path
 
-from hhh_coffea.results import ResultsError
+from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
 examples:
-  python -m hhh_coffea.plot results
+  python -m hhh_coffea.plot results                                draw its figures again
   python -m hhh_coffea.plot results --overlay-published --formats pdf
+  python -m hhh_coffea.plot results_a results_b --output both      compare them in the same figures
 """
+FORMATS = ("png", "pdf", "svg")
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.plot",
-        description="Draw every figure of a results directory from its histograms.json, into its plots/ folder.",
+        description="Draw every figure of a results directory from its histograms.json, into its plots/ folder; of several, "
+        "draw purity, efficiency and mass shapes of all their methods in the same figures.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("results", type=Path, help="results directory of python -m hhh_coffea.run")
+    p.add_argument("results", type=Path, nargs="+", help="results directories of python -m hhh_coffea.run")
+    p.add_argument("--output", type=Path, metavar="DIR", help="where a comparison goes (default: comparison)")
     p.add_argument("--overlay-published", action="store_true", help="draw the curves of arXiv:2412.03819 over ours")
     p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
+    add_debug(p)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, draw, and return the exit code."""
     options = parser().parse_args(arguments)
-    formats = tuple(f.strip() for f in options.formats.split(","))
-    if unknown := set(formats) - {"png", "pdf", "svg"}:
-        print(f"error: option --formats: no format {sorted(unknown)[0]!r}; there are png, pdf, svg", file=sys.stderr)  # noqa: T201
-        return 2
-    try:
-        from hhh_coffea.figures import draw_all
+    return guarded(lambda: _plot(options), options.debug)
 
-        drawn = draw_all(options.results, options.overlay_published, formats)
-    except ResultsError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    print(f"{len(drawn)} figures in {(options.results / 'plots').resolve()}")  # noqa: T201
+
+def _plot(options: argparse.Namespace) -> int:
+    formats = tuple(f.strip() for f in options.formats.split(","))
+    if unknown := set(formats) - set(FORMATS):
+        raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; there are {', '.join(FORMATS)}")
+    if len(options.results) == 1 and options.output is not None:
+        raise UserError("option --output: figures of one results directory go into it; name several to compare them")
+    from hhh_coffea.figures import draw_all, draw_comparison  # heavy: only once the options are known to be good
+
+    if len(options.results) == 1:
+        folder = options.results[0]
+        drawn, where = draw_all(folder, options.overlay_published, formats), folder / "plots"
+        if (folder / "provenance.json").is_file():
+            from hhh_coffea.html_report import write_report
+
+            _say(f"wrote {write_report(folder).resolve()}")
+    else:
+        from hhh_coffea.compare import read_runs
+
+        histograms, datasets = read_runs(options.results)
+        where = options.output or Path("comparison")
+        drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats)
+    _say(f"{len(drawn)} figures in {where.resolve()}")
     return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ RECORDED_PACKAGES = (
     "distributed",
     "hist",
     "boost-histogram",
+    "correctionlib",
     "xgboost",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sourc
         branches = next((s.branches for s in sources if s.dataset == name), ())
         if branches:
             console.print(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True)
-    print_warnings(console, plan)
+    print_warnings(console, plan.warnings)
     _print_failures(console, list(plan.failures))
 
 
-def print_warnings(console: Console, plan: Plan) -> None:
+def print_warnings(console: Console, warnings: Iterable[str]) -> None:
     """Things worth knowing that lose no event."""
-    for warning in plan.warnings:
+    for warning in warnings:
         _warn(console, warning)
 
 
@@ -97,8 +98,8 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
                 for category, row in entry["categories"].items():
                     table.add_row(
                         "  " + CATEGORY_LABELS.get(category, category),
-                        *(_count(row[column]) for column in ("targets", "candidates", "correct")),
-                        *(_percent(row[column]) for column in ("purity", "efficiency")),
+                        *(count(row[column]) for column in ("targets", "candidates", "correct")),
+                        *(percent(row[column]) for column in ("purity", "efficiency")),
                     )
         console.print(table)
 
@@ -117,6 +118,19 @@ def cutflow_table(
                 row["cross_section_pb"] = metadata.cross_section_pb * row["weighted"] / generated if generated else None
         table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
+
+
+def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:
+    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed."""
+    warnings = []
+    for name, entry in cutflow.items():
+        generated, rows = datasets[name].metadata.sum_of_weights, entry["cuts"]
+        if generated is not None and rows and rows[0]["weighted"] > generated * (1 + 1e-9):
+            warnings.append(
+                f"dataset {name!r}: sum_of_weights = {generated:g} is less than the {rows[0]['weighted']:g} processed; "
+                "it should be that of all events generated, and cross sections come out too large"
+            )
+    return warnings
 
 
 def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
@@ -151,11 +165,13 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
     console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True)
 
 
-def _count(value: int | None) -> str:
+def count(value: int | None) -> str:
+    """Thousands set apart; a dash for None."""
     return "–" if value is None else f"{value:,}"
 
 
-def _percent(entry: dict[str, Any] | None) -> str:
+def percent(entry: dict[str, Any] | None) -> str:
+    """A fraction of ``summary.json`` in %, with its interval; a dash where there is none."""
     if entry is None or entry["value"] is None:
         return "–"
     value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
@@ -169,12 +185,6 @@ def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
-
-
-def print_notes(console: Console, notes: list[str]) -> None:
-    """Things worth knowing of the run itself."""
-    for note in notes:
-        _warn(console, note)
 
 
 def _warn(console: Console, text: str) -> None:

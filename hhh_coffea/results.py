@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ import uhi.io.json
 from hist import Hist
 
 from hhh_coffea import resume
+from hhh_coffea.errors import UserError
 from hhh_coffea.fileset import Dataset
 from hhh_coffea.histograms import canonical
 
 SCHEMA_VERSION = 1
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
+MADE_FROM_THEM = ("report.html", "histograms.root")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """The results directory cannot be used; the message names it and says why."""
 
 
@@ -51,6 +54,18 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
 
 
+@contextmanager
+def cleaned_up(folder: Path) -> Iterator[None]:
+    """On leaving, by an error or an interrupt too, keep what a later run can build on, and leave no empty folder."""
+    try:
+        yield
+    finally:
+        if not resume.holds_chunks(folder):
+            resume.clear(folder)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
     """Write ``{name: JSON-able}`` files and put the candidates in their place.
 
@@ -66,7 +81,7 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
         for name in names:
             (folder / f"{name}.partial").unlink(missing_ok=True)
         raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
-    for name in OURS:
+    for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
     for old in (CANDIDATES, "plots"):
         shutil.rmtree(folder / old, ignore_errors=True)
@@ -98,7 +113,12 @@ def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Datase
     return {
         "schema_version": SCHEMA_VERSION,
         "datasets": {
-            name: {"label": d.label, "n_higgs": d.metadata.n_higgs, "is_signal": d.metadata.is_signal}
+            name: {
+                "label": d.label,
+                "format": d.metadata.format,
+                "n_higgs": d.metadata.n_higgs,
+                "is_signal": d.metadata.is_signal,
+            }
             for name, d in datasets.items()
         },
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
@@ -106,7 +126,7 @@ def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Datase
 
 
 def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
-    """The histograms of a results directory, and ``{label, n_higgs, is_signal}`` of each dataset.
+    """The histograms of a results directory, and ``{label, format, n_higgs, is_signal}`` of each dataset.
 
     Raises
     ------

@@ -131,6 +131,11 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
     return Store(str(folder), hashlib.sha256(text.encode()).hexdigest()), notes
 
 
+def holds_chunks(output: Path) -> bool:
+    """Whether any chunk is kept for a later run."""
+    return any((output / FOLDER / CHUNKS).glob("*/*.json.gz"))
+
+
 def clear(output: Path) -> None:
     """Forget every finished chunk."""
     shutil.rmtree(output / FOLDER, ignore_errors=True)

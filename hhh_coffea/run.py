@@ -8,13 +8,9 @@ from typing import Any
 
 from hhh_coffea import __version__
 from hhh_coffea.bundled import list_bundled
-from hhh_coffea.config import ConfigError, RunConfig, make_config
-from hhh_coffea.fileset import FilesetError
-from hhh_coffea.loading import ProcessorError
+from hhh_coffea.cli import EXIT_CODES, add_debug, guarded
+from hhh_coffea.config import RunConfig, make_config
 from hhh_coffea.reconstruction import METHODS
-from hhh_coffea.results import ResultsError
-
-EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 
 EXAMPLES = """\
 examples:
@@ -27,12 +23,9 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
+  python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
-
-exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
-            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
-            4 the run could not end (cluster lost, disk full), 130 interrupted: the same command goes on from there
 """
 
 
@@ -40,8 +33,8 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.run",
-        description="Find Higgs candidates in Delphes events and measure how often they are right.",
-        epilog=EXAMPLES,
+        description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
+        epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -133,39 +126,25 @@ def parser() -> argparse.ArgumentParser:
     out = p.add_argument_group("what to write")
     out.add_argument("--output", metavar="DIR", help="results directory (default: results)")
     out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
+    out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     out.add_argument("--overlay-published", action="store_true", help="draw the published curves over ours")
+    add_debug(p)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and return the exit code."""
     options: dict[str, Any] = vars(parser().parse_args(arguments))
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("interrupted: no results were written; the same command goes on from here", file=sys.stderr)  # noqa: T201
-        return EXIT_INTERRUPTED
+    debug = bool(options.get("debug"))
+    return guarded(lambda: _run(options), debug, lost="no results were written; the same command goes on from here")
 
 
 def _run(options: dict[str, Any]) -> int:
-    try:
-        config: RunConfig = make_config(options, options.pop("config", None))
-        # heavy imports only once the options are known to be good
-        from hhh_coffea.cluster import ExecutorError
-        from hhh_coffea.job import run_job
-        from hhh_coffea.reconstruction.spanet import SpanetError
-    except ConfigError as error:
-        return _mistake(error)
-    try:
-        return run_job(config)
-    except (ExecutorError, FilesetError, ProcessorError, ResultsError, SpanetError) as error:
-        return _mistake(error)
+    config: RunConfig = make_config(options, options.pop("config", None))
+    from hhh_coffea.job import run_job  # heavy: only once the options are known to be good
 
-
-def _mistake(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
-    return EXIT_USAGE
+    return run_job(config)
 
 
 if __name__ == "__main__":

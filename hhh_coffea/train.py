@@ -7,9 +7,13 @@ Only arguments are read here; each command delegates to the library and is added
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hhh_coffea.cli import add_debug, guarded
 
 
 def _say(text: str) -> None:
@@ -21,7 +25,13 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory (or FILE.h5) to write")
+    parser.add_argument(
+        "--format",
+        choices=["directory", "spanet-hdf5"],
+        default="directory",
+        help="spanet-hdf5: a file for the original SPANet, with its event YAML beside it",
+    )
     parser.add_argument(
         "--truth", choices=["default", "reference"], default="default", help="whose matching is the truth"
     )
@@ -41,8 +51,31 @@ def _data(arguments: argparse.Namespace) -> None:
 
     names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
     given = {name: getattr(arguments, name) for name in (*names, "on_error")}
-    config = make_config({"processor": "training_data"} | {k: v for k, v in given.items() if v is not None})
-    data = make_training_data(config, arguments.topology, arguments.truth)
+    given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
+    if arguments.format == "directory":
+        data = make_training_data(make_config(given), arguments.topology, arguments.truth)
+        _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+        return
+    from .spanet_hdf5 import h5py, write_hdf5
+
+    h5py()  # before the work, not after it
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
+        _say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
+
+
+def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.h5", help="training file of the original SPANet")
+    parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml beside it)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="training data directory to write")
+
+
+def _import_hdf5(arguments: argparse.Namespace) -> None:
+    from .spanet_hdf5 import read_hdf5
+
+    data = read_hdf5(arguments.file, arguments.topology, arguments.output)
     _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
 
 
@@ -52,22 +85,76 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
+    )
 
 
 def _spanet(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .bundled import find_bundled
+    from .spanet.checkpoint import describe
     from .spanet.dataset import TrainingData
     from .spanet.training import train
     from .spanet.training_config import TrainingConfig
-    from .training_figure import draw_history
+    from .training_figure import draw_history, draw_mass_weights
 
     def say(text: str) -> None:
         _say(text)
         sys.stdout.flush()  # a log file shows where the training is
 
-    config, data = TrainingConfig.read(arguments.config), TrainingData.open(arguments.data)
-    progress = train(config, data, arguments.output, resume=arguments.resume, device=arguments.device, say=say)
+    if arguments.data.suffix in (".h5", ".hdf5"):
+        raise ValueError(
+            f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
+            f"{arguments.data} --output {arguments.data.with_suffix('')}"
+        )
+    config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
+    if start := arguments.start_from or config.start_from:
+        config = replace(config, start_from=str(find_bundled("models", start) or start))
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    progress = train(
+        config,
+        data,
+        arguments.output,
+        resume=arguments.resume,
+        device=arguments.device,
+        say=say,
+        record=_tensorboard(arguments.output) if arguments.tensorboard and is_first else lambda _: None,
+        compile_network=arguments.compile,
+    )
+    if not is_first:
+        return
     _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    if tables := describe(arguments.output)["training"].get("mass_weights"):
+        _say(f"wrote {draw_mass_weights(arguments.output, tables)}")
+
+
+def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
+    """Writer of an epoch's numbers; ImportError says how to get tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ImportError(
+            "--tensorboard needs the package tensorboard: pip install 'hhh-coffea[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def record(entry: dict[str, float]) -> None:
+        for name, value in entry.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, int(entry["epoch"]))
+        writer.flush()
+
+    return record
 
 
 def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,12 +165,15 @@ def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
 
 
 def _import_spanet(arguments: argparse.Namespace) -> None:
     from .spanet.checkpoint import save
     from .spanet.original_checkpoint import compare_with_reference, import_original
 
+    if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
     model = import_original(arguments.checkpoint)
     _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
@@ -145,7 +235,7 @@ def _bdt(arguments: argparse.Namespace) -> None:
     from .bdt_training import TrainingOptions, train_bdt
     from .config import make_config
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run")}
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
@@ -176,6 +266,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         _bdt_arguments,
         _bdt,
     ),
+    "import-hdf5": (
+        "turn a training file of the original SPANet into a training data directory",
+        "python -m hhh_coffea.train import-hdf5 ttbar.h5 --topology ttbar.yaml --output data/ttbar",
+        _import_hdf5_arguments,
+        _import_hdf5,
+    ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",
         "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
@@ -191,17 +287,17 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    p = argparse.ArgumentParser(
         prog="python -m hhh_coffea.train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
         formatter_class=plain,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_, example, declare, run) in COMMANDS.items():
         sub = commands.add_parser(
             name,
@@ -211,19 +307,20 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=plain,
         )
         declare(sub)
+        add_debug(sub)
         sub.set_defaults(run=run)
-    return parser
+    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
-    arguments = build_parser().parse_args(argv)
-    try:
+    arguments = parser().parse_args(argv)
+
+    def run() -> int:
         arguments.run(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+        return 0
+
+    return guarded(run, getattr(arguments, "debug", False), mistakes=(ValueError, OSError, ImportError))
 
 
 if __name__ == "__main__":

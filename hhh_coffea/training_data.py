@@ -15,8 +15,8 @@ import awkward as ak
 import numpy as np
 
 from hhh_coffea.fileset import DatasetMetadata
-from hhh_coffea.reconstruction.spanet import PADDED_LENGTH, collection_of, network_inputs
-from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, DatasetError, Rows, row_type
+from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
+from hhh_coffea.spanet.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
 from hhh_coffea.spanet.decode import pairs_and_singles
 from hhh_coffea.spanet.topology import Topology, bundled_names
 from hhh_coffea.splitting import split_number
@@ -88,6 +88,7 @@ def write_shard(folder: str | Path, rows: Rows, chunk: Mapping[str, Any]) -> dic
     start, stop = int(chunk["entrystart"]), int(chunk["entrystop"])
     name = f"{SHARDS}/{chunk['dataset']}-{chunk['fileuuid']}-{start:012d}-{stop:012d}.npy"
     path = Path(folder) / name
+    columns = rows.dtype.names or ()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as stream:
@@ -96,13 +97,18 @@ def write_shard(folder: str | Path, rows: Rows, chunk: Mapping[str, Any]) -> dic
     return {
         name: {
             "dataset": str(chunk["dataset"]),
+            "format": str(chunk.get("format", UNKNOWN_FORMAT)),
             "source": Path(str(chunk["filename"])).name,
             "uuid": str(chunk["fileuuid"]),
             "start": start,
             "stop": stop,
             "events": len(rows),
-            "lengths": {
-                n.removeprefix("masks/"): rows.dtype[n].shape[0] for n in rows.dtype.names or () if "masks/" in n
+            "lengths": {n.removeprefix("masks/"): rows.dtype[n].shape[0] for n in columns if n.startswith("masks/")},
+            "weighted": [n.removeprefix("weights/") for n in columns if n.startswith("weights/")],
+            "classes": {
+                n.removeprefix("classifications/"): int(rows[n].max(initial=0)) + 1
+                for n in columns
+                if n.startswith("classifications/")
             },
         }
     }
@@ -125,7 +131,9 @@ def write_schema(folder: str | Path, topology: Topology, shards: Mapping[str, Ma
             f"datasets {a['dataset']!r} and {b['dataset']!r} keep different numbers of objects ({a['lengths']}, "
             f"{b['lengths']}): give them the same selection.max_jets and max_fatjets"
         )
-    length = next(iter(shards.values()))["lengths"]
+    first = next(iter(shards.values()))
+    length, weighted = first["lengths"], first["weighted"]
+    of_shard = ("lengths", "weighted", "classes")
     # in the order of files and entries, not in that of arrival: the same dataset whatever the executor
     listed = sorted(shards.items(), key=lambda item: (item[1]["dataset"], item[1]["source"], item[0]))
     schema = {
@@ -134,9 +142,13 @@ def write_schema(folder: str | Path, topology: Topology, shards: Mapping[str, Ma
         "truth": truth,
         "inputs": {i.name: {"length": length[i.name], "features": list(i.feature_names)} for i in topology.inputs},
         "targets": {t.name: dict(zip(t.daughters, t.sources, strict=True)) for t in topology.targets},
-        "shards": [{"file": n} | {k: v for k, v in s.items() if k != "lengths"} for n, s in listed],
+        "shards": [{"file": n} | {k: v for k, v in s.items() if k not in of_shard} for n, s in listed],
         "topology": topology.text,
     }
+    if weighted:
+        schema["weighted_targets"] = weighted
+    if topology.classifications:
+        schema["classes"] = {key: max(s["classes"][key] for s in shards.values()) for key in topology.classifications}
     path = Path(folder) / SCHEMA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

@@ -35,7 +35,7 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
     Path(config.output).mkdir(parents=True, exist_ok=True)
     with executor(config.executor, config.workers, config.scheduler) as where:
         plan = make_plan(config, datasets, source, where, console)
-        report.print_warnings(console, plan)
+        report.print_warnings(console, plan.warnings)
         job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
         if config.on_error == "stop" and plan.failures:
             raise DatasetError(f"{report.where_of(plan.failures[0])}: {plan.failures[0].reason}")

@@ -13,10 +13,17 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import histograms, truth
 from hhh_coffea.candidate_table import write_candidates
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.formats import branches_of, describe, metadata_of, read
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import check_models, fatjet_features, method_options, methods_for, reconstruct
+from hhh_coffea.reconstruction import (
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    method_options,
+    methods_for,
+    reconstruct,
+)
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -67,19 +74,22 @@ class AssignmentProcessor(ProcessorABC):
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
         check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
+        check_trained_on(self.methods, self.options, metadata.format)
         record, dropped = read(events, metadata, self.fatjet_features)
 
         selection = event_selection(record, metadata)
         weight = ak.to_numpy(record.weight)
         output = {
             "histograms": histograms.book(),
-            "cutflow": {dataset: cutflow(selection, weight)},
+            "cutflow": {dataset: cutflow(selection, weight, weights_of(record))},
             "dropped": {dataset: dropped},
+            "read_as": {dataset: {describe(events, metadata)}},
         }
         before_jet_cut = selection.all(*selection.names[:-1])
         histograms.fill_multiplicity(output["histograms"], dataset, record, before_jet_cut, weight)

@@ -11,9 +11,9 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import bdt_scan, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import bdt, chi2
+from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
 from hhh_coffea.reconstruction.bdt_model import load_model
 from hhh_coffea.selection import cutflow, event_selection
 
@@ -49,19 +49,26 @@ class BdtScanProcessor(ProcessorABC):
         self.models = {"bdt": {"name": self.model.name, "sha256": self.model.sha256}}  # for provenance.json
         self.btagging = btagging
 
+    def check(self, metadata):
+        """Refuse a model for events of a format that it was not trained on."""
+        check_trained_on(["chi2+bdt"], MethodOptions(bdt=self.model), metadata.format)
+
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        self.check(metadata)
+        check_models((), metadata.n_higgs, MethodOptions(chi2_jets=self.chi2[0]))
         return branches_of(metadata, self.model.substructure)
 
     def process(self, events):
         """Read, select and score once; reconstruct and evaluate at every working point."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
+        self.check(metadata)
         record, dropped = read(events, metadata, self.model.substructure)
         selection = event_selection(record, metadata)
         output = {
             "histograms": {bdt_scan.SCAN: bdt_scan.book()},
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
         }
         if not metadata.is_signal:  # nothing is right or wrong there

@@ -14,7 +14,7 @@ from coffea.processor import ProcessorABC
 from hhh_coffea import truth
 from hhh_coffea.bdt_table import DEFAULT_FEATURES, write_part
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.selection import cutflow, event_selection
 
 
@@ -56,7 +56,7 @@ class BdtTableProcessor(ProcessorABC):
         record, dropped = read(events, metadata, self.fatjet_features)
         selection = event_selection(record, metadata)
         output = {
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
         }
         record = selected(record, selection.all())

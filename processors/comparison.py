@@ -12,14 +12,22 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import bdt_scan, histograms, paired, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import CATEGORIES, DEFINITIONS, evaluate
-from hhh_coffea.reconstruction import METHODS, fatjet_features, method_options, methods_for, reconstruct, spanet
+from hhh_coffea.reconstruction import (
+    METHODS,
+    check_trained_on,
+    fatjet_features,
+    method_options,
+    methods_for,
+    reconstruct,
+    spanet,
+)
 from hhh_coffea.selection import cutflow, event_selection
 
-# what is added to the gain of every target in joint decoding, and the least DP in greedy decoding
+# what is added to the logit of every target's presence in joint and reference decoding, the least DP in greedy decoding
 SCAN = (
-    *(f"joint:{n / 4:+.2f}" for n in range(-6, 11)),
+    *(f"{decoding}:{n / 4:+.2f}" for decoding in ("joint", "reference") for n in range(-6, 11)),
     *(f"greedy:{n / 20:.2f}" for n in range(4, 19)),
 )
 SPANET_SCAN = "spanet_scan"
@@ -51,6 +59,7 @@ class ComparisonProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.fatjet_features)
 
     def process(self, events):
@@ -61,7 +70,7 @@ class ComparisonProcessor(ProcessorABC):
         booked = histograms.book() | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}
         output = {
             "histograms": booked,
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight))},
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
         }
         if not metadata.is_signal:  # nothing is right or wrong there

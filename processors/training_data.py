@@ -13,8 +13,8 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea import truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction.spanet import substructure_of
+from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.reconstruction.spanet_inputs import substructure_of
 from hhh_coffea.selection import cutflow, event_selection
 from hhh_coffea.training_data import Wanted, training_rows, write_schema, write_shard
 
@@ -58,7 +58,7 @@ class TrainingDataProcessor(ProcessorABC):
         self.wanted.check(dataset, metadata)
         record, dropped = read(events, metadata, self.fatjet_features)
         selection = event_selection(record, metadata)
-        steps = cutflow(selection, ak.to_numpy(record.weight))
+        steps = cutflow(selection, ak.to_numpy(record.weight), weights_of(record))
         record = selected(record, selection.all())
 
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)

@@ -118,3 +118,44 @@ def demo_record(open_delphes: Callable[..., Any]) -> Callable[..., ak.Array]:
         return truncated(selected(record, event_selection(record, metadata).all()), 10, n_higgs)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def relaid(tmp_path_factory: pytest.TempPathFactory) -> dict[int | str, Path]:
+    """The first HHH events of the demo sample laid out as NanoAOD v12 and v15, and as data of v15."""
+    from nanoaod_writer import write_nanoaod
+
+    folder = tmp_path_factory.mktemp("nanoaod")
+    files: dict[int | str, Path] = {
+        v: write_nanoaod(DEMO / "hhh.root", folder / f"v{v}.root", v, stop=1500) for v in (12, 15)
+    }
+    files["data"] = write_nanoaod(DEMO / "hhh.root", folder / "data.root", 15, stop=1500, data=True)
+    return files
+
+
+@pytest.fixture
+def open_nanoaod() -> Callable[..., Any]:
+    """NanoEvents of a NanoAOD file as the engine would open it; ``log`` collects the branches that get read."""
+    from coffea.nanoevents import NanoEventsFactory
+
+    from hhh_coffea.events.nanoaod import SCHEMA
+
+    def open_file(
+        path: Path, start: int = 0, stop: int | None = None, log: list[Any] | None = None, only: Any = None
+    ) -> Any:
+        import uproot
+
+        with uproot.open(path) as file:
+            identity = str(file.file.uuid)
+        return NanoEventsFactory.from_root(
+            {str(path): "Events"},
+            schemaclass=SCHEMA,
+            mode="virtual",
+            entry_start=start,
+            entry_stop=stop,
+            access_log=log,
+            iteritems_options={"filter_name": lambda name: name in only} if only else {},
+            metadata={"dataset": "test", "filename": str(path), "fileuuid": identity, "entrystart": start},
+        ).events()
+
+    return open_file

@@ -191,10 +191,11 @@ def test_only_methods_that_need_a_model_load_one() -> None:
 
 
 def test_run_options() -> None:
-    assert make_config({"fileset": "demo", "bdt_wp": "0.9"}).bdt_wp == 0.9
-    assert make_config({"fileset": "demo", "bdt_wp": "medium"}).bdt_wp == "medium"
+    options = {"fileset": "demo", "methods": "chi2+bdt"}
+    assert make_config({**options, "bdt_wp": "0.9"}).bdt_wp == 0.9
+    assert make_config({**options, "bdt_wp": "medium"}).bdt_wp == "medium"
     with pytest.raises(ConfigError, match=r"option 'bdt_wp'.*between 0 and 1"):
-        make_config({"fileset": "demo", "bdt_wp": "2"})
+        make_config({**options, "bdt_wp": "2"})
 
 
 def test_one_booster_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_plot_mistakes(tmp_path, capsys):
 def test_histograms_survive_the_disk(results):
     """UHI JSON both ways, bit for bit; categories sorted."""
     histograms, datasets = read_histograms(results)
-    assert datasets["QCD"] == {"label": "QCD 4b", "n_higgs": 3, "is_signal": False}
+    assert datasets["QCD"] == {"label": "QCD 4b", "format": "delphes", "n_higgs": 3, "is_signal": False}
     raw = json.loads((results / "histograms.json").read_text())["histograms"]
     for name, histogram in histograms.items():
         assert canonical(histogram) == histogram

@@ -158,7 +158,9 @@ def test_killed_and_run_again(two_files, tmp_path, capsys):
     capsys.readouterr()
 
 
-@pytest.mark.parametrize(("option", "named"), [(("--chi2-mass", "120"), "option chi2_mass"), (("--btagging", "csv"), "btag")])
+@pytest.mark.parametrize(
+    ("option", "named"), [(("--chi2-mass", "120"), "option chi2_mass"), (("--btagging", "csv"), "btag")]
+)
 def test_other_options_take_nothing(two_files, tmp_path, option, named, capsys):
     (two_files / "late.root").unlink(missing_ok=True)
     fileset, output = two_files / "fileset.json", tmp_path / "r"
@@ -181,7 +183,9 @@ def test_changed_metadata_takes_nothing(two_files, tmp_path):
     assert resumed(output) == 0
     assert main(command(tmp_path / "other.json", output, "--chunksize", "5000")) == 3
     assert resumed(output) == 1
-    assert main(command(tmp_path / "other.json", output, "--chunksize", "2500")) == 3  # other chunks, no candidate twice
+    assert (
+        main(command(tmp_path / "other.json", output, "--chunksize", "2500")) == 3
+    )  # other chunks, no candidate twice
     assert resumed(output) == 0
     stems = {p.name.rsplit("-", 1)[0][-25:] for p in (output / "candidates").iterdir()}
     assert stems == {"000000000000-000000002500", "000000002500-000000005000"}

@@ -130,6 +130,20 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--chi2-jets", "11"], "option 'chi2_jets'"),
         (["--fileset", "demo", "--scheduler", "tcp://h:1"], "scheduler needs executor 'dask'"),
         (["--fileset", "demo", "--processor", "nothing"], "no processor 'nothing'"),
+        (["--fileset", "demo", "--processor", "asignment"], "did you mean 'assignment'"),
+        (["--fileset", "demo", "--chi2-jets", "4"], "option 'chi2_jets': 4 jets cannot hold 2·n_higgs = 6"),
+        (
+            ["--fileset", "demo", "--bdt", "hbb_bdt"],
+            "option 'bdt' has no effect on the methods chi2: it is for chi2.bdt",
+        ),
+        (["--fileset", "demo", "--device", "cpu"], "option 'device' has no effect .* it is for spanet"),
+        (["--fileset", "demo", "--workers", "2"], "workers need executor 'futures' or 'dask'"),
+        (["--fileset", "demo", "--no-plots", "--overlay-published"], "overlay_published .* plots are off"),
+        (
+            ["--fileset", "demo", "--processor", "bdt_scan", "--candidates"],
+            "'candidates' has no effect: BdtScanProcessor",
+        ),
+        (["--fileset", "demo", "--methods", "chi2+bdt", "--bdt", "absent"], "^error: absent: no such BDT model"),
         (["--fileset", "demo", "--datasets", "QQQ"], "no dataset 'QQQ'"),
         ([], "option 'fileset' is missing"),
         (["--fileset", "demo", "--output", str(REPOSITORY)], "is not empty and holds no earlier results"),
@@ -145,10 +159,10 @@ def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_format_that_cannot_be_read(tmp_path, write_fileset, capsys):
+def test_a_file_of_another_format(tmp_path, write_fileset, capsys):
     path = write_fileset(A=([str(DEMO / "hhh.root")], {"format": "nanoaod"}))
-    assert main(["--fileset", str(path), "--output", str(tmp_path / "r")]) == 2
-    assert "'nanoaod' cannot be read yet" in capsys.readouterr().err
+    assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots"]) == 1
+    assert "no tree 'Events'; the file has ['Delphes']" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -177,6 +191,7 @@ def test_config_file_and_command_line(tmp_path):
         ("chi2_jets: eight", r"run\.yaml: option 'chi2_jets'"),
         ("executor: 3", r"run\.yaml: option 'executor'"),
         ("plots: maybe", r"run\.yaml: option 'plots'"),
+        ("no-plots: true", r"run\.yaml: option 'no_plots': say 'plots: false' instead"),
         ("- a list", "must be a mapping"),
         ("a: [", "cannot be read as YAML"),
         ("x: !!python/object/apply:os.system ['true']", "cannot be read as YAML"),
@@ -243,6 +258,69 @@ def test_a_processor_of_ones_own(tmp_path, kind, capsys):
     assert "2 processor classes ['Broken', 'Mine']; name one" in capsys.readouterr().err
     assert main([*options[:4], "--processor", f"{tmp_path / 'mine.py'}:Broken", "--no-plots"]) == 1
     assert "RuntimeError: my own mistake" in capsys.readouterr().out
+
+
+def test_histograms_added_to_a_copy_are_drawn(tmp_path):
+    """A copied processor with one histogram more: it is among the figures and in the report."""
+    source = (REPOSITORY / "processors" / "assignment.py").read_text()
+    booked = '            "histograms": histograms.book(),\n'
+    added = booked.replace("histograms.book()", "{**histograms.book(), 'n': N.fill(n=[1, 2, 2])}")
+    imports = "import hist\n\nN = hist.Hist(hist.axis.Integer(0, 4, name='n'))\n"
+    assert booked in source
+    copy = tmp_path / "copy.py"
+    copy.write_text(source.replace(booked, added).replace("class Assignment", f"{imports}\n\nclass Assignment", 1))
+    options = [
+        "--fileset",
+        "demo",
+        "--datasets",
+        "QCD",
+        "--metrics",
+        "default",
+        "--max-chunks",
+        "1",
+        "--chunksize",
+        "500",
+    ]
+    assert main([*options, "--processor", str(copy), "--output", str(tmp_path / "r")]) == 0
+    assert (tmp_path / "r" / "plots" / "n.png").stat().st_size > 0
+    assert "<h3>Further histograms</h3>" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_an_error_in_a_processor_names_its_line(tmp_path, capsys):
+    path = tmp_path / "broken.py"
+    path.write_text(OWN)
+    options = ["--fileset", "demo", "--datasets", "QCD", "--processor", f"{path}:Broken", "--no-plots"]
+    assert main([*options, "--output", str(tmp_path / "r")]) == 1
+    line = next(i for i, text in enumerate(OWN.splitlines(), 1) if "my own mistake" in text)
+    assert f"RuntimeError: my own mistake (broken.py:{line} in process)" in capsys.readouterr().out
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    """Ctrl-C while chunks are processed: exit code 130, no half-written candidates, earlier results whole."""
+    from hhh_coffea import engine
+
+    output = tmp_path / "r"
+    base = ["--fileset", "demo", "--datasets", "QCD", "--output", str(output), "--no-plots", "--candidates"]
+    assert main([*base, "--max-chunks", "1", "--chunksize", "500"]) == 0
+    before = sorted(p.name for p in output.iterdir())
+
+    def interrupted(job, chunk):
+        (output / "candidates.partial").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "process", interrupted)
+    assert main(base) == 130
+    assert capsys.readouterr().err == "interrupted: no results were written\n"
+    assert sorted(p.name for p in output.iterdir()) == before
+    assert main([*base[:4], "--output", str(tmp_path / "new"), "--no-plots"]) == 130
+    assert not (tmp_path / "new").exists()
+
+
+def test_debug_shows_where(tmp_path):
+    from hhh_coffea.errors import UserError
+
+    with pytest.raises(UserError, match="no such fileset"):
+        main(["--fileset", "nowhere.json", "--debug", "--output", str(tmp_path / "r")])
 
 
 def test_results_are_replaced_not_mixed(tmp_path):

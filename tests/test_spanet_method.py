@@ -112,11 +112,13 @@ def test_no_events(models, events):
     assert len(candidates) == 0
 
 
-def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path, events):
+@pytest.mark.parametrize("compile_from", [0, 1_000_000])
+def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path, events, compile_from, monkeypatch):
     """A checkpoint of the original SPANet, through the event record and the fast path, against the plain network."""
     from hhh_coffea.spanet.checkpoint import save
     from hhh_coffea.spanet.original_checkpoint import import_original
 
+    monkeypatch.setattr(spanet, "COMPILE_FROM", compile_from)
     network = import_original(shared_dir / "reference" / "spanet_checkpoints" / "hhh_boosted").eval()
     save(network, tmp_path / "original")
     model = spanet.load_model(tmp_path / "original")
@@ -124,7 +126,7 @@ def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path,
     inputs, masks = spanet.network_inputs(record, model)
     with torch.inference_mode():
         plain = network([torch.from_numpy(x) for x in inputs], [torch.from_numpy(m) for m in masks])
-    found = model.decode(record, ["greedy"])["greedy"]
+    found = spanet.decode(record, model, ["greedy"])["greedy"]
     np.testing.assert_allclose(found.detection_probability[:, 0], plain.detection["h1"].sigmoid().numpy(), atol=1e-5)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
+from coffea.nanoevents import DelphesSchema
 
 from hhh_coffea.events import btagging
-from hhh_coffea.events.record import Columns, ordered_collection
+from hhh_coffea.events.higgs import B_QUARK, HIGGS, linked
+from hhh_coffea.events.higgs import higgs_to_bb as higgs_with_quarks
+from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
 from hhh_coffea.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.kinematics import Cartesian, invariant_mass
 
-HIGGS, B_QUARK = 25, 5
+SCHEMA = DelphesSchema
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 
 # Fat-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
@@ -27,13 +30,6 @@ FATJET_BRANCHES = {
     "n_charged": ("NCharged",),
     "n_neutral": ("NNeutrals",),
 }
-
-
-class Reading(NamedTuple):
-    """The event record of a chunk and how many objects were set aside, by reason."""
-
-    record: ak.Array
-    dropped: dict[str, int]
 
 
 def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
@@ -94,21 +90,21 @@ def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str
         ).astype(np.int8)
     columns["flavor"] = flavor
     selection = metadata.selection
-    finite = _all_finite(columns)
+    finite = finite_kinematics(columns)
     dropped["jets with non-finite kinematics"] = int((~finite).sum())
     record = {
         "jets": ordered_collection(
-            columns, counts, finite & _accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
+            columns, counts, finite & accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
         )
     }
 
     fatjets = _collection(events, metadata.fatjets, "fatjets")
     counts, columns = _kinematics(fatjets, metadata.fatjets)
-    finite = _all_finite(columns)
+    finite = finite_kinematics(columns)
     dropped["fat jets with non-finite kinematics"] = int((~finite).sum())
     columns |= _fatjet_features(fatjets, metadata.fatjets, fatjet_features)
     record["fatjets"] = ordered_collection(
-        columns, counts, finite & _accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
+        columns, counts, finite & accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
     )
 
     if metadata.is_signal:
@@ -119,49 +115,19 @@ def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str
 
 
 def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
-    """Every Higgs boson with exactly two b daughters, in record order, with its quarks as ``b1`` and ``b2``.
+    """Every Higgs boson with exactly two b daughters, see :func:`hhh_coffea.events.higgs.higgs_to_bb`.
 
-    A Higgs is a PID 25 whose first daughter is a b (this picks the last of its copies); its quarks are the b's whose
-    first mother it is. A mother index of −1 means none and is not taken for the last particle, as numpy would.
+    Of the copies of a Higgs boson the one counts whose first daughter is a b quark: it is the last.
     """
     counts = counts_of(_branch(particles, name, "PID"))
     starts = np.cumsum(counts) - counts
     pid = flat(particles.PID)
-    mother = flat(_branch(particles, name, "M1"))
-    daughter = flat(_branch(particles, name, "D1"))
-
-    quarks = np.flatnonzero(np.abs(pid) == B_QUARK)
-    mother_of_quark = _linked(quarks, mother, starts, counts)
-    from_higgs = (mother_of_quark >= 0) & (pid[mother_of_quark] == HIGGS)
-    quarks, mother_of_quark = quarks[from_higgs], mother_of_quark[from_higgs]
-
     higgs = np.flatnonzero(pid == HIGGS)
-    first_daughter = _linked(higgs, daughter, starts, counts)
-    higgs = higgs[(first_daughter >= 0) & (np.abs(pid[first_daughter]) == B_QUARK)]
-
-    by_mother = np.argsort(mother_of_quark, kind="stable")
-    sorted_mothers = mother_of_quark[by_mother]
-    first = np.searchsorted(sorted_mothers, higgs, side="left")
-    has_two = np.searchsorted(sorted_mothers, higgs, side="right") - first == 2
-    higgs, first = higgs[has_two], first[has_two]
-
-    pt, eta, phi, mass = (flat(_branch(particles, name, leaf)) for leaf in KINEMATICS.values())
-
-    def four_vector(index: IntArray) -> Columns:
-        return {"pt": pt[index], "eta": eta[index], "phi": phi[index], "mass": mass[index]}
-
-    b1, b2 = (ak.zip(four_vector(quarks[by_mother[first + k]])) for k in (0, 1))
-    event = np.searchsorted(starts, higgs, side="right") - 1
-    return unflatten({**four_vector(higgs), "b1": b1, "b2": b2}, np.bincount(event, minlength=len(counts)))
-
-
-def _linked(index: IntArray, link: npt.NDArray[Any], starts: IntArray, counts: IntArray) -> IntArray:
-    """Flat index of the particle that ``link[index]`` (a position in the event) points to; −1 where to none."""
-    event = np.searchsorted(starts, index, side="right") - 1
-    # empty events share their start with the next one, and side="right" finds the last of them: the one that owns index
-    position = link[index].astype(np.int64)
-    inside = (position >= 0) & (position < counts[event])
-    return np.where(inside, starts[event] + position, -1)
+    daughter = linked(higgs, flat(_branch(particles, name, "D1")), starts, counts)
+    decays = np.zeros(len(pid), dtype=bool)
+    decays[higgs[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]] = True
+    momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
+    return higgs_with_quarks(counts, pid, flat(_branch(particles, name, "M1")), decays, momenta)
 
 
 def _kinematics(collection: ak.Array, name: str) -> tuple[IntArray, Columns]:
@@ -199,18 +165,6 @@ def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.
     return np.asarray(ak.to_numpy(events[metadata.event].Weight), dtype=np.float64)
 
 
-def _accepted(columns: Columns, pt_min: float, abs_eta_max: float | None) -> npt.NDArray[np.bool_]:
-    accepted: npt.NDArray[np.bool_] = np.asarray(columns["pt"] >= pt_min)
-    if abs_eta_max is not None:
-        accepted &= np.abs(columns["eta"]) <= abs_eta_max
-    return accepted
-
-
-def _all_finite(columns: Columns) -> npt.NDArray[np.bool_]:
-    finite: npt.NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(columns[name]) for name in KINEMATICS])
-    return finite
-
-
 def _collection(events: Any, name: str, role: str) -> ak.Array:
     if name not in events.fields:
         present = sorted(f for f in events.fields if "." not in f)
@@ -222,3 +176,9 @@ def _branch(collection: ak.Array, name: str, leaf: str) -> ak.Array:
     if leaf not in collection.fields:
         raise KeyError(f"no branch {name}.{leaf}; {name} has {sorted(collection.fields)}")
     return collection[leaf]
+
+
+def describe(_: Any, metadata: DatasetMetadata) -> str:
+    """How a file is read, in words."""
+    bit = f" (bit {metadata.btag_bit})" if metadata.btagging == "stored" else ""
+    return f"Delphes, b tags {metadata.btagging}{bit}"

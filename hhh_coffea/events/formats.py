@@ -5,48 +5,68 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from coffea.nanoevents import BaseSchema, DelphesSchema
+from coffea.nanoevents import BaseSchema
 
-from hhh_coffea.events import delphes
-from hhh_coffea.events.delphes import Reading
-from hhh_coffea.fileset import DatasetMetadata, FilesetError
+from hhh_coffea.events import delphes, nanoaod
+from hhh_coffea.events.record import Reading
+from hhh_coffea.fileset import DatasetMetadata
+from hhh_coffea.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
 
-_FORMATS = {"delphes": delphes}
+_FORMATS: dict[str, Any] = {"delphes": delphes, "nanoaod": nanoaod}
 
 
 def schema_of(metadata: DatasetMetadata) -> type[BaseSchema]:
     """The coffea schema that reads this dataset's format."""
-    _format(metadata)
-    schema: type[BaseSchema] = DelphesSchema
+    schema: type[BaseSchema] = _FORMATS[metadata.format].SCHEMA
     return schema
 
 
-def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> Reading:
-    """NanoEvents of any supported format → event record (see :func:`hhh_coffea.events.delphes.read`)."""
-    reading: Reading = _format(metadata).read(events, metadata, fatjet_features)
+def read(
+    events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = (), variation: str = NOMINAL
+) -> Reading:
+    """NanoEvents of any supported format → event record (see the ``read`` of each format's module).
+
+    ``variation`` is one of the keys of :func:`variations`. Reading a chunk again for another variation reads nothing
+    from the file but what only that variation needs.
+    """
+    if variation == NOMINAL:
+        reading: Reading = _FORMATS[metadata.format].read(events, metadata, fatjet_features)
+    else:
+        reading = nanoaod.read(events, metadata, fatjet_features, variation)
     return reading
 
 
+def variations(metadata: DatasetMetadata) -> dict[str, tuple[str, ...]]:
+    """Systematic variations of a dataset, by the reading they share.
+
+    ``nominal`` and the weight variations are one reading (``record.shifts`` holds the factors), each variation of the
+    jets is its own.
+    """
+    if metadata.nanoaod is None:
+        return {NOMINAL: (NOMINAL,)}
+    corrections = metadata.nanoaod.corrections
+    weights = [f"{BTAG}_{way}" for way in DIRECTIONS] if corrections.btag is not None else []
+    return {NOMINAL: (NOMINAL, *weights), **{shape: (shape,) for shape in corrections.shapes()}}
+
+
+def describe(events: Any, metadata: DatasetMetadata) -> str:
+    """How a file is read, in words: what was found in it and what the metadata ask for."""
+    text: str = _FORMATS[metadata.format].describe(events, metadata)
+    return text
+
+
 def branches_of(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
-    """Full names of the branches :func:`read` touches."""
-    names: list[str] = _format(metadata).branches(metadata, fatjet_features)
+    """Full names of the branches :func:`read` may touch; where versions differ, of all of them."""
+    names: list[str] = _FORMATS[metadata.format].branches(metadata, fatjet_features)
     return names
 
 
 def metadata_of(events: Any, btagging: str | None = None) -> DatasetMetadata:
     """The dataset's metadata out of ``events.metadata``, where coffea mixes it with its own keys.
 
-    ``btagging`` (the run's wish) applies unless the dataset's own metadata sets it.
+    ``btagging`` (the run's wish) applies to Delphes, unless the dataset's own metadata sets it.
     """
     known = {key: value for key, value in events.metadata.items() if key in DatasetMetadata.model_fields}
-    if btagging is not None:
+    if btagging is not None and known.get("format") == "delphes":
         known.setdefault("btagging", btagging)
     return DatasetMetadata.model_validate(known)
-
-
-def _format(metadata: DatasetMetadata) -> Any:
-    if metadata.format not in _FORMATS:
-        raise FilesetError(
-            f"metadata field 'format': {metadata.format!r} cannot be read yet; there is {sorted(_FORMATS)}"
-        )
-    return _FORMATS[metadata.format]

@@ -5,13 +5,14 @@
 ``higgs{pt eta phi mass b1 b2}``             where truth exists, in the order of the generator record
 ``weight``                                   generator weight
 ``id``                                       entry number in the file
+``cuts``, ``weights``, ``shifts``            of some formats, by name: see :func:`selected`
 
 ``index`` is the object's position in the file. A field that the format lacks is absent.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -22,6 +23,29 @@ from hhh_coffea.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
 LISTS = ("jets", "fatjets", "higgs")
+
+
+class Reading(NamedTuple):
+    """The event record of a chunk and how many objects were set aside, by reason."""
+
+    record: ak.Array
+    dropped: dict[str, int]
+
+
+def accepted(columns: Columns, pt_min: float, abs_eta_max: float | None) -> npt.NDArray[np.bool_]:
+    """Objects above a pT threshold (GeV), and within |η| if there is a limit."""
+    result: npt.NDArray[np.bool_] = np.asarray(columns["pt"] >= pt_min)
+    if abs_eta_max is not None:
+        result &= np.abs(columns["eta"]) <= abs_eta_max
+    return result
+
+
+def finite_kinematics(columns: Columns) -> npt.NDArray[np.bool_]:
+    """Objects whose pT, η, φ and mass are all numbers."""
+    finite: npt.NDArray[np.bool_] = np.logical_and.reduce(
+        [np.isfinite(columns[name]) for name in ("pt", "eta", "phi", "mass")]
+    )
+    return finite
 
 
 def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_]) -> ak.Array:
@@ -47,16 +71,40 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
 
 
 def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
-    """The events in ``mask``. As ``record[mask]``, but the columns are copied once here, not at each later use."""
-    if mask.all():
-        return record
-    return ak.zip(
-        {
-            name: _flat_subset(record[name], mask) if name in LISTS else ak.to_numpy(record[name])[mask]
-            for name in record.fields
-        },
-        depth_limit=1,
-    )
+    """The events in ``mask``. As ``record[mask]``, but the columns are copied once here, not at each later use.
+
+    The format's ``cuts`` (named masks) have done their work and are left out, its ``weights`` (named factors) are
+    multiplied into ``weight``. ``shifts`` stay: factors that vary ``weight``.
+    """
+    fields = {}
+    for name in record.fields:
+        if name == "shifts":
+            fields[name] = ak.zip({shift: ak.to_numpy(record.shifts[shift])[mask] for shift in record.shifts.fields})
+        elif name not in ("cuts", "weights"):
+            if mask.all():
+                fields[name] = record[name]
+            else:
+                values = record[name]
+                fields[name] = _flat_subset(values, mask) if name in LISTS else ak.to_numpy(values)[mask]
+    for factor in weights_of(record).values():
+        fields["weight"] = ak.to_numpy(fields["weight"]) * factor[mask]
+    return ak.zip(fields, depth_limit=1)
+
+
+def cuts_of(record: ak.Array) -> dict[str, npt.NDArray[np.bool_]]:
+    """Event cuts of the format by name, in their order."""
+    return _named(record, "cuts")
+
+
+def weights_of(record: ak.Array) -> dict[str, npt.NDArray[np.float64]]:
+    """Event weights of the format by name, beyond the generator's."""
+    return _named(record, "weights")
+
+
+def _named(record: ak.Array, name: str) -> dict[str, npt.NDArray[Any]]:
+    if name not in record.fields:
+        return {}
+    return {key: ak.to_numpy(record[name][key]) for key in record[name].fields}
 
 
 def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:

@@ -14,6 +14,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.errors import UserError
 from hhh_coffea.jagged import counts_of, flat
 from hhh_coffea.reconstruction import bdt, chi2, spanet
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
@@ -179,9 +180,48 @@ def method_options(
 
 
 def check_models(methods: Iterable[str], n_higgs: int, options: MethodOptions) -> None:
-    """Raise SpanetError if a method has no model for events with this many Higgs bosons."""
+    """Check the options of the methods against the number of Higgs bosons of a dataset.
+
+    Raises
+    ------
+    SpanetError
+        if a method has no model for events with this many Higgs bosons.
+    UserError
+        if the χ² pairing may choose from too few jets.
+    """
     if any(METHODS[name].needs == "spanet" for name in methods if name in METHODS):
         options.spanet_for(n_higgs)
+    if options.chi2_jets is not None and options.chi2_jets < 2 * n_higgs:
+        raise UserError(f"option 'chi2_jets': {options.chi2_jets} jets cannot hold 2·n_higgs = {2 * n_higgs}")
+
+
+class ForeignEventsError(UserError):
+    """A model was trained on events of another format; the message names the model, its features and both formats."""
+
+
+def check_trained_on(methods: Iterable[str], options: MethodOptions, data_format: str) -> None:
+    """Refuse a model for events of a format that it was not trained on.
+
+    A feature of the same name is not the same thing there: the b tag of a Delphes card is no score of DeepJet.
+
+    Raises
+    ------
+    ForeignEventsError
+        naming the model and its features.
+    """
+    needs = {METHODS[name].needs for name in methods if name in METHODS}
+    models: list[tuple[str, BdtModel | SpanetModel, Sequence[str]]] = []
+    if "bdt" in needs and options.bdt is not None:
+        models.append(("BDT", options.bdt, options.bdt.features))
+    if "spanet" in needs:
+        models += [("SPANet", m, [f for i in m.topology.inputs for f in i.feature_names]) for m in options.spanet]
+    for kind, model, features in models:
+        if model.trained_on and data_format not in model.trained_on:
+            raise ForeignEventsError(
+                f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)}: it cannot take "
+                f"{', '.join(features)} from {data_format} events, where they are made of other things. "
+                f"Train one on {data_format} (docs/nanoaod.md)"
+            )
 
 
 def methods_for(methods: Iterable[str], definition: str, n_higgs: int) -> list[str]:
@@ -193,6 +233,11 @@ def methods_for(methods: Iterable[str], definition: str, n_higgs: int) -> list[s
             if published in METHODS and published not in names:
                 names.append(published)
     return names
+
+
+def jets_paired(method: str, n_higgs: int, max_jets: int, options: MethodOptions) -> int:
+    """How many of an event's jets, in the record's order, a method may pair: χ² the first few, a network all kept."""
+    return max_jets if METHODS[method].needs == "spanet" else max(options.chi2_jets or 0, 2 * n_higgs)
 
 
 def fatjet_features(methods: Iterable[str], options: MethodOptions) -> list[str]:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.errors import UserError
 
 SCHEMA_VERSION = 1
 CARD = "model.yaml"
@@ -36,6 +37,7 @@ FEATURES = (
     "tau21",
     "tau32",
     "xbb",
+    "regressed_mass",
 )
 # The published analysis calls them otherwise (§3)
 PUBLISHED_NAMES = {
@@ -52,7 +54,7 @@ PUBLISHED_NAMES = {
 _BOOSTERS: dict[str, Any] = {}  # one a process, by the sha256 of the weights
 
 
-class BdtError(ValueError):
+class BdtError(UserError):
     """The model cannot be used; the message names the file and the features or field at fault."""
 
 
@@ -81,6 +83,7 @@ class BdtModel:
     working_points: Mapping[str, float]
     sha256: str
     weights: bytes = field(repr=False)
+    trained_on: tuple[str, ...] = ()  # formats of the training files; empty where that is not known
 
     @property
     def substructure(self) -> tuple[str, ...]:
@@ -183,7 +186,9 @@ def _from_card(path: Path) -> BdtModel:
     if len(takes) != len(card.features) or (booster.feature_names and takes != card.features):
         raise BdtError(f"{path}: names {len(card.features)} features {card.features}, the weights take {takes}")
     _BOOSTERS[digest] = booster
-    return BdtModel(path.parent.resolve().name, tuple(card.features), dict(card.working_points), digest, weights)
+    formats = {str(selection.get("format")) for selection in card.training.get("selection", {}).values()}
+    name, points = path.parent.resolve().name, dict(card.working_points)
+    return BdtModel(name, tuple(card.features), points, digest, weights, tuple(sorted(formats)))
 
 
 def _from_xgboost(path: Path) -> BdtModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -35,10 +35,17 @@ def make_batch(rows: Rows, topology: Topology, device: torch.device) -> Batch:
         return torch.from_numpy(np.ascontiguousarray(rows[name])).to(device)
 
     objects = {t.name: tensor(f"targets/{t.name}").long() for t in topology.targets}
+    weighted = [t.name for t in topology.targets if f"weights/{t.name}" in (rows.dtype.names or ())]
     return Batch(
         [tensor(f"inputs/{i.name}") for i in topology.inputs],
         [tensor(f"masks/{i.name}") for i in topology.inputs],
-        Truth(objects, {name: (x >= 0).all(1) for name, x in objects.items()}),
+        Truth(
+            objects,
+            {name: (x >= 0).all(1) for name, x in objects.items()},
+            {name: tensor(f"weights/{name}") for name in weighted},
+            {r.key: tensor(f"regressions/{r.key}") for r in topology.regressions},
+            {key: tensor(f"classifications/{key}").long() for key in topology.classifications},
+        ),
         tensor("weight"),
     )
 
@@ -123,9 +130,19 @@ def _joined(parts: Sequence[Outputs], topology: Topology, lengths: dict[str | No
 
 def reordered(batch: Batch, order: Tensor) -> Batch:
     """The batch with its events in another order ``(B)``."""
-    t = batch.truth
-    truth = Truth({k: v[order] for k, v in t.objects.items()}, {k: v[order] for k, v in t.present.items()})
+    parts = [getattr(batch.truth, f.name) for f in fields(Truth)]
+    truth = Truth(*({k: v[order] for k, v in part.items()} for part in parts))
     return Batch([x[order] for x in batch.inputs], [m[order] for m in batch.masks], truth, batch.weight[order])
+
+
+def fit_regressions(model: SPANet, data: TrainingData, use: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    """Set mean and standard deviation of the regressions, of asinh(x/2) where the head is logarithmic, from ``use (N)``."""
+    for i, r in enumerate(data.topology.regressions):
+        x = data.column(f"regressions/{r.key}")[use].astype(np.float64)
+        x = x[np.isfinite(x)]
+        x = np.arcsinh(x / 2) if r.kind == "log_gaussian" else x
+        if len(x) > 1:
+            model.regression_scale[i] = torch.tensor([x.mean(), max(x.std(ddof=1), 1e-5)])
 
 
 def presence_codes(data: TrainingData) -> np.ndarray[tuple[int], np.dtype[np.int32]]:

@@ -5,7 +5,10 @@ and memory does not grow with the number of events. Columns:
 
 ``inputs/<input>``   ``(M, F)`` float32, raw features in the topology's order (GeV), 0 where there is no object
 ``masks/<input>``    ``(M,)`` bool, true for real objects
-``targets/<target>`` ``(k,)`` int16, positions of the daughters in their own input's list, −1 where absent
+``targets/<target>`` ``(k,)`` int16, positions of the daughters in their own input's list, −1 where absent; in the list
+                     of all sequential objects for a daughter that declares no input
+``weights/<target>`` float32, weight of the target in the loss, where the data have one
+``regressions/<key>`` float32, NaN where unknown; ``classifications/<key>`` int16, −1 where unknown: the topology's heads
 ``weight``           float32, generator weight
 ``entry``            int64, entry number in the file
 ``split``            float32 in [0, 1), a hash of (file uuid, entry): validation takes those below its fraction
@@ -28,6 +31,7 @@ from .topology import Topology
 
 SCHEMA_VERSION = 1
 SCHEMA_FILE = "schema.json"
+UNKNOWN_FORMAT = "unknown"  # of the files behind a shard, where it was made of something else than a fileset
 IntArray = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
 
@@ -36,8 +40,8 @@ class DatasetError(ValueError):
     """A training data directory that cannot be used; the message names it and says why."""
 
 
-def row_type(topology: Topology, lengths: Sequence[int]) -> np.dtype[np.void]:
-    """Columns of a shard for inputs padded to ``lengths``, in the topology's order."""
+def row_type(topology: Topology, lengths: Sequence[int], weighted: Sequence[str] = ()) -> np.dtype[np.void]:
+    """Columns of a shard for inputs padded to ``lengths``, in the topology's order; ``weighted``: targets with weights."""
     columns: list[tuple[Any, ...]] = []
     for event_input, length in zip(topology.inputs, lengths, strict=True):
         columns += [
@@ -45,6 +49,9 @@ def row_type(topology: Topology, lengths: Sequence[int]) -> np.dtype[np.void]:
             (f"masks/{event_input.name}", "?", (length,)),
         ]
     columns += [(f"targets/{target.name}", "<i2", (target.degree,)) for target in topology.targets]
+    columns += [(f"weights/{name}", "<f4") for name in weighted]
+    columns += [(f"regressions/{r.key}", "<f4") for r in topology.regressions]
+    columns += [(f"classifications/{key}", "<i2") for key in topology.classifications]
     return np.dtype([*columns, ("weight", "<f4"), ("entry", "<i8"), ("split", "<f4")])
 
 
@@ -70,7 +77,8 @@ class TrainingData:
         path = Path(directory)
         schema = read_schema(path)
         topology = Topology.from_text(schema["topology"], name=f"{path / SCHEMA_FILE}: topology")
-        expected = row_type(topology, [schema["inputs"][i.name]["length"] for i in topology.inputs])
+        lengths = [schema["inputs"][i.name]["length"] for i in topology.inputs]
+        expected = row_type(topology, lengths, schema.get("weighted_targets", ()))
         shards = []
         for entry in schema["shards"]:
             file = path / entry["file"]
@@ -91,6 +99,11 @@ class TrainingData:
     def lengths(self) -> list[int]:
         """Padded length of each input."""
         return [self.schema["inputs"][i.name]["length"] for i in self.topology.inputs]
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Number of classes of each classification."""
+        return {key: self.schema["classes"][key] for key in self.topology.classifications}
 
     def rows(self, index: npt.NDArray[np.integer[Any]]) -> Rows:
         """Copy of the rows ``index``, in increasing order of ``index``."""

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .features import delta_r, kinematics
+from .features import kinematics
 from .joint import BoolArray, IntArray, best_interpretation
 from .outputs import Outputs
 from .topology import Permutation, Target, Topology
@@ -73,7 +73,14 @@ def overlap_matrix(
     p, q = kinematics(a, x), kinematics(b, y)
     if p is None or q is None:
         raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    return (delta_r(p, q) < radius) & ma.unsqueeze(2) & mb.unsqueeze(1)
+    # As delta_r, but with one angle an object, not one a pair, and events last, so that every step has long rows
+    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
+    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
+    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
+    delta = torch.minimum(delta, 2 * math.pi - delta)
+    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
+    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
+    return (near & real).permute(2, 0, 1)
 
 
 @lru_cache(maxsize=64)
@@ -109,7 +116,7 @@ def candidates(
         index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
     flat = np.ravel_multi_index(tuple(index.T), sizes)
     chosen = logp.flatten(1).index_select(1, constant(flat, logp))
-    return chosen + math.log(len(target.group)), absolute
+    return chosen.add_(math.log(len(target.group))), absolute
 
 
 def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
@@ -138,7 +145,7 @@ def greedy(
         )
         tables = [np.pad(found[i][1], ((0, 0), (0, k - found[i][1].shape[1])), constant_values=-1) for i in members]
         owners = np.repeat(np.arange(len(members)), [len(table) for table in tables])
-        conflict = constant(_conflicts(np.concatenate(tables), owners), logs)
+        conflict = _conflicts(np.concatenate(tables), owners)
         objects, owner = constant(np.concatenate(tables), logs), constant(owners, logs)
         taken = _take_in_turn(logs, conflict, len(members))  # (B, m) candidates as they were taken
         who = torch.where(taken >= 0, owner[taken.clamp_min(0)], len(members))  # a column to throw away
@@ -153,14 +160,35 @@ def greedy(
     return Decoded(chosen, have, ap, _detection(outputs, topology))
 
 
-def _take_in_turn(logs: Tensor, conflict: Tensor, rounds: int) -> Tensor:
+NEVER = -(2.0**100)
+TAKE = 256
+
+
+def _take_in_turn(logs: Tensor, conflict: BoolArray, rounds: int) -> Tensor:
     """Best candidate of ``logs (B, C)``, then the best ``conflict (C, C)`` leaves, …: ``(B, rounds)``, −1 if none."""
-    open_, taken = logs.clone(), []
+    taken = []
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        open_, table = logs.clone(), constant(conflict, logs)
+        for _ in range(rounds):
+            best, index = open_.max(dim=1)
+            taken.append(torch.where(best > -torch.inf, index, -1))
+            open_.masked_fill_(table[index], -torch.inf)
+        return torch.stack(taken, dim=1)
+    if len(logs) > TAKE:  # what is struck again and again stays in the cache
+        return torch.cat([_take_in_turn(some, conflict, rounds) for some in torch.split(logs, TAKE)])
+    # The same several times faster: a maximum without its position is a vector operation, one with it is not. So the
+    # position goes into the 29 lowest bits of the number, free in a double that was a float; negative, so that
+    # at equality the first one is the largest.
+    keys = logs.double().clamp_(NEVER, -(2.0**-100))
+    keys.view(torch.int64).bitwise_or_(torch.arange(keys.shape[1], device=keys.device))
+    low = (1 << keys.shape[1].bit_length()) - 1
+    strike = torch.where(constant(conflict, logs), 2 * NEVER, 0.0).double()
     for _ in range(rounds):
-        best, index = open_.max(dim=1)
-        taken.append(torch.where(best > -torch.inf, index, -1))
+        best = keys.amax(1)
+        index = best.view(torch.int64) & low
+        taken.append(torch.where(best > NEVER, index, -1))
         if len(taken) < rounds:
-            open_.masked_fill_(conflict[index], -torch.inf)
+            keys += strike.index_select(0, index.clamp_max(keys.shape[1] - 1))
     return torch.stack(taken, dim=1)
 
 
@@ -255,20 +283,27 @@ def joint(
     return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
 
 
-def reference(outputs: Outputs, topology: Topology, lengths: Sequence[int], overlaps: Tensor | None = None) -> Decoded:
+def reference(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    presence: float = 0.0,
+) -> Decoded:
     """Apply the post-processing of the published analysis (arXiv 2412.03819, code of July 2025) to greedy assignments.
 
     For pairs and single objects separately: N = the most probable number of Higgs bosons, from the Poisson-binomial
     distribution of the DPs; keep the N targets with the largest DP·AP. Pairs with AP < 1/169 get DP = 0 first. Kept
     targets with an object outside their own input are dropped, and so are pairs with a jet that ``overlaps`` with a
-    kept large-radius jet.
+    kept large-radius jet. ``presence`` is added to the logit of every DP, as in :func:`joint`; as published: 0.
     """
     resolved, boosted = pairs_and_singles(topology)
     places = spans(topology, lengths)
     found = greedy(outputs, topology, lengths, group_factor=False)
     ap, dp = found.assignment_probability, found.detection_probability
     selected = torch.zeros_like(found.selected)
-    dp = dp.clone()
+    dp = torch.sigmoid(torch.logit(dp) + presence) if presence else dp.clone()
     if resolved:
         dp[:, resolved] = torch.where(ap[:, resolved] < 1 / 169, 0.0, dp[:, resolved])
     for members in (resolved, boosted):

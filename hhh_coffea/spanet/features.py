@@ -84,13 +84,17 @@ def delta_r(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
 
     Δφ is the angle between the unit vectors, so no wrapping at ±π is needed.
     """
-    eta, sin, cos = _separation(a, b)
+    eta, sin, cos = _separation(*_all_with_all(a, b))
     return (eta.square() + torch.atan2(sin, cos).square()).sqrt()
+
+
+def _all_with_all(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """``(B, N)`` and ``(B, M)`` → ``(B, N, 1)`` and ``(B, 1, M)``."""
+    return {k: v.unsqueeze(2) for k, v in a.items()}, {k: v.unsqueeze(1) for k, v in b.items()}
 
 
 def _separation(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Δη, sin Δφ, cos Δφ."""
-    a, b = {k: v.unsqueeze(2) for k, v in a.items()}, {k: v.unsqueeze(1) for k, v in b.items()}
     sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
     cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
     return a["eta"] - b["eta"], sin, cos
@@ -100,23 +104,35 @@ PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
 
 
 def pairwise_features(p: dict[str, Tensor], mask: Tensor) -> Tensor:
-    """Kinematics of every pair of objects, ``(B, S, S, 4)``: ln ΔR, ln kT, ln z, ln m² (GeV).
+    """:func:`features_of_pairs` of all objects with all, ``(B, S, S, 4)``.
+
+    Zero where either object is missing and on the diagonal.
+    """
+    pairs = features_of_pairs(*_all_with_all(p, p))
+    real = mask.unsqueeze(2) & mask.unsqueeze(1) & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    return torch.where(real.unsqueeze(-1), pairs, 0.0)
+
+
+def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """Kinematics of pairs of objects with momenta ``a``, ``b (…)``: ln ΔR, ln kT, ln z, ln m² (GeV), ``(…, 4)``.
 
     kT = min(pT1, pT2) ΔR, z = min(pT1, pT2) / (pT1 + pT2), m² the squared invariant mass, as in the Particle
     Transformer (H. Qu, C. Li, S. Qian, arXiv 2202.03772, eq. 3), but with true ΔR in η. Scaled to order one by fixed
-    constants. Zero where either object is missing and on the diagonal.
+    constants.
     """
-    eta, sin, cos = _separation(p, p)
-    pt_i, pt_j, m_i, m_j = (p[k].unsqueeze(axis) for k in ("pt", "mass") for axis in (2, 1))
+    eta, sin, cos = _separation(a, b)
     ln_dr = 0.5 * torch.log(eta.square() + torch.atan2(sin, cos).square() + 1e-6)
-    ln_pt = torch.log(p["pt"].clamp_min(1e-3))
-    ln_min = torch.minimum(ln_pt.unsqueeze(2), ln_pt.unsqueeze(1))
-    ln_z = ln_min - torch.log((pt_i + pt_j).clamp_min(1e-3))
+    ln_min = torch.log(torch.minimum(a["pt"], b["pt"]).clamp_min(1e-3))
+    ln_z = ln_min - torch.log((a["pt"] + b["pt"]).clamp_min(1e-3))
     # m² = m1² + m2² + 2 (mT1 mT2 cosh Δη − pT1 pT2 cos Δφ): no energies, so no cancellation of large momenta
-    mt = (p["pt"].square() + p["mass"].square()).sqrt()
-    m2 = mt.unsqueeze(2) * mt.unsqueeze(1) * torch.cosh(eta.clamp(-12, 12)) - pt_i * pt_j * cos
-    m2 = m_i.square() + m_j.square() + 2 * m2
-    ln_m2 = torch.log(m2.clamp_min(1e-2))
-    pairs = torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
-    real = mask.unsqueeze(2) & mask.unsqueeze(1) & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    return torch.where(real.unsqueeze(-1), pairs, 0.0)
+    mt_a, mt_b = ((p["pt"].square() + p["mass"].square()).sqrt() for p in (a, b))
+    m2 = mt_a * mt_b * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
+    ln_m2 = torch.log((a["mass"].square() + b["mass"].square() + 2 * m2).clamp_min(1e-2))
+    return torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
+
+
+def pair_numbers(n: int, device: torch.device) -> Tensor:
+    """Number of each pair of n objects in the list (0, 1), (0, 2), …, (1, 2), …; on the diagonal one more: ``(n, n)``."""
+    i = torch.arange(n, device=device)
+    low, high = torch.minimum(i.unsqueeze(1), i), torch.maximum(i.unsqueeze(1), i)
+    return torch.where(low == high, n * (n - 1) // 2, low * (2 * n - low - 1) // 2 + high - low - 1)

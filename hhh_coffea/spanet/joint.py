@@ -28,7 +28,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 MAX_JETS, MAX_PARTICLES = 12, 4
 CHUNK = 512  # events at a time: the tables of a chunk stay in the cache
-KEEP = (3, 8)  # candidates of each particle tried before the full problem is solved
+KEEP = (3, 8, 24)  # candidates of each particle tried before the full problem is solved
 NEVER = -1e9
 
 
@@ -48,8 +48,8 @@ def best_interpretation(
             f"at most {MAX_PARTICLES} particles and {MAX_JETS} jets are decoded jointly, not {n}, {n_jets}"
         )
     empty = template[:, :0].expand(n, -1, -1)  # (n, B, 0)
-    g = torch.stack(list(pairs)) if pairs else empty
-    h = torch.stack(list(singles)) if singles else empty
+    g = torch.stack(list(pairs)).float() if pairs else empty
+    h = torch.stack(list(singles)).float() if singles else empty
     near = template.new_zeros((batch, n_jets, h.shape[2]), dtype=torch.bool) if overlaps is None else overlaps
     back: Tensor | None = None
     if n_jets < 2 * n:  # jets that gain nothing make room for absent particles; with them every V(S) exists
@@ -61,99 +61,142 @@ def best_interpretation(
         g = g.new_zeros((n, batch, len(padded))).index_copy(2, real, g)
         near = torch.nn.functional.pad(near, (0, 0, 0, 2 * n - n_jets))
         n_jets = 2 * n
+    g, h, near = (
+        g.transpose(1, 2),
+        h.transpose(1, 2),
+        near.permute(1, 2, 0).contiguous(),
+    )  # (n, Q, B), (n, F, B), (N, F, B)
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():  # no shapes that depend on the data
-        pair, fat = _with_fats(_rows(g).clamp_min(0.0), _rows(h).clamp_min(NEVER), near.permute(1, 2, 0), n_jets)
-        pair, fat = pair.T, fat.T
+        pair, fat = _with_fats(g.clamp_min(0.0), h.clamp_min(NEVER), near, n_jets)
     else:
-        pair, fat, open_ = _independent(g, h, near, n_jets)
-        for k in KEEP:  # few candidates first, more only for events where that is not provably enough
-            part = open_.nonzero().squeeze(1)
-            if not len(part):
-                break
-            pair[part], fat[part], open_[part] = _among_best(g[:, part], h[:, part], near[part], n_jets, k)
-        for part in torch.split(open_.nonzero().squeeze(1), CHUNK):
-            if len(part):
-                gains, fat_gains = _rows(g[:, part]).clamp_min(0.0), _rows(h[:, part]).clamp_min(NEVER)
-                p, f = _with_fats(gains, fat_gains, near[part].permute(1, 2, 0), n_jets)
-                pair[part], fat[part] = p.T, f.T
+        pair, fat = _in_stages(g, h, near, n_jets)
     if back is not None:
         pair = torch.where(pair >= 0, back[pair.clamp_min(0)], -1)
+    return pair.T, fat.T
+
+
+def _in_stages(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
+    """As :func:`_with_fats`; a cheap answer first, more work only for events where that is not provably the best."""
+    keys = with_places(torch.cat([g, h], dim=1).clamp_min(NEVER))  # (n, Q + F, B): a particle is one or the other
+    uses = _Uses(near, n_jets)
+    pair, fat, clash = _independent(keys, uses)
+    open_ = clash.nonzero().squeeze(1)
+    for k in KEEP:
+        if not len(open_):
+            return pair, fat
+        pair[:, open_], fat[:, open_], unsure = _among_best(keys.index_select(2, open_), uses.of(open_), k)
+        open_ = open_[unsure]
+    for some in torch.split(open_, CHUNK):
+        if len(some):
+            gains, fat_gains = g[..., some].clamp_min(0.0), h[..., some].clamp_min(NEVER)
+            pair[:, some], fat[:, some] = _with_fats(gains, fat_gains, near[..., some], n_jets)
     return pair, fat
 
 
-def _rows(x: Tensor) -> Tensor:
-    """``(n, B, Q)`` → ``(n, Q, B)``, contiguous: events last."""
-    return x.transpose(1, 2).contiguous()
+def with_places(x: Tensor) -> Tensor:
+    """Return ``x (…, C, B)`` as doubles that carry in their lowest bits, free in what was a float, the place in C.
+
+    A maximum without its position is a vector operation, several times faster than one with it: see :func:`best`.
+    """
+    keys = x.to(torch.float64, copy=True, memory_format=torch.contiguous_format)
+    keys.view(torch.int64).bitwise_or_(torch.arange(x.shape[-2], device=x.device).unsqueeze(1))
+    return keys
 
 
-def _independent(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+def best(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest of ``keys (…, C, B)``, as it was before :func:`with_places`, and its place: ``(…, B)`` each."""
+    top = keys.amax(-2)
+    return top.float(), top.view(torch.int64) & ((1 << keys.shape[-2].bit_length()) - 1)
+
+
+class _Uses:
+    """What candidates use and what they forbid others to use, as bits: jets from 0, large-radius jets from 32."""
+
+    def __init__(self, near: Tensor, n_jets: int):
+        (n, n_fat, batch), device = near.shape, near.device
+        jets = torch.from_numpy(subsets(max(n_jets, 2), 2)).to(device)
+        self.n_pairs, self.n_fat = len(jets) if n_jets > 1 else 0, n_fat
+        self.single = torch.cat([(1 << jets).sum(1)[: self.n_pairs], 1 << torch.arange(32, 32 + n_fat, device=device)])
+        # jets near each large-radius jet; a row of zeros for all pairs
+        bits = 1 << torch.arange(n, device=device)
+        touched = [sum((near[j, f] * bits[j] for j in range(n)), bits.new_zeros(batch)) for f in range(n_fat)]
+        self.touched = torch.stack([*touched, bits.new_zeros(batch)])  # (F + 1, B)
+
+    def of(self, events: Tensor) -> _Uses:
+        """Return the same for some of the events."""
+        part = object.__new__(_Uses)
+        part.n_pairs, part.n_fat, part.single = self.n_pairs, self.n_fat, self.single
+        part.touched = self.touched.index_select(1, events)
+        return part
+
+    def __call__(self, place: Tensor, none: Tensor) -> tuple[Tensor, Tensor]:
+        """``place (c, B)`` of a candidate, ``none (c, B)`` where there is none → two integers ``(c, B)``."""
+        used = self.single[place].masked_fill_(none, 0)
+        row = torch.where(none | (place < self.n_pairs), self.n_fat, place - self.n_pairs)
+        return used, self.touched.gather(0, row)
+
+
+def _split(place: Tensor, none: Tensor, n_pairs: int) -> tuple[Tensor, Tensor]:
+    """Index of the pair, index of the large-radius jet; −1 where there is none."""
+    is_pair = place < n_pairs
+    return place.masked_fill(none | ~is_pair, -1), (place - n_pairs).masked_fill(none | is_pair, -1)
+
+
+def _clash(u: Tensor, f: Tensor, v: Tensor, e: Tensor) -> Tensor:
+    """Whether one candidate, using u and forbidding f, excludes another, using v and forbidding e."""
+    return ((u & (v | e)) | (f & v)) != 0
+
+
+def _independent(keys: Tensor, uses: _Uses) -> tuple[Tensor, Tensor, Tensor]:
     """Choose the best for each particle on its own, and tell in which events these choices clash.
 
     Where they do not, they are the best interpretation: nothing can gain more than every particle's own best.
-    ``g (n, B, Q)``, ``h (n, B, F)``, ``near (B, N, F)`` → pairs ``(B, n)``, singles ``(B, n)``, clash ``(B)``.
+    ``keys (n, Q + F, B)`` → pairs ``(n, B)``, singles ``(n, B)``, clash ``(B)``.
     """
-    n, batch, n_pairs = g.shape
-    none = h.new_zeros((n, batch)), torch.full((n, batch), -1, device=h.device)
-    best_pair, pair = g.max(2) if n_pairs else none
-    best_fat, fat = h.max(2) if h.shape[2] else none
-    boosted = (best_fat > 0) & (best_fat > best_pair)
-    resolved = (best_pair > 0) & ~boosted
-    pair, fat = torch.where(resolved, pair, -1), torch.where(boosted, fat, -1)
-    uses, forbids = _bits(pair.T.unsqueeze(2), fat.T.unsqueeze(2), near, n_jets)  # (B, n, 1)
-    clash = torch.zeros(batch, dtype=torch.bool, device=h.device)
-    for i, j in itertools.combinations(range(n), 2):
-        clash |= ((uses[:, i] & (uses[:, j] | forbids[:, j])) | (forbids[:, i] & uses[:, j])).squeeze(1) != 0
-    return pair.T.contiguous(), fat.T.contiguous(), clash
+    value, place = best(keys)  # (n, B)
+    none = value <= 0
+    used, forbidden = uses(place, none)
+    clash = torch.zeros_like(none[0])
+    for i, j in itertools.combinations(range(len(keys)), 2):
+        clash |= _clash(used[i], forbidden[i], used[j], forbidden[j])
+    return *_split(place, none, uses.n_pairs), clash
 
 
-def _among_best(g: Tensor, h: Tensor, near: Tensor, n_jets: int, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _among_best(keys: Tensor, uses: _Uses, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Best consistent choice among each particle's k best candidates, and where it might not be the best of all.
 
     With v_i the (k+1)-th gain of particle i, anything using a candidate left out gains at most v_i plus the best of all
     other particles: where the choice found gains as much for every i, or v_i ≤ 0, it is the best interpretation.
     Arguments and results as in :func:`_independent`.
     """
-    (n, batch, n_pairs), n_fat = g.shape, h.shape[2]
-    both = torch.cat([g, h], dim=2)  # (n, B, Q + F): a particle is one or the other
-    k = min(k, n_pairs + n_fat - 1)
-    top, index = both.topk(k + 1, dim=2)
-    left_out, best = top[..., k], top[..., 0].clamp_min(0.0)  # (n, B)
-    gains = torch.nn.functional.pad(top[..., :k], (1, 0))  # (n, B, 1 + k): first of all absent, gaining 0
-    pair = torch.where(index < n_pairs, index, -1)[..., :k]
-    fat = torch.where(index < n_pairs, -1, index - n_pairs)[..., :k]
-    pair, fat = (torch.nn.functional.pad(x, (1, 0), value=-1).transpose(0, 1) for x in (pair, fat))  # (B, n, 1 + k)
-    uses, forbids = _bits(pair, fat, near, n_jets)
-    total = gains[0].clamp_min(NEVER)
-    for i in range(1, n):  # (B, 1+k, …) grows by one axis for each particle
-        total = total.unsqueeze(-1)
+    n, candidates, batch = keys.shape
+    k = min(k, candidates - 1)
+    values, places = (
+        [keys.new_zeros((n, batch), dtype=torch.float32)],
+        [torch.zeros_like(keys[:, 0], dtype=torch.int64)],
+    )
+    for _ in range(k + 1):  # first of all absent, gaining 0; then the best, the second best, …
+        value, place = best(keys)
+        values.append(value)
+        places.append(place)
+        keys.scatter_(1, place.unsqueeze(1), 2 * NEVER)
+    left_out, top = values.pop(), values[1].clamp_min(0.0)  # (n, B)
+    gains, place = torch.stack(values, dim=1), torch.stack(places[:-1], dim=1)  # (n, 1 + k, B)
+    none = torch.zeros_like(place, dtype=torch.bool)
+    none[:, 0] = True
+    used, forbidden = (x.view_as(place) for x in uses(place.flatten(0, 1), none.flatten(0, 1)))
+    total = gains[0]
+    for i in range(1, n):  # (1+k, …, B) grows by one axis for each particle
+        total = total.unsqueeze(-2) + gains[i]
         for j in range(i):
-            u, f = uses[:, j].unsqueeze(2), forbids[:, j].unsqueeze(2)
-            v, e = uses[:, i].unsqueeze(1), forbids[:, i].unsqueeze(1)
-            pairing = torch.where(((u & (v | e)) | (f & v)) != 0, NEVER, 0.0)  # (B, 1+k, 1+k)
-            if j == 0:
-                pairing = pairing + gains[i].unsqueeze(1)
-            total = total + pairing.view(batch, *(k + 1 if axis in (j, i) else 1 for axis in range(i + 1)))
-    value, flat = total.flatten(1).max(1)
-    picks = torch.stack([flat // (k + 1) ** (n - 1 - i) % (k + 1) for i in range(n)], dim=1).unsqueeze(2)  # (B, n, 1)
-    bound = left_out + best.sum(0) - best
-    unsure = ((left_out > 0) & (bound > value)).any(0)
-    return pair.gather(2, picks).squeeze(2), fat.gather(2, picks).squeeze(2), unsure
-
-
-def _bits(pair: Tensor, fat: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
-    """Return what candidates use and what they forbid others to use: bits, jets from 0, large-radius jets from 32.
-
-    ``pair``, ``fat (B, n, c)`` with −1 for none, ``near (B, N, F)`` → two integers ``(B, n, c)``.
-    """
-    jets = torch.from_numpy(subsets(max(n_jets, 2), 2)).to(pair.device)
-    of_pair = torch.cat([(1 << jets).sum(1), jets.new_zeros(1)])  # the last entry is index −1
-    uses = of_pair[pair] | torch.where(fat >= 0, 1 << (fat.clamp_min(0) + 32), 0)
-    if not near.shape[2] or not near.shape[1]:
-        return uses, torch.zeros_like(uses)
-    weights = (1 << torch.arange(near.shape[1], device=near.device)).float()  # exact: far fewer than 24 jets
-    touched = (near.transpose(1, 2).float() @ weights).long()  # (B, F)
-    touched = torch.nn.functional.pad(touched, (0, 1))
-    return uses, touched.gather(1, fat.flatten(1) % touched.shape[1]).view_as(fat)
+            clash = _clash(used[j].unsqueeze(1), forbidden[j].unsqueeze(1), used[i], forbidden[i])  # (1+k, 1+k, B)
+            shape = [k + 1 if axis in (j, i) else 1 for axis in range(i + 1)]
+            total = total + torch.where(clash, NEVER, 0.0).view(*shape, batch)
+    value, flat = best(with_places(total.flatten(0, n - 1)))  # (B)
+    picks = torch.stack([flat // (k + 1) ** (n - 1 - i) % (k + 1) for i in range(n)]).unsqueeze(1)  # (n, 1, B)
+    unsure = ((left_out > 0) & (left_out + top.sum(0) - top > value)).any(0)
+    place, none = place.gather(1, picks).squeeze(1), picks.squeeze(1) == 0
+    return *_split(place, none, uses.n_pairs), unsure
 
 
 def _with_fats(g: Tensor, h: Tensor, near: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:

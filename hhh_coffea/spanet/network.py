@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import PAIR_FEATURES, Normaliser, kinematics, pairwise_features
+from .features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics, pair_numbers
+from .massless import hide_masses
 from .network_options import DefaultOptions
 from .outputs import Outputs, masked_log_softmax, valid_combinations
 from .topology import Topology
@@ -65,9 +66,9 @@ class Attention(nn.Module):
         self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """``x (B, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
-        (b, n, d), m, h = x.shape, memory.shape[1], self.heads
-        q = self.query(x).view(b, n, h, d // h).transpose(1, 2)  # (B, H, Q, D/H)
+        """``x (B or 1, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
+        (b, m, d), n, h = memory.shape, x.shape[1], self.heads
+        q = self.query(x).view(-1, n, h, d // h).transpose(1, 2).expand(b, -1, -1, -1)  # (B, H, Q, D/H)
         k, v = self.key_value(memory).view(b, m, 2, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, K, D/H) each
         return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
 
@@ -117,9 +118,9 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
 
     def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """Update ``queries (B, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``."""
+        """Update ``queries (B or 1, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``: ``(B, P, D)``."""
         if self.among_targets is not None:
-            free = bias.new_zeros(1).expand(bias.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
+            free = bias.new_zeros(1).expand(queries.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
             queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
         bias = bias.expand(-1, -1, queries.shape[1], -1)
         queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
@@ -138,11 +139,12 @@ class PairScore(nn.Module):
         self.target, self.pair = nn.Linear(d, s), nn.Linear(options.pair_dim, s)
         self.objects = nn.ModuleList(nn.Linear(d, s, bias=False) for _ in range(n_objects))
 
-    def forward(self, v: Tensor, x_i: Tensor, x_j: Tensor, pairs: Tensor) -> Tensor:
-        """``v (B, p, D)``, ``x_i (B, N, D)``, ``x_j (B, M, D)``, ``pairs (B, N, M, E)`` → ``(B, p, N, M)``."""
-        i, j = self.objects[0](x_i), self.objects[-1](x_j)
-        hidden = F.relu(self.pair(pairs) + i.unsqueeze(2) + j.unsqueeze(1)).flatten(1, 2)  # (B, N·M, S)
-        return (self.target(v) @ hidden.transpose(1, 2)).unflatten(2, pairs.shape[1:3])  # type: ignore[no-any-return]
+    def forward(self, v: Tensor, x: Tensor, i: Tensor, j: Tensor, pairs: Tensor) -> Tensor:
+        """``v (B, p, D)``, objects ``x (B, T, D)``, L pairs ``i, j (L)`` of them, ``pairs (B, L, E)`` → ``(B, p, L)``."""
+        hidden = self.pair(pairs)  # (B, L, score_dim)
+        hidden += self.objects[0](x).index_select(1, i)  # several times faster than [:, i]
+        hidden += self.objects[-1](x).index_select(1, j)
+        return self.target(v) @ F.relu_(hidden).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class DefaultSPANet(nn.Module):
@@ -173,6 +175,7 @@ class DefaultSPANet(nn.Module):
             )
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
+        hide_masses(self)
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(d)
 
@@ -212,9 +215,8 @@ class DefaultSPANet(nn.Module):
     def _check_kinematics(self) -> None:
         for event_input in self.topology.sequential:
             if kinematics(event_input, torch.zeros(1, 1, len(event_input.features))) is None:
-                raise ValueError(
-                    f"pairwise features need pt, eta, phi (or its sine and cosine) and mass in {event_input.name}"
-                )
+                wanted = "pt, eta, phi (or its sine and cosine) and mass"
+                raise ValueError(f"pairwise features need {wanted} in {event_input.name}")
 
     def forward(self, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Outputs:
         """Predict from raw features ``inputs[i] (B, M_i, F_i)`` (GeV) and ``masks[i] (B, M_i)``, true where real.
@@ -231,19 +233,21 @@ class DefaultSPANet(nn.Module):
             mask = F.pad(mask, (0, 1), value=True)
         places, n = self._places([masks[i].shape[1] for i in sequential])
 
-        padding = torch.where(mask, 0.0, PADDED)[:, None, None, :].expand(
+        padding = torch.where(mask, 0.0, PADDED)[:, None, None].expand(
             -1, self.options.num_heads, -1, -1
         )  # (B, H, 1, T)
-        bias, pairs = padding.expand(-1, -1, x.shape[1], -1), None  # (B, H, T, T)
+        bias, pairs, numbers = padding.expand(-1, -1, x.shape[1], -1), None, pair_numbers(n, x.device)  # (B, H, T, T)
         if self.pairwise:
-            pairs = self._pairs([inputs[i] for i in sequential], mask[:, :n])  # (B, S, S, E)
+            pairs = self._pairs([inputs[i] for i in sequential], mask[:, :n])  # (B, Q + 1, E)
         if pairs is not None and self.options.pairwise_attention:
             others = x.shape[1] - n
-            bias = padding + F.pad(self.pair_bias(pairs).permute(0, 3, 1, 2), (0, others, 0, others))  # (B, H, T, T)
+            of_pairs = self.pair_bias(pairs).transpose(1, 2).index_select(2, numbers.flatten()).unflatten(2, (n, n))
+            bias = padding + F.pad(of_pairs, (0, others, 0, others))  # (B, H, T, T)
         for layer in self.encoder:
             x = layer(x, bias)
         x = self.encoder_norm(x)
-        v = self.queries.expand(x.shape[0], -1, -1)  # (B, P, D)
+        # until they have seen the objects the targets are the same in every event: computed once, but for dropout
+        v = self.queries.expand(x.shape[0] if self.training or not len(self.decoder) else 1, -1, -1)  # (B or 1, P, D)
         v = torch.cat([self._decode(b, v[:, targets], x, padding) for b, targets in enumerate(self.branches)], dim=1)
         v = self.decoder_norm(v)
 
@@ -252,7 +256,7 @@ class DefaultSPANet(nn.Module):
         for c, members in enumerate(self.alike):
             vc = v[:, list(members)]  # (B, p, D)
             spans = [places[source] for source in self.topology.targets[members[0]].sources]
-            scores = self._scores(c, vc, x, pairs, spans)  # (B, p, N1, …, Nk)
+            scores = self._scores(c, vc, x, (pairs, numbers), spans)  # (B, p, N1, …, Nk)
             valid = valid_combinations([mask[:, a:b] for a, b in spans], list(spans))  # (B, N1, …, Nk)
             logp = masked_log_softmax(scores, valid.unsqueeze(1), batch_axes=2)
             detection = self.detection[c](vc).squeeze(-1)  # (B, p)
@@ -280,24 +284,32 @@ class DefaultSPANet(nn.Module):
         return places, start
 
     def _pairs(self, inputs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """Embedding of the kinematics of all pairs of objects, ``(B, S, S, E)``."""
+        """Embedding of the kinematics of all Q = S(S − 1)/2 pairs, and of an object with itself: ``(B, Q + 1, E)``."""
         found = [kinematics(i, x) for i, x in zip(self.topology.sequential, inputs, strict=True)]
         momenta = {k: torch.cat([f[k] for f in found if f is not None], dim=1) for k in found[0] or ()}  # (B, S)
         momenta = {k: torch.where(mask, p, 0.0) for k, p in momenta.items()}
-        return self.pair_embedding(pairwise_features(momenta, mask))  # type: ignore[no-any-return]
+        i, j = torch.triu_indices(mask.shape[1], mask.shape[1], 1, device=mask.device)  # (Q) each
+        features = features_of_pairs(
+            *({k: p.index_select(1, at) for k, p in momenta.items()} for at in (i, j))
+        )  # (B, Q, 4)
+        features = torch.where((mask.index_select(1, i) & mask.index_select(1, j)).unsqueeze(-1), features, 0.0)
+        return self.pair_embedding(F.pad(features, (0, 0, 0, 1)))  # type: ignore[no-any-return]
 
-    def _scores(self, c: int, v: Tensor, x: Tensor, pairs: Tensor | None, spans: Sequence[tuple[int, int]]) -> Tensor:
+    def _scores(
+        self, c: int, v: Tensor, x: Tensor, of_pairs: tuple[Tensor | None, Tensor], spans: Sequence[tuple[int, int]]
+    ) -> Tensor:
         """Scores of the targets ``alike[c]``, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
 
-        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a :class:`PairScore` for each pair of daughters.
+        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a :class:`PairScore` for each pair of daughters. ``of_pairs``: embedding
+        of the pairs ``(B, Q + 1, E)`` and where each is in it ``(S, S)``.
         """
+        pairs, numbers = of_pairs
         target = self.topology.targets[self.alike[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
-        projected = {
-            (o, s): self.projections[f"{c}_{o}"](x[:, s[0] : s[1]]) for o, s in zip(orbit_of, spans, strict=True)
-        }
-        factors = [projected[o, s] for o, s in zip(orbit_of, spans, strict=True)]  # k times (B, Ni, D)
+        sides = list(zip(orbit_of, spans, strict=True))
+        projected = {(o, s): self.projections[f"{c}_{o}"](x[:, s[0] : s[1]]) for o, s in dict.fromkeys(sides)}
+        factors = [projected[side] for side in sides]  # k times (B, Ni, D), computed once for daughters that are alike
         left = queries.unsqueeze(2)  # (B, p, 1, D)
         for factor in factors[:-1]:
             left = (left.unsqueeze(3) * factor[:, None, None]).flatten(2, 3)  # (B, p, N1·…·Ni, D)
@@ -310,7 +322,15 @@ class DefaultSPANet(nn.Module):
             low, high = (i, j) if orbit_of[i] <= orbit_of[j] else (j, i)
             (a, b), (a2, b2) = spans[low], spans[high]
             pair_score = self.pair_scores[f"{c}_{orbit_of[low]}_{orbit_of[high]}"]
-            term = pair_score(v, x[:, a:b], x[:, a2:b2], pairs[:, a:b, a2:b2])  # (B, p, Nlow, Nhigh)
+            if (a, b) == (a2, b2) and orbit_of[i] == orbit_of[j]:  # symmetric: each pair once
+                left, right = torch.triu_indices(b - a, b - a, 1, device=x.device) + a
+                place = pair_numbers(b - a, x.device)
+            else:
+                place = torch.arange((b - a) * (b2 - a2), device=x.device).view(b - a, b2 - a2)
+                left, right = place.flatten() // max(b2 - a2, 1) + a, place.flatten() % max(b2 - a2, 1) + a2
+            term = pair_score(v, x, left, right, pairs.index_select(1, numbers[left, right]))  # (B, p, L)
+            # (B, p, Nlow, Nhigh), 0 for an object with itself, which is never valid
+            term = F.pad(term, (0, 1)).index_select(2, place.flatten()).view(v.shape[0], v.shape[1], *place.shape)
             term = term if low == i else term.transpose(2, 3)
             shape = [sizes[axis] if axis in (i, j) else 1 for axis in range(target.degree)]
             scores = scores + term.reshape(v.shape[0], v.shape[1], *shape)

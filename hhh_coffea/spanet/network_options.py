@@ -16,7 +16,8 @@ class DefaultOptions:
     pass through two linear layers, of ``pair_hidden`` and ``pair_dim``; ``score_dim`` is the width of
     :class:`~.network.PairScore`. ``target_attention`` lets the targets see one another in the decoder.
     ``shared_decoder: false`` gives every target a decoder, projections and heads of its own, as in the original's
-    branches; they then do not see one another.
+    branches; they then do not see one another. Without ``pairwise_mass`` the kinematics of pairs lack the mass, without
+    ``mass_inputs`` the objects lack theirs (:mod:`.massless`).
     """
 
     hidden_dim: int = 64
@@ -29,6 +30,8 @@ class DefaultOptions:
     score_dim: int = 64
     pairwise_attention: bool = True
     pairwise_score: bool = True
+    pairwise_mass: bool = True
+    mass_inputs: bool = True
     target_attention: bool = True
     shared_decoder: bool = True
     dropout: float = 0.0

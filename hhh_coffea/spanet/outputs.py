@@ -45,7 +45,7 @@ def valid_combinations(masks: list[Tensor], same_list: list[object]) -> Tensor:
     sought in the same list and must differ.
     """
     k = len(masks)
-    shape = [[-1, *(m.shape[1] if axis == i else 1 for axis in range(k))] for i, m in enumerate(masks)]
+    shape = [[m.shape[0], *(m.shape[1] if axis == i else 1 for axis in range(k))] for i, m in enumerate(masks)]
     valid = masks[0].reshape(shape[0])
     for i in range(1, k):
         valid = valid & masks[i].reshape(shape[i])

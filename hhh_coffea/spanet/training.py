@@ -1,4 +1,4 @@
-"""Training a network on training data: plain torch, one device, the same numbers from the same seed.
+"""Training a network on training data: plain torch, one device a process, the same numbers from the same seed.
 
 Every epoch draws its order, augmentation and dropout from (seed, epoch) alone, and everything else it starts from is
 in the state written at the end of the last one. So a training that is killed and resumed is the one that was not.
@@ -22,15 +22,31 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .batches import Batch, augment, fit_normalisers, forward_in_groups, make_batch, presence_codes, reordered
+from . import training_report
+from .batches import (
+    Batch,
+    augment,
+    fit_normalisers,
+    fit_regressions,
+    forward_in_groups,
+    make_batch,
+    presence_codes,
+    reordered,
+)
 from .checkpoint import SPANet, build, normalisers_of, save
 from .dataset import TrainingData
+from .disco import disco_term
 from .loss import presence_code, presence_table, symmetric_loss
+from .mass_weights import MassWeights
+from .mass_weights import fit as fit_mass_weights
+from .parallel import ALONE, Workers, joined
+from .start import load_start
 from .training_config import TrainingConfig
 from .training_state import Progress, TrainingError, read_state, write_state
-from .validation import Validation, validate
+from .validation import validate
 
 Say = Callable[[str], None]
+Record = Callable[[dict[str, float]], None]
 STATE_FOLDER = "training_state"
 REPORT_SECONDS = 60.0  # between progress lines within an epoch
 VALIDATION_BATCH = 1024
@@ -49,6 +65,9 @@ class Trainer:
     train: npt.NDArray[np.int32]  # rows to train on
     validation: npt.NDArray[np.int32]
     balance: Tensor | None  # event weight by presence code, (2^P)
+    regression_scale: dict[str, float]  # standard deviation of each regression in the training events
+    workers: Workers = ALONE
+    mass_weights: MassWeights | None = None  # weight of true targets by their mass
 
     @property
     def steps_per_epoch(self) -> int:
@@ -64,20 +83,37 @@ def train(
     resume: bool = False,
     device: str = "auto",
     say: Say = lambda _: None,
+    record: Record = lambda _: None,
+    compile_network: bool = False,
     stop_after: int | None = None,
 ) -> Progress:
     """Train, write ``output`` as a model directory at each better epoch, and return the history.
 
-    ``stop_after`` ends after that many epochs of the schedule, as a kill would.
+    ``say`` gets lines for people, ``record`` the numbers of each epoch. ``compile_network`` runs training steps through
+    torch.compile. ``stop_after`` ends after that many epochs of the schedule, as a kill would. Started by torchrun, every
+    process calls this and works on its share of each batch; the first writes and speaks.
 
     Raises
     ------
     TrainingError
         if ``output`` already holds a training and ``resume`` is not set, or if it is set and there is none that fits.
     """
-    folder = Path(output)
-    trainer = prepare(config, data, device)
-    progress = Progress(identity(config, data))
+    with joined(device) as (workers, chosen):
+        trainer = prepare(config, data, chosen, workers)
+        if compile_network:
+            trainer.model.compile(dynamic=True)  # in place: padding, and so shapes, change from batch to batch
+        if workers.rank:
+            return _train(trainer, Path(output), resume, _silent, _silent, stop_after)
+        return _train(trainer, Path(output), resume, say, record, stop_after)
+
+
+def _silent(_: Any) -> None:
+    pass
+
+
+def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Record, stop_after: int | None) -> Progress:
+    config, workers = trainer.config, trainer.workers
+    progress = Progress(identity(config, trainer.data, workers))
     if resume:
         progress = read_state(
             folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity
@@ -89,30 +125,55 @@ def train(
     say(
         f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
         f"{len(trainer.validation):,} validation events, {trainer.steps_per_epoch} steps an epoch, on {trainer.device}"
+        + (f", {workers.size} processes" if workers.size > 1 else "")
     )
     last = min(config.epochs, stop_after or config.epochs)
     while progress.epoch < last and not _has_stalled(config, progress):
         epoch, begin = progress.epoch + 1, time.perf_counter()
         loss = run_epoch(trainer, epoch, say)
         trained = time.perf_counter() - begin
-        found = validate(trainer.average, _validation_batches(trainer), config.loss_options(), config.groups)
+        workers.average_buffers(trainer.average)
+        found = validate(
+            trainer.average,
+            _validation_batches(trainer),
+            config.loss_options(),
+            config.groups,
+            trainer.regression_scale,
+            workers,
+        )
         progress.epoch = epoch
-        better = found.product > progress.best_product
+        better = config.keep == "last" or found.product > progress.best_product
         if better:
             progress.best_epoch, progress.best_product = epoch, found.product
-        progress.history.append(_entry(trainer, epoch, loss, found, trained, time.perf_counter() - begin))
-        say(_line(progress.history[-1], config.epochs) + (" *" if better else ""))
+        progress.history.append(
+            training_report.entry(trainer, epoch, loss, found, trained, time.perf_counter() - begin)
+        )
+        say(training_report.line(progress.history[-1], config.epochs) + (" *" if better else ""))
+        record(progress.history[-1])
+        if workers.rank:
+            continue
         if better:  # before the state: killed in between, this epoch is run again and ends the same
-            save(trainer.average, folder, training=provenance(trainer, progress), card=_card(folder.name, trainer))
+            save(
+                trainer.average,
+                folder,
+                training=training_report.provenance(trainer, progress),
+                card=training_report.card(folder.name, trainer),
+            )
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
-        _write_history(folder, progress)
+        training_report.write_history(folder, progress)
     return progress
 
 
-def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") -> Trainer:
+def prepare(
+    config: TrainingConfig, data: TrainingData, device: str | torch.device = "cpu", workers: Workers = ALONE
+) -> Trainer:
     """Split the data, build and initialise the network from the seed, fit its normalisation."""
-    chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
-    topology = data.topology
+    chosen, topology = torch.device(device), data.topology
+    if topology.regressions and config.loss_options().regression and (config.rotate_phi or config.reflect_eta):
+        raise TrainingError(
+            "rotate_phi and reflect_eta turn the inputs, but not the quantities to regress: set both to false, or "
+            "loss.regression to 0"
+        )
     split, codes = data.column("split"), presence_codes(data)
     use = split >= config.validation_fraction
     if not config.partial_events:  # every particle seen in some way
@@ -124,15 +185,22 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
         order = np.argsort(split[train_rows], kind="stable")
         train_rows = np.sort(train_rows[order[: config.max_events]])
     validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
+    if config.batch_size % workers.size:
+        raise TrainingError(f"batch_size = {config.batch_size} is not a multiple of the {workers.size} processes")
     if len(train_rows) < config.batch_size:
         raise TrainingError(
             f"{data.path}: {len(train_rows)} training events are fewer than batch_size = {config.batch_size}"
         )
     torch.manual_seed(config.seed)
-    model = build(topology, config.architecture, config.network)
+    model = build(topology, config.architecture, config.network, data.classes)
     chosen_rows = np.zeros(len(data), dtype=bool)
     chosen_rows[train_rows] = True
-    fit_normalisers(normalisers_of(model), data, chosen_rows)
+    if config.start_from:
+        load_start(model, config.start_from)
+    else:
+        fit_normalisers(normalisers_of(model), data, chosen_rows)
+        fit_regressions(model, data, chosen_rows)
+    scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
     model = model.to(chosen)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms are not drawn to zero
@@ -143,21 +211,25 @@ def prepare(config: TrainingConfig, data: TrainingData, device: str = "auto") ->
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance)
+    weights = fit_mass_weights(data, train_rows, config.mass_weight_floor) if config.mass_weights else None
+    return Trainer(
+        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers, weights
+    )
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
     """Train for one epoch (counted from 1) and return its mean loss."""
     config, model, topology = trainer.config, trainer.model, trainer.data.topology
-    options = config.loss_options()
-    torch.manual_seed(_seed(config.seed, epoch, "dropout"))
-    generator = torch.Generator().manual_seed(_seed(config.seed, epoch, "augmentation"))
+    options, workers = config.loss_options(), trainer.workers
+    own = (workers.rank,) if workers.size > 1 else ()  # each process augments its own events
+    torch.manual_seed(_seed(config.seed, epoch, "dropout", *own))
+    generator = torch.Generator().manual_seed(_seed(config.seed, epoch, "augmentation", *own))
     order = np.random.default_rng(_seed(config.seed, epoch, "order")).permutation(trainer.train)
     model.train()
     steps, size = trainer.steps_per_epoch, config.batch_size
     total, said = torch.zeros((), device=trainer.device), time.perf_counter()
     for step in range(steps):
-        rows = trainer.data.rows(order[step * size : (step + 1) * size])
+        rows = trainer.data.rows(order[step * size + workers.rank : (step + 1) * size : workers.size])
         batch = make_batch(rows, topology, trainer.device)
         batch = augment(batch, topology, config.rotate_phi, config.reflect_eta, generator)
         done = (epoch - 1) * steps + step
@@ -168,9 +240,22 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         batch = reordered(batch, arrangement)
         lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
         weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
-        loss = symmetric_loss(_single(outputs), batch.truth, topology, lengths, options, event_weight=weight)
+        if trainer.mass_weights is not None:
+            batch.truth.weight = trainer.mass_weights(batch, topology)
+        loss = symmetric_loss(
+            _single(outputs),
+            batch.truth,
+            topology,
+            lengths,
+            options,
+            event_weight=weight,
+            regression_scale=trainer.regression_scale,
+        )
+        if config.disco:
+            loss.total = loss.total + config.disco * disco_term(outputs, batch, topology, loss.permutation)
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
+        workers.average_gradients(model)
         if config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         trainer.optimiser.step()
@@ -179,7 +264,7 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         if time.perf_counter() - said > REPORT_SECONDS:
             said = time.perf_counter()
             say(f"epoch {epoch}: step {step + 1}/{steps}, loss {float(total) / (step + 1):.4f}")
-    return float(total) / steps
+    return workers.total([float(total)])[0] / steps / workers.size
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
@@ -192,32 +277,16 @@ def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> fl
     return low + (config.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def identity(config: TrainingConfig, data: TrainingData) -> dict[str, Any]:
+def identity(config: TrainingConfig, data: TrainingData, workers: Workers = ALONE) -> dict[str, Any]:
     """Settings and data that determine the result: they must be the same when a training is resumed."""
     content = json.dumps(data.schema, sort_keys=True).encode()
-    return {**asdict(config), "data": hashlib.sha256(content).hexdigest()}
-
-
-def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
-    """What ``model.yaml`` says of the training: settings, data, and the epoch kept."""
-    files = {s["uuid"]: s["source"] for s in trainer.data.schema["shards"]}
-    return {
-        "configuration": asdict(trainer.config),
-        "data": {
-            "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
-            "truth": trainer.data.schema.get("truth", "default"),
-            "training_events": len(trainer.train),
-            "validation_events": len(trainer.validation),
-        },
-        "torch": str(torch.__version__),
-        "device": str(trainer.device),
-        "epoch": progress.best_epoch,
-        "validation": progress.history[-1],
-    }
+    processes = {"processes": workers.size} if workers.size > 1 else {}
+    return {**asdict(config), "data": hashlib.sha256(content).hexdigest(), **processes}
 
 
 def _validation_batches(trainer: Trainer) -> Iterator[Batch]:
-    for start in range(0, len(trainer.validation), VALIDATION_BATCH):
+    workers = trainer.workers
+    for start in range(VALIDATION_BATCH * workers.rank, len(trainer.validation), VALIDATION_BATCH * workers.size):
         rows = trainer.data.rows(trainer.validation[start : start + VALIDATION_BATCH])
         yield make_batch(rows, trainer.data.topology, trainer.device)
 
@@ -265,43 +334,3 @@ def _seed(*parts: Any) -> int:
 
 def _has_stalled(config: TrainingConfig, progress: Progress) -> bool:
     return bool(config.patience) and progress.epoch - progress.best_epoch >= config.patience
-
-
-def _entry(
-    trainer: Trainer, epoch: int, loss: float, found: Validation, trained: float, whole: float
-) -> dict[str, float]:
-    return {
-        "epoch": epoch,
-        "learning_rate": trainer.optimiser.param_groups[0]["lr"],
-        "training_loss": loss,
-        "validation_loss": found.loss,
-        "purity": found.purity,
-        "efficiency": found.efficiency,
-        "product": found.product,
-        "training_seconds": round(trained, 2),
-        "seconds": round(whole, 2),
-    }
-
-
-def _line(entry: dict[str, float], epochs: int) -> str:
-    return (
-        f"epoch {entry['epoch']}/{epochs}  loss {entry['training_loss']:.4f}  validation {entry['validation_loss']:.4f}"
-        f"  purity {entry['purity']:.4f}  efficiency {entry['efficiency']:.4f}  product {entry['product']:.4f}"
-        f"  {entry['seconds']:.0f} s"
-    )
-
-
-def _write_history(folder: Path, progress: Progress) -> None:
-    content = {"schema_version": 1, "best_epoch": progress.best_epoch, "epochs": progress.history}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "history.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _card(name: str, trainer: Trainer) -> str:
-    """A stub: numbers on a test sample are for whoever measures them."""
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    return (
-        f"# {name}\n\nSPANet, architecture `{trainer.config.architecture}`, {parameters:,} parameters; targets "
-        f"{', '.join(trainer.data.topology.target_names)}.\n\nHow it was trained and what the validation gave: "
-        "`training` in model.yaml and history.json. Not measured on a test sample yet.\n"
-    )

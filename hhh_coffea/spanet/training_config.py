@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ class TrainingConfig:
     target. ``max_events`` limits the training events, for learning curves. ``patience``: epochs without a better
     validation product after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
     :func:`~.batches.forward_in_groups`).
+
+    Against sculpting of masses: ``mass_weights`` weighs true targets by the inverse density of their mass
+    (:mod:`.mass_weights`), levelling off at ``mass_weight_floor``; ``disco`` is the scale of :mod:`.disco`.
+    ``start_from``: model directory whose weights and normalisation are the start. ``keep``: the epoch with the ``best``
+    validation product, or the ``last``, where what is wanted is more than that product.
     """
 
     architecture: str = "default"
@@ -52,6 +57,11 @@ class TrainingConfig:
     patience: int = 0
     groups: int = 2
     amp: bool = True
+    mass_weights: bool = False
+    mass_weight_floor: float = 0.05
+    disco: float = 0.0
+    start_from: str = ""
+    keep: str = "best"
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any], name: str = "configuration") -> TrainingConfig:
@@ -67,12 +77,14 @@ class TrainingConfig:
         for key, (low, high) in RANGES.items():
             if not low <= getattr(config, key) <= high:
                 raise ConfigError(f"{name}: key {key!r}: must be from {low} to {high} (got {getattr(config, key)!r})")
+        if config.keep not in ("best", "last"):
+            raise ConfigError(f"{name}: key 'keep': must be best or last (got {config.keep!r})")
         config.loss_options(name)
         return config
 
     @classmethod
-    def read(cls, path: str | Path) -> TrainingConfig:
-        """Read a YAML file, or a bundled recipe by its bare name."""
+    def read(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainingConfig:
+        """Read a YAML file, or a bundled recipe by its bare name; ``changes`` are ``key=value``, ``network.key=value``."""
         file = Path(path)
         if not file.is_file() and (bundled := BUNDLED / f"{path}.yaml").is_file():
             file = bundled
@@ -83,6 +95,15 @@ class TrainingConfig:
             raise ConfigError(f"{path}: cannot be read as YAML: {error}; bundled recipes: {recipes}") from error
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values")
+        for change in changes:
+            key, equals, value = change.partition("=")
+            outer, _, inner = key.partition(".")
+            if not equals or (inner and outer not in ("network", "loss")):
+                raise ConfigError(f"{change!r}: must be key=value, network.key=value or loss.key=value")
+            if inner:
+                content[outer] = {**content.get(outer, {}), inner: yaml.safe_load(value)}
+            else:
+                content[outer] = yaml.safe_load(value)
         return cls.from_mapping(content, str(path))
 
     def loss_options(self, name: str = "configuration") -> LossOptions:
@@ -114,6 +135,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_events": (0, LARGE),
     "patience": (0, LARGE),
     "groups": (1, 64),
+    "mass_weight_floor": (1e-4, 1e4),
+    "disco": (0, 1e6),
 }
 
 

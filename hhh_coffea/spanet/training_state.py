@@ -69,7 +69,9 @@ def read_state(
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise TrainingError(f"{path}: is not a training state: {error}") from error
-    for key, value in json.loads(json.dumps(identity)).items():
+    wanted = json.loads(json.dumps(identity))
+    for key in sorted({*wanted, *progress.identity}):
+        value = wanted.get(key)
         if progress.identity.get(key) != value:
             raise TrainingError(
                 f"{path}: was made with {key} = {progress.identity.get(key)!r}, not {value!r}: a resumed training "

@@ -1,8 +1,11 @@
-"""How good a network is on events it was not trained on: loss, and purity and efficiency after ``joint`` decoding."""
+"""How good a network is on events it was not trained on: loss, and purity and efficiency after decoding.
+
+``joint`` where the targets are Higgs bosons; else ``greedy``, of the targets with a DP of at least one half.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +13,10 @@ from torch import Tensor
 
 from .batches import Batch, forward_in_groups, reordered
 from .checkpoint import SPANet
-from .decode import Decoded, joint, overlap_matrix, pairs_and_singles, spans
+from .decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles, spans
 from .loss import LossOptions, Truth, symmetric_loss
+from .outputs import Outputs
+from .parallel import ALONE, Workers
 from .topology import Topology
 
 Counts = tuple[int, int, int, int]
@@ -32,47 +37,66 @@ class Validation:
 
 
 def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: list[int]) -> Counts:
-    """(candidates, correct ones, Higgs bosons with a target, those retrieved) of the selected targets.
+    """(candidates, correct ones, particles with a target, those retrieved) of the selected targets.
 
-    A resolved candidate is correct if its two jets are those of some Higgs, a boosted one if its object is that of
-    some; a Higgs is retrieved if a candidate equals either of its targets. ``lengths`` as in :func:`.decode.joint`.
+    A candidate is correct if its objects are those of a true target that the event group may exchange it for, a
+    resolved Higgs boson for any other; a particle is retrieved if a candidate equals any of its targets, a Higgs boson
+    the resolved or the boosted one. ``lengths`` as in :func:`.decode.joint`.
     """
     first = spans(topology, lengths)
-    higgs = topology.alternatives
+    particle_of = {i: n for n, alternative in enumerate(topology.alternatives) for i in alternative}
     selected, objects = decoded.selected, decoded.objects
     correct = torch.zeros_like(selected)
-    found = torch.zeros(len(selected), len(higgs), dtype=torch.bool, device=selected.device)
+    found = torch.zeros(len(selected), len(topology.alternatives), dtype=torch.bool, device=selected.device)
     wanted = torch.zeros_like(found)
-    for members in pairs_and_singles(topology):
-        for j, j_target in enumerate(members):
-            target = topology.targets[j_target]
-            true = truth.objects[target.name].sort(1).values + first[target.sources[0]][0]  # (B, k)
+    for members in topology.symmetric_classes:
+        for j in members:
+            target = topology.targets[j]
+            start = torch.tensor([first[source][0] for source in target.sources], device=selected.device)
+            true = truth.objects[target.name] + start  # (B, k)
             present = truth.present[target.name]
-            wanted[:, j] |= present
+            wanted[:, particle_of[j]] |= present
             for i in members:
-                same = (objects[:, i, : target.degree].sort(1).values == true).all(1) & present & selected[:, i]
+                here = objects[:, i, : target.degree]
+                same = torch.stack([(here == true[:, list(g)]).all(1) for g in target.group]).any(0)
+                same &= present & selected[:, i]
                 correct[:, i] |= same
-                found[:, j] |= same
+                found[:, particle_of[j]] |= same
     return int(selected.sum()), int(correct.sum()), int(wanted.sum()), int(found.sum())
 
 
+def _decode(outputs: Outputs, topology: Topology, lengths: list[int], batch: Batch) -> Decoded:
+    try:
+        resolved, boosted = pairs_and_singles(topology)
+    except ValueError:  # not Higgs bosons
+        found = greedy(outputs, topology, lengths, own_input=True)
+        return found._replace(selected=found.selected & (found.detection_probability >= 0.5))
+    near: Tensor | None = None
+    if resolved and boosted:
+        near = overlap_matrix(topology, batch.inputs, batch.masks)
+    return joint(outputs, topology, lengths, near)
+
+
 @torch.no_grad()
-def validate(model: SPANet, batches: Iterable[Batch], options: LossOptions, groups: int) -> Validation:
-    """Evaluate ``model`` (put into evaluation mode) on all batches."""
+def validate(
+    model: SPANet,
+    batches: Iterable[Batch],
+    options: LossOptions,
+    groups: int,
+    regression_scale: Mapping[str, float] | None = None,
+    workers: Workers = ALONE,
+) -> Validation:
+    """Evaluate ``model`` (put into evaluation mode) on all batches, those of the other ``workers`` added."""
     model.eval()
     topology = model.topology
     total, events, counts = 0.0, 0, torch.zeros(4, dtype=torch.int64)
-    resolved, boosted = pairs_and_singles(topology)
     for batch in batches:
         outputs, order = forward_in_groups(model, batch, groups)
         arranged = reordered(batch, order)
         lengths = [x.shape[1] for x, i in zip(arranged.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
-        loss = symmetric_loss(outputs, arranged.truth, topology, lengths, options)
+        loss = symmetric_loss(outputs, arranged.truth, topology, lengths, options, regression_scale=regression_scale)
         total, events = total + float(loss.total) * len(order), events + len(order)
-        near: Tensor | None = None
-        if resolved and boosted:
-            near = overlap_matrix(topology, arranged.inputs, arranged.masks)
-        decoded = joint(outputs, topology, lengths, near)
+        decoded = _decode(outputs, topology, lengths, arranged)
         counts += torch.tensor(count_correct(decoded, arranged.truth, topology, lengths))
-    candidates, correct, targets, retrieved = (int(c) for c in counts)
-    return Validation(total / max(events, 1), correct / max(candidates, 1), retrieved / max(targets, 1))
+    loss_sum, n, candidates, correct, targets, retrieved = workers.total([total, events, *counts.tolist()])
+    return Validation(loss_sum / max(n, 1), correct / max(candidates, 1), retrieved / max(targets, 1))

@@ -1,4 +1,4 @@
-"""The main job with faults injected where ``$HHH_FAULTS`` says: a JSON of ``{"folder", "faults": {"file:start": [kind, times]}}``.
+"""The main job with faults injected where ``$HHH_FAULTS`` says: JSON, ``{"folder", "faults": {"file:start": [kind, times]}}``.
 
 A fault strikes the first ``times`` tries of a chunk, whatever process makes them; tries are counted by files in ``folder``.
 The environment is no part of the processor, so that a run with faults and one without share their finished chunks.

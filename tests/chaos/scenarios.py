@@ -25,7 +25,16 @@ REPOSITORY = HERE.parents[1]
 HHH = {"format": "delphes", "n_higgs": 3}
 MEMORY = 4 * 1024**3  # for all workers of a run
 PASSING = ("oserror", "kill", "exit", "segfault", "hang", "memory")  # struck once, the chunk succeeds
-LASTING = ("oserror", "nospace", "bug", "systemexit", "memoryerror", "kill", "hang", "memory")  # struck each time, it is lost
+LASTING = (
+    "oserror",
+    "nospace",
+    "bug",
+    "systemexit",
+    "memoryerror",
+    "kill",
+    "hang",
+    "memory",
+)  # struck each time, it is lost
 ALWAYS = 1_000_000
 
 
@@ -121,7 +130,7 @@ class Chaos:
     def say(self, text, faults):
         self.faults += faults
         self.log.append(text)
-        print(f"{self.faults:3d} faults  {text}", flush=True)  # noqa: T201
+        print(f"{self.faults:3d} faults  {text}", flush=True)
 
 
 def physics(output):
@@ -160,7 +169,10 @@ def mixed(chaos, seed, n_faults):
     assert chaos.run(output) == 0  # without the faults: what was lost is tried again, the rest is known
     provenance = chaos.check(output, 0)
     assert provenance["resumed_chunks"] == len(chaos.chunks) - n_lasting
-    chaos.say(f"mixed, seed {seed}: {', '.join(f'{k} ×{t}' if t < ALWAYS else f'{k} always' for k, t in faults.values())}", n_faults)
+    chaos.say(
+        f"mixed, seed {seed}: {', '.join(f'{k} ×{t}' if t < ALWAYS else f'{k} always' for k, t in faults.values())}",
+        n_faults,
+    )
 
 
 def driver_killed(chaos, seed, kills):
@@ -169,7 +181,9 @@ def driver_killed(chaos, seed, kills):
     output = chaos.folder / f"driver-{seed}"
     for kill in range(kills):
         process = chaos.start(output)
-        goal = draw.randrange(kill * len(chaos.chunks) // (kills + 1), (kill + 1) * len(chaos.chunks) // (kills + 1)) + 1
+        goal = (
+            draw.randrange(kill * len(chaos.chunks) // (kills + 1), (kill + 1) * len(chaos.chunks) // (kills + 1)) + 1
+        )
         chaos.wait_for(output, goal, process)
         time.sleep(draw.random() / 5)
         children = psutil.Process(process.pid).children(recursive=True)
@@ -179,7 +193,9 @@ def driver_killed(chaos, seed, kills):
     finished = chaos.done(output)
     provenance = chaos.check(output, chaos.run(output), lost=())
     assert provenance["resumed_chunks"] >= finished > 0
-    chaos.say(f"driver killed {kills} times, seed {seed}: {provenance['resumed_chunks']} chunks known at the end", kills)
+    chaos.say(
+        f"driver killed {kills} times, seed {seed}: {provenance['resumed_chunks']} chunks known at the end", kills
+    )
 
 
 def workers_killed(chaos, seed, kills):
@@ -227,7 +243,16 @@ def cluster(folder, workers=2, resources=()):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     file = folder / f"scheduler-{time.monotonic_ns()}.json"
     options = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    base = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    base = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+    ]
     processes = [subprocess.Popen([*base, "--scheduler-file", str(file)], **options)]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1"]
     try:
@@ -307,5 +332,3 @@ def changed(chaos, seed):
     provenance = chaos.check(output, chaos.run(output, executor="iterative"))
     assert provenance["resumed_chunks"] == 0
     chaos.say(f"killed, then other options, seed {seed}", 1)
-
-

@@ -22,6 +22,9 @@ def test_import_spanet(shared_dir, tmp_path, capsys):
     assert "largest difference" in capsys.readouterr().out
     assert describe(tmp_path / "ttbar")["architecture"] == "original"
     assert load(tmp_path / "ttbar").topology.target_names == ("t1", "t2")
+    assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar")]) == 2
+    assert "holds a model; name another --output, or say --overwrite" in capsys.readouterr().err
+    assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar"), "--overwrite"]) == 0
 
 
 def test_errors_are_messages(tmp_path, capsys):
@@ -55,7 +58,7 @@ print(tuple(decode.joint(out, model.topology, [10, 3]).objects.shape))
 
 
 def test_works_with_torch_alone():
-    blocked = {"coffea", "awkward", "uproot", "hist", "pydantic", "dask", "scipy", "vector", "matplotlib"}
+    blocked = {"coffea", "awkward", "uproot", "hist", "pydantic", "dask", "scipy", "vector", "matplotlib", "numba"}
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED.format(blocked=blocked)], capture_output=True, text=True, check=False
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hhh_coffea.spanet import joint as joint_module
 from hhh_coffea.spanet.decode import greedy, joint, most_probable_count, overlap_matrix, reference, spans
+from hhh_coffea.spanet.features import delta_r, kinematics
 from hhh_coffea.spanet.joint import best_interpretation
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.spanet.topology import Topology
@@ -197,10 +198,9 @@ def test_shortcuts_are_exact_at_full_size(monkeypatch, sharpness):
     torch.testing.assert_close(quick, full, atol=1e-4, rtol=0)
 
 
-def all_clash(g, h, near, n_jets):
-    n, batch = g.shape[:2]
-    none = torch.full((batch, n), -1)
-    return none, none.clone(), torch.ones(batch, dtype=torch.bool)
+def all_clash(keys, uses):
+    none = torch.full((len(keys), keys.shape[2]), -1)
+    return none, none.clone(), torch.ones(keys.shape[2], dtype=torch.bool)
 
 
 def test_joint_maximises_the_likelihood_it_claims():
@@ -269,16 +269,19 @@ def test_most_probable_count():
         assert n == int(np.argmax(pmf))
 
 
-@pytest.mark.parametrize("all_objects", [False, True])
-def test_reference_is_the_published_loop(all_objects):
+@pytest.mark.parametrize(("all_objects", "presence"), [(False, 0.0), (True, 0.0), (False, 0.8)])
+def test_reference_is_the_published_loop(all_objects, presence):
     topology, lengths, batch = Topology.bundled("hhh"), [10, 3], 200
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks, all_objects=all_objects, sharpness=1.5, detection=(0.3, 1.5))
     overlap = torch.rand(batch, 10, 3, generator=torch.Generator().manual_seed(2)) < 0.15
-    decoded = reference(outputs, topology, lengths, overlap)
+    decoded = reference(outputs, topology, lengths, overlap, presence=presence)
     raw = greedy(outputs, topology, lengths, group_factor=False)
+    shifted = (
+        1 / (1 + math.exp(-presence) * (1 / raw.detection_probability - 1)) if presence else raw.detection_probability
+    )
     for b in range(batch):
-        ap, dp = raw.assignment_probability[b].tolist(), raw.detection_probability[b].tolist()
+        ap, dp = raw.assignment_probability[b].tolist(), shifted[b].tolist()
         objects = raw.objects[b].tolist()
         for p in range(3):
             if ap[p] < 1 / 169:
@@ -310,3 +313,21 @@ def test_overlap_matrix(events):
         dr = math.hypot(float(inputs[0][b, j, 1] - inputs[1][b, f, 1]), d)
         assert bool(near[b, j, f]) == (dr < 0.5 and bool(masks[0][b, j]) and bool(masks[1][b, f]))
     assert near.any()
+
+
+def test_overlaps_are_those_of_delta_r():
+    topology = Topology.bundled("hhh")
+    g = torch.Generator().manual_seed(7)
+    inputs, masks = [], []
+    for event_input, slots in zip(topology.inputs, (10, 3), strict=True):
+        phi, eta = 6.3 * torch.rand(400, slots, generator=g), torch.rand(400, slots, generator=g)
+        known = {"eta": eta, "sinphi": phi.sin(), "cosphi": phi.cos()}
+        names = [name.removeprefix("fj_") for name in event_input.feature_names]
+        inputs.append(torch.stack([known.get(name, torch.ones_like(eta)) for name in names], dim=-1))
+        masks.append(torch.rand(400, slots, generator=g) < 0.8)
+    a, b = (kinematics(i, x) for i, x in zip(topology.inputs, inputs, strict=True))
+    distance = delta_r(a, b)
+    want = (distance < 0.5) & masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
+    differ = overlap_matrix(topology, inputs, masks) != want
+    assert not differ[(distance - 0.5).abs() > 1e-5].any()
+    assert 0.05 < want.float().mean() < 0.5

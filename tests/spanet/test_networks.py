@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from hhh_coffea.spanet import packed
 from hhh_coffea.spanet.checkpoint import build
 from hhh_coffea.spanet.features import Normaliser, fit_normalisers, pairwise_features
 from hhh_coffea.spanet.loss import LossOptions, Truth, symmetric_loss
@@ -97,6 +98,34 @@ def test_scores_depend_on_nothing_but_the_event(architecture, events):
         torch.testing.assert_close(
             torch.cat([p.detection[name] for p in parts]), whole.detection[name], atol=1e-5, rtol=0
         )
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("name", [*TOPOLOGIES, "hhh_resolved"])
+def test_packing_changes_nothing(name, gaps, events, monkeypatch):
+    monkeypatch.setattr(packed, "SMALLEST", 20)
+    monkeypatch.setattr(packed, "LARGEST", 30)
+    topology, model = make("default", name)
+    inputs, masks = events(topology, 300)
+    g = torch.Generator().manual_seed(1)
+    for m, event_input in zip(masks, topology.inputs, strict=True):
+        if event_input.kind == "sequential":
+            m[:3] = False
+            if gaps:  # real objects need not come first
+                m.logical_and_(torch.rand(m.shape, generator=g) < 0.8)
+    objects = [m for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"]
+    lots = packed.sorted_lots(objects)[1]
+    assert len(lots) > 8
+    assert any(sum(sizes) < sum(m.shape[1] for m in objects) for _, sizes in lots)
+    for some in (slice(0, 0), slice(0, 3), slice(0, 300)):
+        x, m = [x[some] for x in inputs], [m[some] for m in masks]
+        with torch.inference_mode():
+            want = model(x, m)
+        got = packed.PackedDefault(model)(x, m)
+        for kind in ("assignment", "detection", "regression", "classification", "vectors"):
+            assert getattr(want, kind).keys() == getattr(got, kind).keys()
+            for key, value in getattr(want, kind).items():
+                torch.testing.assert_close(getattr(got, kind)[key], value, atol=1e-5, rtol=1e-5)
 
 
 @both

@@ -1,0 +1,2 @@
+// formulas are written in TeX between \( \) and \[ \]
+window.MathJax = { tex: { inlineMath: [["\\(", "\\)"]], displayMath: [["\\[", "\\]"]] }, options: { processHtmlClass: "arithmatex" } };

@@ -1,0 +1,81 @@
+"""What all commands share: exit codes, errors without tracebacks, and the list of commands."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+
+from hhh_coffea.errors import UserError
+
+EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+EXIT_CODES = """\
+exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
+            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
+            4 the run could not end (cluster lost, disk full), 130 interrupted: run again goes on from there
+"""
+
+# command → what it does; each is a module of this package with parser() and main(arguments)
+COMMANDS = {
+    "run": "the main job: Higgs candidates with every method, and how often they are right",
+    "plot": "draw the figures of a results directory again, or compare several in the same figures",
+    "display": "picture one event: jets, truth, and each method's candidates",
+    "train": "make training data, train, import and export models",
+}
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``."""
+    parser.add_argument("--debug", action="store_true", help="show where in the code a mistake was noticed (traceback)")
+
+
+def guarded(
+    action: Callable[[], int], debug: bool = False, mistakes: tuple[type[Exception], ...] = (UserError,), lost: str = ""
+) -> int:
+    """Run a command: mistakes become one line on stderr and exit code 2, with ``debug`` the full traceback.
+
+    ``lost`` says what an interrupt costs. Anything else is a fault of ours and keeps its traceback.
+    """
+    try:
+        return action()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted{lost and ': ' + lost}\n")
+        return EXIT_INTERRUPTED
+    except mistakes as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USAGE
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands in one parser: what shell completion is made of."""
+    whole = argparse.ArgumentParser(prog="hhh", description="Jet assignment for multi-Higgs analyses.", add_help=True)
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND")
+    for name, help_ in COMMANDS.items():
+        own: argparse.ArgumentParser = importlib.import_module(f"hhh_coffea.{name}").parser()
+        commands.add_parser(name, help=help_, description=own.description, parents=[own], add_help=False)
+        _complete_paths(own)
+    commands.add_parser("completion", help="print a completion script for bash, zsh or tcsh").add_argument(
+        "shell", choices=["bash", "zsh", "tcsh"]
+    )
+    return whole
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Tell shtab which options take files and folders, by their metavars; subcommands too."""
+    import shtab
+
+    for action in parser._actions:
+        words = (
+            set((action.metavar or "").upper().replace("|", " ").split()) if isinstance(action.metavar, str) else set()
+        )
+        if words & {"JSON", "YAML", "PATH", "FILE.ONNX", "NAME"}:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif words & {"DIR", "MODEL_DIR", "CHECKPOINT_DIR"} or action.dest == "results":
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _complete_paths(sub)

@@ -1,0 +1,99 @@
+"""Picture one event: ``python -m hhh_coffea.display --fileset demo --event 5``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.errors import UserError
+
+EXAMPLES = """\
+examples:
+  python -m hhh_coffea.display --fileset demo --event 5
+  python -m hhh_coffea.display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
+The number of an event is its position in the file: `entry` of the candidates that a run writes with --candidates.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line options."""
+    p = argparse.ArgumentParser(
+        prog="python -m hhh_coffea.display",
+        description="Draw one event: jets, fat jets, truth, and the candidates of each method with their probabilities.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--fileset", required=True, metavar="JSON", help="as in the main job")
+    p.add_argument("--dataset", metavar="NAME", help="default: the first of the fileset")
+    p.add_argument("--file", metavar="NAME", help="a file of the dataset, by the end of its path (default: the first)")
+    p.add_argument("--event", type=int, required=True, metavar="N", help="entry number in the file, from 0")
+    p.add_argument(
+        "--methods", default="chi2,chi2+bdt,spanet", metavar="A[,B]", help="default: chi2,chi2+bdt,spanet, where there are models"
+    )  # fmt: skip
+    p.add_argument("--metrics", choices=["default", "reference"], default="default", help="whose definitions")
+    p.add_argument("--chi2-jets", type=int, metavar="K", help="as in the main job")
+    p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as in the main job")
+    p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as in the main job")
+    p.add_argument("--model", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as in the main job")
+    p.add_argument(
+        "--output", type=Path, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
+    )
+    p.add_argument("--format", choices=["png", "pdf", "svg"], default="png")
+    add_debug(p)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, draw, and return the exit code."""
+    options = parser().parse_args(arguments)
+    return guarded(lambda: _display(options), options.debug)
+
+
+def _display(options: argparse.Namespace) -> int:
+    from hhh_coffea.display_event import read_event
+    from hhh_coffea.figures_display import draw_event, draw_matrices
+    from hhh_coffea.fileset import load_fileset
+    from hhh_coffea.reconstruction import METHODS, method_options
+    from hhh_coffea.reconstruction.spanet import SpanetError
+
+    datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
+    dataset = next(iter(datasets.values()))
+    methods = [name.strip() for name in options.methods.split(",")]
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise UserError(f"option --methods: no method {unknown[0]!r}; there are {', '.join(METHODS)}")
+    model = options.model.split(",") if "model" in options else ()
+    settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
+    made = method_options(methods, options.chi2_jets, model=model, device="cpu", **settings)
+    if "spanet" in methods and options.methods == parser().get_default("methods"):
+        try:
+            made.spanet_for(dataset.metadata.n_higgs)
+        except SpanetError as error:  # not asked for by name: leave it out, and say so
+            _say(f"without spanet: {error}")
+            methods.remove("spanet")
+    event = read_event(dataset, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made)
+    options.output.mkdir(parents=True, exist_ok=True)
+    figures = {"event": draw_event(event), **({"matrices": draw_matrices(event)} if event.matrices else {})}
+    for name, figure in figures.items():
+        path = options.output / f"{event.dataset}_{event.entry}_{name}.{options.format}"
+        figure.savefig(path, metadata={"CreationDate": None} if options.format == "pdf" else None)
+        _say(f"wrote {path.resolve()}")
+    return 0
+
+
+def _file(files: list[str], wanted: str | None) -> str:
+    found = [file for file in files if wanted is None or file.endswith(wanted)]
+    if wanted is None or len(found) == 1:
+        return found[0]
+    raise UserError(
+        f"option --file: {len(found)} files of the dataset end in {wanted!r}; it has {', '.join(files[:10])}"
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

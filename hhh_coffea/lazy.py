@@ -1,0 +1,217 @@
+"""Interactive work: events, event records and candidates as arrays, in memory or as dask-awkward collections.
+
+    from hhh_coffea.lazy import open_events, reconstruct
+    events = open_events("demo", "HHH")                    # dask-awkward: nothing is read yet
+    candidates = reconstruct(events, "chi2")               # one list a selected event, as in the main job
+    candidates.mass[candidates.correct].compute()
+
+With ``mode="virtual"`` the same for one file, without dask: columns are read when they are used. The numbers are those of
+the main job to the last bit, because the same functions make them on the same chunks; only the branches that these
+functions need are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import awkward as ak
+import dask_awkward as dak
+from coffea.nanoevents import NanoEventsFactory
+
+from hhh_coffea import truth
+from hhh_coffea.engine import FileInfo, SourceFile, inspect_file, plan_chunks
+from hhh_coffea.errors import UserError
+from hhh_coffea.events.formats import branches_of, metadata_of, read, schema_of
+from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.fileset import Dataset, DatasetMetadata, load_fileset
+from hhh_coffea.jagged import counts_of
+from hhh_coffea.metrics import Definition, evaluate
+from hhh_coffea.reconstruction import METHODS, MethodOptions, check_models, fatjet_features, method_options
+from hhh_coffea.reconstruction import reconstruct as run_methods
+from hhh_coffea.selection import event_selection
+
+# dask-awkward collection by name → file uuid and first entry of each of its partitions, as a collection aligned with it
+_CHUNKS: dict[str, Any] = {}
+
+
+def open_events(
+    fileset: str,
+    dataset: str | None = None,
+    *,
+    mode: Literal["dask", "virtual"] = "dask",
+    file: str | None = None,
+    chunksize: int | None = None,
+) -> Any:
+    """Events of a dataset as coffea NanoEvents.
+
+    Parameters
+    ----------
+    fileset
+        path of a fileset JSON, or the name of a bundled one
+    dataset
+        name in the fileset; its first when not given
+    mode
+        ``dask``: all files as one dask-awkward collection, a partition a chunk, cut as the main job cuts them;
+        ``virtual``: one file in this process, columns read on use
+    file
+        for ``virtual``: end of the path of the file; the first when not given
+    chunksize
+        events of a partition at most; as in the main job when not given
+
+    Raises
+    ------
+    UserError
+        if the fileset, the dataset or a file cannot be used: nothing is skipped here.
+    """
+    chosen = next(iter(load_fileset(fileset, [dataset] if dataset else None).values()))
+    metadata = {**chosen.metadata.model_dump(exclude_unset=True), "dataset": chosen.name}
+    if mode == "virtual":
+        return _open_file(_look_into(chosen, _one(chosen, file)), metadata)
+    infos = [_look_into(chosen, path) for path in chosen.files]
+    plan = plan_chunks(infos, chunksize)
+    files = {
+        info.source.path: {
+            "object_path": info.source.tree,
+            "steps": [[c.start, c.stop] for c in plan.chunks if c.path == info.source.path],
+        }
+        for info in infos
+        if info.entries
+    }
+    events = NanoEventsFactory.from_root(
+        files, schemaclass=schema_of(chosen.metadata), mode="dask", metadata=metadata
+    ).events()
+    chunks = ak.Array([{"fileuuid": c.uuid, "entrystart": c.start} for c in plan.chunks])
+    _CHUNKS[events.name] = dak.from_awkward(chunks, npartitions=events.npartitions)
+    return events
+
+
+def event_record(events: Any, methods: Sequence[str] = (), **options: Any) -> Any:
+    """The event record (docs/how_it_works.md) of the selected events, jets and fat jets truncated as the methods see them.
+
+    ``methods`` and ``options`` (those of :func:`hhh_coffea.reconstruction.method_options`) add the fat-jet features that
+    the methods read.
+    """
+    return _run(_Step((*methods,), "default", method_options(methods, **options), candidates=False), events)
+
+
+def reconstruct(events: Any, method: str, definition: Definition = "default", **options: Any) -> Any:
+    """Candidates of one method in the selected events: one list an event, in the order of :func:`event_record`.
+
+    ``options`` are those of :func:`hhh_coffea.reconstruction.method_options` (``chi2_jets``, ``bdt_wp``, ``model`` …). The
+    fields are those of :mod:`hhh_coffea.reconstruction.candidates`, and ``correct`` where there is truth.
+
+    Raises
+    ------
+    UserError
+        if there is no such method or its model cannot be used, or if ``events`` are not what :func:`open_events`
+        returned: cut the result instead.
+    """
+    if method not in METHODS:
+        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    return _run(_Step((method,), definition, method_options([method], **options), candidates=True), events)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The chain of the main job on one chunk, as far as asked for; what dask-awkward maps over the partitions."""
+
+    methods: tuple[str, ...]
+    definition: Definition
+    options: MethodOptions
+    candidates: bool
+
+    def __call__(self, events: Any, chunk: Any) -> ak.Array:
+        if ak.backend(events) != "typetracer":
+            return self.compute(_of_chunk(events, chunk[0]))
+        for branch in branches_of(metadata_of(events), fatjet_features(self.methods, self.options)):
+            _touch(events, branch)
+        return self.shape_of(events)
+
+    def shape_of(self, events: Any) -> ak.Array:
+        """The result's type, from a run on no events at all (χ² stands for every method: all return one type)."""
+        empty = ak.Array(events.layout.form.length_zero_array(), behavior=events.behavior)
+        step = _Step(("chi2",), self.definition, MethodOptions(), True) if self.candidates else self
+        result = step.compute(_of_chunk(empty, {"fileuuid": "", "entrystart": 0}))
+        return ak.Array(result.layout.to_typetracer(forget_length=True))
+
+    def compute(self, events: Any) -> ak.Array:
+        """Read, select, match and reconstruct."""
+        metadata = metadata_of(events)
+        record = read(events, metadata, fatjet_features(self.methods, self.options)).record
+        record = selected(record, event_selection(record, metadata).all())
+        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        if not self.candidates:
+            return truncated(record, *kept[1:])
+        targets = None
+        if metadata.is_signal:
+            targets = (truth.match if self.definition == "default" else truth.match_reference)(record, *kept)
+        found = run_methods(
+            {self.definition: self.methods}, truncated(record, *kept[1:]), metadata.n_higgs, self.options
+        )
+        candidates = found[self.definition][self.methods[0]]
+        if targets is not None:
+            correct = evaluate(candidates, targets, self.definition).correct
+            candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")
+        return candidates
+
+
+def _run(step: _Step, events: Any) -> Any:
+    if not isinstance(events, dak.Array):
+        metadata = dict(events.metadata)
+        if "entrystop" not in metadata or len(events) != metadata["entrystop"] - metadata["entrystart"]:
+            raise UserError("events must be what open_events() returned, uncut: cut the result instead")
+        check_models(step.methods, metadata["n_higgs"], step.options)
+        return step.compute(events)
+    if events.name not in _CHUNKS:
+        raise UserError("events must be what open_events() returned, uncut: cut the result instead")
+    check_models(step.methods, metadata_of(events._meta).n_higgs, step.options)
+    return dak.map_partitions(
+        step, events, _CHUNKS[events.name], label="record" if not step.candidates else step.methods[0]
+    )
+
+
+def _of_chunk(events: Any, chunk: Any) -> Any:
+    """The events with the identity of their chunk in their metadata, as the main job's have it."""
+    identity = {"fileuuid": str(chunk["fileuuid"]), "entrystart": int(chunk["entrystart"])}
+    return ak.with_parameter(events, "metadata", {**events.metadata, **identity})
+
+
+def _touch(events: Any, branch: str) -> None:
+    """Mark a branch as needed: ``Jet/Jet.PT`` (Delphes) or ``Jet_pt`` (NanoAOD)."""
+    collection, _, field = branch.rsplit("/", maxsplit=1)[-1].partition("." if "/" in branch else "_")
+    if collection not in events.fields:
+        return  # optional branches; a required one is missed by name when the chunk is read
+    name = field.replace("[", "_").replace("]", "")
+    if name in events[collection].fields:
+        ak.typetracer.touch_data(events[collection][name])
+
+
+def _look_into(dataset: Dataset, path: str) -> FileInfo:
+    info = inspect_file(SourceFile(dataset.name, path, dataset.files[path]))
+    if not isinstance(info, FileInfo):
+        raise UserError(f"{path}: {info.reason}")
+    return info
+
+
+def _one(dataset: Dataset, wanted: str | None) -> str:
+    found = [path for path in dataset.files if wanted is None or path.endswith(wanted)]
+    if wanted is not None and len(found) != 1:
+        raise UserError(f"{len(found)} files of dataset {dataset.name!r} end in {wanted!r}")
+    return found[0]
+
+
+def _open_file(info: FileInfo, metadata: dict[str, Any]) -> Any:
+    return NanoEventsFactory.from_root(
+        {info.source.path: info.source.tree},
+        schemaclass=schema_of(DatasetMetadata.model_validate({k: v for k, v in metadata.items() if k != "dataset"})),
+        mode="virtual",
+        metadata={
+            **metadata,
+            "filename": info.source.path,
+            "fileuuid": info.uuid,
+            "entrystart": 0,
+            "entrystop": info.entries,
+        },
+    ).events()

@@ -1,0 +1,188 @@
+"""SPANet models of the main job: found, checked, sent to workers by value, one network a process and device."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.reconstruction.spanet_inputs import SpanetError, collection_of, substructure_of
+
+if TYPE_CHECKING:
+    from hhh_coffea.spanet.topology import Topology
+
+BUNDLED = ("spanet_hhh", "spanet_hh")  # what runs when no model is named
+
+
+class Loaded(NamedTuple):
+    """A network ready to be evaluated."""
+
+    topology: Topology
+    forward: Any  # inputs, masks → hhh_coffea.spanet.outputs.Outputs
+    device: Any
+
+
+_NETWORKS: dict[tuple[str, str, bool], Loaded] = {}  # by sha256, device and whether steps are compiled
+_LOCKS: dict[str, threading.Lock] = {}  # threads take turns on a device
+_LOCKS_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class SpanetModel:
+    """A model directory by value: it travels to workers, which build one network a process of it."""
+
+    name: str
+    sha256: str
+    description: bytes = field(repr=False)  # model.yaml
+    weights: bytes = field(repr=False)
+    device: str = "auto"
+    trained_on: tuple[str, ...] = ()  # formats of the training files; empty where that is not known
+
+    @property
+    def topology(self) -> Topology:
+        """The event topology the network was made for."""
+        return self.network().topology
+
+    @property
+    def n_higgs(self) -> int:
+        """Higgs bosons it looks for."""
+        return len(self.topology.alternatives)
+
+    @property
+    def substructure(self) -> tuple[str, ...]:
+        """Fat-jet fields it reads beyond the kinematics."""
+        return substructure_of(self.topology)
+
+    def network(self, compiled: bool = False) -> Loaded:
+        """The network in this process, made on first use; ``compiled``: with compiled steps, where it has a use for them."""
+        import torch
+
+        from hhh_coffea.spanet.checkpoint import load_bytes
+
+        device = device_of(self.device)
+        # the description too: two models may share weights and read them differently
+        key = (hashlib.sha256(self.description).hexdigest() + self.sha256, str(device), compiled)
+        if key not in _NETWORKS:
+            if device.type == "cpu":
+                torch.set_num_threads(1)  # a worker is one process with one thread: more only get in each other's way
+            network = load_bytes(self.description, self.weights, self.name, device)
+            _NETWORKS[key] = Loaded(network.topology, _fastest(network, device, compiled), device)
+        return _NETWORKS[key]
+
+
+def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
+    """Read a model directory, or a bundled model by its bare name, and check that it can be used.
+
+    Raises
+    ------
+    SpanetError
+        naming the model, and the feature or device that cannot be had.
+    """
+    from hhh_coffea.spanet.checkpoint import CheckpointError, describe
+    from hhh_coffea.spanet.decode import pairs_and_singles
+
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        bundled = find_bundled("models", str(name)) if path.parent == Path() else None
+        if bundled is None:
+            raise SpanetError(
+                f"{name}: no such SPANet model, neither here nor among the bundled {list_bundled('models')}"
+            )
+        path = bundled
+    try:
+        card = describe(path)
+        weights = (path / str(card["weights"]["file"])).read_bytes()
+        model = SpanetModel(
+            path.resolve().name,
+            hashlib.sha256(weights).hexdigest(),
+            (path / "model.yaml").read_bytes(),
+            weights,
+            device,
+            _trained_on(card),
+        )
+        device_of(device)
+        pairs_and_singles(model.topology)
+    except (CheckpointError, OSError, ValueError) as error:
+        raise SpanetError(f"SPANet model {name}: {error}") from error
+    for event_input in model.topology.inputs:
+        collection_of(event_input, model.name)
+    return model
+
+
+def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
+    from hhh_coffea.spanet.dataset import UNKNOWN_FORMAT
+
+    data = (card.get("training") or {}).get("data")
+    # models from before other formats could be read do not say which
+    formats = tuple(data.get("formats", ["delphes"])) if isinstance(data, dict) else ()
+    return () if UNKNOWN_FORMAT in formats else formats
+
+
+def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:
+    """Load models for different numbers of Higgs bosons; the bundled ones of :data:`BUNDLED` where none is named.
+
+    Raises
+    ------
+    SpanetError
+        as :func:`load_model`, if two models look for the same number of Higgs bosons, or if there is none at all.
+    """
+    names = list(names) or [name for name in BUNDLED if find_bundled("models", name) is not None]
+    models = tuple(load_model(name, device) for name in names)
+    if not models:
+        raise SpanetError("method 'spanet' needs a model and none is bundled: name one with --model")
+    for i, model in enumerate(models):
+        for other in models[:i]:
+            if other.n_higgs == model.n_higgs:
+                raise SpanetError(
+                    f"models {other.name!r} and {model.name!r} both look for {model.n_higgs} Higgs bosons"
+                )
+    return models
+
+
+def device_of(name: str) -> Any:
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:i`` → torch device; SpanetError if not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SpanetError(f"option 'device': no device {name!r}; there are auto, cpu, cuda, cuda:i") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SpanetError(f"option 'device': {name!r} asked for, but torch sees no GPU")
+    return device
+
+
+def lock(device: str) -> threading.Lock:
+    """The lock of a device: threads of this process take turns on it."""
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(device, threading.Lock())
+
+
+def _fastest(network: Any, device: Any, compiled: bool) -> Any:
+    """The quickest way to evaluate a network here: the same numbers, to rounding, in every case."""
+    from hhh_coffea.spanet.inference import FastOriginal
+    from hhh_coffea.spanet.packed import PackedDefault
+
+    if device.type != "cpu":
+        return network
+    if network.architecture == "default":
+        return PackedDefault(network)
+    try:
+        return FastOriginal(network, _compiled_steps() if compiled else None)
+    except ValueError:  # an option it has no fast form of
+        return network
+
+
+def _compiled_steps() -> Any:
+    """The loops of :mod:`.spanet_loops`, None where they cannot be had: then torch does it, slower."""
+    try:
+        from hhh_coffea.reconstruction.spanet_loops import Compiled
+    except (ImportError, RuntimeError):  # no numba for this Python, or no folder to keep what it compiles
+        return None
+    return Compiled()

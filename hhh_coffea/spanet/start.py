@@ -1,0 +1,43 @@
+"""Starting a training from an existing model's weights, which costs a fraction of starting from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import CheckpointError, SPANet, describe, load
+from .massless import zero_hidden
+from .network import DefaultSPANet
+
+MAY_DIFFER = ("dropout", "pairwise_mass", "mass_inputs")
+
+
+def load_start(model: SPANet, directory: str | Path) -> None:
+    """Copy weights and normalisation of the model in ``directory`` into ``model``.
+
+    Raises
+    ------
+    CheckpointError
+        unless both are the same network for the same inputs and targets. Dropout may differ, and ``model`` may be one
+        that is not shown masses (its weights for them stay zero).
+    """
+    start = load(directory)
+    if (start.architecture, start.topology.inputs, start.topology.targets, start.topology.event_group) != (
+        model.architecture,
+        model.topology.inputs,
+        model.topology.targets,
+        model.topology.event_group,
+    ):
+        raise CheckpointError(f"{directory}: has another architecture or event topology than what is to be trained")
+    theirs, ours = vars(start.options), vars(model.options)
+    for key in ours:
+        if key not in MAY_DIFFER and theirs[key] != ours[key]:
+            raise CheckpointError(f"{directory}: has {key} = {theirs[key]!r}, the configuration {ours[key]!r}")
+    model.load_state_dict(start.state_dict())
+    if isinstance(model, DefaultSPANet):
+        zero_hidden(model)
+
+
+def provenance_of_start(directory: str | Path) -> dict[str, Any]:
+    """Name the model by its folder and the checksum of its weights, for ``model.yaml``."""
+    return {"model": Path(directory).name, "weights_sha256": describe(directory)["weights"]["sha256"]}

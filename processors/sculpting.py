@@ -1,0 +1,115 @@
+"""The main job with a close look at masses in background: how much of a Higgs peak each method carves into it.
+
+What the main job fills is filled here too, so one run gives purity and efficiency in signal and sculpting in background.
+"""
+
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+from coffea.processor import ProcessorABC
+
+from hhh_coffea import histograms, sculpting_spectra, truth
+from hhh_coffea.events.formats import branches_of, metadata_of, read
+from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction import (
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    jets_paired,
+    method_options,
+    methods_for,
+    reconstruct,
+)
+from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.splitting import is_validation
+
+
+class SculptingProcessor(ProcessorABC):
+    """Reconstruct Higgs candidates; in background, fill their masses and those of random pairings, with replicas.
+
+    A dataset whose metadata say ``"user": {"validation_fraction": 0.05}`` is reduced to the events that a SPANet training
+    with that fraction kept for validation.
+
+    Parameters
+    ----------
+    methods, metrics, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, btagging
+        as in the main job
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...] = ("chi2",),
+        metrics: tuple[str, ...] = DEFINITIONS,
+        chi2_jets: int | None = None,
+        chi2_mass: float = 125.0,
+        bdt: str = "hbb_bdt",
+        bdt_wp: str | float = "loose",
+        model: tuple[str, ...] = (),
+        device: str = "auto",
+        btagging: str | None = None,
+    ) -> None:
+        self.methods = tuple(methods)
+        self.metrics = tuple(metrics)
+        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.models = self.options.models()  # for provenance.json
+        self.btagging = btagging
+        self.fatjet_features = fatjet_features(self.methods, self.options)
+
+    def branches(self, metadata):
+        """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
+        return branches_of(metadata, self.fatjet_features)
+
+    def process(self, events):
+        dataset, uuid = events.metadata["dataset"], events.metadata["fileuuid"]
+        metadata = metadata_of(events, self.btagging)
+        n_higgs = metadata.n_higgs
+        record, dropped = read(events, metadata, self.fatjet_features)
+        selection = event_selection(record, metadata)
+        if fraction := metadata.user.get("validation_fraction"):
+            selection.add("validation events", is_validation(uuid, ak.to_numpy(record.id), fraction))
+        output = {
+            "histograms": histograms.book() | sculpting_spectra.book(),
+            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
+            "dropped": {dataset: dropped},
+        }
+        record = selected(record, selection.all())
+        weight = ak.to_numpy(record.weight)
+
+        kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        if metadata.is_signal:
+            near = truth.distances(record, n_higgs)
+            match = {"default": truth.match, "reference": truth.match_reference}
+            targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
+        else:
+            targets = dict.fromkeys(self.metrics, truth.no_targets(len(record), n_higgs))
+        record = truncated(record, *kept[1:])
+        filled = output["histograms"]
+        histograms.fill_multiplicity(filled, dataset, record, np.ones(len(record), dtype=bool), weight)
+        weights = None
+        if not metadata.is_signal:
+            weights = sculpting_spectra.replica_weights(weight, uuid, ak.to_numpy(record.id))
+            sculpting_spectra.fill_fatjets(filled, dataset, record, weights)
+
+        wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
+        found = reconstruct(wanted, record, n_higgs, self.options)
+        for definition in self.metrics:
+            truth_here = targets[definition]
+            if metadata.is_signal:
+                histograms.fill_targets(filled, dataset, definition, record, truth_here, weight)
+            for method, candidates in found[definition].items():
+                result = evaluate(candidates, truth_here, definition)
+                histograms.fill_method(filled, dataset, method, definition, candidates, truth_here, result, weight)
+                if weights is not None:
+                    key = {"dataset": dataset, "method": method, "definition": definition}
+                    first = jets_paired(method, n_higgs, metadata.selection.max_jets, self.options)
+                    sculpting_spectra.fill_method(filled, key, record, candidates, first, weights, uuid)
+        return output
+
+    def postprocess(self, accumulator):
+        """Add the measures with their errors, for summary.json."""
+        accumulator["sculpting"] = sculpting_spectra.table(accumulator["histograms"])
+        return accumulator

@@ -1,0 +1,84 @@
+"""Systematic variations of NanoAOD events: jet energy scale and resolution, b tagging.
+
+Each file is read once. A variation of the weights fills the candidates of the nominal events with another weight; a
+variation of the jets selects and reconstructs anew, and only the events that it changes.
+"""
+
+from __future__ import annotations
+
+import awkward as ak
+from coffea.processor import ProcessorABC
+
+from hhh_coffea import systematics
+from hhh_coffea.events.formats import branches_of, describe, metadata_of, read, variations
+from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.jagged import counts_of
+from hhh_coffea.nanoaod_options import NOMINAL
+from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
+from hhh_coffea.reconstruction.candidates import KINDS
+from hhh_coffea.selection import cutflow, event_selection
+
+
+class SystematicsProcessor(ProcessorABC):
+    """Candidate masses and selected events of every variation that a dataset's metadata describe.
+
+    Parameters
+    ----------
+    methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device
+        as in the main job
+    """
+
+    def __init__(
+        self,
+        methods: tuple[str, ...] = ("chi2",),
+        chi2_jets: int | None = None,
+        chi2_mass: float = 125.0,
+        bdt: str = "hbb_bdt",
+        bdt_wp: str | float = "loose",
+        model: tuple[str, ...] = (),
+        device: str = "auto",
+    ) -> None:
+        self.methods = tuple(methods)
+        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.models = self.options.models()  # for provenance.json
+        self.fatjet_features = fatjet_features(self.methods, self.options)
+
+    def branches(self, metadata):
+        """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
+        return branches_of(metadata, self.fatjet_features)
+
+    def process(self, events):
+        """Read, select and reconstruct once for each variation of the jets; fill once for each variation."""
+        dataset = events.metadata["dataset"]
+        metadata = metadata_of(events)
+        check_trained_on(self.methods, self.options, metadata.format)
+        output = {"histograms": systematics.book(), "read_as": {dataset: {describe(events, metadata)}}}
+
+        def found_in(record):
+            return reconstruct({"default": self.methods}, record, metadata.n_higgs, self.options)["default"]
+
+        for shape, names in variations(metadata).items():
+            record, dropped = read(events, metadata, self.fatjet_features, shape)
+            selection = event_selection(record, metadata)
+            steps = cutflow(selection, ak.to_numpy(record.weight), weights_of(record))
+            record = selected(record, selection.all())
+            n_jets = counts_of(record.jets.pt)
+            record = truncated(record, metadata.selection.max_jets, metadata.max_fatjets)
+            if shape == NOMINAL:
+                output |= {"cutflow": {dataset: steps}, "dropped": {dataset: dropped}}
+                nominal, nominal_found = record, found_in(record)
+                found = nominal_found
+            else:
+                found = systematics.reconstruct_changed(found_in, nominal, nominal_found, record)
+            for name in names:
+                weight = ak.to_numpy(record.weight)
+                if name != shape:
+                    weight = weight * ak.to_numpy(record.shifts[name])
+                systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, KINDS)
+        return output
+
+    def postprocess(self, accumulator):
+        """Nothing to do once all chunks are in."""
+        return accumulator
