@@ -25,6 +25,7 @@ from hhh_coffea.loading import ProcessorSource, load_processor
 from hhh_coffea.merging import FAN_IN, merge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CHUNKS_PER_FILE = 5
 HHH = {"format": "delphes", "n_higgs": 3}
 
 
@@ -89,9 +90,8 @@ def scale(numbers: list[int], workers: int) -> None:
         where.reduce(stub, plan_chunks([FileInfo(source, "u", 16, 1.0)], 1).chunks, lambda _: None)  # imports
         pids = list(where.client.run(os.getpid).values())
         for number in numbers:
-            files = [
-                FileInfo(SourceFile("HHH", f"f{i}.root", "Delphes"), f"u{i}", 5, 1.0) for i in range(-(-number // 5))
-            ]
+            names = [f"f{i}.root" for i in range(-(-number // CHUNKS_PER_FILE))]
+            files = [FileInfo(SourceFile("HHH", n, "Delphes"), f"uuid of {n}", CHUNKS_PER_FILE, 1.0) for n in names]
             begin = time.perf_counter()
             plan = plan_chunks(files, 1)
             planned = time.perf_counter() - begin
