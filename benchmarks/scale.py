@@ -78,12 +78,8 @@ def scale(numbers: list[int], workers: int) -> None:
         merge([one] * FAN_IN)
     print(f"accumulator of {size / 1024:.0f} kB; merging {FAN_IN}: {(time.process_time() - begin) / 20 * 1e3:.1f} ms")
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: trust ratios")
-    print(
-        f"{'chunks':>8s} {'files':>7s} {'plan':>9s} {'run':>9s} {'driver CPU':>11s} {'workers CPU':>12s} {'driver':>8s} {'worker':>8s}"
-    )
-    print(
-        f"{'':8s} {'':7s} {'µs/chunk':>9s} {'ms/chunk':>9s} {'ms/chunk':>11s} {'ms/chunk':>12s} {'MB':>8s} {'MB':>8s}"
-    )
+    print("  chunks   files      plan       run  driver CPU  workers CPU   driver   worker")
+    print("                  µs/chunk  ms/chunk    ms/chunk     ms/chunk       MB       MB")
     stub = Job(StubSource(one.output), {"HHH": HHH}, StubStore())  # type: ignore[arg-type]
     with executor("dask", workers) as where:
         assert isinstance(where, DaskExecutor)

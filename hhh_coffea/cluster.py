@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,11 +68,9 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
 
     security = options.security
     if scheduler is not None:
-        is_file = "://" not in scheduler and Path(scheduler).is_file()
-        address = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
         try:
-            client = Client(**address, timeout="20s", set_as_default=False, security=security)
-        except (OSError, TimeoutError, ValueError, TypeError) as error:
+            client = Client(_address(scheduler), timeout="20s", set_as_default=False, security=security)
+        except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
             raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}") from error
         with client:
             if not client.nthreads():
@@ -91,6 +90,13 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
                     raise ExecutorError(f"option 'cluster': no worker came within {WORKERS_SECONDS} s") from None
                 prepare_workers(client, options)
             yield client
+
+
+def _address(scheduler: str) -> str:
+    """The address itself, or the one in a scheduler file."""
+    if "://" in scheduler or not Path(scheduler).is_file():
+        return scheduler
+    return str(json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"])
 
 
 def _closed(cluster: Any) -> None:
@@ -146,9 +152,8 @@ def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:
         )
     scheduler.setdefault("dashboard_address", options.dashboard or f"{LOCALHOST}:{_free_port(8787)}")
     try:
-        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[str(options.batch_system)])(
-            **content, scheduler_options=scheduler, security=options.security
-        )
+        kind = getattr(dask_jobqueue, BATCH_SYSTEMS[str(options.batch_system)])
+        cluster = kind(**content, scheduler_options=scheduler, security=options.security)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ExecutorError(f"option 'cluster_config': {path}: {error}") from error
     if scale:

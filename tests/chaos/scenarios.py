@@ -67,7 +67,9 @@ class Chaos:
     def command(self, output, files=None, executor="dask", extra=()):
         fileset = self.folder / f"{output.name}.json"
         fileset.write_text(json.dumps({"HHH": {"files": [str(f) for f in files or self.files], "metadata": HHH}}))
-        where = ["--executor", executor] + (["--workers", "2"] if "--scheduler" not in extra else [])
+        where = ["--executor", executor] + (
+            ["--workers", "2"] if executor == "dask" and "--scheduler" not in extra else []
+        )
         return [
             *(sys.executable, "-m", "hhh_coffea.run", "--fileset", str(fileset), "--output", str(output), "--no-plots"),
             *("--processor", str(HERE / "faulty.py"), "--candidates", "--chunksize", str(self.chunksize)),
@@ -236,9 +238,12 @@ def scheduler_killed(chaos, seed):
 
 
 @contextlib.contextmanager
-def cluster(folder, workers=2, resources=()):
-    """A scheduler and workers of their own, as on other machines: (process of the scheduler, its address)."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+def cluster(folder, workers=2, resources=(), package=REPOSITORY):
+    """A scheduler and workers of their own, as on other machines: (process of the scheduler, its address).
+
+    ``resources`` of each worker, if any; they import the package from the folder ``package``.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(package)}
     file = folder / f"scheduler-{time.monotonic_ns()}.json"
     options = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     base = [
