@@ -50,7 +50,7 @@ def main() -> int:
         if not dataset.metadata.is_signal:
             continue
         stem = f"spanet_{'h' * dataset.metadata.n_higgs}"
-        options = {"fileset": arguments.fileset, "datasets": (name,), "device": arguments.device, "plots": False}
+        options = {"fileset": arguments.fileset, "datasets": (name,), "plots": False}
         options |= {"max_chunks": arguments.max_chunks} if arguments.max_chunks else {}
         parts[name] = {}
         for part, model, baselines in (
@@ -67,7 +67,7 @@ def main() -> int:
                     parts[name][part] = f"model `{model}` is absent"
                     continue
                 settings = {"processor": "comparison", "methods": baselines + (SPANET if found else ())}
-                settings |= {"model": (str(found),)} if found else {}
+                settings |= {"model": (str(found),), "device": arguments.device} if found else {}
                 if found is None:
                     parts[name]["model"] = f"model `{model}` is absent: baselines only"
             parts[name][part] = folder

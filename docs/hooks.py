@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 _LINK = re.compile(r"\]\((\.\.?/[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001 - mkdocs' signature
-    """Rewrite relative links that leave the documentation."""
+    """Rewrite relative links that leave the documentation; the changelog is that of the repository."""
+    if page.file.src_uri == "changelog.md":
+        return Path("CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
 
     def target(found: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page.file.src_uri), found[1]))

@@ -50,6 +50,24 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
+        r"(?P<definition>default|reference)_sculpting_(?P<category>[a-z]+)(_\d+)?",
+        (
+            "Mass of the surviving candidates in background ({category}, in {definition}) and of random pairings of the same "
+            "jets (dashed), normalised; below, their ratio. A peak in the grey band is sculpted by the method."
+        ),
+    ),
+    (
+        r"systematics_(?P<method>.+)_(?P<category>resolved|boosted)_(?P<source>.+)",
+        (
+            "Mass of the {category} candidates of {method}, nominal and with {source} varied up and down, and the ratios to "
+            "nominal; grey: statistical error."
+        ),
+    ),
+    (
+        r"(?P<definition>default|reference)_bdt_(scan|trade_off)",
+        "χ² + BDT at every working point of the BDT, in {definition}: purity and efficiency.",
+    ),
+    (
         r"multiplicity",
         "Small-radius and fat jets in an event above threshold, before the requirement on the number of jets.",
     ),
@@ -65,6 +83,7 @@ def caption(name: str) -> str:
             return text.format(
                 definition=_DEFINITION.get(groups.get("definition", ""), ""),
                 category=CATEGORY_NAMES.get(groups.get("category", ""), groups.get("category", "")).lower(),
+                source=groups.get("source", ""),
                 method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
             )
     return bare.replace("_", " ")

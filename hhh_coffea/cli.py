@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "the main job: Higgs candidates with every method, and how often they are right",
     "plot": "draw the figures of a results directory again, or compare several in the same figures",
     "display": "picture one event: jets, truth, and each method's candidates",
+    "tradeoff": "compare models in correctness and mass sculpting",
     "train": "make training data, train, import and export models",
 }
 

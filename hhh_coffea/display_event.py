@@ -18,7 +18,14 @@ from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource
 from hhh_coffea.metrics import Definition, evaluate
-from hhh_coffea.reconstruction import METHODS, MethodOptions, check_models, fatjet_features, reconstruct
+from hhh_coffea.reconstruction import (
+    METHODS,
+    MethodOptions,
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    reconstruct,
+)
 from hhh_coffea.reconstruction.spanet import SpanetModel, network_inputs
 from hhh_coffea.selection import event_selection
 
@@ -46,6 +53,7 @@ class EventView:
     targets: list[dict[str, int]]  # jet1, jet2, fatjet of each Higgs, −1 where none
     candidates: dict[str, list[dict[str, Any]]]  # by method; ``higgs``: the Higgs it found, None if wrong or unknown
     matrices: list[Matrix] = field(default_factory=list)
+    format: str = "delphes"
 
 
 class _Picker:
@@ -57,6 +65,7 @@ class _Picker:
 
     def branches(self, metadata: DatasetMetadata) -> list[str]:
         check_models(self.methods, metadata.n_higgs, self.options)
+        check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.features)
 
     def process(self, events: Any) -> Any:
@@ -125,6 +134,7 @@ def read_event(
         assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs))
         if any(METHODS[name].needs == "spanet" for name in methods)
         else [],
+        dataset.metadata.format,
     )
 
 

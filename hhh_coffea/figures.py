@@ -76,7 +76,7 @@ def draw_comparison(
     formats: tuple[str, ...] = FORMATS,
 ) -> list[Path]:
     """Draw what :func:`hhh_coffea.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
-    write = Writer(folder, formats)
+    write = Writer(folder, formats, source_of(datasets))
     for name, info in datasets.items():
         for definition in histograms["candidates"].axes["definition"]:
             for category in CATEGORIES[definition]:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from hhh_coffea.display_event import EventView, Matrix
-from hhh_coffea.figure_style import NAMES
+from hhh_coffea.figure_style import NAMES, source_of
 
 # Petroff (arXiv:2107.02270), one a Higgs boson; wrong candidates take from the end
 HIGGS_COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
@@ -38,7 +38,9 @@ def draw_event(event: EventView) -> Figure:
             top=0.9, bottom=0.02, wspace=0.16, hspace=0.26,
         )  # fmt: skip
         figure.suptitle(f"{event.label}, event {event.entry}", x=0.02, ha="left", fontsize=18, fontweight="bold")
-        figure.text(0.98, 0.975, "Delphes simulation", ha="right", va="top", fontsize=14)
+        figure.text(
+            0.98, 0.975, source_of({event.dataset: {"format": event.format}}), ha="right", va="top", fontsize=14
+        )
         for column, name in enumerate(panels):
             assigned = _truth(event) if name == "truth" else _candidates(event, name)
             above = figure.add_subplot(grid[0, column])
@@ -177,7 +179,7 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
     axis.set_rlabel_position(np.degrees(_free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])))
-    axis.text(1.0, 0.0, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
+    axis.text(1.14, 0.02, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
     axis.grid(alpha=0.4)
 
 

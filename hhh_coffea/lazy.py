@@ -28,7 +28,14 @@ from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.fileset import Dataset, DatasetMetadata, load_fileset
 from hhh_coffea.jagged import counts_of
 from hhh_coffea.metrics import Definition, evaluate
-from hhh_coffea.reconstruction import METHODS, MethodOptions, check_models, fatjet_features, method_options
+from hhh_coffea.reconstruction import (
+    METHODS,
+    MethodOptions,
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    method_options,
+)
 from hhh_coffea.reconstruction import reconstruct as run_methods
 from hhh_coffea.selection import event_selection
 
@@ -162,14 +169,19 @@ def _run(step: _Step, events: Any) -> Any:
         metadata = dict(events.metadata)
         if "entrystop" not in metadata or len(events) != metadata["entrystop"] - metadata["entrystart"]:
             raise UserError("events must be what open_events() returned, uncut: cut the result instead")
-        check_models(step.methods, metadata["n_higgs"], step.options)
+        _check(step, metadata_of(events))
         return step.compute(events)
     if events.name not in _CHUNKS:
         raise UserError("events must be what open_events() returned, uncut: cut the result instead")
-    check_models(step.methods, metadata_of(events._meta).n_higgs, step.options)
+    _check(step, metadata_of(events._meta))
     return dak.map_partitions(
         step, events, _CHUNKS[events.name], label="record" if not step.candidates else step.methods[0]
     )
+
+
+def _check(step: _Step, metadata: DatasetMetadata) -> None:
+    check_models(step.methods, metadata.n_higgs, step.options)
+    check_trained_on(step.methods, step.options, metadata.format)
 
 
 def _of_chunk(events: Any, chunk: Any) -> Any:
@@ -179,12 +191,17 @@ def _of_chunk(events: Any, chunk: Any) -> Any:
 
 
 def _touch(events: Any, branch: str) -> None:
-    """Mark a branch as needed: ``Jet/Jet.PT`` (Delphes) or ``Jet_pt`` (NanoAOD)."""
+    """Mark a branch as needed: ``Jet/Jet.PT`` (Delphes), ``Jet_pt`` or ``genWeight`` (NanoAOD)."""
+    if branch in events.fields and not events[branch].fields:
+        ak.typetracer.touch_data(events[branch])
+        return
     collection, _, field = branch.rsplit("/", maxsplit=1)[-1].partition("." if "/" in branch else "_")
     if collection not in events.fields:
         return  # optional branches; a required one is missed by name when the chunk is read
     name = field.replace("[", "_").replace("]", "")
-    if name in events[collection].fields:
+    if not field:
+        ak.typetracer.touch_data(events[collection])
+    elif name in events[collection].fields:
         ak.typetracer.touch_data(events[collection][name])
 
 

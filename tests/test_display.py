@@ -91,7 +91,7 @@ def test_figures(event):
 
 
 def test_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("hhh_coffea.reconstruction.spanet.BUNDLED", ("spanet_hhh",))
+    monkeypatch.setattr("hhh_coffea.reconstruction.spanet_model.BUNDLED", ("spanet_hhh",))
     assert main(["--fileset", "demo", "--dataset", "HH", "--event", "3", "--output", str(tmp_path)]) == 0
     assert "without spanet: method 'spanet': no model for 2 Higgs bosons" in capsys.readouterr().out
     assert (tmp_path / "HH_3_event.png").stat().st_size > 10_000

@@ -13,7 +13,6 @@ from conftest import DEMO
 
 from hhh_coffea import captions
 from hhh_coffea.compare import read_runs
-from hhh_coffea.html_report import write_report
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results import ResultsError, read_histograms
 from hhh_coffea.run import main as run
@@ -33,7 +32,8 @@ def runs(tmp_path_factory):
     hh = {"files": [str(DEMO / "hh.root")], "metadata": {"format": "delphes", "n_higgs": 2}}
     fileset.write_text(json.dumps({"HHH": hhh, "HH": hh}))
     base = ["--fileset", str(fileset), "--chunksize", "1500", "--max-chunks", "1", "--metrics", "default"]
-    assert run([*base, "--candidates", "--root", "--output", str(folder / "a")]) == 3
+    assert run([*base, "--candidates", "--root", "--no-plots", "--output", str(folder / "a")]) == 3
+    assert plot([str(folder / "a"), "--formats", "png"]) == 0  # PDF takes as long again
     other = ["--datasets", "HHH", "--methods", "chi2,chi2+bdt", "--no-plots"]
     assert run([*base, *other, "--output", str(folder / "b")]) == 3
     return folder / "a", folder / "b"
@@ -143,11 +143,8 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
         plot([str(runs[0]), str(other), "--debug"])
 
 
-def test_a_report_without_figures_and_after_replotting(runs):
-    page = Page((runs[1] / "report.html").read_text(encoding="utf-8"))
-    assert page.images == []
-    assert plot([str(runs[1]), "--formats", "png"]) == 0
-    assert len(Page(write_report(runs[1]).read_text(encoding="utf-8")).images) > 5
+def test_a_report_without_figures(runs):
+    assert Page((runs[1] / "report.html").read_text(encoding="utf-8")).images == []
 
 
 def test_root_file(runs):
