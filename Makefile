@@ -13,7 +13,7 @@ PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: run test lint docs docs-figures benchmark results chaos clean
 
 run: $(VENV)/.installed
-	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt --output $(OUTPUT) --candidates
+	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest

@@ -102,7 +102,8 @@ def _purity_efficiency(
                 total, passed = by_pt(histograms, {**key, "method": method}, what)
                 if total.sum():
                     error_points(axis, passed, total, **style_of(method, position))
-            axis.set(xlim=(0, 1050), ylim=(0, 1.25), ylabel=f"Reconstruction {what}")
+            rows = (len(axis.get_legend_handles_labels()[1]) + 1) // 2
+            axis.set(xlim=(0, 1050), ylim=(0, 1.13 + 0.06 * rows), ylabel=f"Reconstruction {what}")
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
             axis.legend(
                 title=f"{CATEGORY_NAMES[key['category']]} ({key['definition']} definitions)",
