@@ -92,10 +92,9 @@ class Chaos:
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        stream = (self.folder / f"{output.name}.log").open("ab")
-        return subprocess.Popen(
-            self.command(output, **options), stdout=stream, stderr=stream, env=environment, preexec_fn=prepare, cwd="/"
-        )
+        with (self.folder / f"{output.name}.log").open("ab") as stream:
+            command = self.command(output, **options)
+            return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, preexec_fn=prepare, cwd="/")
 
     def run(self, output, faults=None, **options):
         """Run to the end; returns the exit code."""
@@ -245,7 +244,8 @@ def cluster(folder, workers=2, resources=(), package=REPOSITORY):
     """
     environment = {**os.environ, "PYTHONPATH": str(package)}
     file = folder / f"scheduler-{time.monotonic_ns()}.json"
-    options = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # not from the repository: -m would import the package from there
+    options = {"env": environment, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     base = [
         sys.executable,
         "-m",
