@@ -2,6 +2,7 @@
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
 # make results  compare the methods on the test files: docs/results.md
+# make chaos  runs with faults injected: killed workers, schedulers, drivers; hangs; full disks; bad files
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
 VENV    ?= .venv
@@ -9,13 +10,16 @@ OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint docs docs-figures benchmark results clean
+.PHONY: run test lint docs docs-figures benchmark results chaos clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest
+
+chaos: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.chaos
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

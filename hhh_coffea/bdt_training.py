@@ -25,9 +25,10 @@ from hhh_coffea.bdt_boosting import ROUNDS, STOP_AFTER, Trained, fit_here, fit_o
 from hhh_coffea.bdt_evaluation import at_working_points, measure, working_points
 from hhh_coffea.bdt_table import DEFAULT_FEATURES, Rows, concatenate, count_classes, parts, read_parts
 from hhh_coffea.config import RunConfig
+from hhh_coffea.dask_executor import DaskExecutor
 from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
 from hhh_coffea.errors import UserError
-from hhh_coffea.executors import DaskExecutor, executor
+from hhh_coffea.executors import executor
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.job import make_plan, process
 from hhh_coffea.loading import ProcessorSource, load_processor

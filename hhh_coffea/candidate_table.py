@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hhh_coffea.atomic import replacing
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat
 from hhh_coffea.reconstruction.candidates import KINDS
 
@@ -38,6 +40,7 @@ SCHEMA = pa.schema(
     ],
     metadata={"schema_version": "1"},
 )
+_written: dict[str, dict[str, int]] = {}  # files of the chunks this process is at: name → bytes
 
 
 def write_candidates(
@@ -73,14 +76,30 @@ def write_candidates(
     for name in ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "overlaps"):
         columns[name] = flat(candidates[name])
     table = pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
-    file = hashlib.sha256(chunk["filename"].encode()).hexdigest()[:12]
-    entries = f"{chunk['entrystart']:012d}-{chunk['entrystop']:012d}"
-    path = Path(folder) / f"{chunk['dataset']}-{file}-{entries}-{method.replace(':', '_')}.parquet"
+    name = stem(chunk["dataset"], chunk["filename"], chunk["entrystart"], chunk["entrystop"])
+    path = Path(folder) / f"{name}-{method.replace(':', '_')}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
-    pq.write_table(table, partial, compression="zstd", store_schema=False)
-    partial.replace(path)
+    with replacing(path) as partial:
+        # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
+        pq.write_table(table, partial, compression="zstd", store_schema=False)
+        size = partial.stat().st_size
+    _written.setdefault(name, {})[path.name] = size
+
+
+def stem(dataset: str, file: str, start: int, stop: int) -> str:
+    """How the names of a chunk's files begin."""
+    return f"{dataset}-{hashlib.sha256(file.encode()).hexdigest()[:12]}-{start:012d}-{stop:012d}"
+
+
+def stem_of(name: str) -> str:
+    """The :func:`stem` of a file of candidates by its name; empty if it is none."""
+    found = re.match(r"(.*-[0-9a-f]{12}-\d{12}-\d{12})-[^-].*\.parquet$", name)
+    return found[1] if found else ""
+
+
+def written_by(dataset: str, file: str, start: int, stop: int) -> dict[str, int]:
+    """Name and bytes of the files that this process wrote for a chunk since it was last asked."""
+    return _written.pop(stem(dataset, file, start, stop), {})
 
 
 def _position_in_file(objects: ak.Array, event: IntArray, position: IntArray) -> npt.NDArray[np.int32]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from hhh_coffea.cluster import ClusterOptions
 from hhh_coffea.errors import UserError
 from hhh_coffea.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
@@ -44,6 +45,15 @@ class RunConfig(Strict):
     chunksize: Count | None = None
     max_chunks: Count | None = None
     max_files: Count | None = None
+    cluster: Literal["slurm", "htcondor"] | None = None
+    cluster_config: str | None = None
+    ship_package: bool = False
+    dashboard_address: str | None = None
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    chunk_timeout: Annotated[float, Field(gt=0)] | None = None
+    resume: bool = True
     on_error: Literal["stop", "skip"] = "skip"
     candidates: bool = False
     plots: bool = True
@@ -89,8 +99,10 @@ class RunConfig(Strict):
             raise ValueError("scheduler needs executor 'dask'")
         if self.scheduler is not None and self.workers is not None:
             raise ValueError("workers belong to the scheduler's cluster: give one of workers and scheduler, not both")
-        if self.performance_report and self.executor != "dask":
-            raise ValueError("performance_report needs executor 'dask'")
+        for option in ("performance_report", "cluster", "ship_package", "dashboard_address", "tls_ca_file"):
+            if getattr(self, option) and self.executor != "dask":
+                raise ValueError(f"{option} needs executor 'dask'")
+        self._consistent_cluster()
         if self.workers is not None and self.executor == "iterative":
             raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
         if self.overlay_published and not self.plots:
@@ -113,6 +125,36 @@ class RunConfig(Strict):
         for option in ("chi2_jets", "chi2_mass"):
             if option in self.model_fields_set and kinds == {"spanet"}:
                 raise ValueError(f"option {option!r} has no effect on the method spanet")
+
+    def _consistent_cluster(self) -> None:
+        if self.cluster is not None and self.scheduler is not None:
+            raise ValueError("give one of cluster (to be started) and scheduler (there already), not both")
+        if self.cluster is not None and self.workers is not None:
+            raise ValueError("workers of a batch system are the 'jobs' of cluster_config: leave 'workers' out")
+        if (self.cluster is None) != (self.cluster_config is None):
+            raise ValueError("cluster and cluster_config belong together")
+        if self.ship_package and self.scheduler is None and self.cluster is None:
+            raise ValueError("ship_package is for scheduler or cluster: local workers have the package")
+        if self.dashboard_address and self.scheduler is not None:
+            raise ValueError(
+                "dashboard_address is of a cluster that is started; that of the scheduler is there already"
+            )
+        if len({option is None for option in (self.tls_ca_file, self.tls_cert, self.tls_key)}) > 1:
+            raise ValueError("tls_ca_file, tls_cert and tls_key belong together")
+
+    @property
+    def cluster_options(self) -> ClusterOptions:
+        """How to reach or start a dask cluster."""
+        tls = (self.tls_ca_file, self.tls_cert, self.tls_key)
+        kinds = {METHODS[name].needs for name in self.methods}
+        return ClusterOptions(
+            self.cluster,
+            self.cluster_config,
+            self.dashboard_address,
+            self.ship_package,
+            None if None in tls else tls,  # type: ignore[arg-type]
+            ("xgboost",) * ("bdt" in kinds) + ("torch",) * ("spanet" in kinds),
+        )
 
     @property
     def definitions(self) -> tuple[Definition, ...]:

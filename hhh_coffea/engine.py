@@ -7,31 +7,29 @@ happens to a chunk, it ends as processed or as failed with a reason: planned = p
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from coffea.nanoevents import NanoEventsFactory
-from coffea.processor import accumulate
 from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, raised_at
-from hhh_coffea.root_file import explain, open_file
+from hhh_coffea.retry import patiently
+from hhh_coffea.root_file import UnreadableFileError, explain, open_file
 
 DEFAULT_CHUNKSIZE = 100_000
 CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, when the user does not set the chunk size
-ATTEMPTS = 3
-BACKOFF_SECONDS = 0.5
-FAN_IN = 8  # partial results merged at a time
 
 
 class RunStopped(RuntimeError):
     """``--on-error stop``: the first failure ends the run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file to look into, and the branches that will be read from it (empty: not known)."""
 
@@ -57,7 +55,7 @@ class Failure:
         return None if self.start is None or self.stop is None else self.stop - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileInfo:
     """What planning needs to know of a readable file."""
 
@@ -67,7 +65,7 @@ class FileInfo:
     bytes_per_event: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A range of entries of one file: the unit of work."""
 
@@ -103,14 +101,40 @@ class Partial:
     events: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    resumed: int = 0  # of the chunks: those that an earlier run had finished
+    unkept: Counter[str] = field(default_factory=Counter)  # finished chunks that could not be kept, by reason
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to run any chunk: the processor, and the metadata of the datasets."""
+    """What a worker needs to run any chunk: the processor, and the metadata of the datasets.
+
+    ``store`` keeps finished chunks, ``timeout`` is the longest a chunk may take in seconds, ``wants_gpu`` whether chunks
+    go to workers with a GPU where there are such.
+    """
 
     processor: ProcessorSource
     metadata: dict[str, dict[str, Any]]
+    store: ChunkStore | None = None
+    timeout: float | None = None
+    wants_gpu: bool = False
+
+
+class ChunkStore(Protocol):
+    """Where finished chunks are kept: :class:`hhh_coffea.resume.Store`."""
+
+    @property
+    def folder(self) -> str:
+        """Where that is; workers keep chunks themselves if they see it."""
+        ...
+
+    def load(self, job: Job, chunk: Chunk) -> Partial | None:
+        """What a chunk gave in an earlier run, if that is known."""
+        ...
+
+    def save(self, job: Job, chunk: Chunk, partial: Partial) -> str | None:
+        """Keep a finished chunk; returns why not, where that fails."""
+        ...
 
 
 class Executor(Protocol):
@@ -128,20 +152,29 @@ class Executor(Protocol):
 def inspect_file(source: SourceFile) -> FileInfo | Failure:
     """Open a file and count its events, or say why that cannot be done."""
     try:
-        with open_file(source.path) as file:
-            try:
-                tree = file[source.tree]
-            except KeyInFileError:
-                names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
-                return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}")
-            if not hasattr(tree, "num_entries"):
-                return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
-            entries = int(tree.num_entries)
-            present = [b for b in source.branches if b in tree]
-            size = sum(tree[b].uncompressed_bytes for b in present)
-            return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0)
+        return patiently(lambda: _look_into(source))
     except Exception as error:
         return Failure(source.dataset, source.path, explain(error, source.path))
+
+
+def _look_into(source: SourceFile) -> FileInfo | Failure:
+    with open_file(source.path) as file:
+        try:
+            tree = file[source.tree]
+        except KeyInFileError:
+            names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
+            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}")
+        if not hasattr(tree, "num_entries"):
+            return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
+        entries = int(tree.num_entries)
+        present = [b for b in source.branches if b in tree]
+        size = sum(tree[b].uncompressed_bytes for b in present)
+        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0)
+
+
+def died_opening(source: SourceFile, error: Any) -> Failure:
+    """A file that took its worker down."""
+    return Failure(source.dataset, source.path, f"the worker died each time it opened the file ({error})")
 
 
 def plan_chunks(
@@ -194,22 +227,20 @@ def sources_of(datasets: dict[str, Dataset], processor: ProcessorSource, max_fil
 
 
 def run_chunk(job: Job, chunk: Chunk) -> Partial:
-    """Process one chunk. Never raises: after :data:`ATTEMPTS` the chunk is returned as failed, with the reason."""
+    """Process one chunk, or take it from the store. Never raises: what cannot be done comes back as failed, with the reason."""
+    if job.store is not None and (known := job.store.load(job, chunk)) is not None:
+        return known
     begin = time.perf_counter()
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            output = process(job, chunk)
-        except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
-            where = (
-                "" if isinstance(error, OSError) else raised_at(error)
-            )  # of a file that cannot be read no line helps
-            reason = explain(error, chunk.path) + where
-            failure = Failure(chunk.dataset, chunk.path, reason, chunk.start, chunk.stop)
-            if isinstance(error, OSError) and attempt < ATTEMPTS:
-                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))  # storage may recover
-        else:
-            return Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
-    return Partial(failures=[failure], seconds=time.perf_counter() - begin)
+    try:
+        output = patiently(lambda: process(job, chunk), job.timeout)
+    except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
+        where = "" if isinstance(error, OSError) else raised_at(error)  # of a file that cannot be read no line helps
+        failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path) + where, chunk.start, chunk.stop)
+        return Partial(failures=[failure], seconds=time.perf_counter() - begin)
+    partial = Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
+    if job.store is not None and (reason := job.store.save(job, chunk, partial)) is not None:
+        partial.unkept[reason] += 1
+    return partial
 
 
 def process(job: Job, chunk: Chunk) -> Any:
@@ -223,6 +254,8 @@ def process(job: Job, chunk: Chunk) -> Any:
         # describing the branches of a file takes longer than reading them when it has hundreds
         options["filter_name"] = lambda name: name in wanted
     with open_file(chunk.path) as file:
+        if str(file.file.uuid) != chunk.uuid:
+            raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
         events = NanoEventsFactory.from_root(
             file,
             treepath=chunk.tree,
@@ -247,42 +280,3 @@ def process(job: Job, chunk: Chunk) -> Any:
     if output is None:
         raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
     return output
-
-
-def merge(parts: Sequence[Partial]) -> Partial:
-    """Add partial results up, in the order given."""
-    return Partial(
-        accumulate([part.output for part in parts]),
-        sum(part.chunks for part in parts),
-        sum(part.events for part in parts),
-        [failure for part in parts for failure in part.failures],
-        sum(part.seconds for part in parts),
-    )
-
-
-class MergeTree:
-    """Adds results up in a tree of :data:`FAN_IN` branches that depends on their positions only.
-
-    Results may arrive in any order: a group is merged once complete, so that floating-point sums come out the same
-    whatever the executor, and few results are held at a time. ``merge_group`` may return a future.
-    """
-
-    def __init__(self, total: int, merge_group: Callable[[list[Any]], Any] = merge) -> None:
-        self._sizes = [total]
-        while self._sizes[-1] > 1:
-            self._sizes.append(-(-self._sizes[-1] // FAN_IN))
-        self._pending: list[dict[int, dict[int, Any]]] = [{} for _ in self._sizes]
-        self._merge = merge_group
-        self.result: Any = None
-
-    def add(self, position: int, value: Any, level: int = 0) -> None:
-        """Take the result at a position, and merge every group that this completes."""
-        if level == len(self._sizes) - 1:
-            self.result = value
-            return
-        group = position // FAN_IN
-        members = self._pending[level].setdefault(group, {})
-        members[position] = value
-        if len(members) == min(FAN_IN, self._sizes[level] - group * FAN_IN):
-            del self._pending[level][group]
-            self.add(group, self._merge([members[k] for k in sorted(members)]), level + 1)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,29 +19,32 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from hhh_coffea import __version__, report, results
-from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED
+from hhh_coffea import report, results, resume
+from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
+from hhh_coffea.cluster import ExecutorError
 from hhh_coffea.config import RunConfig
-from hhh_coffea.engine import Executor, Job, Partial, Plan, RunStopped, inspect_file, plan_chunks, sources_of
+from hhh_coffea.dask_executor import DaskExecutor
+from hhh_coffea.engine import (
+    Executor,
+    Failure,
+    FileInfo,
+    Job,
+    Partial,
+    Plan,
+    RunStopped,
+    died_opening,
+    inspect_file,
+    plan_chunks,
+    sources_of,
+)
 from hhh_coffea.executors import dashboard_of, executor, performance_report
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.provenance import provenance
+from hhh_coffea.scheduling import ClusterLostError
 from hhh_coffea.sculpting_report import print_sculpting
 from hhh_coffea.summary import summarise
-
-RECORDED_PACKAGES = (
-    "coffea",
-    "awkward",
-    "uproot",
-    "numpy",
-    "dask",
-    "distributed",
-    "hist",
-    "boost-histogram",
-    "correctionlib",
-    "xgboost",
-)
 
 
 def run_job(config: RunConfig) -> int:
@@ -67,27 +68,42 @@ def _run_job(config: RunConfig) -> int:
         asked_for=config.model_fields_set,
     )
     source = ProcessorSource.of(processor)
+    store = None
     if not config.dry_run:
         results.prepare(output)
+        store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
+        report.print_warnings(console, notes)
     begin = time.perf_counter()
-    with executor(config.executor, config.workers, config.scheduler) as where:
+    with executor(config.executor, config.workers, config.scheduler, config.cluster_options) as where:
         if (link := dashboard_of(where)) is not None:
             console.print(f"dask dashboard: {link}", soft_wrap=True)
-        plan = make_plan(config, datasets, source, where, console)
+        if isinstance(where, DaskExecutor):
+            if config.candidates and not config.dry_run and not where.sees(output / resume.FOLDER):
+                raise ExecutorError(
+                    f"option 'candidates': the workers do not see {output}: it must be on shared storage"
+                )
+            if getattr(processor, "wants_gpu", False):
+                report.print_warnings(console, where.gpu_warnings(config.device))
+        known = resume.KnownFiles(output if store is not None else None)
+        plan = make_plan(config, datasets, source, where, console, known)
         if config.dry_run:
             report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
             return exit_code(plan, None)
         report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])
-        job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
+        metadata = {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()}
+        job = Job(source, metadata, store, config.chunk_timeout, getattr(processor, "wants_gpu", False))
         try:
             with performance_report(where, output / "dask_report.html" if config.performance_report else None):
                 total = process(config, job, plan, where, console)
         except RunStopped as stop:
             return _stopped(console, stop.args[0])
+        except ClusterLostError as error:
+            return _unfinished(console, error)
     _check_ledger(plan, total)
-    return _finish(config, console, datasets, processor, plan, total, time.perf_counter() - begin)
+    wall = time.perf_counter() - begin
+    return _finish(config, console, datasets, processor, plan, total, wall, keeps=store is not None)
 
 
 def _finish(
@@ -98,9 +114,12 @@ def _finish(
     plan: Plan,
     total: Partial,
     wall: float,
+    keeps: bool,
 ) -> int:
     """Write the results, print and draw them."""
     output = Path(config.output)
+    lost = {(f.dataset, f.file, f.start) for f in total.failures}
+    resume.drop_strays(output, (c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost))
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
@@ -108,20 +127,25 @@ def _finish(
     cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))
-    results.write(
-        output,
-        {
-            "histograms.json": results.histogram_file(histograms, datasets),
-            "summary.json": {
-                "schema_version": results.SCHEMA_VERSION,
-                "results": summary,
-                "other": rest,
+    try:
+        results.write(
+            output,
+            {
+                "histograms.json": results.histogram_file(histograms, datasets),
+                "summary.json": {
+                    "schema_version": results.SCHEMA_VERSION,
+                    "results": summary,
+                    "other": rest,
+                },
+                "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
+                "provenance.json": provenance(config, datasets, plan, total, wall, getattr(processor, "models", {})),
             },
-            "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
-            "provenance.json": provenance(config, datasets, plan, total, wall, getattr(processor, "models", {})),
-        },
-        config.candidates,
-    )
+            config.candidates,
+        )
+    except results.WritingError as error:
+        return _unfinished(console, error)
+    if not keeps or not total.chunks or not (plan.failures or total.failures):
+        resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
     report.print_summary(console, summary, datasets)
     print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
@@ -148,23 +172,32 @@ def _finish(
 
     written.append(write_report(output).name)
     report.print_failures(console, plan, total)
+    report.print_warnings(console, resume.unkept(total.unkept))
+    if total.resumed:
+        console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total)
 
 
 def make_plan(
-    config: RunConfig, datasets: dict[str, Dataset], source: ProcessorSource, where: Executor, console: Console
+    config: RunConfig,
+    datasets: dict[str, Dataset],
+    source: ProcessorSource,
+    where: Executor,
+    console: Console,
+    known: resume.KnownFiles | None = None,
 ) -> Plan:
-    """Open every file once, wherever the executor runs, and cut it into chunks."""
+    """Open every file once, wherever the executor runs, and cut it into chunks; ``known`` files need no opening."""
     files = sources_of(datasets, source, config.max_files)
-    found: list[Any] = [None] * len(files)
+    found: list[Any] = [None if known is None else known.get(file) for file in files]
+    new = [position for position, info in enumerate(found) if info is None]
     with _progress(console) as bar:
-        task = bar.add_task("opening files", total=len(files), note="")
-        for position, info in where.map(inspect_file, files):
-            if isinstance(info, BaseException):
-                raise info
-            found[position] = info
+        task = bar.add_task("opening files", total=len(files), completed=len(files) - len(new), note="")
+        for place, info in where.map(inspect_file, [files[position] for position in new]):
+            found[new[place]] = info if isinstance(info, FileInfo | Failure) else died_opening(files[new[place]], info)
             bar.advance(task)
+    if known is not None and new:
+        known.keep(found)
     return plan_chunks(found, config.chunksize, config.max_chunks)
 
 
@@ -194,58 +227,6 @@ def exit_code(plan: Plan, total: Partial | None) -> int:
     return EXIT_SKIPPED if failures else EXIT_OK
 
 
-def provenance(
-    config: RunConfig,
-    datasets: dict[str, Dataset],
-    plan: Plan,
-    total: Partial,
-    wall: float,
-    models: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """Where the numbers come from, and the ledger of every chunk."""
-    failures = [*plan.failures, *total.failures]
-    lost = sum(failure.events or 0 for failure in total.failures)
-    return {
-        "schema_version": results.SCHEMA_VERSION,
-        "package": {"version": __version__, "git_commit": _git_commit()},
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in RECORDED_PACKAGES},
-        "config": config.model_dump(mode="json"),
-        "models": models,
-        "datasets": {name: d.metadata.model_dump(mode="json") for name, d in datasets.items()},
-        "files": [
-            {"dataset": f.source.dataset, "file": f.source.path, "uuid": f.uuid, "events": f.entries}
-            for f in plan.files
-        ],
-        "ledger": {
-            "files": {
-                "planned": len(plan.files) + len(plan.failures),
-                "readable": len(plan.files),
-                "failed": len(plan.failures),
-            },
-            "chunks": {"planned": len(plan.chunks), "processed": total.chunks, "failed": len(total.failures)},
-            "events": {"planned": plan.events, "processed": total.events, "failed": lost},
-        },
-        "failures": [
-            {
-                "dataset": f.dataset,
-                "file": f.file,
-                "start": f.start,
-                "stop": f.stop,
-                "events": f.events,
-                "reason": f.reason,
-            }
-            for f in failures
-        ],
-        "warnings": list(plan.warnings),
-        "timing": {
-            "wall_seconds": round(wall, 3),
-            "worker_seconds": round(total.seconds, 3),
-            "events_per_second": round(total.events / wall, 1),
-        },
-    }
-
-
 def _check_ledger(plan: Plan, total: Partial) -> None:
     lost = sum(failure.events or 0 for failure in total.failures)
     if (len(plan.chunks), plan.events) != (total.chunks + len(total.failures), total.events + lost):
@@ -253,6 +234,12 @@ def _check_ledger(plan: Plan, total: Partial) -> None:
             f"the ledger does not close: planned {len(plan.chunks)} chunks with {plan.events} events, "
             f"processed {total.chunks} with {total.events}, failed {len(total.failures)} with {lost}"
         )
+
+
+def _unfinished(console: Console, error: Exception) -> int:
+    text = escape(f"{error}; what is finished is kept, and the same command goes on from here")
+    console.print(f"[red]not finished:[/] {text}", soft_wrap=True, highlight=False)
+    return EXIT_UNFINISHED
 
 
 def _stopped(console: Console, failure: Any) -> int:
@@ -272,21 +259,3 @@ def _progress(console: Console) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=console,
     )
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout the package runs from; None when it is installed."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()

@@ -18,18 +18,23 @@ from typing import Any
 import uhi.io.json
 from hist import Hist
 
+from hhh_coffea import resume
 from hhh_coffea.errors import UserError
 from hhh_coffea.fileset import Dataset
 from hhh_coffea.histograms import canonical
 
 SCHEMA_VERSION = 1
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
+CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
-CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", "candidates.partial"
 
 
 class ResultsError(UserError):
     """The results directory cannot be used; the message names it and says why."""
+
+
+class WritingError(OSError):
+    """Results could not be written, for want of space say; the message names the folder. Earlier ones are whole."""
 
 
 def prepare(folder: Path) -> None:
@@ -45,18 +50,18 @@ def prepare(folder: Path) -> None:
         present = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
-    if present and not present & {*OURS, CANDIDATES_IN_PROGRESS}:
+    if present and not present & {*OURS, resume.FOLDER}:
         raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
-    shutil.rmtree(folder / CANDIDATES_IN_PROGRESS, ignore_errors=True)
 
 
 @contextmanager
 def cleaned_up(folder: Path) -> Iterator[None]:
-    """On leaving, by an error or an interrupt too, remove candidates that made no results, and the folder if empty."""
+    """On leaving, by an error or an interrupt too, keep what a later run can build on, and leave no empty folder."""
     try:
         yield
     finally:
-        shutil.rmtree(folder / CANDIDATES_IN_PROGRESS, ignore_errors=True)
+        if not resume.holds_chunks(folder):
+            resume.clear(folder)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -68,13 +73,20 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
     results, their figures included, make room. ``provenance.json`` comes last: where it is, the rest is whole.
     """
     names = sorted(contents, key=lambda n: n == "provenance.json")
-    partials = {name: _write_partial(folder / name, contents[name]) for name in names}
+    partials: dict[str, Path] = {}
+    try:
+        for name in names:
+            partials[name] = _write_partial(folder / name, contents[name])
+    except OSError as error:
+        for name in names:
+            (folder / f"{name}.partial").unlink(missing_ok=True)
+        raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
     for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
     for old in (CANDIDATES, "plots"):
         shutil.rmtree(folder / old, ignore_errors=True)
     if with_candidates:
-        (folder / CANDIDATES_IN_PROGRESS).mkdir(exist_ok=True)
+        (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
         (folder / CANDIDATES_IN_PROGRESS).rename(folder / CANDIDATES)
     for name in names:
         partials[name].replace(folder / name)

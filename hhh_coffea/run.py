@@ -18,6 +18,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --dry-run      what would be read
   python -m hhh_coffea.run --fileset hhh.json --executor dask --workers 8 --candidates
   python -m hhh_coffea.run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
+  python -m hhh_coffea.run --fileset hhh.json --executor dask --cluster slurm --cluster-config slurm.yaml
   python -m hhh_coffea.run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
@@ -92,7 +93,32 @@ def parser() -> argparse.ArgumentParser:
         help="this process (default), local processes, or dask.distributed",
     )
     where.add_argument("--workers", type=int, metavar="N", help="local worker processes (default: one a core)")
-    where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler instead of starting a cluster")
+    where.add_argument(
+        "--scheduler",
+        metavar="tcp://…|FILE",
+        help="join this dask scheduler, by its address or its scheduler file, instead of starting a cluster",
+    )
+    where.add_argument("--cluster", choices=["slurm", "htcondor"], help="have a batch system start the workers")
+    where.add_argument("--cluster-config", metavar="YAML", help="jobs, cores, memory … of --cluster (docs/clusters.md)")
+    where.add_argument("--ship-package", action="store_true", help="send this package to the workers of the cluster")
+    where.add_argument(
+        "--dashboard-address", metavar="HOST:PORT", help="of a cluster that is started (default: 127.0.0.1:8787)"
+    )
+    where.add_argument("--tls-ca-file", metavar="PEM", help="encrypted dask connections: certificate authority,")
+    where.add_argument("--tls-cert", metavar="PEM", help="certificate")
+    where.add_argument("--tls-key", metavar="PEM", help="and its key")
+    where.add_argument(
+        "--chunk-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="set a chunk aside that takes longer, twice (default: none)",
+    )
+    where.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_false",
+        help="forget the chunks that an earlier, unfinished run into --output finished, and keep none",
+    )
     where.add_argument("--performance-report", action="store_true", help="write dask's performance report")
     where.add_argument(
         "--on-error", choices=["stop", "skip"], help="what a failed file or chunk does to the run (default: skip)"
@@ -111,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and return the exit code."""
     options: dict[str, Any] = vars(parser().parse_args(arguments))
     debug = bool(options.get("debug"))
-    return guarded(lambda: _run(options), debug, lost="no results were written")
+    return guarded(lambda: _run(options), debug, lost="no results were written; the same command goes on from here")
 
 
 def _run(options: dict[str, Any]) -> int:

@@ -53,6 +53,7 @@ class ComparisonProcessor(ProcessorABC):
         self.metrics = tuple(metrics)
         self.options = method_options(self.methods, bdt=bdt, bdt_wp=bdt_wp, model=model, device=device)
         self.models = self.options.models()  # for provenance.json
+        self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
         self.fatjet_features = fatjet_features(self.methods, self.options)
 

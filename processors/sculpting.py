@@ -54,6 +54,7 @@ class SculptingProcessor(ProcessorABC):
         self.metrics = tuple(metrics)
         self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.models = self.options.models()  # for provenance.json
+        self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
         self.fatjet_features = fatjet_features(self.methods, self.options)
 

@@ -19,16 +19,15 @@ from hhh_coffea.engine import (
     Failure,
     FileInfo,
     Job,
-    MergeTree,
     Partial,
     SourceFile,
     inspect_file,
-    merge,
     plan_chunks,
     run_chunk,
 )
 from hhh_coffea.executors import executor
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.merging import MergeTree, merge
 from hhh_coffea.results import histogram_file
 from hhh_coffea.run import main
 
@@ -199,7 +198,7 @@ def test_nothing_readable_and_stop(tmp_path, write_fileset, capsys):
 
 
 def test_transient_read_errors_are_retried(monkeypatch):
-    from hhh_coffea import engine
+    from hhh_coffea import engine, retry
 
     job, chunk = demo_job()
     real, failures = engine.open_file, iter([OSError("storage hiccup"), OSError("again")])
@@ -210,7 +209,7 @@ def test_transient_read_errors_are_retried(monkeypatch):
         return real(path)
 
     monkeypatch.setattr(engine, "open_file", flaky)
-    monkeypatch.setattr(engine, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(retry, "BACKOFF_SECONDS", 0.0)
     assert run_chunk(job, chunk).events == 5000
     monkeypatch.setattr(engine, "open_file", lambda path: (_ for _ in ()).throw(OSError("storage is gone")))
     lost = run_chunk(job, chunk)
