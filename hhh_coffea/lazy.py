@@ -19,6 +19,7 @@ from typing import Any, Literal
 import awkward as ak
 import dask_awkward as dak
 from coffea.nanoevents import NanoEventsFactory
+from numba.core.entrypoints import init_all
 
 from hhh_coffea import truth
 from hhh_coffea.engine import FileInfo, SourceFile, inspect_file, plan_chunks
@@ -72,6 +73,8 @@ def open_events(
     UserError
         if the fileset, the dataset or a file cannot be used: nothing is skipped here.
     """
+    # awkward is made known to numba: left to numba, a second thread may compile before that is done
+    init_all()  # type: ignore[no-untyped-call]
     chosen = next(iter(load_fileset(fileset, [dataset] if dataset else None).values()))
     metadata = {**chosen.metadata.model_dump(exclude_unset=True), "dataset": chosen.name}
     if mode == "virtual":
