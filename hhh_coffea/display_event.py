@@ -76,8 +76,7 @@ class _Picker:
         if failed:
             return {"failed": failed}
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        match = truth.match if self.definition == "default" else truth.match_reference
-        targets = match(record, *kept) if metadata.is_signal else truth.no_targets(len(record), metadata.n_higgs)
+        targets = truth.match_each([self.definition], record, metadata.is_signal, *kept)[self.definition]
         record = truncated(selected(record, selection.all()), *kept[1:])
         found = reconstruct({self.definition: self.methods}, record, metadata.n_higgs, self.options)[self.definition]
         return {

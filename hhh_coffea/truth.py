@@ -6,6 +6,7 @@ that holds both. A Higgs may have both, or neither.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -143,6 +144,17 @@ def no_targets(n_events: int, n_higgs: int) -> Targets:
     none = np.full((n_events, n_higgs), NONE, dtype=np.int64)
     unknown = np.full((n_events, n_higgs), np.nan)
     return Targets(none, none, none, unknown, unknown, known=False)
+
+
+def match_each(
+    definitions: Iterable[str], record: ak.Array, is_signal: bool, n_higgs: int, max_jets: int, max_fatjets: int
+) -> dict[str, Targets]:
+    """Targets by definition, ``default`` or ``reference``; distances are computed once. None exist outside signal."""
+    if not is_signal:
+        return dict.fromkeys(definitions, no_targets(len(record), n_higgs))
+    near = distances(record, n_higgs)
+    matches = {"default": match, "reference": match_reference}
+    return {d: matches[d](record, n_higgs, max_jets, max_fatjets, near) for d in definitions}
 
 
 def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:

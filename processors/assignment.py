@@ -97,12 +97,7 @@ class AssignmentProcessor(ProcessorABC):
         weight = ak.to_numpy(record.weight)
 
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        if metadata.is_signal:
-            near = truth.distances(record, metadata.n_higgs)
-            match = {"default": truth.match, "reference": truth.match_reference}
-            targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
-        else:
-            targets = dict.fromkeys(self.metrics, truth.no_targets(len(record), metadata.n_higgs))
+        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
 
         wanted = {d: methods_for(self.methods, d, metadata.n_higgs) for d in self.metrics}

@@ -76,9 +76,7 @@ class BdtScanProcessor(ProcessorABC):
         record = selected(record, selection.all())
         n_higgs = metadata.n_higgs
         kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        near = truth.distances(record, n_higgs)
-        match = {"default": truth.match, "reference": truth.match_reference}
-        targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
+        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
         scores = bdt.score(record.fatjets, self.model)
         pairs = chi2.reconstruct(record, n_higgs, *self.chi2) if "reference" in self.metrics else None

@@ -79,9 +79,7 @@ class ComparisonProcessor(ProcessorABC):
         weight = ak.to_numpy(record.weight)
         n_higgs = metadata.n_higgs
         kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        near = truth.distances(record, n_higgs)
-        match = {"default": truth.match, "reference": truth.match_reference}
-        targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
+        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
 
         scan, options = {}, self.options

@@ -81,12 +81,7 @@ class SculptingProcessor(ProcessorABC):
         weight = ak.to_numpy(record.weight)
 
         kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        if metadata.is_signal:
-            near = truth.distances(record, n_higgs)
-            match = {"default": truth.match, "reference": truth.match_reference}
-            targets = {definition: match[definition](record, *kept, near) for definition in self.metrics}
-        else:
-            targets = dict.fromkeys(self.metrics, truth.no_targets(len(record), n_higgs))
+        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
         filled = output["histograms"]
         histograms.fill_multiplicity(filled, dataset, record, np.ones(len(record), dtype=bool), weight)
