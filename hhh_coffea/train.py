@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hhh_coffea import train_models
 from hhh_coffea.cli import add_debug, guarded
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+from hhh_coffea.train_models import say
 
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +52,7 @@ def _data(arguments: argparse.Namespace) -> None:
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
-        _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
         return
     from .spanet_hdf5 import h5py, write_hdf5
 
@@ -63,7 +61,7 @@ def _data(arguments: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
-        _say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
+        say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
 
 
 def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +74,7 @@ def _import_hdf5(arguments: argparse.Namespace) -> None:
     from .spanet_hdf5 import read_hdf5
 
     data = read_hdf5(arguments.file, arguments.topology, arguments.output)
-    _say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
 
 
 def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,10 +105,6 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from .spanet.training_config import TrainingConfig
     from .training_figure import draw_history, draw_mass_weights
 
-    def say(text: str) -> None:
-        _say(text)
-        sys.stdout.flush()  # a log file shows where the training is
-
     if arguments.data.suffix in (".h5", ".hdf5"):
         raise ValueError(
             f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
@@ -132,10 +126,10 @@ def _spanet(arguments: argparse.Namespace) -> None:
     )
     if not is_first:
         return
-    _say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
-    _say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
+    say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
     if tables := describe(arguments.output)["training"].get("mass_weights"):
-        _say(f"wrote {draw_mass_weights(arguments.output, tables)}")
+        say(f"wrote {draw_mass_weights(arguments.output, tables)}")
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
@@ -155,47 +149,6 @@ def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
         writer.flush()
 
     return record
-
-
-def _import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT_DIR",
-        help="folder with options.json, event.yaml, checkpoints/*.ckpt",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
-
-
-def _import_spanet(arguments: argparse.Namespace) -> None:
-    from .spanet.checkpoint import save
-    from .spanet.original_checkpoint import compare_with_reference, import_original
-
-    if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
-        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
-    model = import_original(arguments.checkpoint)
-    _say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
-    if (reference := arguments.checkpoint / "reference.npz").is_file():
-        for name, difference in compare_with_reference(model, reference).items():
-            _say(f"  {name}: largest difference from {reference.name} {difference:.1e}")
-
-
-def _export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="model directory to read")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
-    parser.add_argument(
-        "--length", action="append", default=[], metavar="INPUT=N",
-        help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",
-    )  # fmt: skip
-
-
-def _export_onnx(arguments: argparse.Namespace) -> None:
-    from .spanet.checkpoint import load
-    from .spanet.export import export_onnx, parse_lengths
-
-    model = load(arguments.model)
-    _say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length))}")
 
 
 def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -275,14 +228,20 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",
         "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
-        _import_spanet_arguments,
-        _import_spanet,
+        train_models.import_spanet_arguments,
+        train_models.import_spanet,
+    ),
+    "mass-price": (
+        "give a trained model a price on candidate masses, so that it carves less of a peak into background",
+        "python -m hhh_coffea.train mass-price --model spanet_hhh --background data/qcd --slope 0.06 --output models/mine",
+        train_models.mass_price_arguments,
+        train_models.mass_price,
     ),
     "export-onnx": (
         "write a model as ONNX, with the decoding into jets in the graph",
         "python -m hhh_coffea.train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
-        _export_onnx_arguments,
-        _export_onnx,
+        train_models.export_onnx_arguments,
+        train_models.export_onnx,
     ),
 }
 

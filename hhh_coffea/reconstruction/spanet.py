@@ -96,7 +96,7 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     near = overlaps(record, model.topology)
     lengths = [i.shape[1] for i in inputs]
     n_events = len(record)
-    topology, forward, device = model.network(compiled=n_events >= COMPILE_FROM)
+    topology, forward, device, price = model.network(compiled=n_events >= COMPILE_FROM)
     parts: dict[str, list[Any]] = {name: [] for name in decodings}
     ways = {name: decoding(name) for name in parts}
 
@@ -107,10 +107,12 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     with lock(str(device)), torch.inference_mode():
         for start in range(0, max(n_events, 1), BATCH):
             batch = slice(start, min(start + BATCH, n_events))
-            outputs = forward([on_device(a, batch) for a in inputs], [on_device(a, batch) for a in masks])
+            here = [on_device(a, batch) for a in inputs]
+            outputs = forward(here, [on_device(a, batch) for a in masks])
             close = None if near is None else on_device(near, batch)
+            prices = None if price is None else price.of_assignments(outputs, here, topology)
             for name, found in parts.items():
-                result = ways[name](outputs, topology, lengths, close)
+                result = ways[name](outputs, topology, lengths, close, prices)
                 found.append([t[: batch.stop - start].cpu().numpy() for t in result])
     return {
         name: Interpretation(*(np.concatenate(p) for p in zip(*found, strict=True))) for name, found in parts.items()
@@ -118,21 +120,22 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
 
 
 def decoding(name: str) -> Any:
-    """Function ``(outputs, topology, lengths, overlaps) → Decoded`` of a decoding by name: ``NAME`` or ``NAME:NUMBER``.
+    """Function ``(outputs, topology, lengths, overlaps, prices) → Decoded`` of a decoding by its name.
 
+    The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
-    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. The published
-    post-processing removes overlaps afterwards, so that metrics show both sides of it.
+    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
+    takes prices. The published post-processing removes overlaps afterwards, so that metrics show both sides of it.
     """
     from hhh_coffea.spanet import decode
 
     kind, _, number = name.partition(":")
     if kind == "joint":
-        return lambda *arguments: decode.joint(*arguments, presence=float(number or 0))
+        return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
     if kind == "greedy":
         least = float(number or 0.5)
 
-        def greedy(outputs: Any, topology: Topology, lengths: list[int], _: Any) -> Any:
+        def greedy(outputs: Any, topology: Topology, lengths: list[int], *_: Any) -> Any:
             found = decode.greedy(outputs, topology, lengths, own_input=True)
             return found._replace(selected=found.selected & (found.detection_probability >= least))
 

@@ -24,6 +24,7 @@ class Loaded(NamedTuple):
     topology: Topology
     forward: Any  # inputs, masks → hhh_coffea.spanet.outputs.Outputs
     device: Any
+    price: Any  # hhh_coffea.spanet.mass_price.MassPrice of joint decoding, or None
 
 
 _NETWORKS: dict[tuple[str, str, bool], Loaded] = {}  # by sha256, device and whether steps are compiled
@@ -61,7 +62,7 @@ class SpanetModel:
         """The network in this process, made on first use; ``compiled``: with compiled steps, where it has a use for them."""
         import torch
 
-        from hhh_coffea.spanet.checkpoint import load_bytes
+        from hhh_coffea.spanet.checkpoint import load_bytes, price_of
 
         device = device_of(self.device)
         # the description too: two models may share weights and read them differently
@@ -70,7 +71,8 @@ class SpanetModel:
             if device.type == "cpu":
                 torch.set_num_threads(1)  # a worker is one process with one thread: more only get in each other's way
             network = load_bytes(self.description, self.weights, self.name, device)
-            _NETWORKS[key] = Loaded(network.topology, _fastest(network, device, compiled), device)
+            price = price_of(self.description, network.topology, self.name)
+            _NETWORKS[key] = Loaded(network.topology, _fastest(network, device, compiled), device, price)
         return _NETWORKS[key]
 
 

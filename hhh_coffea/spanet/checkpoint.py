@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .blocks import OriginalOptions
 from .features import Normaliser
+from .mass_price import MassPrice
 from .network import DefaultSPANet
 from .network_options import DefaultOptions
 from .original import OriginalSPANet
@@ -54,10 +55,18 @@ def sha256(path: Path) -> str:
 
 
 # --- our model directory ----------------------------------------------------------------------------------------------
-def save(model: SPANet, directory: str | Path, *, training: Mapping[str, Any] | None = None, card: str = "") -> Path:
+def save(
+    model: SPANet,
+    directory: str | Path,
+    *,
+    training: Mapping[str, Any] | None = None,
+    card: str = "",
+    price: Mapping[str, Any] | None = None,
+) -> Path:
     """Write ``model`` as a model directory and return its path.
 
-    ``training`` is provenance (data, epochs, command …) and must be plain YAML; ``card`` the text of README.md.
+    ``training`` is provenance (data, epochs, command …) and must be plain YAML; ``card`` the text of README.md; ``price``
+    what :meth:`~.mass_price.MassPrice.description` gives, with its own provenance.
     """
     from safetensors.torch import save_file
 
@@ -78,6 +87,7 @@ def save(model: SPANet, directory: str | Path, *, training: Mapping[str, Any] | 
         # for the reader; the numbers the network uses are in the weights file
         "normalisation": normalisation,
         "training": dict(training or {}),
+        **({"mass_price": dict(price)} if price else {}),
         "event": _Literal(model.topology.text),
     }
     (directory / "model.yaml").write_text(
@@ -121,6 +131,17 @@ def describe(directory: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{directory}: not a model directory (no model.yaml)")
     return parse(path.read_bytes(), str(path))
+
+
+def price_of(description: bytes | Mapping[str, Any], topology: Topology, name: str) -> MassPrice | None:
+    """The price on masses that a ``model.yaml`` asks its decoding to take, None without; CheckpointError if it is none."""
+    known = parse(description, name) if isinstance(description, bytes) else description
+    if (price := known.get("mass_price")) is None:
+        return None
+    try:
+        return MassPrice.parse(price, topology)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{name}: model.yaml: mass_price: {error}") from error
 
 
 def parse(content: bytes, path: str) -> dict[str, Any]:

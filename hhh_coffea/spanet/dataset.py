@@ -105,6 +105,15 @@ class TrainingData:
         """Number of classes of each classification."""
         return {key: self.schema["classes"][key] for key in self.topology.classifications}
 
+    def provenance(self) -> dict[str, Any]:
+        """Files, their formats, and whose matching is the truth: what ``model.yaml`` says of the data."""
+        files = {s["uuid"]: s["source"] for s in self.schema["shards"]}
+        return {
+            "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
+            "formats": sorted({s.get("format", "delphes") for s in self.schema["shards"]}),
+            "truth": self.schema.get("truth", "default"),
+        }
+
     def rows(self, index: npt.NDArray[np.integer[Any]]) -> Rows:
         """Copy of the rows ``index``, in increasing order of ``index``."""
         index = np.sort(index)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -99,8 +99,9 @@ def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tu
 
 def candidates(
     target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
-) -> tuple[Tensor, IntArray]:
-    """Log AP of every assignment of a target, ``(B, C)``, and its objects' positions in the full list, ``(C, k)``.
+) -> tuple[Tensor, IntArray, Tensor]:
+    """Log AP of every assignment of a target ``(B, C)``, its objects' positions in the full list ``(C, k)``, and its
+    place in ``logp.flatten(1)``, ``(C)``.
 
     ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
     case, assignments outside the daughters' own inputs.
@@ -114,9 +115,8 @@ def candidates(
     if own:
         inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
         index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
-    flat = np.ravel_multi_index(tuple(index.T), sizes)
-    chosen = logp.flatten(1).index_select(1, constant(flat, logp))
-    return chosen.add_(math.log(len(target.group))), absolute
+    flat = constant(np.ravel_multi_index(tuple(index.T), sizes), logp)
+    return logp.flatten(1).index_select(1, flat).add_(math.log(len(target.group))), absolute, flat
 
 
 def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def greedy(
     found = [candidates(t, outputs.assignment[t.name], places, own_input) for t in topology.targets]
     k, p = max(t.degree for t in topology.targets), len(found)
     parts: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * p
-    for members in _sharing_objects([objects for _, objects in found]):
+    for members in _sharing_objects([objects for _, objects, _ in found]):
         norms = [math.log(len(topology.targets[i].group)) for i in members]
         logs = torch.cat(
             [found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1
@@ -242,6 +242,7 @@ def joint(
     overlaps: Tensor | None = None,
     *,
     presence: float = 0.0,
+    prices: Mapping[str, Tensor] | None = None,
 ) -> Decoded:
     """Find the most probable consistent interpretation of every event, exactly.
 
@@ -252,7 +253,8 @@ def joint(
         Σ over chosen targets of ln(AP·DP) + Σ over the others of ln(1 − DP)
 
     is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
-    is added to every gain: above 0 more targets are declared, at lower purity.
+    is added to every gain: above 0 more targets are declared, at lower purity. ``prices[target]``, in the shape of the
+    target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
     ValueError as :func:`pairs_and_singles`, or for more than 12 jets or 4 particles.
     """
     resolved, boosted = pairs_and_singles(topology)
@@ -263,9 +265,10 @@ def joint(
     for members in (resolved, boosted):
         for i in members:
             target = topology.targets[i]
-            log_ap, index = candidates(target, outputs.assignment[target.name], places, own=True)
+            log_ap, index, flat = candidates(target, outputs.assignment[target.name], places, own=True)
             logs.append(log_ap)
-            gains.append(log_ap + outputs.detection[target.name].unsqueeze(1) + presence)
+            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
+            gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
             objects.append(index)
     n = len(resolved)
     pair, single = best_interpretation(gains[:n], gains[n:], overlaps)  # (B, n) each: candidate or −1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .batches import Batch
-from .mass_weights import four_momenta
+from .masses import squared_masses
 from .outputs import Outputs
 from .topology import Target, Topology
 
@@ -59,17 +59,8 @@ def disco_term(outputs: Outputs, batch: Batch, topology: Topology, permutation: 
 @torch.no_grad()
 def expected_ln_mass(logp: Tensor, target: Target, batch: Batch, topology: Topology) -> Tensor:
     """Σ P ln m (m in GeV) over the assignments of ``logp (B, N1, …, Nk)``: ``(B)``, NaN where there is none."""
-    total: list[Tensor] = []
-    for axis, source in enumerate(target.sources):
-        momenta = four_momenta(batch, topology, source)
-        if momenta[0].shape[1] != logp.shape[axis + 1]:  # an output over all sequential objects
-            momenta = four_momenta(batch, topology, None)
-        shape = [1] * target.degree
-        shape[axis] = logp.shape[axis + 1]
-        parts = [p.view(-1, *shape) for p in momenta]
-        total = [a + b for a, b in zip(total, parts, strict=True)] if total else parts
-    e, x, y, z = total
-    ln_m = 0.5 * (e * e - x * x - y * y - z * z).clamp_min(1.0).log().float()
+    m2 = squared_masses(batch.inputs, topology, target, logp.shape[1:])
+    ln_m = 0.5 * m2.clamp_min(1.0).log().float()
     p = logp.float().exp()
     weighted = torch.where(p > 0, p * ln_m, 0.0).flatten(1).sum(1)
     return torch.where(p.flatten(1).sum(1) > 0.5, weighted, torch.nan)

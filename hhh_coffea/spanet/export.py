@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
+from .mass_price import MassPrice
 from .outputs import Outputs
 from .topology import Topology
 
@@ -29,9 +30,9 @@ class Exported(nn.Module):
     :class:`~hhh_coffea.spanet.decode.Decoded`, then regressions and classification probabilities by key.
     """
 
-    def __init__(self, model: SPANet):
+    def __init__(self, model: SPANet, price: MassPrice | None = None):
         super().__init__()
-        self.model = model
+        self.model, self.price = model, price
         topology = model.topology
         try:
             self.resolved, self.boosted = pairs_and_singles(topology)
@@ -54,7 +55,8 @@ class Exported(nn.Module):
         lengths = [m.shape[1] for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"]
         if self.joint:
             near = overlap_matrix(topology, inputs, masks) if self.resolved and self.boosted else None
-            decoded = joint(out, topology, lengths, near)
+            prices = self.price.of_assignments(out, inputs, topology) if self.price else None
+            decoded = joint(out, topology, lengths, near, prices=prices)
         else:
             decoded = greedy(out, topology, lengths, own_input=True)
         names = topology.target_names
@@ -67,17 +69,18 @@ class Exported(nn.Module):
         )
 
 
-def export_onnx(model: SPANet, path: str | Path, lengths: dict[str, int]) -> Path:
+def export_onnx(model: SPANet, path: str | Path, lengths: dict[str, int], price: MassPrice | None = None) -> Path:
     """Write ``model`` with decoding as an ONNX file; the number of events is free, ``lengths`` of inputs are fixed.
 
-    ``lengths[name]`` is the padded number of objects of each sequential input. ImportError without onnxscript.
+    ``lengths[name]`` is the padded number of objects of each sequential input, ``price`` that of joint decoding.
+    ImportError without onnxscript.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError("ONNX export needs the packages onnx and onnxscript: pip install onnx onnxscript") from error
     model = model.eval()
-    wrapped = Exported(model).eval()
+    wrapped = Exported(model, price).eval()
     data = [torch.zeros(3, lengths.get(i.name, 1), len(i.features)) for i in model.topology.inputs]
     masks = [torch.ones(x.shape[:2], dtype=torch.bool) for x in data]
     batch = torch.export.Dim("batch", min=1)

@@ -23,11 +23,10 @@ from torch import Tensor
 
 from .batches import Batch, make_batch
 from .dataset import TrainingData
-from .features import kinematics
+from .masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, interpolate
 from .topology import Target, Topology
 
 FloatArray = npt.NDArray[np.float64]
-NODE_WIDTH, NODES = 5.0, 81  # GeV: from 0 to 400; beyond, the last node holds
 BANDWIDTH = 5.0  # GeV, of the Gaussian kernel: well below the width of a reconstructed Higgs boson, 15 GeV
 FINE = 10  # bins of the histogram the kernel is applied to, per node
 
@@ -87,7 +86,7 @@ def fit(data: TrainingData, rows: npt.NDArray[np.int32], floor: float) -> MassWe
         w = weights_of(found, d, floor)
         density |= dict.fromkeys(names, d)
         weight |= dict.fromkeys(names, w)
-    return MassWeights(np.arange(NODES, dtype=np.float64) * NODE_WIDTH, density, weight)
+    return MassWeights(NODE_MASSES, density, weight)
 
 
 def smooth_density(masses: FloatArray) -> FloatArray:
@@ -110,40 +109,13 @@ def weights_of(masses: FloatArray, density: FloatArray, floor: float) -> FloatAr
     return weight / mean
 
 
-def interpolate(mass: Tensor, table: Tensor) -> Tensor:
-    """Linear between the nodes of ``table (NODES)``, constant beyond the last: same shape as ``mass``."""
-    place = (mass / NODE_WIDTH).clamp(0, NODES - 1)
-    low = place.floor().clamp_max(NODES - 2)
-    share, index = place - low, low.long()
-    return table[index] * (1 - share) + table[index + 1] * share
-
-
 def true_mass(batch: Batch, target: Target, topology: Topology) -> Tensor:
     """Reconstructed mass (GeV) of the true assignment of ``target``, ``(B)``: any number where it is absent."""
     total: list[Tensor] | None = None
     for objects, source in zip(batch.truth.objects[target.name].unbind(1), target.sources, strict=True):
-        momenta = four_momenta(batch, topology, source)  # (B, M) each
+        momenta = four_momenta(batch.inputs, topology, source)  # (B, M) each
         chosen = [p.gather(1, objects.clamp_min(0).unsqueeze(1)).squeeze(1) for p in momenta]
         total = chosen if total is None else [a + b for a, b in zip(total, chosen, strict=True)]
     assert total is not None  # a target has a daughter
     e, x, y, z = total
     return (e * e - x * x - y * y - z * z).clamp_min(0).sqrt().float()
-
-
-def four_momenta(batch: Batch, topology: Topology, source: str | None) -> list[Tensor]:
-    """E, px, py, pz (GeV) of an input's objects, of all that can be assigned if ``source`` is None: each ``(B, M)``.
-
-    In double precision, as m² is a small difference of large numbers.
-    """
-    parts = []
-    for event_input, x in zip(topology.inputs, batch.inputs, strict=True):
-        if event_input.name == source or (source is None and event_input.kind == "sequential"):
-            p = kinematics(event_input, x.double())
-            if p is None:
-                raise ValueError(
-                    f"masses of targets need pt, eta, phi (or its sine and cosine) and mass in input {event_input.name}"
-                )
-            z = p["pt"] * torch.sinh(p["eta"])
-            e = (p["pt"].square() + z.square() + p["mass"].square()).sqrt()
-            parts.append([e, p["pt"] * p["cosphi"], p["pt"] * p["sinphi"], z])
-    return [torch.cat(component, dim=1) for component in zip(*parts, strict=True)]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     """What ``model.yaml`` says of the training: settings, data, and the epoch kept."""
-    files = {s["uuid"]: s["source"] for s in trainer.data.schema["shards"]}
     extra: dict[str, Any] = {}
     if trainer.config.start_from:
         extra["start_from"] = provenance_of_start(trainer.config.start_from)
@@ -28,9 +27,7 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     return extra | {
         "configuration": asdict(trainer.config),
         "data": {
-            "files": [{"file": name, "uuid": uuid} for uuid, name in files.items()],
-            "formats": sorted({s.get("format", "delphes") for s in trainer.data.schema["shards"]}),
-            "truth": trainer.data.schema.get("truth", "default"),
+            **trainer.data.provenance(),
             "training_events": len(trainer.train),
             "validation_events": len(trainer.validation),
         },

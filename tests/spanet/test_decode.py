@@ -203,8 +203,9 @@ def all_clash(keys, uses):
     return none, none.clone(), torch.ones(keys.shape[2], dtype=torch.bool)
 
 
-def test_joint_maximises_the_likelihood_it_claims():
-    """Σ ln(AP·DP) over chosen plus Σ ln(1 − DP) over the other targets, event by event."""
+@pytest.mark.parametrize("priced", [False, True])
+def test_joint_maximises_the_likelihood_it_claims(priced):
+    """Σ ln(AP·DP) − price over chosen plus Σ ln(1 − DP) over the other targets, event by event."""
     topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
@@ -213,20 +214,26 @@ def test_joint_maximises_the_likelihood_it_claims():
         & masks[0][:, :, None]
         & masks[1][:, None]
     )
-    decoded = joint(outputs, topology, lengths, overlap)
+    price = {t: 3 * torch.rand_like(logp) * priced for t, logp in outputs.assignment.items()}
+    price = {t: x + x.transpose(1, 2) if x.dim() == 3 else x for t, x in price.items()}
+    decoded = joint(outputs, topology, lengths, overlap, prices=price if priced else None)
     pairs = list(itertools.combinations(range(5), 2))
     for b in range(batch):
         dp = {t: float(outputs.detection[t][b].sigmoid()) for t in topology.target_names}
         ap_pair = [[2 * float(outputs.assignment[f"h{i}"][b, j, k].exp()) for j, k in pairs] for i in (1, 2)]
         ap_fat = [outputs.assignment[f"bh{i}"][b].exp().tolist() for i in (1, 2)]
 
-        def likelihood(choice, dp=dp, ap_pair=ap_pair, ap_fat=ap_fat):
+        def likelihood(choice, b=b, dp=dp, ap_pair=ap_pair, ap_fat=ap_fat):
             total = 0.0
             for i, c in enumerate(choice):
                 h, bh = dp[f"h{i + 1}"], dp[f"bh{i + 1}"]
                 log = lambda x: math.log(x) if x > 0 else -1e30  # noqa: E731
                 total += log(ap_pair[i][c] * h) if isinstance(c, int) else math.log(1 - h)
                 total += log(ap_fat[i][c[1]] * bh) if isinstance(c, tuple) else math.log(1 - bh)
+                if isinstance(c, int):
+                    total -= float(price[f"h{i + 1}"][b, *pairs[c]])
+                elif c is not None:
+                    total -= float(price[f"bh{i + 1}"][b, c[1]])
             return total
 
         chosen = []
@@ -235,7 +242,11 @@ def test_joint_maximises_the_likelihood_it_claims():
             chosen.append(pairs.index(tuple(sorted(jets))) if jets[0] >= 0 else ("fat", fat - 5) if fat >= 0 else None)
         best = max(likelihood(c) for c in consistent_choices(2, 5, 2, overlap[b].tolist()))
         assert likelihood(tuple(chosen)) == pytest.approx(best, abs=1e-4)
-        for p, name in enumerate(topology.target_names):
+        for p, name in enumerate(topology.target_names):  # what is reported of a candidate does not depend on the price
+            if decoded.selected[b, p]:
+                at = decoded.objects[b, p, : 2 if p < 2 else 1] - (0 if p < 2 else 5)
+                ap = float(outputs.assignment[name][b, *at].exp()) * len(at)
+                assert float(decoded.assignment_probability[b, p]) == pytest.approx(ap, rel=1e-5)
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
 
 
