@@ -1,7 +1,7 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
-# make results  compare the methods on the test files: docs/results.md
+# make results  compare the methods on the test files: docs/results.md, the models' cards
 # make chaos  runs with faults injected: killed workers, schedulers, drivers; hangs; full disks; bad files
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
@@ -16,7 +16,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 chaos: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.chaos
@@ -54,7 +54,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 results: $(VENV)/.installed
-	$(VENV)/bin/python benchmarks/results.py
+	$(VENV)/bin/python benchmarks/results.py --cards
 
 clean:
 	rm -rf $(VENV) results results_docs build dist site *.egg-info

@@ -5,7 +5,8 @@
     python benchmarks/results.py --report-only         # write the page again from the results in --work
 
 Models are found by name: spanet_hhh and spanet_hhh_resolved for three Higgs bosons, spanet_hh and spanet_hh_resolved
-for two. One that is not there is reported as absent.
+for two. One that is not there is reported as absent. Mass sculpting is measured where spanet_hhh and
+spanet_hhh_decorrelated are there. --cards also brings the test sections of the bundled models' cards up to date.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import results_sculpting
+from results_cards import write_cards
 from results_figures import draw
 from results_page import write_page
 
@@ -28,11 +31,17 @@ from hhh_coffea.job import run_job
 REPOSITORY = Path(__file__).resolve().parent.parent
 BASELINES = ("chi2", "chi2+bdt")
 SPANET = ("spanet:joint", "spanet:reference", "spanet:greedy")
+Parts = dict[str, dict[str, Path | str]]  # dataset → part → results directory, or why there is none
 
 
-def main() -> int:
+def parse() -> argparse.Namespace:
+    """Command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fileset", default="bdt_test", metavar="JSON", help="signal datasets are compared")
+    parser.add_argument(
+        "--sculpting", default="sculpting_test", metavar="JSON", help="one signal, one background dataset; '' for none"
+    )
+    parser.add_argument("--cards", action="store_true", help="write models/*/README.md too")
     parser.add_argument("--datasets", metavar="A[,B]", help="only these")
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="look for SPANet models here before the bundled ones"
@@ -42,10 +51,13 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-chunks", type=int, metavar="N")
     parser.add_argument("--report-only", action="store_true", help="process nothing, write the page again")
-    arguments = parser.parse_args()
+    return parser.parse_args()
 
+
+def process(arguments: argparse.Namespace) -> Parts | None:
+    """Run every part of every signal dataset; None if events were lost."""
     datasets = load_fileset(arguments.fileset, arguments.datasets.split(",") if arguments.datasets else None)
-    parts: dict[str, dict[str, Path | str]] = {}  # dataset → part → results directory, or why there is none
+    parts: Parts = {}
     for name, dataset in datasets.items():
         if not dataset.metadata.is_signal:
             continue
@@ -73,14 +85,30 @@ def main() -> int:
             parts[name][part] = folder
             if not arguments.report_only and run_job(make_config({**options, **settings, "output": str(folder)})):
                 print(f"error: {folder}: not all events could be processed", file=sys.stderr)
-                return 1
+                return None
+    return parts
+
+
+def main() -> int:
+    arguments = parse()
+    if (parts := process(arguments)) is None:
+        return 1
+    work = arguments.work / "sculpting"
+    found = {n: find_model(arguments.models, n) for n in (results_sculpting.PLAIN, results_sculpting.DECORRELATED)}
+    models = {name: path for name, path in found.items() if path is not None}
+    whole = bool(arguments.sculpting) and len(models) == len(found)
+    if whole and not arguments.report_only:
+        results_sculpting.process(arguments.sculpting, models, work, arguments.device)
     figures = arguments.docs.parent / "figures" / arguments.docs.stem
     shutil.rmtree(figures, ignore_errors=True)
     drawn = {name: draw(figures, name, parts[name]) for name in parts}
-    given = [a for a in sys.argv[1:] if a != "--report-only"]
+    masses = (results_sculpting.section(work), results_sculpting.draw(figures, work)) if whole else None
+    given = [a for a in sys.argv[1:] if a not in ("--report-only", "--cards")]
     command = shlex.join(["python", "benchmarks/results.py", *given])
-    write_page(arguments.docs, command, parts, drawn)
+    write_page(arguments.docs, command, parts, drawn, masses)
     print(f"wrote {arguments.docs}, {figures}")
+    if arguments.cards:
+        write_cards(REPOSITORY / "models", parts, work if whole else None)
     return 0
 
 

@@ -32,9 +32,16 @@ and so for orientation alone:
 
 
 def write_page(
-    path: Path, command: str, parts: dict[str, dict[str, Path | str]], drawn: dict[str, dict[str, list[str]]]
+    path: Path,
+    command: str,
+    parts: dict[str, dict[str, Path | str]],
+    drawn: dict[str, dict[str, list[str]]],
+    sculpting: tuple[str, list[str]] | None = None,
 ) -> None:
-    """Write ``path``; ``parts`` and ``drawn`` by dataset, figures below ``figures/<stem of the page>``."""
+    """Write ``path``; ``parts`` and ``drawn`` by dataset, figures below ``figures/<stem of the page>``.
+
+    ``sculpting``: text and figures of the part about masses in background.
+    """
     lines = [INTRODUCTION.format(command=command)]
     for dataset, places in parts.items():
         full = places["full"]
@@ -56,6 +63,8 @@ def write_page(
             lines += _figures(path, drawn[dataset]["resolved"])
         else:
             lines.append(f"{resolved}.\n")
+    if sculpting is not None:
+        lines += [sculpting[0], *_figures(path, sculpting[1])]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -86,8 +95,8 @@ def _part(folder: Path, dataset: str, baseline: str, categories: tuple[str, ...]
                 found = entry["categories"][category]
                 product = measure(histograms[PAIRED], key, "product", method)
                 lines.append(
-                    f"| {category.replace('_', ' ')} | `{method}` | {_interval(found['purity'])} "
-                    f"| {_interval(found['efficiency'])} | {_percent(product)} |"
+                    f"| {category.replace('_', ' ')} | `{method}` | {interval(found['purity'])} "
+                    f"| {interval(found['efficiency'])} | {_percent(product)} |"
                 )
         ratios = [m for m in methods if m != baseline]
         key = {"dataset": dataset, "definition": definition, "category": chosen[0]}
@@ -111,7 +120,7 @@ def _event_level(methods: dict[str, Any]) -> list[str]:
     lines = ["Whole events, in %:\n", "| method | all candidates correct | all targets found |", "|---|---|---|"]
     for method, entry in methods.items():
         events = entry["events"]
-        lines.append(f"| `{method}` | {_interval(events['purity'])} | {_interval(events['efficiency'])} |")
+        lines.append(f"| `{method}` | {interval(events['purity'])} | {interval(events['efficiency'])} |")
     return [*lines, ""]
 
 
@@ -156,7 +165,8 @@ def _figures(page: Path, names: list[str]) -> list[str]:
     return lines
 
 
-def _interval(fraction: dict[str, Any]) -> str:
+def interval(fraction: dict[str, Any]) -> str:
+    """A fraction of summary.json in %, with its interval."""
     if fraction["value"] is None:
         return "–"
     value = fraction["value"]

@@ -1,0 +1,52 @@
+"""The part of the comparison about mass sculpting: the plain and the decorrelated network on background test events."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hhh_coffea import figures, figures_sculpting, results, sculpting_tradeoff
+from hhh_coffea.config import make_config
+from hhh_coffea.job import run_job
+
+PLAIN, DECORRELATED = "spanet_hhh", "spanet_hhh_decorrelated"
+METHODS = "chi2,chi2+bdt,spanet"
+TEXT = """## Mass sculpting
+
+{files}. Masses of the candidates in background, compared with random pairing of the same jets; the table and the figures are
+explained in [sculpting.md](sculpting.md). `{decorrelated}` is `{plain}` with a price on masses in its joint decoding. Its slope
+was chosen on validation events before these were looked at.
+
+"""
+
+
+def process(fileset: str, models: dict[str, Path], work: Path, device: str) -> None:
+    """Run the trade-off and, for the figures, every method beside each of the two ``models``, by name."""
+    sculpting_tradeoff.compare(fileset, [str(models[name]) for name in (PLAIN, DECORRELATED)], work, device)
+    for name, model in models.items():
+        options = {"fileset": fileset, "processor": "sculpting", "metrics": "default", "plots": False}
+        options |= {"methods": METHODS, "model": str(model), "device": device, "on_error": "stop"}
+        if run_job(make_config({**options, "output": str(work / f"shapes_{name}")})):
+            raise results.ResultsError(f"{work}: the run with {name} did not go through")
+
+
+def draw(folder: Path, work: Path) -> list[str]:
+    """Draw below ``folder``; names of the figures, in the order of the page."""
+    content = sculpting_tradeoff.read(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures_sculpting.draw_tradeoff(work, content)
+    shutil.copyfile(work / "tradeoff.png", folder / "sculpting_tradeoff.png")
+    names = ["sculpting_tradeoff.png"]
+    for name in (PLAIN, DECORRELATED):
+        shapes = {path.name: path for path in figures.draw_all(work / f"shapes_{name}", formats=("png",))}
+        shutil.copyfile(shapes["default_sculpting_merged"].with_suffix(".png"), folder / f"sculpting_{name}.png")
+        names.append(f"sculpting_{name}.png")
+    return names
+
+
+def section(work: Path) -> str:
+    """The text and the table."""
+    content = sculpting_tradeoff.read(work)
+    provenance = results.read_json(work / "runs" / PLAIN / "provenance.json")
+    files = ", ".join(Path(f["file"]).name for f in provenance["files"])
+    return TEXT.format(files=files, plain=PLAIN, decorrelated=DECORRELATED) + sculpting_tradeoff.markdown(content)
