@@ -191,6 +191,21 @@ def test_changed_metadata_takes_nothing(two_files, tmp_path):
     assert stems == {"000000000000-000000002500", "000000002500-000000005000"}
 
 
+def test_candidates_of_other_options_stay_away_from_a_run_cut_short_before_its_first_chunk(two_files, tmp_path):
+    """Results of two methods; then one of them with other options, killed at its start, and run again."""
+    (two_files / "late.root").unlink(missing_ok=True)
+    fileset, output = two_files / "fileset.json", tmp_path / "r"
+    assert main(command(fileset, output, "--methods", "chi2,chi2_as_published")) == 3
+    assert {p.stem.split("-")[-1] for p in (output / "candidates").iterdir()} == {"chi2", "chi2_as_published"}
+    killed = "from hhh_coffea import engine, job, run; import os; engine.process = lambda *_: os._exit(9); run.main()"
+    own = [*command(fileset, output), "--chi2-mass", "120", "--executor", "iterative"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "-c", killed, *own], env=environment, check=False).returncode == 9
+    assert not resume.holds_chunks(output)
+    assert main(own) == 3
+    assert {p.stem.split("-")[-1] for p in (output / "candidates").iterdir()} == {"chi2"}
+
+
 ODD = """
 from coffea.processor import ProcessorABC
 
