@@ -31,12 +31,16 @@ class RunStopped(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to look into, and the branches that will be read from it (empty: not known)."""
+    """A file to look into, and the branches that will be read from it (empty: not known).
+
+    ``stated``: its uuid and number of events, where the fileset has them.
+    """
 
     dataset: str
     path: str
     tree: str
     branches: tuple[str, ...] = ()
+    stated: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Chunk:
     uuid: str
     start: int
     stop: int
+    file_entries: int | None = None  # that the plan was made with
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,7 @@ def plan_chunks(
                 break
             per_dataset[source.dataset] = per_dataset.get(source.dataset, 0) + 1
             start, stop = (info.entries * k // pieces for k in (piece, piece + 1))
-            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop))
+            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop, info.entries))
     return Plan(tuple(chunks), tuple(files), tuple(failures), tuple(warnings))
 
 
@@ -222,7 +227,7 @@ def sources_of(datasets: dict[str, Dataset], processor: ProcessorSource, max_fil
         if hasattr(instance, "branches"):
             branches = tuple(instance.branches(dataset.metadata))
         for path, tree in list(dataset.files.items())[:max_files]:
-            sources.append(SourceFile(dataset.name, path, tree, branches))
+            sources.append(SourceFile(dataset.name, path, tree, branches, dataset.known.get(path)))
     return sources
 
 
@@ -256,6 +261,8 @@ def process(job: Job, chunk: Chunk) -> Any:
     with open_file(chunk.path) as file:
         if str(file.file.uuid) != chunk.uuid:
             raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
+        if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
+            raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
         events = NanoEventsFactory.from_root(
             file,
             treepath=chunk.tree,
