@@ -70,10 +70,14 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
 
     security = options.security
     if scheduler is not None:
+        address = scheduler
         try:
-            client = Client(_address(scheduler), timeout="20s", set_as_default=False, security=security)
+            address = _address(scheduler)
+            client = Client(address, timeout="20s", set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
-            raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}") from error
+            encrypted = security is None and address.startswith("tls:")
+            hint = "; it is encrypted and wants --tls-ca-file, --tls-cert and --tls-key" if encrypted else ""
+            raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}{hint}") from error
         with client:
             if not client.nthreads():
                 raise ExecutorError(f"option 'scheduler': {scheduler!r} has no workers")
