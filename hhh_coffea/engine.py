@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from coffea.nanoevents import NanoEventsFactory
 from uproot.exceptions import KeyInFileError
 
+from hhh_coffea.atomic import NoRoomError
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, raised_at
@@ -26,7 +27,7 @@ CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, whe
 
 
 class RunStopped(RuntimeError):
-    """``--on-error stop``: the first failure ends the run."""
+    """The first failure ends the run: with ``--on-error stop``, or for want of room on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was not processed, and why. ``events`` is None where they could not even be counted."""
+    """Something that was not processed, and why. ``events`` is None where they could not even be counted.
+
+    ``no_room``: what came of it could not be written.
+    """
 
     dataset: str
     file: str
     reason: str
     start: int | None = None
     stop: int | None = None
+    no_room: bool = False
 
     @property
     def events(self) -> int | None:
@@ -240,7 +245,8 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
         output = patiently(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
         where = "" if isinstance(error, OSError) else raised_at(error)  # of a file that cannot be read no line helps
-        failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path) + where, chunk.start, chunk.stop)
+        text, no_room = explain(error, chunk.path) + where, isinstance(error, NoRoomError)
+        failure = Failure(chunk.dataset, chunk.path, text, chunk.start, chunk.stop, no_room)
         return Partial(failures=[failure], seconds=time.perf_counter() - begin)
     partial = Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
     if job.store is not None and (reason := job.store.save(job, chunk, partial)) is not None:

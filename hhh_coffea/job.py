@@ -85,6 +85,8 @@ def _run_job(config: RunConfig) -> int:
             with performance_report(where, output / "dask_report.html" if config.performance_report else None):
                 total = process(config, job, plan, where, console)
         except RunStopped as stop:
+            if stop.args[0].no_room:
+                return _unfinished(console, results.WritingError(f"what a chunk gave: {stop.args[0].reason}"))
             return _stopped(console, stop.args[0])
         except ClusterLostError as error:
             return _unfinished(console, error)
@@ -177,8 +179,10 @@ def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: C
             lost = sum(failure.events or 0 for failure in partial.failures)
             failed += len(partial.failures)
             bar.update(task, advance=partial.events + lost, note=f"[red]{failed} chunks failed" if failed else "")
-            if partial.failures and config.on_error == "stop":
-                raise RunStopped(partial.failures[0])
+            for failure in partial.failures:
+                # the chunks that follow would be lost too, and earlier results be replaced by next to nothing
+                if config.on_error == "stop" or failure.no_room:
+                    raise RunStopped(failure)
 
         return where.reduce(job, plan.chunks, on_progress)
 

@@ -254,6 +254,24 @@ def test_a_full_disk_leaves_earlier_results_whole(tmp_path, monkeypatch, capsys)
     assert resumed(tmp_path / "r") == 1
 
 
+def test_no_room_for_candidates_ends_the_run_and_leaves_earlier_results_whole(tmp_path):
+    """Files limited in size by the system, as by a quota: no chunk is set aside for what is no fault of its file."""
+    output = tmp_path / "r"
+    base = ["--fileset", "demo", "--datasets", "HHH", "--no-plots", "--chunksize", "2500", "--executor", "iterative"]
+    base += ["--output", str(output), "--metrics", "default", "--candidates"]
+    assert main(base) == 0
+    before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+    largest = max(p.stat().st_size for p in (output / "candidates").iterdir())
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest // 2},) * 2); "
+    code = limit + "import sys; from hhh_coffea.run import main; sys.exit(main())"
+    run = [sys.executable, "-c", code, *base]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    limited = subprocess.run(run, env=environment, check=False, capture_output=True, text=True)
+    assert limited.returncode == 4
+    assert "File too large" in limited.stdout
+    assert before == {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+
+
 def test_known_files_are_not_opened_again(tmp_path):
     path = tmp_path / "a.root"
     path.write_bytes((DEMO / "hhh.root").read_bytes())
