@@ -30,8 +30,9 @@ from hhh_coffea.engine import Executor, FileInfo, Job, RunStopped
 from hhh_coffea.errors import UserError
 from hhh_coffea.executors import executor
 from hhh_coffea.fileset import Dataset, load_fileset
-from hhh_coffea.job import make_plan, process
+from hhh_coffea.job import process
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.planning import make_plan
 from hhh_coffea.reconstruction.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
 from hhh_coffea.report import where_of
 

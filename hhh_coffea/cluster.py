@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SETTINGS = {"distributed.scheduler.allowed-failures": 2, "distributed.deploy.los
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 LOCALHOST = "127.0.0.1"
 WORKERS_SECONDS = 3600  # a batch system may be busy
+_log = logging.getLogger(__name__)
 
 
 class ExecutorError(UserError):
@@ -68,15 +70,19 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
 
     security = options.security
     if scheduler is not None:
+        address = scheduler
         try:
-            client = Client(_address(scheduler), timeout="20s", set_as_default=False, security=security)
+            address = _address(scheduler)
+            client = Client(address, timeout="20s", set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
-            raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}") from error
+            encrypted = security is None and address.startswith("tls:")
+            hint = "; it is encrypted and wants --tls-ca-file, --tls-cert and --tls-key" if encrypted else ""
+            raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}{hint}") from error
         with client:
             if not client.nthreads():
                 raise ExecutorError(f"option 'scheduler': {scheduler!r} has no workers")
-            prepare_workers(client, options)
-            yield client
+            with checked_workers(client, options):
+                yield client
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS if options.batch_system is None else {}))
@@ -88,8 +94,10 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
                     client.wait_for_workers(1, timeout=WORKERS_SECONDS)
                 except TimeoutError:
                     raise ExecutorError(f"option 'cluster': no worker came within {WORKERS_SECONDS} s") from None
-                prepare_workers(client, options)
-            yield client
+                with checked_workers(client, options):
+                    yield client
+            else:
+                yield client
 
 
 def _address(scheduler: str) -> str:
@@ -161,8 +169,11 @@ def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:
     return cluster
 
 
-def prepare_workers(client: Any, options: ClusterOptions) -> None:
+@contextlib.contextmanager
+def checked_workers(client: Any, options: ClusterOptions) -> Iterator[None]:
     """Ship the package if asked, and make sure that every worker has what the driver has.
+
+    Workers that come later get the package too, and those that differ are sent away.
 
     Raises
     ------
@@ -174,15 +185,32 @@ def prepare_workers(client: Any, options: ClusterOptions) -> None:
     cloudpickle.register_pickle_by_value(cluster_check)  # the workers may not have it
     try:
         if options.ship_package:
-            plugin = _as_worker_plugin(cluster_check.zipped(Path(cluster_check.__file__).parent))
-            client.register_plugin(plugin)
+            content = cluster_check.zipped(Path(cluster_check.__file__).parent)
+            client.register_plugin(_worker_plugin(cluster_check.ShippedPackage, content))
         here = cluster_check.versions_here(options.packages)
         there = client.run(cluster_check.versions_here, options.packages)
+        if table := differences(here, there):
+            hint = "" if options.ship_package else "; --ship-package sends this package"
+            raise ExecutorError(
+                f"the workers differ from this machine:\n{table}\nInstall the same versions there{hint}"
+            )
+        question = cloudpickle.dumps(cluster_check.clients_of)
+        gate = _worker_plugin(cluster_check.Gate, here, options.packages, client.id, question)
+        client.register_plugin(gate)
     finally:
         cloudpickle.unregister_pickle_by_value(cluster_check)
-    if table := differences(here, there):
-        hint = "" if options.ship_package else "; --ship-package sends this package, the rest must be installed there"
-        raise ExecutorError(f"the workers differ from this machine:\n{table}\nInstall the same versions{hint}")
+
+    def refused(event: tuple[float, dict[str, Any]]) -> None:
+        worker, found = event[1]["worker"], event[1]["found"]
+        _log.warning("a worker that came late was sent away:\n%s", differences(here, {worker: found}))
+
+    client.subscribe_topic(gate.topic, refused)
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            with contextlib.suppress(OSError, TimeoutError, ValueError):
+                client.unregister_worker_plugin(gate.name)
 
 
 def differences(here: dict[str, str], there: dict[str, dict[str, str]]) -> str:
@@ -204,15 +232,12 @@ def differences(here: dict[str, str], there: dict[str, dict[str, str]]) -> str:
     )
 
 
-def _as_worker_plugin(content: bytes) -> Any:
-    """dask wants its own base class; defined here so that :mod:`cluster_check` needs no dask."""
+def _worker_plugin(kind: type, *arguments: Any) -> Any:
+    """dask wants its own base class; put in here so that :mod:`cluster_check` needs no dask."""
     from distributed import WorkerPlugin
 
-    class Plugin(cluster_check.ShippedPackage, WorkerPlugin):  # type: ignore[misc]
-        pass
-
-    Plugin.__module__ = "__main__"  # by value: the workers do not have this module either
-    return Plugin(content)
+    # pickled by value: the workers do not have this module either
+    return type(kind.__name__, (kind, WorkerPlugin), {"__module__": "__main__"})(*arguments)
 
 
 def _free_port(wanted: int) -> int:

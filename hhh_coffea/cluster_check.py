@@ -92,6 +92,44 @@ class ShippedPackage:
         importlib.invalidate_caches()
 
 
+class Gate:
+    """A dask worker plugin: sends workers away that come later and differ from the driver.
+
+    dask starts a worker all the same when a plugin's ``setup`` raises, and hands it the chunks it was assigned meanwhile: their
+    results would be kept as if they were ours. So it is paused before it takes its first task, and leaves.
+    """
+
+    topic = "hhh_coffea-refused"
+
+    def __init__(self, wanted: dict[str, str], extra: tuple[str, ...], client: str, clients_of: bytes) -> None:
+        self.wanted, self.extra, self.client, self.clients_of = wanted, extra, client, clients_of
+        self.name = f"hhh_coffea-gate-{client}"
+
+    async def setup(self, worker: Any) -> None:
+        """Let the worker in, or tell the driver why not and close it, its nanny too."""
+        from distributed.core import Status
+
+        found = versions_here(self.extra)
+        if found == self.wanted:
+            return
+        answer = await worker.scheduler.run_function(function=self.clients_of)
+        if self.client not in answer["result"]:
+            return  # the driver was killed before it could take the plugin back
+        worker.status = Status.closing_gracefully
+        address = worker.address
+        await worker.scheduler.log_event(topic=self.topic, msg={"worker": address, "found": found})
+        await worker.scheduler.retire_workers(
+            workers=[address], close_workers=False, remove=True, stimulus_id=f"{self.topic}-{address}"
+        )
+        # not here: the nanny answers only once the worker has started
+        worker.loop.call_later(1.0, worker.close, nanny=True, reason=self.topic)
+
+
+def clients_of(dask_scheduler: Any) -> list[str]:
+    """The clients that a scheduler, on which this runs, is connected to."""
+    return list(dask_scheduler.clients)
+
+
 def zipped(package: Path) -> bytes:
     """The package's files as a zip, without caches."""
     buffer = io.BytesIO()

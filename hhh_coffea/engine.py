@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from coffea.nanoevents import NanoEventsFactory
 from uproot.exceptions import KeyInFileError
 
+from hhh_coffea.atomic import NoRoomError
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, raised_at
@@ -26,28 +27,36 @@ CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, whe
 
 
 class RunStopped(RuntimeError):
-    """``--on-error stop``: the first failure ends the run."""
+    """The first failure ends the run: with ``--on-error stop``, or for want of room on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to look into, and the branches that will be read from it (empty: not known)."""
+    """A file to look into, and the branches that will be read from it (empty: not known).
+
+    ``stated``: its uuid and number of events, where the fileset has them.
+    """
 
     dataset: str
     path: str
     tree: str
     branches: tuple[str, ...] = ()
+    stated: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that was not processed, and why. ``events`` is None where they could not even be counted."""
+    """Something that was not processed, and why. ``events`` is None where they could not even be counted.
+
+    ``no_room``: what came of it could not be written.
+    """
 
     dataset: str
     file: str
     reason: str
     start: int | None = None
     stop: int | None = None
+    no_room: bool = False
 
     @property
     def events(self) -> int | None:
@@ -75,6 +84,7 @@ class Chunk:
     uuid: str
     start: int
     stop: int
+    file_entries: int | None = None  # that the plan was made with
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,7 @@ def plan_chunks(
                 break
             per_dataset[source.dataset] = per_dataset.get(source.dataset, 0) + 1
             start, stop = (info.entries * k // pieces for k in (piece, piece + 1))
-            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop))
+            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop, info.entries))
     return Plan(tuple(chunks), tuple(files), tuple(failures), tuple(warnings))
 
 
@@ -222,7 +232,7 @@ def sources_of(datasets: dict[str, Dataset], processor: ProcessorSource, max_fil
         if hasattr(instance, "branches"):
             branches = tuple(instance.branches(dataset.metadata))
         for path, tree in list(dataset.files.items())[:max_files]:
-            sources.append(SourceFile(dataset.name, path, tree, branches))
+            sources.append(SourceFile(dataset.name, path, tree, branches, dataset.known.get(path)))
     return sources
 
 
@@ -235,7 +245,8 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
         output = patiently(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
         where = "" if isinstance(error, OSError) else raised_at(error)  # of a file that cannot be read no line helps
-        failure = Failure(chunk.dataset, chunk.path, explain(error, chunk.path) + where, chunk.start, chunk.stop)
+        text, no_room = explain(error, chunk.path) + where, isinstance(error, NoRoomError)
+        failure = Failure(chunk.dataset, chunk.path, text, chunk.start, chunk.stop, no_room)
         return Partial(failures=[failure], seconds=time.perf_counter() - begin)
     partial = Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
     if job.store is not None and (reason := job.store.save(job, chunk, partial)) is not None:
@@ -256,6 +267,8 @@ def process(job: Job, chunk: Chunk) -> Any:
     with open_file(chunk.path) as file:
         if str(file.file.uuid) != chunk.uuid:
             raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
+        if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
+            raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
         events = NanoEventsFactory.from_root(
             file,
             treepath=chunk.tree,

@@ -94,6 +94,7 @@ class Dataset(Strict):
 
     name: DatasetName
     files: dict[str, str] = Field(min_length=1, description="path or URL → tree name")
+    known: dict[str, tuple[str, int]] = Field(default_factory=dict, description="path → uuid and events, where given")
     metadata: DatasetMetadata
 
     @property
@@ -161,16 +162,16 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
         if metadata.nanoaod is not None:
             nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
             metadata = metadata.model_copy(update={"nanoaod": nanoaod})
-        files = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
-        return Dataset(name=name, files=files, metadata=metadata)
+        files, known = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
+        return Dataset(name=name, files=files, known=known, metadata=metadata)
     except FileNotFoundError as error:
         raise FilesetError(f"{where}, field {error.args[0]!r}: no such file {error.args[1]!r}") from None
     except ValidationError as error:
         raise FilesetError("\n".join(_explain(where, problem) for problem in error.errors())) from None
 
 
-def _files(where: str, raw: Any, folder: Path, default_tree: str) -> dict[str, str]:
-    """Expand ``files`` to path → tree, in the order given (globs sorted)."""
+def _files(where: str, raw: Any, folder: Path, default_tree: str) -> tuple[dict[str, str], dict[str, tuple[str, int]]]:
+    """Expand ``files`` to path → tree, in the order given (globs sorted), and path → what is known of the file."""
     if isinstance(raw, list):
         pairs: list[tuple[Any, Any]] = [(item, default_tree) for item in raw]
     elif isinstance(raw, dict):
@@ -180,16 +181,32 @@ def _files(where: str, raw: Any, folder: Path, default_tree: str) -> dict[str, s
             f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {type(raw).__name__}"
         )
     files: dict[str, str] = {}
+    known: dict[str, tuple[str, int]] = {}
     for pattern, given in pairs:
-        # coffea's preprocessed filesets hold {"object_path": tree, "steps": …}
+        # coffea's preprocessed filesets hold {"object_path": tree, "steps": …, "num_entries": …, "uuid": …}
         tree = given.get("object_path") if isinstance(given, dict) else given
         if not isinstance(pattern, str) or not isinstance(tree, str):
             raise FilesetError(f"{where}, field 'files': {pattern!r}: {given!r} is not a path with the name of a tree")
-        for file in _expand(where, pattern, folder):
+        expanded = _expand(where, pattern, folder)
+        for file in expanded:
             if file in files:
                 raise FilesetError(f"{where}, field 'files': {file} is listed twice")
             files[file] = tree
-    return files
+        if len(expanded) == 1 and isinstance(given, dict) and (found := _known(where, pattern, given)):
+            known[expanded[0]] = found
+    return files, known
+
+
+def _known(where: str, pattern: str, given: dict[str, Any]) -> tuple[str, int] | None:
+    """The uuid and the events that the fileset states of a file; None unless it states both."""
+    uuid, entries = given.get("uuid"), given.get("num_entries")
+    if uuid is None or entries is None:
+        return None
+    if not isinstance(uuid, str) or not isinstance(entries, int) or isinstance(entries, bool) or entries < 0:
+        raise FilesetError(
+            f"{where}, field 'files': {pattern!r}: uuid {uuid!r} and num_entries {entries!r} must be text and a count"
+        )
+    return uuid, entries
 
 
 def _expand(where: str, pattern: str, folder: Path) -> list[str]:

@@ -9,15 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from hhh_coffea import report, results, resume
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
@@ -26,21 +17,17 @@ from hhh_coffea.config import RunConfig
 from hhh_coffea.dask_executor import DaskExecutor
 from hhh_coffea.engine import (
     Executor,
-    Failure,
-    FileInfo,
     Job,
     Partial,
     Plan,
     RunStopped,
-    died_opening,
-    inspect_file,
-    plan_chunks,
     sources_of,
 )
 from hhh_coffea.executors import dashboard_of, executor, performance_report
 from hhh_coffea.fileset import Dataset, load_fileset
 from hhh_coffea.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.planning import make_plan, progress_bar
 from hhh_coffea.provenance import provenance
 from hhh_coffea.scheduling import ClusterLostError
 from hhh_coffea.sculpting_report import print_sculpting
@@ -98,6 +85,8 @@ def _run_job(config: RunConfig) -> int:
             with performance_report(where, output / "dask_report.html" if config.performance_report else None):
                 total = process(config, job, plan, where, console)
         except RunStopped as stop:
+            if stop.args[0].no_room:
+                return _unfinished(console, results.WritingError(f"what a chunk gave: {stop.args[0].reason}"))
             return _stopped(console, stop.args[0])
         except ClusterLostError as error:
             return _unfinished(console, error)
@@ -179,32 +168,10 @@ def _finish(
     return exit_code(plan, total)
 
 
-def make_plan(
-    config: RunConfig,
-    datasets: dict[str, Dataset],
-    source: ProcessorSource,
-    where: Executor,
-    console: Console,
-    known: resume.KnownFiles | None = None,
-) -> Plan:
-    """Open every file once, wherever the executor runs, and cut it into chunks; ``known`` files need no opening."""
-    files = sources_of(datasets, source, config.max_files)
-    found: list[Any] = [None if known is None else known.get(file) for file in files]
-    new = [position for position, info in enumerate(found) if info is None]
-    with _progress(console) as bar:
-        task = bar.add_task("opening files", total=len(files), completed=len(files) - len(new), note="")
-        for place, info in where.map(inspect_file, [files[position] for position in new]):
-            found[new[place]] = info if isinstance(info, FileInfo | Failure) else died_opening(files[new[place]], info)
-            bar.advance(task)
-    if known is not None and new:
-        known.keep(found)
-    return plan_chunks(found, config.chunksize, config.max_chunks)
-
-
 def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: Console) -> Partial:
     """Run all chunks with a progress bar over events."""
     failed = 0
-    with _progress(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("processing events", total=plan.events, note="")
 
         def on_progress(partial: Partial) -> None:
@@ -212,8 +179,10 @@ def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: C
             lost = sum(failure.events or 0 for failure in partial.failures)
             failed += len(partial.failures)
             bar.update(task, advance=partial.events + lost, note=f"[red]{failed} chunks failed" if failed else "")
-            if partial.failures and config.on_error == "stop":
-                raise RunStopped(partial.failures[0])
+            for failure in partial.failures:
+                # the chunks that follow would be lost too, and earlier results be replaced by next to nothing
+                if config.on_error == "stop" or failure.no_room:
+                    raise RunStopped(failure)
 
         return where.reduce(job, plan.chunks, on_progress)
 
@@ -245,17 +214,3 @@ def _unfinished(console: Console, error: Exception) -> int:
 def _stopped(console: Console, failure: Any) -> int:
     report.print_stop(console, failure)
     return EXIT_NOTHING_READ
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )

@@ -122,7 +122,8 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
                 f"{kept} chunks finished by an earlier run are not used, for this has changed: {', '.join(names)}"
             )
         clear(output)
-        folder.mkdir(parents=True)
+        # where this is missing results were written; a run cut short before its first chunk must not look like that
+        (folder / CANDIDATES).mkdir(parents=True)
         with replacing(folder / RUN) as partly:
             content = {"schema_version": SCHEMA_VERSION, "fingerprint": found}
             partly.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

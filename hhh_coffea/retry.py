@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from hhh_coffea.atomic import NO_ROOM
 from hhh_coffea.root_file import UnreadableFileError
 
 ATTEMPTS = 3
@@ -16,7 +16,6 @@ TIMEOUTS = 2  # of the attempts: what hung twice hangs
 BACKOFF_SECONDS = 0.5
 # these will be the same a second later
 LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, UnreadableFileError)
-LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 T = TypeVar("T")
 _abandoned: list[threading.Thread] = []
@@ -28,7 +27,7 @@ class ChunkTimeoutError(TimeoutError):
 
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: an error of reading that says nothing about the file itself."""
-    return isinstance(error, OSError) and not isinstance(error, LASTING) and error.errno not in LASTING_NUMBERS
+    return isinstance(error, OSError) and not isinstance(error, LASTING) and error.errno not in NO_ROOM
 
 
 def patiently(function: Callable[[], T], timeout: float | None = None) -> T:

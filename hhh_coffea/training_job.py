@@ -12,8 +12,9 @@ from hhh_coffea.config import RunConfig
 from hhh_coffea.engine import Job, RunStopped
 from hhh_coffea.executors import executor
 from hhh_coffea.fileset import load_fileset
-from hhh_coffea.job import make_plan, process
+from hhh_coffea.job import process
 from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.planning import make_plan
 from hhh_coffea.spanet.dataset import DatasetError, TrainingData
 
 

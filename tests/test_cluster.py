@@ -35,13 +35,20 @@ class Who(ProcessorABC):
 
 
 @pytest.fixture(scope="module")
-def foreign_cluster(tmp_path_factory):
-    """Two workers, one of which declares a GPU, with a package that is not quite ours: (scheduler file's address, folder)."""
+def foreign_package(tmp_path_factory):
+    """Folder of a package that is not quite ours."""
     folder = tmp_path_factory.mktemp("cluster")
     ignore = shutil.ignore_patterns("__pycache__", "_bundled")
     shutil.copytree(REPOSITORY / "hhh_coffea", folder / "hhh_coffea", ignore=ignore)
     with (folder / "hhh_coffea" / "jagged.py").open("a") as file:
         file.write("\n# an older version\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foreign_cluster(foreign_package):
+    """Two workers with that package, one of which declares a GPU: (scheduler file's address, folder)."""
+    folder = foreign_package
     with scenarios.cluster(folder, resources=("", "GPU=1"), package=folder) as (_, address):
         yield address, folder
 
@@ -79,6 +86,42 @@ def test_workers_are_checked_and_the_package_is_shipped(foreign_cluster, tmp_pat
     assert "declares a GPU but finds none" in printed
     with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
         assert where.gpu_workers() == list(other["on"])
+
+
+@pytest.mark.slow
+def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
+    """One with another package is sent away before it does anything, unless the package is shipped; one with ours helps."""
+
+    def origin(_):
+        import time
+
+        import hhh_coffea
+
+        time.sleep(0.2)
+        return hhh_coffea.__file__
+
+    ours = str(REPOSITORY / "hhh_coffea" / "__init__.py")
+    late = []
+    try:
+        with scenarios.cluster(tmp_path, workers=1) as (_, address):
+            (file,) = tmp_path.glob("scheduler-*.json")
+            with executor("dask", scheduler=address) as where:
+                late += [scenarios.join(file, foreign_package), scenarios.join(file)]
+                assert {found for _, found in where.map(origin, range(120))} == {ours}
+                assert late[0].wait(timeout=60) is not None
+                assert len(where.client.nthreads()) == 2
+                assert late[1].poll() is None
+            assert "a worker that came late was sent away" in caplog.text
+            assert caplog.text.count("hhh_coffea (code)") == 1
+            with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
+                late.append(scenarios.join(file, foreign_package))
+                where.client.wait_for_workers(3, timeout=60)
+                found = {found for _, found in where.map(origin, range(60))}
+                assert len(found) == 3  # each unpacks its own
+                assert all("shipped-" in name for name in found)
+    finally:
+        for process in late:
+            scenarios.end(process)
 
 
 @pytest.mark.slow
@@ -221,3 +264,44 @@ def test_an_encrypted_cluster_of_this_machine(tmp_path):
         assert all(worker.startswith("tls://127.0.0.1:") for worker in where.client.nthreads())
         with pytest.raises(ExecutorError, match="option 'scheduler': cannot join"), executor("dask", scheduler=address):
             pass
+
+
+def certificates(folder):
+    """An authority, a certificate that it signed, and its key: three files."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make certificates")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-nodes", "-newkey", "rsa:2048")
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(*new, "-subj", "/CN=me", "-keyout", "me.key", "-out", "me.csr")
+    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-out", "me.pem")
+    openssl("x509", "-req", "-in", "me.csr", *signing)
+    return tuple(str(folder / name) for name in ("ca.pem", "me.pem", "me.key"))
+
+
+@pytest.mark.slow
+def test_a_run_on_an_encrypted_cluster_that_is_there_already(tmp_path, capsys):
+    """With the certificates of its authority only: not without any, and not with those of another."""
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
+    options = dict(zip(("--tls-ca-file", "--tls-cert", "--tls-key"), ours, strict=True))
+    security = ClusterOptions(tls=ours).security
+    base = ["--fileset", "demo", "--datasets", "HHH", "--no-plots", "--metrics", "default", "--executor", "dask"]
+    base += ["--output", str(tmp_path / "r")]
+    given = [part for item in options.items() for part in item]
+    with scenarios.cluster(tmp_path, workers=1, tls=[*given, "--protocol", "tls"], security=security) as (_, address):
+        assert address.startswith("tls://127.0.0.1:")
+        assert main([*base, "--scheduler", address]) == 2
+        said = capsys.readouterr().err
+        assert f"option 'scheduler': cannot join '{address}'" in said
+        assert "--tls-ca-file, --tls-cert and --tls-key" in said
+        foreign = [part for item in zip(options, theirs, strict=True) for part in item]
+        assert main([*base, "--scheduler", address, *foreign]) == 2
+        assert "certificate" in capsys.readouterr().err
+        assert main([*base, "--scheduler", address, *given]) == 0
+    ledger = json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]
+    assert ledger["events"]["processed"] == 5000

@@ -55,6 +55,21 @@ def test_paths_are_relative_to_the_json_and_globs_expand(tmp_path, monkeypatch):
     assert list(load_fileset(path, ["B"])) == ["B"]
 
 
+def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
+    (tmp_path / "a.root").touch()
+    (tmp_path / "b.root").touch()
+    spec = {"object_path": "T", "steps": [[0, 5]], "num_entries": 5, "uuid": "u-u"}
+    files = {"a.root": spec, "b.root": {**spec, "num_entries": None}}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": files, "metadata": GOOD}})).values()
+    assert set(dataset.files.values()) == {"T"}
+    assert dataset.known == {str(tmp_path / "a.root"): ("u-u", 5)}
+    (several,) = load_fileset(write(tmp_path, {"A": {"files": {"*.root": spec}, "metadata": GOOD}})).values()
+    assert several.known == {}  # of which file?
+    for wrong in ({"uuid": 3}, {"num_entries": -1}, {"num_entries": "5"}):
+        with pytest.raises(FilesetError, match=r"dataset 'A', field 'files': 'a.root': uuid .* and num_entries"):
+            load_fileset(write(tmp_path, {"A": {"files": {"a.root": {**spec, **wrong}}, "metadata": GOOD}}))
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [

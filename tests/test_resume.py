@@ -191,6 +191,21 @@ def test_changed_metadata_takes_nothing(two_files, tmp_path):
     assert stems == {"000000000000-000000002500", "000000002500-000000005000"}
 
 
+def test_candidates_of_other_options_stay_away_from_a_run_cut_short_before_its_first_chunk(two_files, tmp_path):
+    """Results of two methods; then one of them with other options, killed at its start, and run again."""
+    (two_files / "late.root").unlink(missing_ok=True)
+    fileset, output = two_files / "fileset.json", tmp_path / "r"
+    assert main(command(fileset, output, "--methods", "chi2,chi2_as_published")) == 3
+    assert {p.stem.split("-")[-1] for p in (output / "candidates").iterdir()} == {"chi2", "chi2_as_published"}
+    killed = "from hhh_coffea import engine, job, run; import os; engine.process = lambda *_: os._exit(9); run.main()"
+    own = [*command(fileset, output), "--chi2-mass", "120", "--executor", "iterative"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "-c", killed, *own], env=environment, check=False).returncode == 9
+    assert not resume.holds_chunks(output)
+    assert main(own) == 3
+    assert {p.stem.split("-")[-1] for p in (output / "candidates").iterdir()} == {"chi2"}
+
+
 ODD = """
 from coffea.processor import ProcessorABC
 
@@ -237,6 +252,24 @@ def test_a_full_disk_leaves_earlier_results_whole(tmp_path, monkeypatch, capsys)
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir() if p.is_file()}
     assert main(base) == 0
     assert resumed(tmp_path / "r") == 1
+
+
+def test_no_room_for_candidates_ends_the_run_and_leaves_earlier_results_whole(tmp_path):
+    """Files limited in size by the system, as by a quota: no chunk is set aside for what is no fault of its file."""
+    output = tmp_path / "r"
+    base = ["--fileset", "demo", "--datasets", "HHH", "--no-plots", "--chunksize", "2500", "--executor", "iterative"]
+    base += ["--output", str(output), "--metrics", "default", "--candidates"]
+    assert main(base) == 0
+    before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+    largest = max(p.stat().st_size for p in (output / "candidates").iterdir())
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest // 2},) * 2); "
+    code = limit + "import sys; from hhh_coffea.run import main; sys.exit(main())"
+    run = [sys.executable, "-c", code, *base]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    limited = subprocess.run(run, env=environment, check=False, capture_output=True, text=True)
+    assert limited.returncode == 4
+    assert "File too large" in limited.stdout
+    assert before == {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
 
 
 def test_known_files_are_not_opened_again(tmp_path):
