@@ -41,7 +41,9 @@ def draw_history(folder: str | Path) -> Path:
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     left.legend()
     right.margins(y=0.05)
-    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, columnspacing=1, frameon=False)
+    right.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, columnspacing=1, handlelength=1.2, fontsize=9, frameon=False
+    )
     path = folder / "history.png"
     figure.savefig(path, dpi=100)
     plt.close(figure)
