@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea import bdt_scan, figures, results
-from hhh_coffea.figure_style import Writer, style_of
+from hhh_coffea.figure_style import NAMES, Writer, color_of, styles_of
 
 SPANET_SCAN = "spanet_scan"
-CURVES = (
-    ("joint", "spanet:joint", "SPA-Net, joint"),
-    ("reference", "spanet:reference", "SPA-Net, reference"),
-    ("greedy", "spanet:greedy", "SPA-Net, greedy"),
-)
+DECODINGS = ("joint", "reference", "greedy")
 # of the figures of a results directory, in the order of the page
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),
@@ -57,22 +53,31 @@ def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list
         key = {"dataset": dataset, "definition": definition, "category": "merged"}
         name = f"{dataset}_trade_off_{definition}"
         with write.figure(name, str(datasets[dataset]["label"])) as (axis,):
-            lines = [("chi2+bdt", "χ² + BDT", _points(bdt[bdt_scan.SCAN], key, lambda n: n[0].isdigit()))]
-            for kind, method, label in CURVES:
-                if dataset in histograms[SPANET_SCAN].axes["dataset"]:
+            lines = {"chi2+bdt": _points(bdt[bdt_scan.SCAN], key, lambda n: n[0].isdigit())}
+            if dataset in histograms[SPANET_SCAN].axes["dataset"]:
+                for kind in DECODINGS:
                     points = _points(histograms[SPANET_SCAN], key, lambda n, kind=kind: n.startswith(f"{kind}:"))
-                    lines.append((method, label, points))
-            for method, label, points in lines:
-                axis.plot(
-                    points[:, 0], points[:, 1], ".-", color=style_of(method, 0)["color"], label=f"{label}, scanned"
-                )
-            for position, (method, entry) in enumerate(sorted(summary[definition].items())):
-                merged = entry["categories"]["merged"]
+                    lines[f"spanet:{kind}"] = points
+            for method, points in lines.items():
+                axis.plot(points[:, 0], points[:, 1], ".-", color=color_of(method), label=f"{NAMES[method]}, scanned")
+            styles = styles_of(sorted(summary[definition]))
+            for method, style in styles.items():
+                merged = summary[definition][method]["categories"]["merged"]
                 place = [merged[w]["value"] for w in ("efficiency", "purity")]
-                axis.plot(*place, linestyle="none", markersize=14, **style_of(method, position))
+                axis.plot(*place, linestyle="none", markersize=14, **style)
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high + (high - low) * 0.04 * (len(lines) + len(styles) + 1))  # for the legend
             _equal_product(axis)
             axis.set(xlabel="Efficiency, merged", ylabel="Purity, merged")
-            axis.legend(fontsize=18, title=f"{definition} definitions", title_fontsize=20)
+            axis.legend(
+                fontsize=16,
+                title=f"{definition} definitions",
+                title_fontsize=18,
+                ncols=2,
+                loc="upper left",
+                alignment="left",
+            )
+            axis.set_yticks([tick for tick in axis.get_yticks() if low <= tick <= 1])
         names.append(f"{name}.png")
     return names
 
@@ -90,8 +95,7 @@ def _equal_product(axis: Any) -> None:
     x = np.linspace(max(low, 1e-3), high, 200)
     for product in np.arange(0.05, 1, 0.05):
         y = product / x
-        if ((y > bottom) & (y < top)).any():
-            axis.plot(x, y, color="0.85", linewidth=1, zorder=0)
-            inside = np.flatnonzero((y > bottom) & (y < top))
-            axis.text(x[inside[-1]], y[inside[-1]], f"{product:.2f}", color="0.6", fontsize=14, ha="right")
+        axis.plot(x, y, color="0.85", linewidth=1, zorder=0)
+        if bottom < y[-1] < top - 0.05 * (top - bottom):  # named where the line ends on the right
+            axis.text(x[-1], y[-1], f"{product:.2f} ", color="0.5", fontsize=14, ha="right", va="bottom")
     axis.set(xlim=(low, high), ylim=(bottom, top))

@@ -27,12 +27,15 @@ def find_bundled(kind: Kind, name: str) -> Path | None:
     return None
 
 
-def list_bundled(kind: Kind) -> list[str]:
-    """Names of all bundled items of a kind, for help texts and error messages."""
+BDTS, SPANETS = "*.ubj", "*.safetensors"
+
+
+def list_bundled(kind: Kind, weights: str = "model.yaml") -> list[str]:
+    """Names of all bundled items of a kind, for help texts and error messages; of models, those with such a file."""
     folder = bundled_folder(kind)
     if not folder.is_dir():
         return []
     if kind == "models":
-        return sorted(p.name for p in folder.iterdir() if (p / "model.yaml").is_file())
+        return sorted(p.name for p in folder.iterdir() if any(p.glob(weights)))
     suffix = SUFFIXES[kind][0]
     return sorted(p.name.removesuffix(suffix) for p in folder.glob(f"*{suffix}") if not p.name.startswith("_"))

@@ -14,7 +14,8 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         r"(?P<definition>default|reference)_purity_efficiency_(?P<category>\w+)",
         (
             "Purity against the pT of the candidate (left) and efficiency against the pT of the generated Higgs boson (right), "
-            "{category}, in {definition}. Bars: 68.27% Clopper–Pearson intervals; the last bin holds all above 1000 GeV."
+            "{category}, in {definition}. Bins of 50 GeV, the last holds all above 1000 GeV; points of several methods stand "
+            "side by side in their bin. Bars: 68.27% Clopper–Pearson intervals; light dashed: published curves."
         ),
     ),
     (

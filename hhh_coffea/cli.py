@@ -70,12 +70,10 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
     import shtab
 
     for action in parser._actions:
-        words = (
-            set((action.metavar or "").upper().replace("|", " ").split()) if isinstance(action.metavar, str) else set()
-        )
-        if words & {"JSON", "YAML", "PATH", "FILE.ONNX", "NAME"}:
+        words = set(action.metavar.upper().replace("|", " ").split()) if isinstance(action.metavar, str) else set()
+        if words & {"JSON", "YAML", "PATH", "FILE", "FILE.ONNX", "FILE.H5", "PEM", "NAME"}:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-        elif words & {"DIR", "MODEL_DIR", "CHECKPOINT_DIR"} or action.dest == "results":
+        elif words & {"DIR", "MODEL", "MODEL_DIR", "CHECKPOINT_DIR"} or action.dest == "results":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():

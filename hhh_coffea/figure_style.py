@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,21 @@ from matplotlib.figure import Figure
 
 from hhh_coffea.summary import COVERAGE
 
-# Petroff's colour-blind-safe sequence (arXiv:2107.02270), one colour a method wherever it appears
-COLORS = {
-    "chi2": "#ffa90e",
-    "chi2_as_published": "#a96b59",
-    "chi2+bdt": "#bd1f01",
-    "chi2+bdt_as_published": "#832db6",
-    "spanet": "#3f90da",
-    "spanet:joint": "#3f90da",
-    "spanet:reference": "#832db6",
-    "spanet:greedy": "#94a4a2",
+# one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
+# and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions, so these two share a colour
+METHOD_STYLES = {
+    "chi2": ("#ffa90e", "o"),
+    "chi2_as_published": ("#a96b59", "D"),
+    "chi2+bdt": ("#bd1f01", "s"),
+    "chi2+bdt_as_published": ("#e76300", "P"),
+    "spanet": ("#3f90da", "^"),
+    "spanet:joint": ("#3f90da", "v"),
+    "spanet:reference": ("#832db6", "X"),
+    "spanet:greedy": ("#717581", "*"),
 }
-SPARE_COLORS = ("#92dadd", "#717581", "#94a4a2", "#e76300", "#b9ac70")
-PALETTE = tuple(dict.fromkeys((*COLORS.values(), *SPARE_COLORS)))  # for what has no colour of its own
-MARKERS = ("o", "s", "^", "D", "v", "P")
+# for what has none of its own: methods of users, and methods that several runs have
+PALETTE = (*dict.fromkeys(color for color, _ in METHOD_STYLES.values()), "#94a4a2", "#b9ac70", "#92dadd")
+MARKERS = (*(marker for _, marker in METHOD_STYLES.values()), "<", ">", "p", "h")
 NAMES = {
     "chi2": "χ²",
     "chi2_as_published": "χ² (published pairing)",
@@ -50,7 +52,9 @@ CATEGORY_NAMES = {
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
 RUN = " @ "  # between a method and the run it is from, where several are compared
-PT_EDGES = np.arange(0, 1051, 50)  # the last bin is the overflow, drawn as 1000–1050
+PT_WIDTH = 50
+PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050
+PT_CENTERS = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
 FORMATS = ("png", "pdf")
 
 
@@ -84,6 +88,7 @@ class Writer:
             for axis in axes[0]:
                 axis.set_title(self.source, loc="left", fontweight="bold", fontsize=26)
                 axis.set_title(label, loc="right", fontsize=26)
+            figure.align_ylabels()
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             for suffix in self.formats:
@@ -101,27 +106,60 @@ def source_of(datasets: dict[str, dict[str, Any]]) -> str:
     return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
 
 
-def style_of(method: str, position: int) -> dict[str, Any]:
-    """Colour, marker and legend entry of a method, or of a method of one of several runs (``method @ run``)."""
-    name, _, run = method.partition(RUN)
-    palette = PALETTE if run else SPARE_COLORS
-    color = COLORS.get(method, palette[position % len(palette)])
-    label = NAMES.get(name, name) + (f" ({run})" if run else "")
-    return {"color": color, "marker": MARKERS[position % len(MARKERS)], "label": label}
+def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and legend entry of each method in one figure, no two alike.
+
+    Of a method of several runs (``method @ run``) the first looks as ever; the others, and methods that are not known
+    here, take what is left.
+    """
+    first = {method.partition(RUN)[0]: method for method in reversed(methods)}
+    taken = {style for name in first for style in METHOD_STYLES.get(name, ())}
+    colors, markers = (itertools.cycle([s for s in some if s not in taken]) for some in (PALETTE, MARKERS))
+    styles = {}
+    for method in methods:
+        name, _, run = method.partition(RUN)
+        known = METHOD_STYLES.get(name) if first[name] == method else None
+        color, marker = known or (next(colors), next(markers))
+        label = NAMES.get(name, name) + (f" ({run})" if run else "")
+        styles[method] = {"color": color, "marker": marker, "label": label}
+    return styles
 
 
-def error_points(axis: Axes, passed: Any, total: Any, **style: Any) -> None:
-    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out."""
+def color_of(method: str) -> str:
+    """Colour of a method that has a figure to itself."""
+    color: str = styles_of([method])[method]["color"]
+    return color
+
+
+def lighter(color: str) -> tuple[float, ...]:
+    """The same hue half way to white: what others measured, behind what we did."""
+    return tuple(0.5 + 0.5 * part for part in mpl.colors.to_rgb(color))
+
+
+def error_points(axis: Axes, passed: Any, total: Any, place: float = 0, **style: Any) -> None:
+    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out.
+
+    ``place``: from −0.5 to 0.5, where in the bin: points of several methods stand side by side.
+    """
     use = total > 0
     value = passed[use] / total[use]
     low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
-    centers = (PT_EDGES[:-1] + PT_EDGES[1:])[use] / 2
     # rounding may leave an end a hair inside the value
     errors = np.clip([value - low, high - value], 0, None)
-    axis.errorbar(centers, value, yerr=errors, xerr=25, linestyle="none", capsize=4, **style)
+    axis.errorbar(PT_CENTERS[use] + place * PT_WIDTH, value, errors, linestyle="none", **{"markersize": 8, **style})
 
 
-def density(axis: Axes, histogram: Hist, **style: Any) -> None:
+def side_by_side(number: int) -> Any:
+    """The ``place`` of each of so many points in a bin."""
+    return (np.arange(number) - (number - 1) / 2) / max(number + 1, 4)
+
+
+def line_widths(number: int) -> Any:
+    """Of so many lines, the first behind and widest: those that coincide all stay seen."""
+    return 2 + 1.2 * np.arange(number)[::-1]
+
+
+def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> None:
     """Shape with statistical errors, normalised to the entries in range."""
     total = histogram.values().sum()
     if total <= 0:
@@ -129,5 +167,11 @@ def density(axis: Axes, histogram: Hist, **style: Any) -> None:
     scale = 1 / total / histogram.axes[0].widths
     errors = np.sqrt(histogram.variances()) * scale
     mplhep.histplot(
-        histogram.values() * scale, histogram.axes[0].edges, yerr=errors, ax=axis, linewidth=2, flow="none", **style
+        histogram.values() * scale,
+        histogram.axes[0].edges,
+        yerr=errors,
+        ax=axis,
+        linewidth=linewidth,
+        flow="none",
+        **style,
     )

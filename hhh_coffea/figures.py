@@ -15,22 +15,28 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea import figures_bdt, figures_sculpting, figures_systematics, published, results
+from hhh_coffea import figures_bdt, figures_sculpting, figures_systematics, figures_targets, published, results
 from hhh_coffea.figure_style import (
     CATEGORY_NAMES,
     FORMATS,
     NAMES,
     PALETTE,
-    PT_EDGES,
+    PT_CENTERS,
     Writer,
+    color_of,
     density,
     error_points,
+    lighter,
+    line_widths,
+    side_by_side,
     source_of,
-    style_of,
+    styles_of,
 )
 from hhh_coffea.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import by_pt, confusion_matrix, counts
+
+PUBLISHED = " (published)"
 
 
 def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, ...] = FORMATS) -> list[Path]:
@@ -55,8 +61,7 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
             for category in CATEGORIES[definition]:
                 _purity_efficiency(write, histograms, {**key, "category": category}, info, overlay_published)
             _confusion(write, histograms["confusion"], key, info)
-            _target_pt(write, histograms["higgs_pt"], key, label)
-            _target_mass(write, histograms, key, label)
+            figures_targets.draw(write, histograms, key, label)
         first = next(iter(histograms["candidates"].axes["definition"]), None)
         if first is not None:
             _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
@@ -90,22 +95,28 @@ def _purity_efficiency(
     write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
     """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
-    names = sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+    names = _methods(histograms)
     if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
         return
     name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
+    styles = styles_of(names)
     with write.figure(name, str(info["label"]), columns=2) as axes:
         for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
+            found = {method: by_pt(histograms, {**key, "method": method}, what) for method in names}
+            found = {method: pair for method, pair in found.items() if pair[0].sum()}
+            for (method, (total, passed)), place in zip(found.items(), side_by_side(len(found)), strict=True):
+                error_points(axis, passed, total, place, **styles[method])
             if overlay and key["definition"] == "reference":
                 _overlay(axis, info["n_higgs"], key["category"], what)
-            for position, method in enumerate(names):
-                total, passed = by_pt(histograms, {**key, "method": method}, what)
-                if total.sum():
-                    error_points(axis, passed, total, **style_of(method, position))
-            rows = (len(axis.get_legend_handles_labels()[1]) + 1) // 2
-            axis.set(xlim=(0, 1050), ylim=(0, 1.13 + 0.06 * rows), ylabel=f"Reconstruction {what}")
+            entries = sorted(
+                zip(*axis.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1].endswith(PUBLISHED)
+            )
+            rows = (len(entries) + 1) // 2
+            axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
+            axis.set_yticks(np.arange(0, 1.1, 0.2))
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
             axis.legend(
+                *zip(*entries, strict=True),
                 title=f"{CATEGORY_NAMES[key['category']]} ({key['definition']} definitions)",
                 loc="upper left",
                 ncols=2,
@@ -115,11 +126,16 @@ def _purity_efficiency(
             )
 
 
+def _methods(histograms: dict[str, Hist]) -> list[str]:
+    """Those of all figures: a method looks the same in each, whichever others it shows."""
+    return sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+
+
 def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
-    for label, color, points in published.curves(n_higgs, category, what):
-        centers = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
-        axis.fill_between(centers, points[:, 2], points[:, 1], color=color, alpha=0.25, linewidth=0)
-        axis.plot(centers, points[:, 0], color=color, linestyle="--", label=label)
+    for method, points in published.curves(n_higgs, category, what):
+        style: dict[str, Any] = {"color": lighter(color_of(method)), "zorder": 0}
+        axis.fill_between(PT_CENTERS, points[:, 2], points[:, 1], alpha=0.35, linewidth=0, **style)
+        axis.plot(PT_CENTERS, points[:, 0], linestyle="--", linewidth=2.5, label=NAMES[method] + PUBLISHED, **style)
 
 
 def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
@@ -157,46 +173,6 @@ def _file_name(method: str) -> str:
     return method.replace(":", "_")
 
 
-def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
-    """Generated Higgs pT: all, with a resolved target, with a boosted one; and the ratios (figure 5)."""
-    every = counts(histogram, {**key, "target": "all"})
-    if not every.sum():
-        return
-    with write.figure(
-        f"{key['dataset']}/{key['definition']}_higgs_pt", label, rows=2, sharex=True, height_ratios=(3, 1)
-    ) as (axis, below):
-        for target, color, name in (
-            ("all", "black", "all H → bb"),
-            ("resolved", "#5790fc", "two small-radius jets"),
-            ("boosted", "#f89c20", "one fat jet"),
-        ):
-            values = counts(histogram, {**key, "target": target})
-            mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
-            if target != "all":
-                error_points(below, values, every, color=color, marker="o", markersize=6)
-        axis.set(yscale="log", ylabel="Higgs bosons / 50 GeV", xlabel="")
-        axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
-        below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share", xlabel="Gen. H $p_T$ [GeV]")
-
-
-def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
-    """Generated mass of the targets and the mass their true jets give (figure 4)."""
-    if not counts(histograms["target_mass"], {**key, "target": "resolved"}).sum():
-        return
-    with write.figure(f"{key['dataset']}/{key['definition']}_target_mass", label, columns=2) as (left, right):
-        for target, color in (("resolved", "#5790fc"), ("boosted", "#f89c20")):
-            place = {name: hist.loc(value) for name, value in {**key, "target": target}.items()}
-            for axis, name in ((left, "higgs_mass"), (right, "target_mass")):
-                density(axis, histograms[name][place], color=color, label=target.capitalize())
-        left.set(xlabel="Generated Higgs mass [GeV]", ylabel="Density [1/GeV]")
-        right.set(xlabel="Mass of the true jets [GeV]", ylabel="Density [1/GeV]", xlim=(30, 230))
-        filled = np.flatnonzero(histograms["higgs_mass"][{**place, "target": hist.loc("resolved")}].values())
-        edges = histograms["higgs_mass"].axes["mass"].edges
-        left.set_xlim(max(60, edges[filled[0]] - 6), min(200, edges[filled[-1] + 1] + 6))
-        for axis in (left, right):
-            axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
-
-
 def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
     """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
     histogram = histograms["candidate_mass"]
@@ -210,8 +186,8 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 (chosen[:, hist.loc(value)], name, color)
                 for value, name, color in (
                     (WRONG, "wrong", "#94a4a2"),
-                    (CORRECT, "correct", style_of(method, 0)["color"]),
-                    (UNKNOWN, "no truth", style_of(method, 0)["color"]),
+                    (CORRECT, "correct", color_of(method)),
+                    (UNKNOWN, "no truth", color_of(method)),
                 )
             ]
             parts = [part for part in parts if part[0].values().sum()]
@@ -249,9 +225,10 @@ def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[s
             if not spectra:
                 continue
             with write.figure(f"{name}/mass_sculpting_{what}", str(info["label"])) as (axis,):
-                for position, (method, spectrum) in enumerate(spectra):
-                    style = style_of(method, position)
-                    density(axis, spectrum, color=style["color"], label=style["label"])
+                styles = styles_of(_methods(histograms))
+                for (method, spectrum), width in zip(spectra, line_widths(len(spectra)), strict=True):
+                    style = {key: styles[method][key] for key in ("color", "label")}
+                    density(axis, spectrum, width, **style)
                 axis.set(xlim=(30, 230), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
                 axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
 
@@ -282,7 +259,7 @@ def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
         for position, chosen in enumerate(combinations[:10]):
             one = histogram[{k: hist.loc(v) for k, v in chosen.items()}] if chosen else histogram
             text = ", ".join(str(v) for v in chosen.values()) or name
-            mplhep.histplot(one, ax=axis, color=PALETTE[position], label=text, flow="none")
+            mplhep.histplot(one, ax=axis, color=PALETTE[position % len(PALETTE)], label=text, flow="none")
         numeric = next(a for a in histogram.axes if a.name not in categories)
         axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
         axis.legend(fontsize=20)

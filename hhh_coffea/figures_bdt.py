@@ -17,7 +17,7 @@ from hhh_coffea.figure_style import CATEGORY_NAMES, Writer
 from hhh_coffea.metrics import CATEGORIES
 from hhh_coffea.summary import COVERAGE
 
-CLASS_STYLES = {HIGGS: ("H → bb", "#bd1f01"), OTHER: ("other fat jets", "#3f90da")}
+CLASS_STYLES = {HIGGS: ("H → bb", "#bd1f01", "o"), OTHER: ("other fat jets", "#3f90da", "s")}
 LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD fat jets (§3)
@@ -69,7 +69,7 @@ def _scores(write: Writer, histogram: Hist) -> None:
     unseen = "test" if "test" in parts else "validation"
     trained = [d for d in histogram.axes["dataset"] if _scores_of(histogram, model, "training", [d], None).sum()]
     with write.figure("bdt_score", "") as (axis,):
-        for name, (label, color) in CLASS_STYLES.items():
+        for name, (label, color, marker) in CLASS_STYLES.items():
             for part, style in ((unseen, "fill"), ("training", "points")):
                 values = _scores_of(histogram, model, part, trained, name).reshape(50, -1).sum(axis=1)
                 if not values.sum():
@@ -81,7 +81,9 @@ def _scores(write: Writer, histogram: Hist) -> None:
                     mplhep.histplot(density, edges, ax=axis, yerr=False, color=color, label=f"{label}, {part}")
                 else:
                     middle = (edges[:-1] + edges[1:]) / 2
-                    axis.errorbar(middle, density, error, color=color, fmt="o", markersize=6, label=f"{label}, {part}")
+                    axis.errorbar(
+                        middle, density, error, color=color, fmt=marker, markersize=6, label=f"{label}, {part}"
+                    )
         axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, axis.get_ylim()[1] * 8), xlabel="BDT score", ylabel="Density")
         axis.legend(fontsize=20, ncols=2)
 
@@ -125,7 +127,7 @@ def _importance(write: Writer, histogram: Hist) -> None:
         axis.barh(range(len(names)), histogram.values()[order], color="#3f90da")
         for row, name in enumerate(names[order]):
             axis.text(histogram.values()[order][row] + 0.01, row, name, va="center", fontsize=20)
-        axis.set(xlabel="Share of the total gain", xlim=(0, 1), yticks=[])
+        axis.set(xlabel="Share of the total gain", ylabel="Feature", xlim=(0, 1), yticks=[])
 
 
 def _features(write: Writer, histograms: dict[str, Hist]) -> None:
@@ -133,7 +135,7 @@ def _features(write: Writer, histograms: dict[str, Hist]) -> None:
     rows = -(-len(histograms) // 3)
     with write.figure("bdt_features", "", columns=3, rows=rows, height=9 * rows, hspace=0.2) as axes:
         for axis, histogram in zip(axes, histograms.values(), strict=False):
-            for name, (label, color) in CLASS_STYLES.items():
+            for name, (label, color, _) in CLASS_STYLES.items():
                 if name not in histogram.axes["class"]:
                     continue
                 chosen = histogram[{"dataset": sum, "class": hist.loc(name)}]
@@ -142,9 +144,9 @@ def _features(write: Writer, histograms: dict[str, Hist]) -> None:
                 mplhep.histplot(
                     density, chosen.axes[0].edges, yerr=False, ax=axis, color=color, label=label, linewidth=2
                 )
-            axis.set(
-                xlabel=histogram.axes["value"].label, ylabel="Density", xlim=histogram.axes["value"].edges[[0, -1]]
-            )
+            value = histogram.axes["value"]
+            unit = " [1/GeV]" if value.label.endswith("[GeV]") else ""
+            axis.set(xlabel=value.label, ylabel=f"Density{unit}", xlim=value.edges[[0, -1]])
             axis.set_ylim(0, axis.get_ylim()[1] * 1.25)
         axes[0].legend(fontsize=22)
         for axis in axes[len(histograms) :]:

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 
 from hhh_coffea.display_event import EventView, Matrix
 from hhh_coffea.figure_style import NAMES, source_of
@@ -35,7 +36,7 @@ def draw_event(event: EventView) -> Figure:
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
             3, len(panels), height_ratios=(5.2, 4.4, 1.9), left=0.04 if len(panels) > 2 else 0.08, right=0.985,
-            top=0.9, bottom=0.02, wspace=0.16, hspace=0.26,
+            top=0.9, bottom=0.02, wspace=0.16, hspace=0.32,
         )  # fmt: skip
         figure.suptitle(f"{event.label}, event {event.entry}", x=0.02, ha="left", fontsize=18, fontweight="bold")
         figure.text(
@@ -140,11 +141,14 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
             if not fat:
                 text = str(int(jet["index"]))
                 below = jet["phi"] - 0.12  # the middle is left to the quarks
-                axis.text(jet["eta"], below, text, ha="center", va="top", fontsize=10, zorder=4, fontweight="bold")
+                shown = axis.text(
+                    jet["eta"], below, text, ha="center", va="top", fontsize=10, zorder=4, fontweight="bold"
+                )
             else:
                 height = jet["phi"] + FATJET_RADIUS * (0.86 if position % 2 else -0.86)
                 text = f"fat {int(jet['index'])}"
-                axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
+                shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
+            shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
     if show_higgs:
         for number, higgs in enumerate(event.higgs):
             color = HIGGS_COLORS[number]

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.figure_style import CATEGORY_NAMES, COLORS, FORMATS, MARKERS, NAMES, SPARE_COLORS, Writer, style_of
+from hhh_coffea.figure_style import CATEGORY_NAMES, FORMATS, MARKERS, NAMES, PALETTE, Writer, line_widths, styles_of
+from hhh_coffea.label_placement import label_points
 from hhh_coffea.sculpting import EDGES, within
 from hhh_coffea.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
@@ -59,12 +60,13 @@ def _spectra(
         return
     with write.figure(name, label, rows=2, sharex=True, height_ratios=(3, 1)) as (axis, below):
         highest = 2.0
-        for position, (method, shape, random) in enumerate(pairs):
-            style = style_of(method, position)
-            _steps(axis, shape / WIDTH, color=style["color"], label=style["label"])
+        styles = styles_of([method for method, _, _ in pairs])
+        for (method, shape, random), width in zip(pairs, line_widths(len(pairs)), strict=True):
+            style = styles[method]
+            _steps(axis, shape / WIDTH, color=style["color"], label=style["label"], linewidth=width)
             axis.stairs(random[0] / WIDTH, EDGES, color=style["color"], linestyle="--", linewidth=1.5)
             ratio = np.divide(shape, random, out=np.full_like(shape, np.nan), where=random > 0)
-            _steps(below, ratio, color=style["color"])
+            _steps(below, ratio, color=style["color"], linewidth=width)
             highest = max(highest, 1.15 * float(np.nanmax(ratio[0])))
         axis.plot([], [], color="black", linestyle="--", label="random pairing of the same jets")
         axis.set(xlim=(EDGES[0], EDGES[-1]), ylabel="Density [1/GeV]", ylim=(0, 1.5 * axis.get_ylim()[1]))
@@ -76,7 +78,7 @@ def _spectra(
 
 def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:
     """The sample ``replicas[0]`` as steps, with the replicas' standard deviation as bars."""
-    axis.stairs(replicas[0], EDGES, linewidth=2, **style)
+    axis.stairs(replicas[0], EDGES, **style)
     centres = (EDGES[1:] + EDGES[:-1]) / 2
     axis.errorbar(
         centres, replicas[0], yerr=replicas[1:].std(axis=0), linestyle="none", linewidth=1, color=style["color"]
@@ -86,37 +88,37 @@ def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:
 def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
     """Purity × efficiency against the EMD to random pairing, every model a point; returns the figure's name."""
     write = Writer(folder, FORMATS)
-    first = content["points"][min(1, len(content["points"]) - 1)]
-    palette = [*COLORS.values(), *SPARE_COLORS]
+    points = content["points"]
+    emds = [point["sculpting"]["30-225"]["emd_to_random_gev"] for point in points]
     with write.figure("tradeoff", f"{content['signal']}, {content['background']}") as (axis,):
-        for position, point in enumerate(content["points"]):
-            emd = point["sculpting"]["30-225"]["emd_to_random_gev"]
+        for position, (point, emd) in enumerate(zip(points, emds, strict=True)):
             axis.errorbar(
                 emd["value"],
                 point["product"],
                 xerr=emd["error"],
                 yerr=_product_error(point),
                 marker=MARKERS[position % len(MARKERS)],
-                color=palette[position % len(palette)],
+                color=PALETTE[position % len(PALETTE)],
                 markersize=12,
                 capsize=4,
                 linestyle="none",
-                label=NAMES.get(point["name"], point["name"]),
             )
-        half = 0.5 * min(p["sculpting"]["30-225"]["emd_to_random_gev"]["value"] for p in content["points"][:2])
-        axis.axvline(half, color="0.6", linestyle=":", linewidth=2)
-        axis.axhline(0.95 * first["product"], color="0.6", linestyle=":", linewidth=2)
+        half = 0.5 * min(emd["value"] for emd in emds[:2])
+        aim = 0.95 * points[min(1, len(points) - 1)]["product"]
         low, high = axis.get_ylim()
-        axis.set(xlim=(0, None), ylim=(low, high + 0.35 * (high - low)))
-        axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
-        axis.set_ylabel("Purity × efficiency")
-        axis.legend(
-            fontsize=16,
-            ncols=2,
-            loc="upper left",
-            title="merged; dotted: half the sculpting, 5% loss",
-            title_fontsize=16,
+        span = max(high, aim) - low
+        top = max(high, aim) + 0.12 * span
+        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - 0.05 * span, top))
+        axis.fill_between([0, half], aim, top, color="0.92", zorder=0)
+        axis.plot([half, half, 0], [top, aim, aim], color="0.6", linestyle=":", linewidth=2, zorder=0)
+        words = axis.text(
+            0.5 * half, top, "\naim: half of the\nsculpting for 5%\nof the product", fontsize=14, color="0.35"
         )
+        words.set(ha="center", va="top")
+        axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
+        axis.set_ylabel("Purity × efficiency, merged")
+        places = [(emd["value"], point["product"]) for emd, point in zip(emds, points, strict=True)]
+        label_points(axis, places, [NAMES.get(point["name"], point["name"]) for point in points], 17, [words])
     return "tradeoff.png"
 
 

@@ -154,15 +154,13 @@ class _Step:
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
         if not self.candidates:
             return truncated(record, *kept[1:])
-        targets = None
-        if metadata.is_signal:
-            targets = (truth.match if self.definition == "default" else truth.match_reference)(record, *kept)
+        targets = truth.match_each([self.definition], record, metadata.is_signal, *kept)
         found = run_methods(
             {self.definition: self.methods}, truncated(record, *kept[1:]), metadata.n_higgs, self.options
         )
         candidates = found[self.definition][self.methods[0]]
-        if targets is not None:
-            correct = evaluate(candidates, targets, self.definition).correct
+        if metadata.is_signal:
+            correct = evaluate(candidates, targets[self.definition], self.definition).correct
             candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")
         return candidates
 

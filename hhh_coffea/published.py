@@ -17,7 +17,7 @@ _FIGURES = {
     "resolved": "resolved_BRnet",
     "resolved_after_overlap_removal": "resolved_afterOR",
 }
-_CURVES = (("spa", "SPA-Net (published)", "tab:blue"), ("base", "χ² + BDT (published)", "tab:orange"))
+_CURVES = (("spa", "spanet"), ("base", "chi2+bdt"))
 
 
 @cache
@@ -27,8 +27,8 @@ def _content() -> dict[str, Any]:
     return data
 
 
-def curves(n_higgs: int, category: str, what: str) -> list[tuple[str, str, npt.NDArray[np.float64]]]:
-    """(legend, colour, points) of the published methods; none where nothing was published.
+def curves(n_higgs: int, category: str, what: str) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """(our name of the method, points) of the published methods; none where nothing was published.
 
     ``points`` is ``(21, 3)``: value, upper and lower end for pT in steps of 50 GeV, the last bin the overflow; NaN where
     the figure hides a point. ``what`` is ``purity`` or ``efficiency``.
@@ -36,8 +36,8 @@ def curves(n_higgs: int, category: str, what: str) -> list[tuple[str, str, npt.N
     figure = f"{'H' * n_higgs}_{_FIGURES.get(category)}"
     found = _content().get(figure, {}).get({"purity": "pur", "efficiency": "eff"}[what], {})
     return [
-        (label, color, np.array([p or [np.nan] * 3 for p in found[name]], dtype=np.float64))
-        for name, label, color in _CURVES
+        (method, np.array([p or [np.nan] * 3 for p in found[name]], dtype=np.float64))
+        for name, method in _CURVES
         if name in found
     ]
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from hhh_coffea import __version__
-from hhh_coffea.bundled import list_bundled
+from hhh_coffea.bundled import BDTS, SPANETS, list_bundled
 from hhh_coffea.cli import EXIT_CODES, add_debug, guarded
 from hhh_coffea.config import RunConfig, make_config
 from hhh_coffea.reconstruction import METHODS
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--bdt",
         metavar="PATH|NAME",
-        help=f"model of chi2+bdt: bundled ({', '.join(list_bundled('models'))}), a model directory, or an xgboost file "
+        help=f"model of chi2+bdt: bundled ({', '.join(list_bundled('models', BDTS))}), a model directory, or an xgboost file "
         "with feature names (default: hbb_bdt)",
     )
     how.add_argument(
@@ -76,7 +76,10 @@ def parser() -> argparse.ArgumentParser:
         help="working point: fat jets above this score are boosted candidates (default: loose)",
     )
     how.add_argument(
-        "--model", metavar="PATH|NAME[,…]", help="SPANet model, one for each number of Higgs bosons in the fileset"
+        "--model",
+        metavar="PATH|NAME[,…]",
+        help="SPANet model, one for each number of Higgs bosons in the fileset: bundled "
+        f"({', '.join(list_bundled('models', SPANETS))}) or a model directory (default: spanet_hhh,spanet_hh)",
     )
     how.add_argument("--device", metavar="auto|cpu|cuda[:i]", help="where SPANet runs (default: a GPU if there is one)")
     how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")

@@ -10,6 +10,7 @@ from typing import Any
 from hhh_coffea import results
 from hhh_coffea.cli import EXIT_OK
 from hhh_coffea.config import make_config
+from hhh_coffea.errors import UserError
 from hhh_coffea.fileset import load_fileset
 from hhh_coffea.job import run_job
 
@@ -18,7 +19,7 @@ SCHEMA_VERSION = 1
 RUNS = "runs"  # one results directory a model, below the output
 
 
-class TradeoffError(ValueError):
+class TradeoffError(UserError):
     """The comparison cannot be made; the message says why."""
 
 

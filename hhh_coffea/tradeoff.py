@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from hhh_coffea.cli import EXIT_OK, add_debug, guarded
+from hhh_coffea.errors import UserError
+
 EXAMPLES = """\
 examples:
   python -m hhh_coffea.tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events: to choose
@@ -33,29 +36,29 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output", type=Path, default=Path("tradeoff"), metavar="DIR", help="default: tradeoff")
     p.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="where SPANet runs")
     p.add_argument("--redraw", type=Path, metavar="DIR", help="only draw the figure of an earlier comparison")
+    add_debug(p)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, compare, draw, and return the exit code."""
-    from hhh_coffea import figures_sculpting
+    options = parser().parse_args(arguments)
+    return guarded(lambda: _tradeoff(options), options.debug, mistakes=(UserError, OSError))
+
+
+def _tradeoff(options: argparse.Namespace) -> int:
+    if not options.models and options.redraw is None:
+        raise UserError("name at least one model")
+    from hhh_coffea import figures_sculpting  # heavy: only once the options are known to be good
     from hhh_coffea.sculpting_tradeoff import compare, markdown, read
 
-    p = parser()
-    options = p.parse_args(arguments)
-    if not options.models and options.redraw is None:
-        p.error("name at least one model")
-    try:
-        folder = options.redraw or options.output
-        if options.redraw is None:
-            compare(options.fileset, options.models, folder, options.device)
-        content = read(folder)
-        drawn = figures_sculpting.draw_tradeoff(folder, content)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    folder = options.redraw or options.output
+    if options.redraw is None:
+        compare(options.fileset, options.models, folder, options.device)
+    content = read(folder)
+    drawn = figures_sculpting.draw_tradeoff(folder, content)
     sys.stdout.write(f"{markdown(content)}\nwritten to {folder.resolve()}: tradeoff.json, tradeoff.md, {drawn}\n")
-    return 0
+    return EXIT_OK
 
 
 if __name__ == "__main__":

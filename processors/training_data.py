@@ -44,7 +44,6 @@ class TrainingDataProcessor(ProcessorABC):
         self.wanted = Wanted.of(topology)
         self.data = Path(data).resolve()
         self.truth_definition = truth_definition
-        self.match = {"default": truth.match, "reference": truth.match_reference}[truth_definition]
         self.btagging = btagging
         self.fatjet_features = substructure_of(self.wanted.topology)
 
@@ -62,12 +61,9 @@ class TrainingDataProcessor(ProcessorABC):
         record = selected(record, selection.all())
 
         kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        if metadata.is_signal:
-            targets = self.match(record, *kept, truth.distances(record, metadata.n_higgs))
-        else:
-            targets = truth.no_targets(len(record), metadata.n_higgs)
+        targets = truth.match_each([self.truth_definition], record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
-        rows = training_rows(record, targets, self.wanted, metadata, events.metadata["fileuuid"])
+        rows = training_rows(record, targets[self.truth_definition], self.wanted, metadata, events.metadata["fileuuid"])
         return {
             "shards": write_shard(self.data, rows, events.metadata),
             "cutflow": {dataset: steps},

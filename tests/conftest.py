@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,27 +82,41 @@ def make_record() -> Callable[..., ak.Array]:
     return make
 
 
+def open_file(
+    tree: str, schema: Any, path: Path, start: int = 0, stop: int | None = None, log: Any = None, only: Any = None
+) -> Any:
+    """NanoEvents of a file as the engine would open it; ``log`` collects branches that get read, ``only`` limits them."""
+    import uproot
+    from coffea.nanoevents import NanoEventsFactory
+
+    with uproot.open(path) as file:
+        identity = str(file.file.uuid)
+    return NanoEventsFactory.from_root(
+        {str(path): tree},
+        schemaclass=schema,
+        mode="virtual",
+        entry_start=start,
+        entry_stop=stop,
+        access_log=log,
+        iteritems_options={"filter_name": lambda name: name in only} if only else {},
+        metadata={"dataset": "test", "filename": str(path), "fileuuid": identity, "entrystart": start},
+    ).events()
+
+
 @pytest.fixture
 def open_delphes() -> Callable[..., Any]:
-    """NanoEvents of a Delphes file as the engine would open it; ``log`` collects the branches that get read."""
-    from coffea.nanoevents import DelphesSchema, NanoEventsFactory
+    """:func:`open_file` for Delphes."""
+    from hhh_coffea.events import delphes
 
-    def open_file(path: Path, start: int = 0, stop: int | None = None, log: list[Any] | None = None) -> Any:
-        import uproot
+    return partial(open_file, "Delphes", delphes.SCHEMA)
 
-        with uproot.open(path) as file:
-            identity = str(file.file.uuid)
-        return NanoEventsFactory.from_root(
-            {str(path): "Delphes"},
-            schemaclass=DelphesSchema,
-            mode="virtual",
-            entry_start=start,
-            entry_stop=stop,
-            access_log=log,
-            metadata={"dataset": "test", "filename": str(path), "fileuuid": identity, "entrystart": start},
-        ).events()
 
-    return open_file
+@pytest.fixture
+def open_nanoaod() -> Callable[..., Any]:
+    """:func:`open_file` for NanoAOD."""
+    from hhh_coffea.events import nanoaod
+
+    return partial(open_file, "Events", nanoaod.SCHEMA)
 
 
 @pytest.fixture
@@ -131,31 +146,3 @@ def relaid(tmp_path_factory: pytest.TempPathFactory) -> dict[int | str, Path]:
     }
     files["data"] = write_nanoaod(DEMO / "hhh.root", folder / "data.root", 15, stop=1500, data=True)
     return files
-
-
-@pytest.fixture
-def open_nanoaod() -> Callable[..., Any]:
-    """NanoEvents of a NanoAOD file as the engine would open it; ``log`` collects the branches that get read."""
-    from coffea.nanoevents import NanoEventsFactory
-
-    from hhh_coffea.events.nanoaod import SCHEMA
-
-    def open_file(
-        path: Path, start: int = 0, stop: int | None = None, log: list[Any] | None = None, only: Any = None
-    ) -> Any:
-        import uproot
-
-        with uproot.open(path) as file:
-            identity = str(file.file.uuid)
-        return NanoEventsFactory.from_root(
-            {str(path): "Events"},
-            schemaclass=SCHEMA,
-            mode="virtual",
-            entry_start=start,
-            entry_stop=stop,
-            access_log=log,
-            iteritems_options={"filter_name": lambda name: name in only} if only else {},
-            metadata={"dataset": "test", "filename": str(path), "fileuuid": identity, "entrystart": start},
-        ).events()
-
-    return open_file

@@ -6,9 +6,13 @@ import hist
 import numpy as np
 import pytest
 from hist import Hist
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from hhh_coffea import published
+from hhh_coffea.figure_style import METHOD_STYLES, side_by_side, styles_of
 from hhh_coffea.histograms import canonical
+from hhh_coffea.label_placement import label_points
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results import ResultsError, read_histograms, split_output, write_json
 from hhh_coffea.run import main as run
@@ -106,11 +110,11 @@ def test_ratio_edges():
 
 def test_published_curves_are_those_of_the_paper():
     """Spec §6: HHH merged at 200–250 GeV."""
-    (_, _, spanet), (_, _, baseline) = published.curves(3, "merged", "purity")
+    (_, spanet), (_, baseline) = published.curves(3, "merged", "purity")
     assert spanet.shape == (21, 3)
     assert spanet[4, 0] == pytest.approx(0.457)
     assert baseline[4, 0] == pytest.approx(0.318)
-    assert np.isnan(published.curves(3, "boosted", "purity")[0][2][1, 0])
+    assert np.isnan(published.curves(3, "boosted", "purity")[0][1][1, 0])
     assert published.curves(4, "merged", "purity") == []
 
 
@@ -124,3 +128,32 @@ def test_confusion_matrix_by_hand():
     classes, matrix = confusion_matrix(h, {"dataset": "d"}, 2)
     assert classes == [(0, 2), (1, 1), (2, 0)]
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_methods_look_different_and_always_the_same():
+    methods = [*METHOD_STYLES, "mine", "chi2 @ a", "chi2 @ b", "spanet @ a"]
+    styles = styles_of(methods)
+    assert len({(s["color"], s["marker"]) for s in styles.values()}) == len(methods)
+    for method, style in METHOD_STYLES.items():
+        assert (styles[method]["color"], styles[method]["marker"]) == style
+    runs = styles_of(["chi2", "spanet @ a", "spanet @ b"])
+    assert runs["spanet @ a"]["color"] == METHOD_STYLES["spanet"][0] != runs["spanet @ b"]["color"]
+    assert np.allclose(side_by_side(1), 0)
+    assert np.abs(side_by_side(9)).max() < 0.5
+
+
+def test_labels_of_points_overlap_neither_each_other_nor_points():
+    figure = Figure(figsize=(10, 10))
+    axis = figure.subplots()
+    random = np.random.default_rng(1)
+    points = [(x, y) for x, y in random.uniform(0.2, 0.8, (20, 2))]
+    axis.scatter(*zip(*points, strict=True))
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    label_points(axis, points, [f"model {n}" for n in range(20)], 12)
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
+        assert not any(box.contains(*axis.transData.transform(point)) for point in points)
+        assert axis.bbox.contains(box.x0, box.y0)
+        assert axis.bbox.contains(box.x1, box.y1)

@@ -16,7 +16,7 @@ from hhh_coffea.figure_style import Writer
 from hhh_coffea.fileset import DatasetMetadata
 from hhh_coffea.jagged import rank_in_event
 from hhh_coffea.reconstruction.candidates import mark_overlaps, resolved_candidates
-from hhh_coffea.results import read_histograms
+from hhh_coffea.results import ResultsError, read_histograms
 from hhh_coffea.run import main as run
 from hhh_coffea.sculpting import EDGES, earth_movers_distance, jensen_shannon, measures, peak_share, within
 from hhh_coffea.selection import event_selection
@@ -339,6 +339,10 @@ def test_tradeoff_mistakes(tmp_path, capsys):
     assert "one signal and one background" in capsys.readouterr().err
     assert tradeoff(["--redraw", str(tmp_path)]) == 2
     assert "tradeoff.json" in capsys.readouterr().err
+    assert tradeoff([]) == 2
+    assert capsys.readouterr().err == "error: name at least one model\n"
+    with pytest.raises(ResultsError):
+        tradeoff(["--redraw", str(tmp_path), "--debug"])
 
 
 def test_bundled_filesets():

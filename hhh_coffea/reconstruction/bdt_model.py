@@ -19,7 +19,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.bundled import BDTS, find_bundled, list_bundled
 from hhh_coffea.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -139,7 +139,9 @@ def load_model(name: str | Path) -> BdtModel:
     if not path.exists():
         bundled = find_bundled("models", str(name)) if path.parent == Path() else None
         if bundled is None:
-            raise BdtError(f"{name}: no such BDT model, neither here nor among the bundled {list_bundled('models')}")
+            raise BdtError(
+                f"{name}: no such BDT model, neither here nor among the bundled {list_bundled('models', BDTS)}"
+            )
         path = bundled
     if path.is_dir():
         path = path / CARD

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hhh_coffea.bundled import find_bundled, list_bundled
+from hhh_coffea.bundled import SPANETS, find_bundled, list_bundled
 from hhh_coffea.reconstruction.spanet_inputs import SpanetError, collection_of, substructure_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
         bundled = find_bundled("models", str(name)) if path.parent == Path() else None
         if bundled is None:
             raise SpanetError(
-                f"{name}: no such SPANet model, neither here nor among the bundled {list_bundled('models')}"
+                f"{name}: no such SPANet model, neither here nor among the bundled {list_bundled('models', SPANETS)}"
             )
         path = bundled
     try:
