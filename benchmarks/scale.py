@@ -4,25 +4,28 @@
     python benchmarks/scale.py --chunks 100 1000 10000 100000
     python benchmarks/scale.py --speedup FILES        the main job with one and with two workers, in one run
 
-A stub stands for the events: every chunk gives the histograms of the main job on the demo sample, no file is opened. What is
-measured is the engine itself: :func:`plan_chunks`, a task and its report for every chunk, the merge tree on the workers.
+A stub stands for the events: no file is opened. What is measured is the engine itself. Planning: a task for every file, and
+:func:`plan_chunks`. Scheduling: a task and its report for every chunk, and sums of next to nothing. Merging: what it takes
+more when every chunk gives the histograms of the main job on the demo sample, added up in the tree on the workers.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from hhh_coffea.dask_executor import DaskExecutor
-from hhh_coffea.engine import FileInfo, Job, SourceFile, inspect_file, plan_chunks, run_chunk
+from hhh_coffea.engine import Executor, FileInfo, Job, Partial, SourceFile, inspect_file, plan_chunks, run_chunk
 from hhh_coffea.executors import executor
 from hhh_coffea.loading import ProcessorSource, load_processor
-from hhh_coffea.merging import FAN_IN, merge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHUNKS_PER_FILE = 5
@@ -30,30 +33,27 @@ HHH = {"format": "delphes", "n_higgs": 3}
 
 
 class StubSource:
-    """Stands where :class:`ProcessorSource` does: its processor gives the same output for any events."""
+    """Stands where :class:`ProcessorSource` does, and holds what its processor would give for any events."""
 
     def __init__(self, output: Any) -> None:
         self.output = output
-
-    def load(self) -> Any:
-        return self
-
-    def process(self, _: Any) -> Any:
-        return self.output
 
 
 class StubStore:
     """Knows every chunk already, so that the engine opens no file; keeps nothing."""
 
-    folder = "/"
+    folder = tempfile.gettempdir()
 
-    def load(self, job: Job, chunk: Any) -> Any:
-        from hhh_coffea.engine import Partial
-
-        return Partial(job.processor.load().process(None), 1, chunk.stop - chunk.start)
+    def load(self, job: Any, chunk: Any) -> Partial:
+        return Partial(job.processor.output, 1, chunk.stop - chunk.start)
 
     def save(self, *_: Any) -> None:
         return None
+
+
+def stub_file(number: int) -> FileInfo:
+    """As if a file had been opened."""
+    return FileInfo(SourceFile("HHH", f"f{number}.root", "Delphes"), f"uuid of {number}", CHUNKS_PER_FILE, 1.0)
 
 
 def main() -> None:
@@ -61,9 +61,10 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--speedup", type=Path, nargs="+", metavar="FILE", help="Delphes files")
+    parser.add_argument("--passes", type=int, default=4, help="with --speedup: times that the files are gone through")
     options = parser.parse_args()
     if options.speedup:
-        speedup([f.resolve() for f in options.speedup])
+        speedup([f.resolve() for f in options.speedup], options.passes)
     else:
         scale(options.chunks, options.workers)
 
@@ -73,36 +74,36 @@ def scale(numbers: list[int], workers: int) -> None:
     job = Job(ProcessorSource.of(load_processor("assignment", {})), {"HHH": HHH})
     one = run_chunk(job, plan_chunks([inspect_file(source)]).chunks[0])
     size = sum(h.view(flow=True).nbytes for h in one.output["histograms"].values())
-    begin = time.process_time()
-    for _ in range(20):
-        merge([one] * FAN_IN)
-    print(f"accumulator of {size / 1024:.0f} kB; merging {FAN_IN}: {(time.process_time() - begin) / 20 * 1e3:.1f} ms")
+    nothing, histograms = (Job(StubSource(o), {"HHH": HHH}, StubStore()) for o in ({"n": 1}, one.output))  # type: ignore[arg-type]
+    print(f"{workers} workers, histograms of {size / 1024:.0f} kB in every chunk")
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: trust ratios")
-    print("  chunks   files      plan       run  driver CPU  workers CPU   driver   worker")
-    print("                  µs/chunk  ms/chunk    ms/chunk     ms/chunk       MB       MB")
-    stub = Job(StubSource(one.output), {"HHH": HHH}, StubStore())  # type: ignore[arg-type]
+    print("                   ms of CPU per chunk, all processes      of it   ms of wall     MB of memory")
+    print("  chunks   files  planning scheduling   merging        driver's  time per chunk   driver   worker")
     with executor("dask", workers) as where:
         assert isinstance(where, DaskExecutor)
-        where.reduce(stub, plan_chunks([FileInfo(source, "u", 16, 1.0)], 1).chunks, lambda _: None)  # imports
-        pids = list(where.client.run(os.getpid).values())
+        for stub in (nothing, histograms):  # imports
+            where.reduce(stub, plan_chunks([stub_file(k) for k in range(10)], 1).chunks, lambda _: None)
+        pids = [os.getpid(), *where.client.run(os.getpid).values()]
         for number in numbers:
-            names = [f"f{i}.root" for i in range(-(-number // CHUNKS_PER_FILE))]
-            files = [FileInfo(SourceFile("HHH", n, "Delphes"), f"uuid of {n}", CHUNKS_PER_FILE, 1.0) for n in names]
-            begin = time.perf_counter()
-            plan = plan_chunks(files, 1)
-            planned = time.perf_counter() - begin
-            cpu, begin = _cpu([os.getpid()]), time.perf_counter()
-            cpu_workers = _cpu(pids)
-            total = where.reduce(stub, plan.chunks[:number], lambda _: None)
-            wall = time.perf_counter() - begin
-            assert total.chunks == number
-            memory = [psutil.Process(pid).memory_info().rss / 1024**2 for pid in (os.getpid(), pids[0])]
+            costs = [_costs(pids)]
+            files = dict(where.map(stub_file, range(-(-number // CHUNKS_PER_FILE))))
+            chunks = plan_chunks([files[k] for k in sorted(files)], 1).chunks[:number]
+            costs.append(_costs(pids))
+            for stub in (nothing, histograms):
+                assert where.reduce(stub, chunks, lambda _: None).chunks == number
+                costs.append(_costs(pids))
+            planning, scheduling, both = ((b - a) / number * 1e3 for a, b in pairwise(costs))
+            memory = [psutil.Process(pid).memory_info().rss / 1024**2 for pid in pids[:2]]
             print(
-                f"{number:8,d} {len(files):7,d} {planned / number * 1e6:9.1f} {wall / number * 1e3:9.2f} "
-                f"{(_cpu([os.getpid()]) - cpu) / number * 1e3:11.2f} {(_cpu(pids) - cpu_workers) / number * 1e3:12.2f} "
-                f"{memory[0]:8.0f} {memory[1]:8.0f}",
+                f"{number:8,d} {len(files):7,d} {planning[1]:9.2f} {scheduling[1]:10.2f} {both[1] - scheduling[1]:9.2f} "
+                f"{(planning + both)[2]:15.2f} {(planning + both)[0]:15.2f} {memory[0]:8.0f} {memory[1]:8.0f}",
                 flush=True,
             )
+
+
+def _costs(pids: list[int]) -> Any:
+    """Wall time, CPU time of all processes and of the first, the driver and scheduler."""
+    return np.array([time.perf_counter(), _cpu(pids), _cpu(pids[:1])])
 
 
 def _cpu(pids: list[int]) -> float:
@@ -110,21 +111,44 @@ def _cpu(pids: list[int]) -> float:
     return sum(t.user + t.system for t in times)
 
 
-def speedup(files: list[Path]) -> None:
-    """One worker against two, alternating, workers started and warm before the clock runs."""
+def speedup(files: list[Path], passes: int) -> None:
+    """One worker against two, alternating, on a cluster and as plain processes, warm before the clock runs.
+
+    The files are gone through several times: when few chunks are left one worker waits for the other, half a chunk on average,
+    which of a run of six chunks a worker is a tenth. What plain processes reach is what the machine gives: two cores may be
+    one, or share a clock or their memory.
+    """
     job = Job(ProcessorSource.of(load_processor("assignment", {"chi2_jets": 10})), {"HHH": HHH})
     plan = plan_chunks([inspect_file(SourceFile("HHH", str(f), "Delphes")) for f in files], 10_000)
-    print(f"{plan.events:,} events in {len(plan.chunks)} chunks, chi2 of 10 jets; load {os.getloadavg()[0]:.1f}")
-    rates: dict[int, float] = {}
-    for workers in (1, 2, 1, 2):
-        with executor("dask", workers) as where:
-            where.reduce(job, plan.chunks[: 2 * workers], lambda _: None)
-            begin = time.perf_counter()
-            total = where.reduce(job, plan.chunks, lambda _: None)
-            rate = total.events / (time.perf_counter() - begin)
-        print(f"{workers} workers: {rate:10,.0f} events/s", flush=True)
-        rates[workers] = max(rate, rates.get(workers, 0.0))
-    print(f"two workers over one: {rates[2] / rates[1]:.2f}")
+    chunks = plan.chunks * passes
+    events = plan.events * passes
+    print(f"{events:,} events in {len(chunks)} chunks, chi2 of 10 jets; {passes} passes over {len(files)} files")
+    print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print("                     events/s   in chunks   ms in chunks       CPU of driver")
+    print("                              of the time  a 1000 events    of a core's time")
+    rates: dict[tuple[str, int], float] = {}
+    for kind, workers in (("dask", 1), ("dask", 2), ("futures", 1), ("futures", 2)) * 2:
+        with executor(kind, workers) as where:
+            _warm(where, job, plan.chunks[: 3 * workers])
+            cpu, begin = _cpu([os.getpid()]), time.perf_counter()
+            total = where.reduce(job, chunks, lambda _: None)
+            wall, cpu = time.perf_counter() - begin, _cpu([os.getpid()]) - cpu
+        assert (total.events, total.failures) == (events, [])
+        print(
+            f"{kind:8s} {workers} workers {events / wall:9,.0f} {total.seconds / wall / workers:12.0%} "
+            f"{total.seconds / events * 1e6:14.1f} {cpu / wall:19.0%}",
+            flush=True,
+        )
+        rates[kind, workers] = max(events / wall, rates.get((kind, workers), 0.0))
+    for kind, name in (("dask", "a cluster"), ("futures", "plain processes")):
+        print(f"two workers over one, {name}: {rates[kind, 2] / rates[kind, 1]:.2f}")
+
+
+def _warm(where: Executor, job: Job, chunks: Any) -> None:
+    """Imports and compilation, on every worker."""
+    if isinstance(where, DaskExecutor):
+        where.client.run(run_chunk, job, chunks[0])
+    where.reduce(job, chunks, lambda _: None)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,13 @@ class _Reduction:
                 position += 1
             if len(self.stream):
                 self.stream.step()
-        self._run_suspects()
+        while self.suspects:
+            self._run_suspects()
+            while len(self.stream) or self.again:  # sums of blocks, and what was lost with them
+                if self.again:
+                    self._start(self.again.pop())
+                else:
+                    self.stream.step()
         result: Partial | None = self.total.result
         return result or Partial()
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from chaos import scenarios
+from chaos import clusters
 from conftest import REPOSITORY
 
 from hhh_coffea.cluster import ClusterOptions, ExecutorError, batch_cluster, differences
@@ -49,7 +49,7 @@ def foreign_package(tmp_path_factory):
 def foreign_cluster(foreign_package):
     """Two workers with that package, one of which declares a GPU: (scheduler file's address, folder)."""
     folder = foreign_package
-    with scenarios.cluster(folder, resources=("", "GPU=1"), package=folder) as (_, address):
+    with clusters.cluster(folder, resources=("", "GPU=1"), package=folder) as (_, address):
         yield address, folder
 
 
@@ -103,10 +103,10 @@ def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
     ours = str(REPOSITORY / "hhh_coffea" / "__init__.py")
     late = []
     try:
-        with scenarios.cluster(tmp_path, workers=1) as (_, address):
+        with clusters.cluster(tmp_path, workers=1) as (_, address):
             (file,) = tmp_path.glob("scheduler-*.json")
             with executor("dask", scheduler=address) as where:
-                late += [scenarios.join(file, foreign_package), scenarios.join(file)]
+                late += [clusters.join(file, foreign_package), clusters.join(file)]
                 assert {found for _, found in where.map(origin, range(120))} == {ours}
                 assert late[0].wait(timeout=60) is not None
                 assert len(where.client.nthreads()) == 2
@@ -114,14 +114,14 @@ def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
             assert "a worker that came late was sent away" in caplog.text
             assert caplog.text.count("hhh_coffea (code)") == 1
             with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
-                late.append(scenarios.join(file, foreign_package))
+                late.append(clusters.join(file, foreign_package))
                 where.client.wait_for_workers(3, timeout=60)
                 found = {found for _, found in where.map(origin, range(60))}
                 assert len(found) == 3  # each unpacks its own
                 assert all("shipped-" in name for name in found)
     finally:
         for process in late:
-            scenarios.end(process)
+            clusters.end(process)
 
 
 @pytest.mark.slow
@@ -293,7 +293,7 @@ def test_a_run_on_an_encrypted_cluster_that_is_there_already(tmp_path, capsys):
     base = ["--fileset", "demo", "--datasets", "HHH", "--no-plots", "--metrics", "default", "--executor", "dask"]
     base += ["--output", str(tmp_path / "r")]
     given = [part for item in options.items() for part in item]
-    with scenarios.cluster(tmp_path, workers=1, tls=[*given, "--protocol", "tls"], security=security) as (_, address):
+    with clusters.cluster(tmp_path, workers=1, tls=[*given, "--protocol", "tls"], security=security) as (_, address):
         assert address.startswith("tls://127.0.0.1:")
         assert main([*base, "--scheduler", address]) == 2
         said = capsys.readouterr().err

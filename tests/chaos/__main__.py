@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import scenarios
-from .scenarios import REPOSITORY, Chaos
+from . import disks, scenarios
+from .harness import REPOSITORY, Chaos
 
 LEAST = 50
 
@@ -29,7 +29,7 @@ def main() -> None:
             *((scenarios.driver_killed, seed, 4) for seed in (4, 5)),
             *((scenarios.workers_killed, seed, 3) for seed in (6, 7)),
             *((scenarios.scheduler_killed, seed) for seed in (8, 9)),
-            (scenarios.disk_full, 10),
+            (disks.disk_full, 10),
             (scenarios.bad_files, 11),
             *((scenarios.changed, seed) for seed in (12, 13)),
         ]
@@ -38,9 +38,10 @@ def main() -> None:
                 scenario(chaos, *arguments)
     if options.only is None and chaos.faults < LEAST:
         raise SystemExit(f"only {chaos.faults} faults were injected")
+    print(chaos.table())
     print(
-        f"{chaos.faults} faults injected; every run ended with identical physics or with its loss named and counted "
-        f"({chaos.lost} chunks in runs without a second try); {time.monotonic() - begin:.0f} s"
+        f"{chaos.faults} faults injected; every run ended with identical physics or with its loss named and counted; "
+        f"{time.monotonic() - begin:.0f} s"
     )
 
 

@@ -76,4 +76,4 @@ def strike(kind):
         hoard = []
         while True:  # until the worker's memory limit ends it
             hoard.append(b"x" * 50_000_000)
-            time.sleep(0.02)
+            time.sleep(0.1)  # slowly enough to be noticed before the machine's own memory ends

@@ -5,157 +5,31 @@ Every run is the real command in a process of its own, on a real LocalCluster, o
 
 import contextlib
 import json
-import os
 import random
-import resource
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
-from hhh_coffea.engine import Job, SourceFile, inspect_file, plan_chunks, run_chunk
-from hhh_coffea.loading import ProcessorSource, load_processor
-from hhh_coffea.merging import merge
+from hhh_coffea.dask_executor import POISONED
+from hhh_coffea.engine import SourceFile, inspect_file, plan_chunks
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
-HHH = {"format": "delphes", "n_higgs": 3}
-MEMORY = 4 * 1024**3  # for all workers of a run
-PASSING = ("oserror", "kill", "exit", "segfault", "hang", "memory")  # struck once, the chunk succeeds
-LASTING = (
-    "oserror",
-    "nospace",
-    "bug",
-    "systemexit",
-    "memoryerror",
-    "kill",
-    "hang",
-    "memory",
-)  # struck each time, it is lost
-ALWAYS = 1_000_000
+from .clusters import cluster
+from .harness import ALWAYS, LASTING, PASSING, Chaos, expected_physics, physics
 
+__all__ = ["ALWAYS", "Chaos", "bad_files", "changed", "driver_killed", "mixed", "scheduler_killed", "workers_killed"]
 
-@dataclass
-class Chaos:
-    """Files, chunk size, and what each chunk gives when nothing goes wrong."""
-
-    folder: Path
-    files: list[Path]
-    chunksize: int
-    timeout: float = 20.0
-    faults: int = 0
-    lost: int = 0
-    log: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"methods": ("chi2",), "metrics": ("default", "reference"), "candidates": None}
-        job = Job(ProcessorSource.of(load_processor("assignment", options)), {"HHH": HHH})
-        self.chunks = plan_chunks(
-            [inspect_file(SourceFile("HHH", str(f), "Delphes")) for f in self.files], self.chunksize
-        ).chunks
-        self.expected = {(c.path, c.start): run_chunk(job, c) for c in self.chunks}
-        assert not any(p.failures for p in self.expected.values())
-
-    def names(self):
-        """``file:start`` of every chunk, as faults are addressed."""
-        return [f"{Path(c.path).name}:{c.start}" for c in self.chunks]
-
-    def command(self, output, files=None, executor="dask", extra=()):
-        fileset = self.folder / f"{output.name}.json"
-        fileset.write_text(json.dumps({"HHH": {"files": [str(f) for f in files or self.files], "metadata": HHH}}))
-        where = ["--executor", executor] + (
-            ["--workers", "2"] if executor == "dask" and "--scheduler" not in extra else []
-        )
-        return [
-            *(sys.executable, "-m", "hhh_coffea.run", "--fileset", str(fileset), "--output", str(output), "--no-plots"),
-            *("--processor", str(HERE / "faulty.py"), "--candidates", "--chunksize", str(self.chunksize)),
-            *("--chunk-timeout", str(self.timeout), *where, *extra),
-        ]
-
-    def start(self, output, faults=None, limit=None, **options):
-        """The run as a process, with faults ``{"file:start": (kind, times)}``; files it writes may be limited in size."""
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "dumb"}
-        environment.pop("HHH_FAULTS", None)
-        if faults:
-            tries = self.folder / f"{output.name}-tries"
-            tries.mkdir(exist_ok=True)
-            plan = self.folder / f"{output.name}-faults.json"
-            plan.write_text(json.dumps({"folder": str(tries), "faults": faults}))
-            environment["HHH_FAULTS"] = str(plan)
-
-        def prepare():
-            resource.setrlimit(resource.RLIMIT_RSS, (MEMORY, MEMORY))  # what dask takes for the machine's memory
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-        with (self.folder / f"{output.name}.log").open("ab") as stream:
-            command = self.command(output, **options)
-            return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, preexec_fn=prepare, cwd="/")
-
-    def run(self, output, faults=None, **options):
-        """Run to the end; returns the exit code."""
-        return self.start(output, faults, **options).wait(timeout=900)
-
-    def check(self, output, code, lost=(), files_failed=0):
-        """The results hold exactly the chunks that are not ``lost``, and name those that are; the ledger closes."""
-        lost = set(lost)
-        kept = [c for c in self.chunks if f"{Path(c.path).name}:{c.start}" not in lost]
-        provenance = json.loads((output / "provenance.json").read_text())
-        ledger = provenance["ledger"]
-        assert code == (3 if lost or files_failed else 0), f"exit code {code}; {lost}"
-        named = {f"{Path(f['file']).name}:{f['start']}" for f in provenance["failures"] if f["start"] is not None}
-        assert named == lost, f"lost {named}, expected {lost}"
-        assert all(f["reason"] for f in provenance["failures"])
-        for what in ("chunks", "events"):
-            assert ledger[what]["planned"] == ledger[what]["processed"] + ledger[what]["failed"]
-        assert ledger["chunks"] == {"planned": len(self.chunks), "processed": len(kept), "failed": len(lost)}
-        assert ledger["files"]["failed"] == files_failed
-        assert physics(output) == expected_physics([self.expected[c.path, c.start] for c in kept])
-        assert candidates(output) == {(Path(c.path).name, c.start) for c in kept}
-        self.lost += len(lost)
-        return provenance
-
-    def done(self, output):
-        """Chunks finished so far."""
-        return sum(1 for _ in (output / ".resume" / "chunks").glob("*/*.json.gz"))
-
-    def wait_for(self, output, chunks, process):
-        """Until so many chunks are finished, or the run is."""
-        while self.done(output) < chunks and process.poll() is None:
-            time.sleep(0.05)
-
-    def say(self, text, faults):
-        self.faults += faults
-        self.log.append(text)
-        print(f"{self.faults:3d} faults  {text}", flush=True)
-
-
-def physics(output):
-    """Histograms of a results directory, as text."""
-    return json.dumps(json.loads((output / "histograms.json").read_text())["histograms"], sort_keys=True)
-
-
-def expected_physics(parts):
-    from hhh_coffea import results
-
-    histograms, _ = results.split_output(merge(parts).output)
-    text = json.dumps(results.histogram_file(histograms, {})["histograms"], default=results.uhi.io.json.default)
-    return json.dumps(json.loads(text), sort_keys=True)
-
-
-def candidates(output):
-    """(file, start) of every chunk with candidates: from their rows and names."""
-    import pyarrow.parquet as pq
-
-    found = set()
-    for path in (output / "candidates").iterdir():
-        rows = pq.read_table(path, columns=["file"]).to_pydict()["file"]
-        found.add((Path(rows[0]).name, int(path.name.split("-")[-3])))
-    return found
+KINDS = {
+    "oserror": "read error",
+    "nospace": "no space at a worker",
+    "bug": "mistake in the processor",
+    "systemexit": "processor exits",
+    "memoryerror": "MemoryError",
+    "kill": "worker killed by a chunk",
+    "exit": "worker exits",
+    "segfault": "segmentation fault",
+    "hang": "chunk hangs",
+    "memory": "memory limit exceeded",
+}
 
 
 def mixed(chaos, seed, n_faults):
@@ -170,8 +44,10 @@ def mixed(chaos, seed, n_faults):
     assert chaos.run(output) == 0  # without the faults: what was lost is tried again, the rest is known
     provenance = chaos.check(output, 0)
     assert provenance["resumed_chunks"] == len(chaos.chunks) - n_lasting
-    struck = ", ".join(kind if times < ALWAYS else f"{kind} always" for kind, times in faults.values())
-    chaos.say(f"mixed, seed {seed}: {struck}", n_faults)
+    once, always = (
+        [KINDS[k] for k, times in faults.values() if (times == ALWAYS) is forever] for forever in (False, True)
+    )
+    chaos.say(f"mixed, seed {seed}: once {', '.join(once)}; always {', '.join(always)}", once, always)
 
 
 def driver_killed(chaos, seed, kills):
@@ -192,9 +68,8 @@ def driver_killed(chaos, seed, kills):
     finished = chaos.done(output)
     provenance = chaos.check(output, chaos.run(output), lost=())
     assert provenance["resumed_chunks"] >= finished > 0
-    chaos.say(
-        f"driver killed {kills} times, seed {seed}: {provenance['resumed_chunks']} chunks known at the end", kills
-    )
+    known = provenance["resumed_chunks"]
+    chaos.say(f"the command killed {kills} times, seed {seed}: {known} chunks known", {"command killed": kills})
 
 
 def workers_killed(chaos, seed, kills):
@@ -212,7 +87,7 @@ def workers_killed(chaos, seed, kills):
                 struck += 1
         time.sleep(1 + draw.random())
     chaos.check(output, process.wait(timeout=900))
-    chaos.say(f"workers killed {struck} times, seed {seed}", struck)
+    chaos.say(f"workers killed {struck} times, seed {seed}", {"worker killed from outside": struck})
 
 
 def _is_worker(process):
@@ -233,83 +108,7 @@ def scheduler_killed(chaos, seed):
     assert not (output / "provenance.json").exists()
     provenance = chaos.check(output, chaos.run(output))
     assert provenance["resumed_chunks"] == finished > 0
-    chaos.say(f"scheduler killed, seed {seed}", 1)
-
-
-@contextlib.contextmanager
-def cluster(folder, workers=2, resources=(), package=REPOSITORY, tls=(), security=None):
-    """A scheduler and workers of their own, as on other machines: (process of the scheduler, its address).
-
-    ``resources`` of each worker, if any; they import the package from the folder ``package``. ``tls``: options that encrypt it,
-    and ``security`` what a client then needs.
-    """
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    file = folder / f"scheduler-{time.monotonic_ns()}.json"
-    # not from the repository: -m would import the package from there
-    options = {"env": environment, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    base = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-    ]
-    processes = [subprocess.Popen([*base, "--scheduler-file", str(file), *tls], **options)]
-    try:
-        for i in range(workers):
-            own = ("--resources", resources[i]) if i < len(resources) and resources[i] else ()
-            processes.append(join(file, package, *own, *tls))
-        while not (file.exists() and file.stat().st_size):
-            time.sleep(0.05)
-        address = json.loads(file.read_text())["address"]
-        from distributed import Client
-
-        with Client(address, set_as_default=False, security=security) as client:
-            client.wait_for_workers(workers, timeout=120)
-        yield processes[0], address
-    finally:
-        for process in processes[::-1]:
-            end(process)
-
-
-def join(scheduler_file, package=REPOSITORY, *options):
-    """A worker of one thread that joins a cluster, importing the package from the folder ``package``: its process."""
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(scheduler_file)]
-    command += ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *options]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=environment, cwd=scheduler_file.parent, **quiet)
-
-
-def end(process):
-    """End a process of a cluster, and what it started."""
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    for child in children:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-
-
-def disk_full(chaos, seed):
-    """No room for the results, twice: earlier ones stay whole, and once there is room nothing is computed again."""
-    output = chaos.folder / f"disk-{seed}"
-    assert chaos.run(output, executor="iterative", extra=("--methods", "chi2_as_published")) == 0
-    before = {f.name: f.read_bytes() for f in output.iterdir() if f.is_file()}
-    rooms = (20_000, 30_000)  # bytes: enough for a chunk, not for histograms.json
-    for room in rooms:
-        assert chaos.run(output, executor="iterative", limit=room) == 4
-        assert before == {f.name: f.read_bytes() for f in output.iterdir() if f.is_file()}
-        assert (output / "candidates").is_dir()
-    provenance = chaos.check(output, chaos.run(output, executor="iterative"))
-    assert provenance["resumed_chunks"] == len(chaos.chunks)
-    chaos.say(f"no room for the results of a run, seed {seed}", len(rooms))
+    chaos.say(f"scheduler killed, seed {seed}", ["scheduler killed"])
 
 
 def bad_files(chaos, seed):
@@ -335,7 +134,9 @@ def bad_files(chaos, seed):
     assert ledger["chunks"]["planned"] == len(chaos.chunks) + len(poisoned)
     assert ledger["events"]["planned"] == ledger["events"]["processed"] + ledger["events"]["failed"]
     assert physics(output) == expected_physics(list(chaos.expected.values()))
-    chaos.say(f"bad files, one of them killing every worker, seed {seed}", 3 + len(poisoned))
+    kinds = {f"{bad_file.stem} file": 1 for bad_file in bad[:3]}
+    kinds["worker killed by a poisoned file"] = POISONED
+    chaos.say(f"bad files, one of them killing every worker, seed {seed}", named=kinds)
 
 
 def changed(chaos, seed):
@@ -348,4 +149,4 @@ def changed(chaos, seed):
     assert chaos.done(output) >= 2
     provenance = chaos.check(output, chaos.run(output, executor="iterative"))
     assert provenance["resumed_chunks"] == 0
-    chaos.say(f"killed, then other options, seed {seed}", 1)
+    chaos.say(f"killed, then other options, seed {seed}", ["command killed, other options"])

@@ -1,0 +1,41 @@
+"""What becomes of chunks whose workers die, without the time it takes workers to."""
+
+import pytest
+
+from hhh_coffea import dask_executor
+from hhh_coffea.dask_executor import POISONED, DaskExecutor
+from hhh_coffea.engine import Chunk, Job, Partial
+from hhh_coffea.loading import ProcessorSource
+
+
+@pytest.fixture
+def client():
+    from distributed import Client
+
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None, set_as_default=False
+    ) as client:
+        yield client
+
+
+@pytest.mark.parametrize("order", [("good", "poisoned"), ("poisoned", "good"), ("poisoned",)])
+def test_a_file_that_kills_every_worker_is_set_aside_and_the_sum_waited_for(client, monkeypatch, order):
+    """Also when the last chunk of all is one that is not tried again: nothing but the sum is in flight then."""
+
+    def run(job, chunk):
+        from distributed import KilledWorker, get_worker
+
+        if chunk.path == "poisoned":
+            raise KilledWorker(get_worker().get_current_task(), None, 2)
+        return Partial({"n": 1}, 1, 1)
+
+    monkeypatch.setattr(dask_executor, "_run", run)
+    chunks = [Chunk("A", path, "T", "u", i, i + 1) for path in order for i in range(4 * POISONED)]
+    reported = []
+    job = Job(ProcessorSource(b"", ""), {"A": {}})
+    total = DaskExecutor(client).reduce(job, chunks, reported.append)
+    good = 4 * POISONED * order.count("good")
+    assert (total.chunks, len(total.failures), len(reported)) == (good, 4 * POISONED, len(chunks))
+    tried = [f for f in total.failures if "not tried again" not in f.reason]
+    assert len(tried) == POISONED
+    assert total.output == ({"n": good} if good else None)
