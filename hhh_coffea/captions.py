@@ -15,7 +15,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         (
             "Purity against the pT of the candidate (left) and efficiency against the pT of the generated Higgs boson (right), "
             "{category}, in {definition}. Bins of 50 GeV, the last holds all above 1000 GeV; points of several methods stand "
-            "side by side in their bin. Bars: 68.27% Clopper–Pearson intervals; light dashed: published curves."
+            "side by side in their bin. Bars: 68.27% Clopper–Pearson intervals; light dashed, if any: published curves."
         ),
     ),
     (

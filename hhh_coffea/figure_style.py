@@ -31,8 +31,8 @@ METHOD_STYLES = {
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
 }
-# for what has none of its own: methods of users, and methods that several runs have
-PALETTE = (*dict.fromkeys(color for color, _ in METHOD_STYLES.values()), "#94a4a2", "#b9ac70", "#92dadd")
+# the whole sequence, for what has no style of its own: methods of users, and methods that several runs have
+PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 MARKERS = (*(marker for _, marker in METHOD_STYLES.values()), "<", ">", "p", "h")
 NAMES = {
     "chi2": "χ²",
