@@ -262,6 +262,18 @@ def test_start_from_a_model(data, tmp_path):
     assert told["model"] == "start"
     assert len(told["weights_sha256"]) == 64
     assert (load(tmp_path / "tuned").pair_embedding[0].weight[:, PAIR_MASS] == 0).all()
+    # a deeper network starts as the same function, and learns in its new layer
+    deeper = training.prepare(
+        dataclasses.replace(config, network={**TINY.network, "num_encoder_layers": 2}), data, "cpu"
+    )
+    batch = make_batch(data.rows(np.arange(8)), data.topology, CPU)
+    found, expected = (m.eval()(batch.inputs, batch.masks) for m in (deeper.model, start))
+    assert torch.equal(found.detection["h1"], expected.detection["h1"])
+    found.detection["h1"].sum().backward()
+    assert deeper.model.encoder[1].attention.out.weight.grad.abs().max() > 0
+    shallower = dataclasses.replace(config, network={**TINY.network, "num_encoder_layers": 0})
+    with pytest.raises(CheckpointError, match="num_encoder_layers = 1, the configuration 0"):
+        training.prepare(shallower, data, "cpu")
     other = dataclasses.replace(config, network={**TINY.network, "hidden_dim": 32})
     with pytest.raises(CheckpointError, match="hidden_dim = 16, the configuration 32"):
         training.prepare(other, data, "cpu")

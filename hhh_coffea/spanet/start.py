@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .checkpoint import CheckpointError, SPANet, describe, load
 from .massless import zero_hidden
-from .network import DefaultSPANet
+from .network import DefaultSPANet, EncoderLayer
 
 MAY_DIFFER = ("dropout", "pairwise_mass", "mass_inputs")
+GROWS = "num_encoder_layers"
 
 
 def load_start(model: SPANet, directory: str | Path) -> None:
@@ -18,8 +21,9 @@ def load_start(model: SPANet, directory: str | Path) -> None:
     Raises
     ------
     CheckpointError
-        unless both are the same network for the same inputs and targets. Dropout may differ, and ``model`` may be one
-        that is not shown masses (its weights for them stay zero).
+        unless both are the same network for the same inputs and targets. Dropout may differ, ``model`` may be one
+        that is not shown masses (its weights for them stay zero), and it may have more encoder layers: those that are
+        new come last and change nothing before they are trained.
     """
     start = load(directory)
     if (start.architecture, start.topology.inputs, start.topology.targets, start.topology.event_group) != (
@@ -31,10 +35,17 @@ def load_start(model: SPANet, directory: str | Path) -> None:
         raise CheckpointError(f"{directory}: has another architecture or event topology than what is to be trained")
     theirs, ours = vars(start.options), vars(model.options)
     for key in ours:
-        if key not in MAY_DIFFER and theirs[key] != ours[key]:
+        deeper = key == GROWS and ours[key] > theirs[key]
+        if key not in MAY_DIFFER and not deeper and theirs[key] != ours[key]:
             raise CheckpointError(f"{directory}: has {key} = {theirs[key]!r}, the configuration {ours[key]!r}")
-    model.load_state_dict(start.state_dict())
+    known = start.state_dict()
+    model.load_state_dict({key: known.get(key, value) for key, value in model.state_dict().items()})
     if isinstance(model, DefaultSPANet):
+        for layer in list(model.encoder)[theirs[GROWS] :]:
+            assert isinstance(layer, EncoderLayer)
+            for last in (layer.attention.out, layer.feed_forward.second):  # what a layer adds to its input
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         zero_hidden(model)
 
 
