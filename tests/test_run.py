@@ -170,7 +170,7 @@ def test_an_existing_scheduler_is_joined_and_a_missing_one_named(tmp_path, capsy
     from distributed import LocalCluster
 
     options = ["--fileset", "demo", "--no-plots", "--executor", "dask", "--output", str(tmp_path / "r")]
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         assert main([*options, "--scheduler", cluster.scheduler_address, "--chunksize", "2500"]) == 0
     assert json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]["events"]["processed"] == 14000
     assert main([*options, "--scheduler", "nonsense://"]) == 2

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, action="append", help="Delphes file (default: the demo sample)")
     parser.add_argument("--chunksize", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="keep runs and logs here")
-    parser.add_argument("--only", help="scenarios whose name contains this")
+    parser.add_argument("--only", help="scenarios whose name and seed contain this, as in mixed-3")
     options = parser.parse_args()
     files = options.file or [REPOSITORY / "fileset" / "demo" / "hhh.root"]
     begin = time.monotonic()
@@ -33,9 +33,11 @@ def main() -> None:
             (scenarios.bad_files, 11),
             *((scenarios.changed, seed) for seed in (12, 13)),
         ]
-        for scenario, *arguments in plan:
-            if options.only is None or options.only in scenario.__name__:
-                scenario(chaos, *arguments)
+        for scenario, seed, *how_many in plan:
+            name = f"{scenario.__name__}-{seed}"
+            if options.only is None or options.only in name:
+                print(f"{time.monotonic() - begin:5.0f} s  {name} …", flush=True)
+                scenario(chaos, seed, *how_many)
     if options.only is None and chaos.faults < LEAST:
         raise SystemExit(f"only {chaos.faults} faults were injected")
     print(chaos.table())

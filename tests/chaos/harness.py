@@ -42,7 +42,7 @@ class Chaos:
     folder: Path
     files: list[Path]
     chunksize: int
-    timeout: float = 20.0
+    timeout: float = 15.0
     harmless: Counter[str] = field(default_factory=Counter)  # faults after which the physics was identical, by kind
     named: Counter[str] = field(default_factory=Counter)  # whose loss was named and counted
 

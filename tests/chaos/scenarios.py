@@ -37,11 +37,15 @@ def mixed(chaos, seed, n_faults):
     draw = random.Random(seed)
     names = draw.sample(chaos.names(), n_faults)
     n_lasting = n_faults // 3
-    kinds = draw.sample(LASTING, n_lasting) + [PASSING[(seed + i) % len(PASSING)] for i in range(n_faults - n_lasting)]
+    kinds = [
+        LASTING[(seed * n_lasting + i) % len(LASTING)] for i in range(n_lasting)
+    ]  # over the seeds every one of them
+    kinds += [PASSING[i % len(PASSING)] for i in range(n_faults - n_lasting)]
     faults = {n: (k, ALWAYS if i < n_lasting else 1) for i, (n, k) in enumerate(zip(names, kinds, strict=True))}
     output = chaos.folder / f"mixed-{seed}"
     chaos.check(output, chaos.run(output, faults), lost=names[:n_lasting])
-    assert chaos.run(output) == 0  # without the faults: what was lost is tried again, the rest is known
+    # without the faults: what was lost is tried again, the rest is known, whatever the executor
+    assert chaos.run(output, executor="iterative") == 0
     provenance = chaos.check(output, 0)
     assert provenance["resumed_chunks"] == len(chaos.chunks) - n_lasting
     once, always = (
@@ -106,7 +110,7 @@ def scheduler_killed(chaos, seed):
         assert process.wait(timeout=300) == 4, f"see {output}.log"
     finished = chaos.done(output)
     assert not (output / "provenance.json").exists()
-    provenance = chaos.check(output, chaos.run(output))
+    provenance = chaos.check(output, chaos.run(output, executor="iterative"))
     assert provenance["resumed_chunks"] == finished > 0
     chaos.say(f"scheduler killed, seed {seed}", ["scheduler killed"])
 
