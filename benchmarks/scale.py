@@ -129,7 +129,7 @@ def speedup(files: list[Path], passes: int) -> None:
     rates: dict[tuple[str, int], float] = {}
     for kind, workers in (("dask", 1), ("dask", 2), ("futures", 1), ("futures", 2)) * 2:
         with executor(kind, workers) as where:
-            _warm(where, job, plan.chunks[: 3 * workers])
+            _warm(where, job, (plan.chunks * 8)[: 4 * workers])
             cpu, begin = _cpu([os.getpid()]), time.perf_counter()
             total = where.reduce(job, chunks, lambda _: None)
             wall, cpu = time.perf_counter() - begin, _cpu([os.getpid()]) - cpu

@@ -168,7 +168,7 @@ class _Reduction:
         chunk = self.chunks[position]
         known = self.store_here.load(self.job, chunk) if self.store_here is not None else None
         if known is not None:
-            future = self.client.submit(_identity, known, pure=False)
+            future = self._as_future(known)
         else:
             self.starts[position] += 1
             key = f"chunk-{self.run_id}-{position}-{self.starts[position]}"
@@ -180,7 +180,8 @@ class _Reduction:
                 if self.store_here is not None and known is None and report.chunks:
                     reason = self.store_here.save(self.job, chunk, report)
                     report.unkept.update([reason] if reason else [])
-                self._finished(position, future, report)
+                # dask makes again what is lost with a worker; a chunk that failed is not to hang once more for that
+                self._finished(position, future if report.chunks else self._as_future(report), report)
                 if last_chance is not None:
                     last_chance(True)
             elif getattr(report, "task", None) != future.key and self.starts[position] < CHUNK_STARTS:
@@ -198,10 +199,13 @@ class _Reduction:
         view = _identity if self.store_here is not None else _without_output
         self.stream.watch(self.client.submit(view, future, pure=False, priority=10), ended)
 
+    def _as_future(self, partial: Partial) -> Any:
+        return self.client.submit(_identity, partial, pure=False)
+
     def _set_aside(self, position: int, reason: str) -> None:
         chunk = self.chunks[position]
         failed = Partial(failures=[Failure(chunk.dataset, chunk.path, reason, chunk.start, chunk.stop)])
-        self._finished(position, self.client.submit(_identity, failed, pure=False), failed)
+        self._finished(position, self._as_future(failed), failed)
 
     def _finished(self, position: int, future: Any, report: Partial) -> None:
         if position not in self.reported:

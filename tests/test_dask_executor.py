@@ -1,10 +1,12 @@
 """What becomes of chunks whose workers die, without the time it takes workers to."""
 
+import time
+
 import pytest
 
 from hhh_coffea import dask_executor
 from hhh_coffea.dask_executor import POISONED, DaskExecutor
-from hhh_coffea.engine import Chunk, Job, Partial
+from hhh_coffea.engine import Chunk, Failure, Job, Partial
 from hhh_coffea.loading import ProcessorSource
 
 
@@ -13,7 +15,7 @@ def client():
     from distributed import Client
 
     with Client(
-        processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", set_as_default=False
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", set_as_default=False
     ) as client:
         yield client
 
@@ -39,3 +41,33 @@ def test_a_file_that_kills_every_worker_is_set_aside_and_the_sum_waited_for(clie
     tried = [f for f in total.failures if "not tried again" not in f.reason]
     assert len(tried) == POISONED
     assert total.output == ({"n": good} if good else None)
+
+
+def test_a_chunk_that_failed_does_not_run_again_when_its_worker_dies(client, monkeypatch, tmp_path):
+    """With a time limit of ten minutes that would take twenty, each time."""
+    log, gone = tmp_path / "runs", tmp_path / "gone"
+
+    def run(job, chunk):
+        from distributed import get_worker
+
+        if chunk.start == 0:
+            with log.open("a") as file:
+                file.write(get_worker().address + "\n")
+            return Partial(failures=[Failure("A", "f", "hangs", 0, 1)])
+        while not gone.exists():
+            time.sleep(0.02)
+        return Partial({"n": 1}, 1, 1)
+
+    def on_progress(partial):
+        async def remove(dask_scheduler, address):
+            await dask_scheduler.remove_worker(address, stimulus_id="test")
+
+        if partial.failures:
+            client.run_on_scheduler(remove, address=log.read_text().split()[0])
+            gone.touch()
+
+    monkeypatch.setattr(dask_executor, "_run", run)
+    chunks = [Chunk("A", "f", "T", "u", i, i + 1) for i in range(12)]
+    total = DaskExecutor(client).reduce(Job(ProcessorSource(b"", ""), {"A": {}}), chunks, on_progress)
+    assert (total.chunks, len(total.failures)) == (11, 1)
+    assert len(log.read_text().split()) == 1
