@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ BLOCK_ATTEMPTS = 3
 CHUNK_STARTS = 10
 POISONED = 3  # chunks that kill workers make their file a suspect altogether
 IN_FLIGHT = 3  # chunks handed out for each thread
+LOOK_SECONDS = 1.0  # so old may the number of threads be
 
 
 class DaskExecutor:
@@ -32,6 +34,7 @@ class DaskExecutor:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self._threads, self._look_at = 0, 0.0
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Apply the function to every item on the workers."""
@@ -89,7 +92,10 @@ class DaskExecutor:
         return warnings
 
     def _room(self, threads: int | None = None) -> int:
-        return max(4, IN_FLIGHT * (threads or sum(self.client.nthreads().values())))
+        """How many chunks may be handed out at a time, for so many threads or all that the cluster has now."""
+        if threads is None and time.monotonic() >= self._look_at:  # a question to the scheduler: not for every chunk
+            self._threads, self._look_at = sum(self.client.nthreads().values()), time.monotonic() + LOOK_SECONDS
+        return max(4, IN_FLIGHT * (threads or self._threads))
 
 
 class _Reduction:

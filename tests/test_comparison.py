@@ -1,5 +1,6 @@
 """The comparison of methods: decodings of one network, errors on ratios, the scan, and the page they end in."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hhh_coffea.run import main
 from hhh_coffea.selection import event_selection
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+MODELS = Path(__file__).parent.parent / "models"
 METHOD_NAMES = "chi2,chi2+bdt,spanet:joint,spanet:reference,spanet:greedy"
 
 
@@ -137,3 +139,31 @@ def test_page(compared, tmp_path, monkeypatch):
     linked = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
     assert len(linked) == 2 + 7 + 6
     assert all((tmp_path / name).is_file() for name in linked)
+
+
+def test_sculpting_section_and_card(tmp_path, monkeypatch):
+    """Both shipped networks on the demo's background: the table of the page, its figures, and the card that quotes it."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from results_cards import sculpting, write_card
+    from results_sculpting import DECORRELATED, PLAIN, draw, process, section
+
+    demo = json.loads((DEMO.parent / "demo.json").read_text())
+    chosen = {name: {**demo[name], "files": [str(DEMO / f"{name.lower()}.root")]} for name in ("HHH", "QCD")}
+    (tmp_path / "two.json").write_text(json.dumps(chosen))
+    models = {name: MODELS / name for name in (PLAIN, DECORRELATED)}
+    process(str(tmp_path / "two.json"), models, tmp_path / "work", "cpu")
+    text = section(tmp_path / "work")
+    rows = {line.split("`")[1]: line.split("|") for line in text.splitlines() if line.startswith("| `")}
+    assert list(rows) == ["chi2+bdt", PLAIN, DECORRELATED]
+    distance = {name: float(cells[6].split("±")[0]) for name, cells in rows.items()}
+    assert distance[DECORRELATED] < 0.6 * min(distance[PLAIN], distance["chi2+bdt"])
+    assert "hhh.root, qcd.root" in text
+    names = draw(tmp_path / "figures", tmp_path / "work")
+    assert len(names) == 3
+    assert all((tmp_path / "figures" / name).stat().st_size > 10_000 for name in names)
+    card = tmp_path / "README.md"
+    card.write_text("# a model\n\nwhat it is for\n\n## Test\n\nold numbers\n")
+    write_card(card, sculpting(tmp_path / "work"))
+    assert "what it is for" in card.read_text()
+    assert "old numbers" not in card.read_text()
+    assert rows[DECORRELATED][6].strip() in card.read_text()
