@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hhh_coffea import train_models
-from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded
 from hhh_coffea.train_models import say
 
 
@@ -250,7 +250,7 @@ def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
