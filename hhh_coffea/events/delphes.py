@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import awkward as ak
@@ -165,10 +165,17 @@ def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.
     return np.asarray(ak.to_numpy(events[metadata.event].Weight), dtype=np.float64)
 
 
+class MissingCollectionError(KeyError):
+    """The file has no collection of this name; ``role`` is the metadata field that names it."""
+
+    def __init__(self, name: str, role: str, present: Iterable[str]) -> None:
+        super().__init__(f"no collection {name!r} (metadata field {role!r}); the file has {sorted(present)}")
+        self.name, self.role = name, role
+
+
 def _collection(events: Any, name: str, role: str) -> ak.Array:
     if name not in events.fields:
-        present = sorted(f for f in events.fields if "." not in f)
-        raise KeyError(f"no collection {name!r} (metadata field {role!r}); the file has {present}")
+        raise MissingCollectionError(name, role, (f for f in events.fields if "." not in f))
     return events[name]
 
 
