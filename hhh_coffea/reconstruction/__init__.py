@@ -159,10 +159,10 @@ def method_options(
     chi2_mass: float = chi2.HIGGS_MASS,
     bdt: str | Path = DEFAULT_BDT,
     bdt_wp: str | float = DEFAULT_WORKING_POINT,
-    model: Sequence[str | Path] = (),
+    model: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
 ) -> MethodOptions:
-    """Settings for these methods: loads the models they need, and no others.
+    """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def method_options(
         settings["bdt"] = load_model(bdt)
         settings["bdt_cut"] = settings["bdt"].cut(bdt_wp)
     if "spanet" in needs:
-        settings["spanet"] = spanet.load_models(model, device)
+        settings["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
     return MethodOptions(**settings)
 
 
