@@ -174,7 +174,11 @@ def _look_into(source: SourceFile) -> FileInfo | Failure:
             tree = file[source.tree]
         except KeyInFileError:
             names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
-            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}")
+            near = {"Delphes": "delphes", "Events": "nanoaod"}
+            hint = "".join(
+                f" (is its format {near[name]!r}?)" for name in names if name in near and source.tree in near
+            )
+            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}{hint}")
         if not hasattr(tree, "num_entries"):
             return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
         entries = int(tree.num_entries)
