@@ -51,7 +51,10 @@ class MethodOptions:
             if model.n_higgs == n_higgs:
                 return model
         has = ", ".join(f"{m.name} ({m.n_higgs})" for m in self.spanet) or "none"
-        raise SpanetError(f"method 'spanet': no model for {n_higgs} Higgs bosons; given: {has}. Name one with --model")
+        raise SpanetError(
+            f"method 'spanet': no model for {n_higgs} Higgs bosons; given: {has}. "
+            "Name one with --model, or leave such datasets out"
+        )
 
 
 Candidates = dict[str, ak.Array]  # by definition

@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..errors import why_unreadable
+from ..errors import UserError, why_unreadable
 from .blocks import OriginalOptions
 from .features import Normaliser
 from .mass_price import MassPrice
@@ -29,7 +29,7 @@ SCHEMA_VERSION = 1
 SPANet = OriginalSPANet | DefaultSPANet
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A model directory or checkpoint that does not hold what it should; the message says what."""
 
 

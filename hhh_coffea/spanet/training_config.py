@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from ..errors import why_unreadable
+from ..errors import UserError, why_unreadable
 from .loss import LossOptions
 
 BUNDLED = Path(__file__).parent / "recipes"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """The configuration cannot be used; the message names the key."""
 
 
