@@ -111,6 +111,16 @@ def test_dry_run_reads_no_events_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
+    """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
+    options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]
+    assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "a")]) == 0
+    assert "docs/definitions.md" in capsys.readouterr().out
+    assert "counts as found either way" in (tmp_path / "a" / "report.html").read_text()
+    assert main([*options, "--datasets", "QCD", "--output", str(tmp_path / "b")]) == 0
+    assert "efficiency: found" not in capsys.readouterr().out  # nothing is right or wrong there
+
+
 def test_limits(tmp_path, write_fileset):
     path = write_fileset(A=([str(DEMO / "hhh.root"), str(DEMO / "hh.root")], {**HHH, "n_higgs": 2}))
     options = ["--fileset", str(path), "--no-plots", "--chunksize", "1000", "--max-chunks", "2", "--max-files", "1"]
