@@ -52,7 +52,7 @@ def _data(arguments: argparse.Namespace) -> None:
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
-        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
         return
     from .spanet_hdf5 import h5py, write_hdf5
 
@@ -74,7 +74,7 @@ def _import_hdf5(arguments: argparse.Namespace) -> None:
     from .spanet_hdf5 import read_hdf5
 
     data = read_hdf5(arguments.file, arguments.topology, arguments.output)
-    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
 
 
 def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
