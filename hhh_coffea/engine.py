@@ -16,8 +16,8 @@ from coffea.nanoevents import NanoEventsFactory
 from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.atomic import NoRoomError
-from hhh_coffea.events.delphes import MissingCollectionError
 from hhh_coffea.events.formats import schema_of
+from hhh_coffea.events.missing import MissingError
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, raised_at
 from hhh_coffea.retry import patiently
@@ -296,10 +296,9 @@ def process(job: Job, chunk: Chunk) -> Any:
             raise OSError(f"expected {chunk.stop - chunk.start} events, found {len(events)}: has the file changed?")
         try:
             output = processor.process(events)
-        except MissingCollectionError as error:  # events hold only the branches asked for; say what the file holds
-            groups = [branch.name for branch in file[chunk.tree].branches if branch.branches]
-            told = MissingCollectionError(error.name, error.role, groups)
-            raise told.with_traceback(error.__traceback__) from None
+        except MissingError as error:  # events hold only the branches asked for
+            there = {branch.name: bool(branch.branches) for branch in file[chunk.tree].branches}
+            raise error.told_from(there).with_traceback(error.__traceback__) from None
     if output is None:
         raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
     return output

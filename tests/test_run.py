@@ -156,6 +156,7 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--methods", "chi2+bdt", "--bdt", "absent"], "^error: absent: no such BDT model"),
         (["--fileset", "demo", "--datasets", "QQQ"], "no dataset 'QQQ'"),
         ([], "option 'fileset' is missing"),
+        (["--fileset", str(DEMO / "hhh.root")], r"hhh\.root: not a fileset, but a ROOT file: list it in a JSON"),
         (["--fileset", "demo", "--output", str(REPOSITORY)], "is not empty and holds no earlier results"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import awkward as ak
@@ -13,6 +13,7 @@ from coffea.nanoevents import DelphesSchema
 from hhh_coffea.events import btagging
 from hhh_coffea.events.higgs import B_QUARK, HIGGS, linked
 from hhh_coffea.events.higgs import higgs_to_bb as higgs_with_quarks
+from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
 from hhh_coffea.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
@@ -163,14 +164,6 @@ def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.
     if metadata.event not in events.fields or "Weight" not in events[metadata.event].fields:
         return np.ones(len(events))
     return np.asarray(ak.to_numpy(events[metadata.event].Weight), dtype=np.float64)
-
-
-class MissingCollectionError(KeyError):
-    """The file has no collection of this name; ``role`` is the metadata field that names it."""
-
-    def __init__(self, name: str, role: str, present: Iterable[str]) -> None:
-        super().__init__(f"no collection {name!r} (metadata field {role!r}); the file has {sorted(present)}")
-        self.name, self.role = name, role
 
 
 def _collection(events: Any, name: str, role: str) -> ak.Array:
