@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from hhh_coffea.errors import UserError
 
@@ -25,6 +27,27 @@ COMMANDS = {
     "tradeoff": "compare models in correctness and mass sculpting",
     "train": "make training data, train, import and export models",
 }
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line on stderr, with a suggestion where an option is misspelt."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with 2."""
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        option = words.split(" ")[0].split("=")[0] if unknown else ""
+        close = difflib.get_close_matches(option, sorted(_options(self)), n=1) if option.startswith("-") else []
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        self.exit(EXIT_USAGE, f"error: {message}{hint}; --help explains every option\n")
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Option strings of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from _options(sub)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

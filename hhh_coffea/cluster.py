@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from hhh_coffea import cluster_check
-from hhh_coffea.errors import UserError
+from hhh_coffea.errors import UserError, why_unreadable
 
 # of a local cluster: a chunk under which more workers die is tried alone; dask itself would give up a worker that takes
 # longer than 15 s to start anew, as it may on a busy machine
@@ -146,7 +146,9 @@ def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ExecutorError(f"option 'cluster_config': {path}: cannot be read as YAML: {error}") from error
+        raise ExecutorError(
+            f"option 'cluster_config': {path}: cannot be read as YAML: {why_unreadable(error)}"
+        ) from error
     if not isinstance(content, dict):
         raise ExecutorError(f"option 'cluster_config': {path}: must be a mapping of options to values")
     jobs = content.pop("jobs", None)

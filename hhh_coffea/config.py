@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.cluster import ClusterOptions
-from hhh_coffea.errors import UserError
+from hhh_coffea.errors import UserError, why_unreadable
 from hhh_coffea.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
@@ -200,7 +200,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+        raise ConfigError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path}: must be a mapping of options to values")
     # on the command line it is --no-plots and --chi2-jets; both spellings are understood here

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded
 from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
@@ -19,7 +19,7 @@ The number of an event is its position in the file: `entry` of the candidates th
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.display",
         description="Draw one event: jets, fat jets, truth, and the candidates of each method with their probabilities.",
         epilog=EXAMPLES,

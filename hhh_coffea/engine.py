@@ -17,6 +17,7 @@ from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.atomic import NoRoomError
 from hhh_coffea.events.formats import schema_of
+from hhh_coffea.events.missing import MissingError
 from hhh_coffea.fileset import Dataset, DatasetMetadata
 from hhh_coffea.loading import ProcessorSource, raised_at
 from hhh_coffea.retry import patiently
@@ -173,7 +174,11 @@ def _look_into(source: SourceFile) -> FileInfo | Failure:
             tree = file[source.tree]
         except KeyInFileError:
             names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
-            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}")
+            near = {"Delphes": "delphes", "Events": "nanoaod"}
+            hint = "".join(
+                f" (is its format {near[name]!r}?)" for name in names if name in near and source.tree in near
+            )
+            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}{hint}")
         if not hasattr(tree, "num_entries"):
             return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
         entries = int(tree.num_entries)
@@ -244,7 +249,9 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
     try:
         output = patiently(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
-        where = "" if isinstance(error, OSError) else raised_at(error)  # of a file that cannot be read no line helps
+        where = (
+            "" if isinstance(error, OSError | MissingError) else raised_at(error)
+        )  # of a fault of the file no line helps
         text, no_room = explain(error, chunk.path) + where, isinstance(error, NoRoomError)
         failure = Failure(chunk.dataset, chunk.path, text, chunk.start, chunk.stop, no_room)
         return Partial(failures=[failure], seconds=time.perf_counter() - begin)
@@ -289,7 +296,11 @@ def process(job: Job, chunk: Chunk) -> Any:
         ).events()
         if len(events) != chunk.stop - chunk.start:
             raise OSError(f"expected {chunk.stop - chunk.start} events, found {len(events)}: has the file changed?")
-        output = processor.process(events)
+        try:
+            output = processor.process(events)
+        except MissingError as error:  # events hold only the branches asked for
+            there = {branch.name: bool(branch.branches) for branch in file[chunk.tree].branches}
+            raise error.told_from(there).with_traceback(error.__traceback__) from None
     if output is None:
         raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
     return output

@@ -5,3 +5,13 @@ from __future__ import annotations
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message names the file, branch, key or option and says why."""
+
+
+def why_unreadable(error: Exception) -> str:
+    """What is wrong with a YAML file, in one line: the parser's own message has a drawing below it."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"{getattr(error, 'problem', None)} (line {mark.line + 1}, column {mark.column + 1})"

@@ -123,7 +123,10 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
             raw = json.load(stream, object_pairs_hook=_without_duplicates)
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, FilesetError) as error:
+    except UnicodeDecodeError:
+        hint = ", but a ROOT file: list it in a JSON, see docs/fileset.md" if path.suffix == ".root" else ""
+        raise FilesetError(f"{path}: not a fileset{hint}") from None
+    except (OSError, EOFError, json.JSONDecodeError, FilesetError) as error:
         raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")

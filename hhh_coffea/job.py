@@ -156,7 +156,7 @@ def _finish(
         except KeyboardInterrupt:
             written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
         else:
-            written.append(f"plots/ ({len(drawn)} figures, PNG and PDF)")
+            written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
     from hhh_coffea.html_report import write_report
 
     written.append(write_report(output).name)
@@ -178,7 +178,11 @@ def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: C
             nonlocal failed
             lost = sum(failure.events or 0 for failure in partial.failures)
             failed += len(partial.failures)
-            bar.update(task, advance=partial.events + lost, note=f"[red]{failed} chunks failed" if failed else "")
+            bar.update(
+                task,
+                advance=partial.events + lost,
+                note=f"[red]{failed} chunk{'s' * (failed != 1)} failed" if failed else "",
+            )
             for failure in partial.failures:
                 # the chunks that follow would be lost too, and earlier results be replaced by next to nothing
                 if config.on_error == "stop" or failure.no_room:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import awkward as ak
 import dask_awkward as dak
@@ -40,6 +40,8 @@ from hhh_coffea.reconstruction import (
 from hhh_coffea.reconstruction import reconstruct as run_methods
 from hhh_coffea.selection import event_selection
 
+Mode = Literal["dask", "virtual"]
+
 # dask-awkward collection by name → file uuid and first entry of each of its partitions, as a collection aligned with it
 _CHUNKS: dict[str, Any] = {}
 
@@ -48,7 +50,7 @@ def open_events(
     fileset: str,
     dataset: str | None = None,
     *,
-    mode: Literal["dask", "virtual"] = "dask",
+    mode: Mode = "dask",
     file: str | None = None,
     chunksize: int | None = None,
 ) -> Any:
@@ -71,8 +73,10 @@ def open_events(
     Raises
     ------
     UserError
-        if the fileset, the dataset or a file cannot be used: nothing is skipped here.
+        if the fileset, the dataset, the mode or a file cannot be used: nothing is skipped here.
     """
+    if mode not in (modes := get_args(Mode)):
+        raise UserError(f"no mode {mode!r}; there are {', '.join(modes)}")
     # awkward is made known to numba: left to numba, a second thread may compile before that is done
     init_all()  # type: ignore[no-untyped-call]
     chosen = next(iter(load_fileset(fileset, [dataset] if dataset else None).values()))

@@ -82,7 +82,7 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
     if not takes_all and (ignored := sorted(set(asked_for) & set(options) - set(parameters))):
         takes = sorted(set(options) & set(parameters))
         raise ProcessorError(
-            f"option {ignored[0]!r} has no effect: {chosen.__name__} in {file} takes {', '.join(takes) or 'none'} of these"
+            f"option {ignored[0]!r} has no effect: {chosen.__name__} in {file} takes {', '.join(takes) or 'no options'}"
         )
     try:
         instance: ProcessorABC = chosen(**{k: v for k, v in options.items() if takes_all or k in parameters})

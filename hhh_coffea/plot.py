@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded
 from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
@@ -20,7 +20,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.plot",
         description="Draw every figure of a results directory from its histograms.json, into its plots/ folder; of several, "
         "draw purity, efficiency and mass shapes of all their methods in the same figures.",

@@ -16,6 +16,11 @@ from hhh_coffea.fileset import Dataset
 
 SHOWN_FAILURES = 20
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
+MEANING = (
+    "purity: correct candidates of all; efficiency: found targets of all. In our definitions a Higgs boson that is a "
+    "fat jet and a pair of jets counts as found either way, so that methods without fat jets find boosted ones too. "
+    "What every row counts: docs/definitions.md"
+)
 CATEGORY_LABELS = {
     "merged_without_overlap_removal": "merged, overlaps kept",
     "resolved_after_overlap_removal": "resolved, overlaps removed",
@@ -102,6 +107,8 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
                         *(percent(row[column]) for column in ("purity", "efficiency")),
                     )
         console.print(table)
+    if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
+        console.print(f"[dim]{MEANING}[/]\n", highlight=False)
 
 
 def cutflow_table(

@@ -7,6 +7,8 @@ from typing import Any
 
 import uproot
 
+from hhh_coffea.events.missing import MissingError
+
 
 class UnreadableFileError(OSError):
     """A file that is not what it should be; the message says what is wrong with it."""
@@ -41,7 +43,7 @@ def explain(error: BaseException, path: str) -> str:
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     text = " ".join(line.strip() for line in text.splitlines() if line.strip())
     text = text.replace(f"for file path {path}", "").replace(f"in file {path}", "").replace(path, "").strip()[:400]
-    if isinstance(error, UnreadableFileError):
+    if isinstance(error, UnreadableFileError | MissingError):
         return text
     if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
         return f"the file is truncated or damaged ({text})"

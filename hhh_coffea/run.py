@@ -8,7 +8,7 @@ from typing import Any
 
 from hhh_coffea import __version__
 from hhh_coffea.bundled import BDTS, SPANETS, list_bundled
-from hhh_coffea.cli import EXIT_CODES, add_debug, guarded
+from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, guarded
 from hhh_coffea.config import RunConfig, make_config
 from hhh_coffea.reconstruction import METHODS
 
@@ -31,7 +31,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.run",
         description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",

@@ -35,10 +35,10 @@ def print_sculpting(console: Console, measured: dict[str, Any]) -> None:
 
 
 def _heading(name: str) -> str:
-    """``emd_to_random_gev`` → ``EMD to random``."""
+    """``emd_to_random_gev`` → ``EMD to random [GeV]``."""
     if name == "peak_share":
         return "in 110–140"
-    return f"EMD to {name.removeprefix('emd_to_').removesuffix('_gev')}"
+    return f"EMD to {name.removeprefix('emd_to_').removesuffix('_gev')} [GeV]"
 
 
 def _with_error(entry: dict[str, float | None] | None) -> str:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hhh_coffea.cli import EXIT_OK, add_debug, guarded
+from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded
 from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
@@ -19,7 +19,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.tradeoff",
         description="Run χ² + BDT and every model on the same signal and background; write tradeoff.json, tradeoff.md "
         "and a figure of purity × efficiency against the sculpting of masses.",

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hhh_coffea import train_models
-from hhh_coffea.cli import add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded
 from hhh_coffea.train_models import say
 
 
@@ -52,7 +52,7 @@ def _data(arguments: argparse.Namespace) -> None:
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
-        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
         return
     from .spanet_hdf5 import h5py, write_hdf5
 
@@ -74,7 +74,7 @@ def _import_hdf5(arguments: argparse.Namespace) -> None:
     from .spanet_hdf5 import read_hdf5
 
     data = read_hdf5(arguments.file, arguments.topology, arguments.output)
-    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shards")
+    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
 
 
 def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -250,7 +250,7 @@ def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog="python -m hhh_coffea.train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",

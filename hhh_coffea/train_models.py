@@ -69,6 +69,10 @@ def mass_price(arguments: argparse.Namespace) -> None:
     made = {**report, "of_model": path.name, "background": data.provenance()}
     training = description.get("training")
     say(f"wrote {save(model, arguments.output, training=training, price=price.description() | {'made': made})}")
+    say(
+        f"{report['emd_before_gev']:.2f} → {report['emd_gev']:.2f} GeV from random pairing in this background; what that "
+        f"costs in signal: hhh tradeoff {arguments.model} {arguments.output} --fileset JSON (a signal and a background)"
+    )
 
 
 def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:

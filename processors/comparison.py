@@ -16,6 +16,7 @@ from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.metrics import CATEGORIES, DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import (
     METHODS,
+    check_models,
     check_trained_on,
     fatjet_features,
     method_options,
@@ -59,6 +60,7 @@ class ComparisonProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
+        check_models(self.methods, metadata.n_higgs, self.options)
         check_trained_on(self.methods, self.options, metadata.format)
         return branches_of(metadata, self.fatjet_features)
 

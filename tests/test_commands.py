@@ -28,6 +28,27 @@ def test_mistakes(capsys):
     assert "no method 'chi3'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run --method chi2", "unrecognized arguments: --method chi2 (did you mean '--methods'?)"),
+        ("run --chi2jets=8", "unrecognized arguments: --chi2jets=8 (did you mean '--chi2-jets'?)"),
+        ("run demo", "unrecognized arguments: demo"),
+        ("run --executor dsk", "argument --executor: invalid choice: 'dsk'"),
+        ("plot results --outptu both", "unrecognized arguments: --outptu both (did you mean '--output'?)"),
+        ("train mass-price --model m", "the following arguments are required: --background, --slope, --output"),
+        ("train data --fileset demo --output data --topolgy hh", "--topolgy hh (did you mean '--topology'?)"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line(line, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(line.split())
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit, match="0"):

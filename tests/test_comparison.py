@@ -120,6 +120,12 @@ def test_comparison_counts_as_the_summary_does(compared):
             assert scanned == {name: merged[name] for name in bdt_scan.COUNTS}
 
 
+def test_a_missing_model_is_told_before_anything_is_read(tmp_path, capsys):
+    arguments = ["--fileset", "demo", "--datasets", "HH", "--processor", "comparison", "--methods", "spanet"]
+    assert main([*arguments, "--model", "spanet_hhh", "--device", "cpu", "--output", str(tmp_path / "r")]) == 2
+    assert "no model for 2 Higgs bosons; given: spanet_hhh (3)" in capsys.readouterr().err
+
+
 def test_page(compared, tmp_path, monkeypatch):
     """The page from results, with a model that is absent named."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -1,5 +1,7 @@
 """Delphes files → event record: columns, order, truth record, bad values."""
 
+import pickle
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from conftest import DEMO
 
 from hhh_coffea.events import delphes
 from hhh_coffea.events.formats import metadata_of
+from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import truncated
 from hhh_coffea.fileset import DatasetMetadata, Selection
 from hhh_coffea.jagged import flat
@@ -158,6 +161,8 @@ def test_missing_collection_and_branch_are_named(open_delphes):
     elsewhere = DatasetMetadata(format="delphes", n_higgs=3, fatjets="ParticleFlowJet08")
     with pytest.raises(KeyError, match=r"no collection 'ParticleFlowJet08' .metadata field 'fatjets'.*'FatJet'"):
         delphes.read(events, elsewhere)
+    with pytest.raises(KeyError, match="no collection"):  # a dask worker sends it
+        raise pickle.loads(pickle.dumps(MissingCollectionError("a", "jets", ["b"])))
     slim = ak.without_field(events.Jet, "BTag")
     events["Jet"] = slim
     with pytest.raises(KeyError, match=r"no branch Jet\.BTag"):

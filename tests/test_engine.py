@@ -197,6 +197,18 @@ def test_nothing_readable_and_stop(tmp_path, write_fileset, capsys):
     assert not (tmp_path / "b" / "summary.json").exists()
 
 
+def test_a_misnamed_collection_is_told_from_all_of_the_file(tmp_path, write_fileset, capsys):
+    """The run describes only the branches it reads; the message lists those of the file, the right name among them."""
+    fileset = write_fileset(HHH=([str(DEMO / "hhh.root")], {**HHH, "jets": "Jets"}))
+    assert main(["--fileset", str(fileset), "--output", str(tmp_path / "a"), "--no-plots"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "events): no collection 'Jets' (metadata field 'jets'); the file has ['Event', 'FatJet', 'Jet', 'MissingET'"
+        in printed
+    )
+    assert "(assignment.py:" not in printed  # the fault is not in the code
+
+
 def test_transient_read_errors_are_retried(monkeypatch):
     from hhh_coffea import engine, retry
 

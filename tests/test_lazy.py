@@ -101,3 +101,7 @@ def test_mistakes(events):
         reconstruct(events, "chi2", chi2_jets=4)
     with pytest.raises(UserError, match="0 files of dataset 'HHH' end in"):
         open_events("demo", "HHH", mode="virtual", file="x.root")
+    with pytest.raises(UserError, match="no mode 'eager'; there are dask, virtual"):
+        open_events("demo", "HHH", mode="eager")
+    with pytest.raises(UserError, match=r"^models/absent: no such SPANet model"):  # one name, not one a letter
+        reconstruct(events, "spanet", model="models/absent")

@@ -142,6 +142,15 @@ def test_mistakes(folders, tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
+def test_says_what_it_did_and_how_to_see_its_cost(folders, tmp_path, capsys):
+    given = ["--model", "spanet_hhh", "--slope", "0.06", "--background", str(folders / "QCD")]
+    assert main(["mass-price", *given, "--output", str(tmp_path / "new")]) == 0
+    made = describe(folders / "priced")["mass_price"]["made"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"{made['emd_before_gev']:.2f} → {made['emd_gev']:.2f} GeV from random pairing")
+    assert f"hhh tradeoff spanet_hhh {tmp_path / 'new'}" in last
+
+
 def test_table_that_does_not_fit_is_named(folders, tmp_path):
     model = load(folders / "priced")
     price = dict(describe(folders / "priced")["mass_price"])

@@ -207,6 +207,18 @@ def test_a_missing_branch_is_a_failure_with_its_name(relaid, models, tmp_path, c
     assert "['DeepFlavB', 'PNetB', 'RobustParTAK4B']" in reason
 
 
+def test_a_missing_trigger_is_told_from_all_of_the_file(relaid, tmp_path, capsys):
+    """The run describes only the branches it reads; the message knows the others."""
+    with uproot.open(relaid[12]) as file:
+        trigger = file["Events"].keys(filter_name="HLT_*")[0]
+    metadata = {"is_signal": False, "nanoaod": {"triggers": [trigger + "x"]}}
+    events = fileset(tmp_path / "f.json", A=(relaid[12], metadata))
+    assert main(["--fileset", events, "--output", str(tmp_path / "r"), "--no-plots"]) == 1
+    assert f"no branch {trigger}x (metadata field 'nanoaod.triggers'); HLT has" in capsys.readouterr().out
+    reason = json.loads((tmp_path / "r" / "provenance.json").read_text())["failures"][0]["reason"]
+    assert repr(trigger.removeprefix("HLT_")) in reason
+
+
 @pytest.mark.filterwarnings("ignore:Missing cross-reference")  # coffea's schema misses what these files do not have
 def test_training_data_of_a_stock_runner(relaid, tmp_path):
     """coffea's own Runner with its own NanoAODSchema makes the same shards as the command."""

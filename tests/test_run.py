@@ -111,6 +111,16 @@ def test_dry_run_reads_no_events_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
+    """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
+    options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]
+    assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "a")]) == 0
+    assert "docs/definitions.md" in capsys.readouterr().out
+    assert "counts as found either way" in (tmp_path / "a" / "report.html").read_text()
+    assert main([*options, "--datasets", "QCD", "--output", str(tmp_path / "b")]) == 0
+    assert "efficiency: found" not in capsys.readouterr().out  # nothing is right or wrong there
+
+
 def test_limits(tmp_path, write_fileset):
     path = write_fileset(A=([str(DEMO / "hhh.root"), str(DEMO / "hh.root")], {**HHH, "n_higgs": 2}))
     options = ["--fileset", str(path), "--no-plots", "--chunksize", "1000", "--max-chunks", "2", "--max-files", "1"]
@@ -146,6 +156,7 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--methods", "chi2+bdt", "--bdt", "absent"], "^error: absent: no such BDT model"),
         (["--fileset", "demo", "--datasets", "QQQ"], "no dataset 'QQQ'"),
         ([], "option 'fileset' is missing"),
+        (["--fileset", str(DEMO / "hhh.root")], r"hhh\.root: not a fileset, but a ROOT file: list it in a JSON"),
         (["--fileset", "demo", "--output", str(REPOSITORY)], "is not empty and holds no earlier results"),
     ],
 )
@@ -162,7 +173,8 @@ def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
 def test_a_file_of_another_format(tmp_path, write_fileset, capsys):
     path = write_fileset(A=([str(DEMO / "hhh.root")], {"format": "nanoaod"}))
     assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots"]) == 1
-    assert "no tree 'Events'; the file has ['Delphes']" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "no tree 'Events'; the file has ['Delphes'] (is its format 'delphes'?)" in printed
 
 
 @pytest.mark.slow
@@ -193,7 +205,7 @@ def test_config_file_and_command_line(tmp_path):
         ("plots: maybe", r"run\.yaml: option 'plots'"),
         ("no-plots: true", r"run\.yaml: option 'no_plots': say 'plots: false' instead"),
         ("- a list", "must be a mapping"),
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", r"cannot be read as YAML: expected the node content, but found '<stream end>' .line 1, column 5.$"),
         ("x: !!python/object/apply:os.system ['true']", "cannot be read as YAML"),
     ],
 )

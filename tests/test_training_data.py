@@ -134,3 +134,9 @@ def test_errors_name_the_cause(hhh, tmp_path, capsys):
     (tmp_path / shard).write_bytes((hhh.path / shard).read_bytes()[:5000])
     with pytest.raises(DatasetError, match=r"\.npy: cannot be read"):
         TrainingData.open(tmp_path)
+
+
+def test_a_misspelt_topology_is_named(tmp_path, capsys):
+    assert main(["data", "--fileset", "demo", "--topology", "hhhh", "--output", str(tmp_path / "data")]) == 2
+    assert capsys.readouterr().err.startswith("error: no bundled topology 'hhhh'; there are: hh, ")
+    assert not (tmp_path / "data").exists()

@@ -13,6 +13,7 @@ from coffea.nanoevents import DelphesSchema
 from hhh_coffea.events import btagging
 from hhh_coffea.events.higgs import B_QUARK, HIGGS, linked
 from hhh_coffea.events.higgs import higgs_to_bb as higgs_with_quarks
+from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
 from hhh_coffea.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
@@ -167,8 +168,7 @@ def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.
 
 def _collection(events: Any, name: str, role: str) -> ak.Array:
     if name not in events.fields:
-        present = sorted(f for f in events.fields if "." not in f)
-        raise KeyError(f"no collection {name!r} (metadata field {role!r}); the file has {present}")
+        raise MissingCollectionError(name, role, (f for f in events.fields if "." not in f))
     return events[name]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.events.missing import MissingBranchError
 from hhh_coffea.jagged import IntArray, counts_of, flat
 
 KINEMATICS = ("pt", "eta", "phi", "mass")
@@ -27,7 +27,7 @@ def column(events: Any, branch: str, wanted_by: str = "") -> ak.Array:
 
     Raises
     ------
-    KeyError
+    MissingBranchError
         naming the branch, what needs it, and what the file has instead.
     """
     collection, _, leaf = branch.partition("_")
@@ -36,12 +36,8 @@ def column(events: Any, branch: str, wanted_by: str = "") -> ak.Array:
     if leaf and collection in events.fields:
         if leaf in events[collection].fields:
             return events[collection][leaf]
-        there = sorted(events[collection].fields)
-        near = difflib.get_close_matches(leaf, there, n=8, cutoff=0.3) if len(there) > 8 else there
-        hint = f"{collection} has {'for example ' if near is not there else ''}{near}"
-    else:
-        hint = f"the file has {sorted(name for name in events.fields if not name.startswith(('HLT', 'L1')))}"
-    raise KeyError(f"no branch {branch}{f' ({wanted_by})' if wanted_by else ''}; {hint}")
+        raise MissingBranchError(branch, wanted_by, (f"{collection}_{name}" for name in events[collection].fields))
+    raise MissingBranchError(branch, wanted_by, events.fields)
 
 
 def values(events: Any, branch: str, wanted_by: str = "") -> npt.NDArray[Any]:

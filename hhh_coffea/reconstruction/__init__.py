@@ -51,7 +51,10 @@ class MethodOptions:
             if model.n_higgs == n_higgs:
                 return model
         has = ", ".join(f"{m.name} ({m.n_higgs})" for m in self.spanet) or "none"
-        raise SpanetError(f"method 'spanet': no model for {n_higgs} Higgs bosons; given: {has}. Name one with --model")
+        raise SpanetError(
+            f"method 'spanet': no model for {n_higgs} Higgs bosons; given: {has}. "
+            "Name one with --model, or leave such datasets out"
+        )
 
 
 Candidates = dict[str, ak.Array]  # by definition
@@ -159,10 +162,10 @@ def method_options(
     chi2_mass: float = chi2.HIGGS_MASS,
     bdt: str | Path = DEFAULT_BDT,
     bdt_wp: str | float = DEFAULT_WORKING_POINT,
-    model: Sequence[str | Path] = (),
+    model: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
 ) -> MethodOptions:
-    """Settings for these methods: loads the models they need, and no others.
+    """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
 
     Raises
     ------
@@ -175,7 +178,7 @@ def method_options(
         settings["bdt"] = load_model(bdt)
         settings["bdt_cut"] = settings["bdt"].cut(bdt_wp)
     if "spanet" in needs:
-        settings["spanet"] = spanet.load_models(model, device)
+        settings["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
     return MethodOptions(**settings)
 
 

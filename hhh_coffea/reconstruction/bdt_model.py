@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhh_coffea.bundled import BDTS, find_bundled, list_bundled
-from hhh_coffea.errors import UserError
+from hhh_coffea.errors import UserError, why_unreadable
 
 SCHEMA_VERSION = 1
 CARD = "model.yaml"
@@ -166,7 +166,7 @@ def read_card(path: Path) -> ModelCard:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BdtError(f"{path}: cannot be read as YAML: {error}") from error
+        raise BdtError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from ..errors import UserError, why_unreadable
 from .blocks import OriginalOptions
 from .features import Normaliser
 from .mass_price import MassPrice
@@ -28,7 +29,7 @@ SCHEMA_VERSION = 1
 SPANet = OriginalSPANet | DefaultSPANet
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A model directory or checkpoint that does not hold what it should; the message says what."""
 
 
@@ -149,7 +150,7 @@ def parse(content: bytes, path: str) -> dict[str, Any]:
     try:
         description = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as YAML: {error}") from error
+        raise CheckpointError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(description, dict) or "schema_version" not in description:
         raise CheckpointError(f"{path}: no schema_version, so not one of our model files")
     if (version := description["schema_version"]) != SCHEMA_VERSION:

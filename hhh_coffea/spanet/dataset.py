@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import UserError
 from .topology import Topology
 
 SCHEMA_VERSION = 1
@@ -36,7 +37,7 @@ IntArray = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.void]
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """A training data directory that cannot be used; the message names it and says why."""
 
 

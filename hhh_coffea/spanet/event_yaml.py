@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
+from ..errors import why_unreadable
 from .topology import (
     Feature,
     Input,
@@ -40,7 +41,7 @@ class Reader:
         try:
             root = yaml.compose(self.text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
-            raise TopologyError(f"{self.name}: not valid YAML: {error}") from error
+            raise TopologyError(f"{self.name}: not valid YAML: {why_unreadable(error)}") from error
         if root is None:
             raise self._fail(None, "file", "is empty")
         sections = {key.value: value for key, value in self._items(root, "file")}

@@ -15,13 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from ..errors import UserError
+
 Permutation = tuple[int, ...]
 """``g[i]`` is the position that position ``i`` is sent to."""
 
 BUNDLED = Path(__file__).parent / "topologies"
 
 
-class TopologyError(ValueError):
+class TopologyError(UserError):
     """An event YAML that cannot be understood; the message names file, line and key."""
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
+from ..errors import UserError, why_unreadable
 from .loss import LossOptions
 
 BUNDLED = Path(__file__).parent / "recipes"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """The configuration cannot be used; the message names the key."""
 
 
@@ -92,7 +93,9 @@ class TrainingConfig:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             recipes = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.yaml")))
-            raise ConfigError(f"{path}: cannot be read as YAML: {error}; bundled recipes: {recipes}") from error
+            raise ConfigError(
+                f"{path}: cannot be read as YAML: {why_unreadable(error)}; bundled recipes: {recipes}"
+            ) from error
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values")
         for change in changes:

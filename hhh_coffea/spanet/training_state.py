@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .checkpoint import SPANet
 
 STATE_FILE = "last.safetensors"
 
 
-class TrainingError(ValueError):
+class TrainingError(UserError):
     """A training that cannot start or go on; the message says why."""
 
 
