@@ -1,7 +1,7 @@
 """Speed of the networks and of the decoding on one CPU thread: ``python benchmarks/spanet.py``.
 
-Prints for ``original`` (the options of the published HHH analysis), ``shipped`` (models/spanet_hhh with its own options)
-and ``wider`` (the same with hidden_dim 96, random weights): parameters, counted MFLOP per event with every slot filled,
+Prints for ``original`` (the options of the published HHH analysis), ``default`` (the network of the recipe ``hhh``, random
+weights) and ``shipped`` (models/spanet_hhh, one layer more): parameters, counted MFLOP per event with every slot filled,
 events per CPU second of forward, joint decoding and both, the fraction of this machine's fp32 matrix-multiplication peak
 measured in the same run, and how many times faster that forward is than the plain network. The fraction counts every slot
 as filled; without ``--full`` padding is skipped, so there it is an equivalent rate, not arithmetic done. The second table
@@ -25,7 +25,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -39,6 +38,7 @@ from hhh_coffea.spanet.inference import FastOriginal
 from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.spanet.packed import PackedDefault
 from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.spanet.training_config import TrainingConfig
 
 # options_files/delphes/hhh_v2_boosted.json of the published analysis, arXiv 2412.03819
 PUBLISHED = {
@@ -55,7 +55,7 @@ PUBLISHED = {
 # counts of the published analysis (5.2k, 2.1k, 2.0k, 0.68k of 10k).
 JETS, FAT_JETS = [0.26, 0.29, 0.22, 0.13, 0.10], [0.52, 0.21, 0.20, 0.07]
 
-NETWORKS, GROWTH = ["original", "shipped", "wider"], [6, 8, 10, 12]
+NETWORKS, GROWTH = ["original", "default", "shipped"], [6, 8, 10, 12]
 
 
 def best_time(f: Callable[[], object], seconds: float) -> float:
@@ -168,12 +168,9 @@ def make_model(name: str) -> torch.nn.Module:
     topology = Topology.bundled("hhh")
     if name == "original":
         return build(topology, "original", PUBLISHED).eval()
-    shipped = load(Path(__file__).parents[1] / "models" / "spanet_hhh").eval()
-    return (
-        shipped
-        if name == "shipped"
-        else build(topology, "default", {**asdict(shipped.options), "hidden_dim": 96}).eval()
-    )
+    if name == "default":
+        return build(topology, "default", TrainingConfig.read("hhh").network).eval()
+    return load(Path(__file__).parents[1] / "models" / "spanet_hhh").eval()
 
 
 def fast(model: torch.nn.Module) -> Callable[[list[Tensor], list[Tensor]], Outputs]:
