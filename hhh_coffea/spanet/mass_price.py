@@ -47,7 +47,7 @@ class MassPrice:
         known: dict[Any, Tensor] = {}  # targets that are alike share masses and table
         for target in topology.targets:
             logp = outputs.assignment[target.name]
-            key = (target.sources, logp.shape, self.table[target.name])
+            key = (target.sources, logp.shape[1:], self.table[target.name])
             if key not in known:
                 mass = squared_masses(inputs, topology, target, logp.shape[1:]).clamp_min(0).sqrt().float()
                 known[key] = interpolate(mass, torch.tensor(self.table[target.name], device=mass.device))

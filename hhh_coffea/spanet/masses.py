@@ -38,7 +38,7 @@ def four_momenta(inputs: Sequence[Tensor], topology: Topology, source: str | Non
                 raise ValueError(
                     f"masses of targets need pt, eta, phi (or its sine and cosine) and mass in input {event_input.name}"
                 )
-            z = p["pt"] * p["eta"].sinh()
+            z = 0.5 * p["pt"] * (p["eta"].exp() - (-p["eta"]).exp())  # sinh, which onnxruntime has no double form of
             e = (p["pt"].square() + z.square() + p["mass"].square()).sqrt()
             parts.append([e, p["pt"] * p["cosphi"], p["pt"] * p["sinphi"], z])
     return [cat(component, dim=1) for component in zip(*parts, strict=True)]

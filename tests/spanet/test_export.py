@@ -9,6 +9,8 @@ import torch
 from hhh_coffea.spanet.checkpoint import build
 from hhh_coffea.spanet.decode import joint, overlap_matrix
 from hhh_coffea.spanet.export import Exported, export_onnx, parse_lengths
+from hhh_coffea.spanet.mass_price import MassPrice
+from hhh_coffea.spanet.masses import NODES
 from hhh_coffea.spanet.topology import Topology
 
 
@@ -17,8 +19,8 @@ def session(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
 
-    def make(model, lengths):
-        path = export_onnx(model, tmp_path / "model.onnx", lengths)
+    def make(model, lengths, price=None):
+        path = export_onnx(model, tmp_path / "model.onnx", lengths, price)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -49,10 +51,15 @@ def test_onnx_decodes_as_torch_does(session, events, name, architecture):
     inputs = [x[:, :n] for x, n in zip(inputs, shorter, strict=True)]
     masks = [m[:, :n] for m, n in zip(masks, shorter, strict=True)]
     lengths = {i.name: m.shape[1] for i, m in zip(topology.inputs, masks, strict=True)}
-    wrapped = Exported(model)
-    run = session(model, lengths)
+    table = tuple(np.linspace(-2.0, 6.0, NODES).tolist())  # candidates of large mass are dear
+    price = MassPrice(dict.fromkeys(topology.target_names, table)) if name == "hh" else None
+    wrapped = Exported(model, price)
+    run = session(model, lengths, price)
     with torch.inference_mode():
         want = wrapped(*inputs, *masks)
+        if price is not None:
+            at = wrapped.output_names.index("objects")
+            assert not torch.equal(want[at], Exported(model)(*inputs, *masks)[at])
     for batch in (50, 7):  # traced with 3 events
         feed = {n: x[:batch].numpy() for n, x in zip(wrapped.input_names, [*inputs, *masks], strict=True)}
         got = dict(zip(wrapped.output_names, run.run(None, feed), strict=True))
