@@ -47,11 +47,12 @@ class Stream:
             with self._done.thread_condition:
                 self._done.thread_condition.wait(0.1)
         future, result = next(self._done)
-        if future.status in ("cancelled", "lost"):
+        # "lost" is none of that: its worker died after the result came, and dask makes it again where it is needed
+        if future.status == "cancelled":
             self._check()
             raise ClusterLostError("the dask scheduler forgot what it was to do: was it started anew?")
         then = self._waiting.pop(future)
-        then(future, result if future.status == "finished" else future.exception())
+        then(future, future.exception() if future.status == "error" else result)
 
     def _check(self) -> None:
         if self._client.status not in ("running", "newly-created"):

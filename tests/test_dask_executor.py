@@ -8,6 +8,7 @@ from hhh_coffea import dask_executor
 from hhh_coffea.dask_executor import POISONED, DaskExecutor
 from hhh_coffea.engine import Chunk, Failure, Job, Partial
 from hhh_coffea.loading import ProcessorSource
+from hhh_coffea.scheduling import Stream
 
 
 @pytest.fixture
@@ -83,3 +84,15 @@ def test_the_scheduler_is_not_asked_for_its_threads_for_every_chunk(client, monk
     assert where.reduce(job, [Chunk("A", "f", "T", "u", i, i + 1) for i in range(60)], lambda _: None).chunks == 60
     assert len(dict(where.map(str, range(30)))) == 30
     assert len(asked) == 1
+
+
+def test_a_result_that_came_before_its_worker_died_is_taken(client):
+    """dask calls its future lost then, and makes it again for whoever needs it on the workers."""
+    stream, found = Stream(client), []
+    future = client.submit(lambda: 7)
+    stream.watch(future, lambda _, value: found.append(value))
+    while not stream._done.has_ready():
+        time.sleep(0.01)
+    future._state.lose()
+    stream.step()
+    assert found == [7]
