@@ -249,9 +249,8 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
     try:
         output = patiently(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
-        where = (
-            "" if isinstance(error, OSError | MissingError) else raised_at(error)
-        )  # of a fault of the file no line helps
+        # no line of code helps with a fault of the file
+        where = "" if isinstance(error, OSError | MissingError) else raised_at(error)
         text, no_room = explain(error, chunk.path) + where, isinstance(error, NoRoomError)
         failure = Failure(chunk.dataset, chunk.path, text, chunk.start, chunk.stop, no_room)
         return Partial(failures=[failure], seconds=time.perf_counter() - begin)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..sculpting import RANGES, earth_movers_distance
 from .batches import forward_in_groups, make_batch, reordered
 from .checkpoint import SPANet
 from .dataset import TrainingData
@@ -34,7 +35,7 @@ from .topology import Topology
 
 FloatArray = npt.NDArray[np.float64]
 ROUNDS, STEP, SLOWER = 30, 2.0, 0.9  # of the bound; the steps of all rounds add up to 20 bounds
-RANGE = (30.0, 225.0)  # GeV: where masses are compared, as in hhh_coffea/sculpting.py; the price is constant beyond
+RANGE = RANGES["30-225"]  # GeV: where masses are compared; the price is constant beyond
 PT_WIDTH = 25.0  # GeV: a boosted candidate is compared with the large-radius jets of its bin of pT
 BATCH = 2048
 _INSIDE = np.abs(NODE_MASSES - sum(RANGE) / 2) <= (RANGE[1] - RANGE[0]) / 2
@@ -101,7 +102,7 @@ def stepped(price: FloatArray, found: FloatArray, random: FloatArray, slope: flo
 
 def distance(found: FloatArray, random: FloatArray) -> float:
     """Earth mover's distance (GeV) of two spectra ``(NODES)``, each normalised within ``RANGE``."""
-    return float(np.abs(np.cumsum(_normalised(found) - _normalised(random))).sum() * NODE_WIDTH)
+    return float(earth_movers_distance(_normalised(found), _normalised(random)))
 
 
 def _normalised(spectrum: FloatArray) -> FloatArray:
