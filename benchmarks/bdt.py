@@ -19,12 +19,12 @@ import numpy as np
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
+from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.formats import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.fileset import DatasetMetadata
 from hhh_coffea.reconstruction import bdt, chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
-from hhh_coffea.selection import event_selection
+from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 5
 ROWS = 500_000  # fat jets scored at once: those of the file, again and again

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hhh_coffea.spanet.batches import make_batch
 from hhh_coffea.spanet.checkpoint import describe, load
-from hhh_coffea.spanet.dataset import TrainingData
-from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
-from hhh_coffea.spanet.validation import count_correct
+from hhh_coffea.spanet.decoding.decode import greedy, joint, overlap_matrix, reference
+from hhh_coffea.spanet.training.batches import make_batch
+from hhh_coffea.spanet.training.dataset import TrainingData
+from hhh_coffea.spanet.training.validation import count_correct
 
 BATCH = 1024
 

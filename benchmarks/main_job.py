@@ -20,17 +20,17 @@ import numpy as np
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
-from hhh_coffea import truth
-from hhh_coffea.engine import Chunk, Job, inspect_file, plan_chunks, run_chunk, sources_of
+from hhh_coffea.base.arrays import counts_of, padded
+from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
+from hhh_coffea.engine.chunks import Chunk, Job, inspect_file, plan_chunks, run_chunk, sources_of
+from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.events.formats import branches_of, read
 from hhh_coffea.events.record import momentum, selected, truncated
-from hhh_coffea.fileset import Dataset, DatasetMetadata
-from hhh_coffea.jagged import counts_of, padded
-from hhh_coffea.kinematics import Cartesian
-from hhh_coffea.loading import ProcessorSource, load_processor
-from hhh_coffea.metrics import evaluate
 from hhh_coffea.reconstruction import chi2
-from hhh_coffea.selection import event_selection
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.metrics import evaluate
+from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 5
 

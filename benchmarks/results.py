@@ -22,11 +22,11 @@ from results_cards import write_cards
 from results_figures import draw
 from results_page import write_page
 
-from hhh_coffea import results
-from hhh_coffea.bundled import find_bundled
+from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.config import make_config
-from hhh_coffea.fileset import load_fileset
-from hhh_coffea.job import run_job
+from hhh_coffea.datasets.fileset import load_fileset
+from hhh_coffea.jobs.main import run_job
+from hhh_coffea.results import directory as results
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BASELINES = ("chi2", "chi2+bdt")

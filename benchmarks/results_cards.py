@@ -7,7 +7,8 @@ from pathlib import Path
 import results_sculpting
 from results_page import interval
 
-from hhh_coffea import results, sculpting_tradeoff
+from hhh_coffea.jobs import tradeoff as sculpting_tradeoff
+from hhh_coffea.results import directory as results
 
 HEAD = """## Test
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea import bdt_scan, figures, results
-from hhh_coffea.figure_style import NAMES, Writer, color_of, styles_of
+from hhh_coffea.figures import results_figures as figures
+from hhh_coffea.figures.style import NAMES, Writer, color_of, styles_of
+from hhh_coffea.results import bdt_scan
+from hhh_coffea.results import directory as results
 
 SPANET_SCAN = "spanet_scan"
 DECODINGS = ("joint", "reference", "greedy")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hhh_coffea import bdt_scan, results
-from hhh_coffea.metrics import CATEGORIES
-from hhh_coffea.paired import PAIRED, QUANTITIES, Measured, measure
+from hhh_coffea.reconstruction.metrics import CATEGORIES
+from hhh_coffea.results import bdt_scan
+from hhh_coffea.results import directory as results
+from hhh_coffea.results.paired import PAIRED, QUANTITIES, Measured, measure
 
 BASELINE = "chi2+bdt"
 SPANET_SCAN = "spanet_scan"
@@ -20,7 +21,7 @@ Written by
 which takes the test files, that no model saw in training, and the models that ship. Do not edit. What is counted is defined
 in [definitions.md](definitions.md); `reference` are the published definitions. Purity and efficiency carry 68.27%
 Clopper–Pearson intervals; errors of products and ratios are propagated from the counts of each event, so that what two
-methods share on identical events cancels (`hhh_coffea/paired.py`). The methods `spanet:…` are one network, run once,
+methods share on identical events cancels (`hhh_coffea/results/paired.py`). The methods `spanet:…` are one network, run once,
 decoded in three ways ([spanet.md](spanet.md)): `joint`, the published post-processing (`reference`), and the original's
 greedy extraction with DP ≥ 0.5.
 """

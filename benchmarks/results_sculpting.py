@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hhh_coffea import figures, figures_sculpting, results, sculpting_tradeoff
 from hhh_coffea.config import make_config
-from hhh_coffea.job import run_job
+from hhh_coffea.figures import results_figures as figures
+from hhh_coffea.figures import sculpting as figures_sculpting
+from hhh_coffea.jobs import tradeoff as sculpting_tradeoff
+from hhh_coffea.jobs.main import run_job
+from hhh_coffea.results import directory as results
 
 PLAIN, DECORRELATED = "spanet_hhh", "spanet_hhh_decorrelated"
 METHODS = "chi2,chi2+bdt,spanet"

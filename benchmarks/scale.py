@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from hhh_coffea.dask_executor import DaskExecutor
-from hhh_coffea.engine import Executor, FileInfo, Job, Partial, SourceFile, inspect_file, plan_chunks, run_chunk
-from hhh_coffea.executors import executor
-from hhh_coffea.loading import ProcessorSource, load_processor
+from hhh_coffea.engine.chunks import Executor, FileInfo, Job, Partial, SourceFile, inspect_file, plan_chunks, run_chunk
+from hhh_coffea.engine.dask_executor import DaskExecutor
+from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.processors import ProcessorSource, load_processor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHUNKS_PER_FILE = 5

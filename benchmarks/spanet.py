@@ -33,12 +33,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hhh_coffea.reconstruction.spanet_loops import Compiled
 from hhh_coffea.spanet.checkpoint import build, load
-from hhh_coffea.spanet.decode import greedy, joint, overlap_matrix, reference
-from hhh_coffea.spanet.inference import FastOriginal
-from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
-from hhh_coffea.spanet.packed import PackedDefault
-from hhh_coffea.spanet.topology import Topology
-from hhh_coffea.spanet.training_config import TrainingConfig
+from hhh_coffea.spanet.decoding.decode import greedy, joint, overlap_matrix, reference
+from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
+from hhh_coffea.spanet.network.packed import PackedDefault
+from hhh_coffea.spanet.original.inference import FastOriginal
+from hhh_coffea.spanet.training.config import TrainingConfig
+from hhh_coffea.topology.topology import Topology
 
 # options_files/delphes/hhh_v2_boosted.json of the published analysis, arXiv 2412.03819
 PUBLISHED = {

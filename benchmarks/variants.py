@@ -19,9 +19,9 @@ import torch
 from spanet import PUBLISHED  # benchmarks/spanet.py
 
 from hhh_coffea.spanet.checkpoint import load
-from hhh_coffea.spanet.dataset import TrainingData
-from hhh_coffea.spanet.training import train
-from hhh_coffea.spanet.training_config import TrainingConfig
+from hhh_coffea.spanet.training.config import TrainingConfig
+from hhh_coffea.spanet.training.dataset import TrainingData
+from hhh_coffea.spanet.training.trainer import train
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "default": {},

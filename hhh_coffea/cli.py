@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from hhh_coffea.cluster import ClusterOptions
-from hhh_coffea.errors import UserError, why_unreadable
-from hhh_coffea.metrics import DEFINITIONS, Definition
+from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.strict import Strict
+from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
-from hhh_coffea.strict import Strict
+from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.cli import CommandParser, add_debug, guarded
-from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
 examples:
@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _display(options: argparse.Namespace) -> int:
-    from hhh_coffea.display_event import read_event
-    from hhh_coffea.figures_display import draw_event, draw_matrices
-    from hhh_coffea.fileset import load_fileset
+    from hhh_coffea.datasets.fileset import load_fileset
+    from hhh_coffea.figures.event_display import draw_event, draw_matrices
+    from hhh_coffea.jobs.one_event import read_event
     from hhh_coffea.reconstruction import METHODS, method_options
     from hhh_coffea.reconstruction.spanet import SpanetError
 

@@ -21,14 +21,12 @@ import dask_awkward as dak
 from coffea.nanoevents import NanoEventsFactory
 from numba.core.entrypoints import init_all
 
-from hhh_coffea import truth
-from hhh_coffea.engine import FileInfo, SourceFile, inspect_file, plan_chunks
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.arrays import counts_of
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, load_fileset
+from hhh_coffea.engine.chunks import FileInfo, SourceFile, inspect_file, plan_chunks
 from hhh_coffea.events.formats import branches_of, metadata_of, read, schema_of
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.fileset import Dataset, DatasetMetadata, load_fileset
-from hhh_coffea.jagged import counts_of
-from hhh_coffea.metrics import Definition, evaluate
 from hhh_coffea.reconstruction import (
     METHODS,
     MethodOptions,
@@ -38,7 +36,9 @@ from hhh_coffea.reconstruction import (
     method_options,
 )
 from hhh_coffea.reconstruction import reconstruct as run_methods
-from hhh_coffea.selection import event_selection
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.metrics import Definition, evaluate
+from hhh_coffea.reconstruction.selection import event_selection
 
 Mode = Literal["dask", "virtual"]
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.cli import CommandParser, add_debug, guarded
-from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
 examples:
@@ -47,17 +47,20 @@ def _plot(options: argparse.Namespace) -> int:
         raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; there are {', '.join(FORMATS)}")
     if len(options.results) == 1 and options.output is not None:
         raise UserError("option --output: figures of one results directory go into it; name several to compare them")
-    from hhh_coffea.figures import draw_all, draw_comparison  # heavy: only once the options are known to be good
+    from hhh_coffea.figures.results_figures import (  # heavy: only once the options are known to be good
+        draw_all,
+        draw_comparison,
+    )
 
     if len(options.results) == 1:
         folder = options.results[0]
         drawn, where = draw_all(folder, options.overlay_published, formats), folder / "plots"
         if (folder / "provenance.json").is_file():
-            from hhh_coffea.html_report import write_report
+            from hhh_coffea.figures.html_report import write_report
 
             _say(f"wrote {write_report(folder).resolve()}")
     else:
-        from hhh_coffea.compare import read_runs
+        from hhh_coffea.figures.compare import read_runs
 
         histograms, datasets = read_runs(options.results)
         where = options.output or Path("comparison")

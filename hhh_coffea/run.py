@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from hhh_coffea import __version__
-from hhh_coffea.bundled import BDTS, SPANETS, list_bundled
+from hhh_coffea.base.bundled import BDTS, SPANETS, list_bundled
 from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, guarded
 from hhh_coffea.config import RunConfig, make_config
 from hhh_coffea.reconstruction import METHODS
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: dict[str, Any]) -> int:
     config: RunConfig = make_config(options, options.pop("config", None))
-    from hhh_coffea.job import run_job  # heavy: only once the options are known to be good
+    from hhh_coffea.jobs.main import run_job  # heavy: only once the options are known to be good
 
     return run_job(config)
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded
-from hhh_coffea.errors import UserError
 
 EXAMPLES = """\
 examples:
@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _tradeoff(options: argparse.Namespace) -> int:
     if not options.models and options.redraw is None:
         raise UserError("name at least one model")
-    from hhh_coffea import figures_sculpting  # heavy: only once the options are known to be good
-    from hhh_coffea.sculpting_tradeoff import compare, markdown, read
+    from hhh_coffea.figures import sculpting as figures_sculpting  # heavy: only once the options are known to be good
+    from hhh_coffea.jobs.tradeoff import compare, markdown, read
 
     folder = options.redraw or options.output
     if options.redraw is None:

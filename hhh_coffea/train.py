@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hhh_coffea import train_models
 from hhh_coffea.cli import CommandParser, add_debug, guarded
-from hhh_coffea.train_models import say
+from hhh_coffea.jobs import models as train_models
+from hhh_coffea.jobs.models import say
 
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from .config import make_config
-    from .training_job import make_training_data
+    from hhh_coffea.config import make_config
+    from hhh_coffea.jobs.training_data import make_training_data
 
     names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
     given = {name: getattr(arguments, name) for name in (*names, "on_error")}
@@ -54,7 +54,7 @@ def _data(arguments: argparse.Namespace) -> None:
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
         say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
         return
-    from .spanet_hdf5 import h5py, write_hdf5
+    from hhh_coffea.training.spanet_hdf5 import h5py, write_hdf5
 
     h5py()  # before the work, not after it
     output = Path(arguments.output)
@@ -71,7 +71,7 @@ def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_hdf5(arguments: argparse.Namespace) -> None:
-    from .spanet_hdf5 import read_hdf5
+    from hhh_coffea.training.spanet_hdf5 import read_hdf5
 
     data = read_hdf5(arguments.file, arguments.topology, arguments.output)
     say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
@@ -98,12 +98,12 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
 def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from .bundled import find_bundled
-    from .spanet.checkpoint import describe
-    from .spanet.dataset import TrainingData
-    from .spanet.training import train
-    from .spanet.training_config import TrainingConfig
-    from .training_figure import draw_history, draw_mass_weights
+    from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.figures.training import draw_history, draw_mass_weights
+    from hhh_coffea.spanet.checkpoint import describe
+    from hhh_coffea.spanet.training.config import TrainingConfig
+    from hhh_coffea.spanet.training.dataset import TrainingData
+    from hhh_coffea.spanet.training.trainer import train
 
     if arguments.data.suffix in (".h5", ".hdf5"):
         raise ValueError(
@@ -152,7 +152,7 @@ def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
 
 
 def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
-    from .bundled import list_bundled
+    from hhh_coffea.base.bundled import list_bundled
 
     parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
     data = parser.add_argument_group("data")
@@ -185,8 +185,8 @@ def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bdt(arguments: argparse.Namespace) -> None:
-    from .bdt_training import TrainingOptions, train_bdt
-    from .config import make_config
+    from hhh_coffea.config import make_config
+    from hhh_coffea.jobs.train_bdt import TrainingOptions, train_bdt
 
     given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}

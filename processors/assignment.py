@@ -11,11 +11,8 @@ from pathlib import Path
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import histograms, truth
-from hhh_coffea.candidate_table import write_candidates
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import (
     check_models,
     check_trained_on,
@@ -24,7 +21,11 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.candidate_table import write_candidates
+from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.results import histograms
 
 
 class AssignmentProcessor(ProcessorABC):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import bdt_scan, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
+from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.bdt_model import load_model
-from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.results import bdt_scan
 
 
 class BdtScanProcessor(ProcessorABC):

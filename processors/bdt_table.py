@@ -11,11 +11,11 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import truth
-from hhh_coffea.bdt_table import DEFAULT_FEATURES, write_part
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.training.bdt_table import DEFAULT_FEATURES, write_part
 
 
 class BdtTableProcessor(ProcessorABC):

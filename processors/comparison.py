@@ -10,10 +10,8 @@ from dataclasses import replace
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import bdt_scan, histograms, paired, truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.metrics import CATEGORIES, DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import (
     METHODS,
     check_models,
@@ -24,7 +22,10 @@ from hhh_coffea.reconstruction import (
     reconstruct,
     spanet,
 )
-from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.metrics import CATEGORIES, DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.results import bdt_scan, histograms, paired
 
 # what is added to the logit of every target's presence in joint and reference decoding, the least DP in greedy decoding
 SCAN = (

@@ -9,10 +9,9 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import histograms, sculpting_spectra, truth
+from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction import (
     check_models,
     check_trained_on,
@@ -22,8 +21,10 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.selection import cutflow, event_selection
-from hhh_coffea.splitting import is_validation
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.results import histograms, sculpting_spectra
 
 
 class SculptingProcessor(ProcessorABC):

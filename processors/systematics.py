@@ -9,14 +9,14 @@ from __future__ import annotations
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import systematics
+from hhh_coffea.base.arrays import counts_of
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, read, variations
 from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.jagged import counts_of
-from hhh_coffea.nanoaod_options import NOMINAL
 from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
 from hhh_coffea.reconstruction.candidates import KINDS
-from hhh_coffea.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.results import systematics
 
 
 class SystematicsProcessor(ProcessorABC):

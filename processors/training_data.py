@@ -11,12 +11,12 @@ from pathlib import Path
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea import truth
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.reconstruction import targets as truth
+from hhh_coffea.reconstruction.selection import cutflow, event_selection
 from hhh_coffea.reconstruction.spanet_inputs import substructure_of
-from hhh_coffea.selection import cutflow, event_selection
-from hhh_coffea.training_data import Wanted, training_rows, write_schema, write_shard
+from hhh_coffea.training.spanet_data import Wanted, training_rows, write_schema, write_shard
 
 
 class TrainingDataProcessor(ProcessorABC):

@@ -114,7 +114,7 @@ def open_delphes() -> Callable[..., Any]:
 @pytest.fixture
 def open_nanoaod() -> Callable[..., Any]:
     """:func:`open_file` for NanoAOD."""
-    from hhh_coffea.events import nanoaod
+    from hhh_coffea.events.nanoaod import reader as nanoaod
 
     return partial(open_file, "Events", nanoaod.SCHEMA)
 
@@ -122,10 +122,10 @@ def open_nanoaod() -> Callable[..., Any]:
 @pytest.fixture
 def demo_record(open_delphes: Callable[..., Any]) -> Callable[..., ak.Array]:
     """Selected, truncated event record of the demo sample."""
+    from hhh_coffea.datasets.fileset import DatasetMetadata
     from hhh_coffea.events.delphes import read
     from hhh_coffea.events.record import selected, truncated
-    from hhh_coffea.fileset import DatasetMetadata
-    from hhh_coffea.selection import event_selection
+    from hhh_coffea.reconstruction.selection import event_selection
 
     def make(name: str, n_higgs: int, events: int) -> ak.Array:
         metadata = DatasetMetadata(format="delphes", n_higgs=n_higgs)

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hhh_coffea.events.nanoaod_names import MET_FILTERS
+from hhh_coffea.events.nanoaod.names import MET_FILTERS
 
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 TAGGED, UNTAGGED = 0.97, 0.01  # above and below every working point

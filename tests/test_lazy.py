@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.events.formats import branches_of
-from hhh_coffea.fileset import load_fileset
 from hhh_coffea.lazy import event_record, open_events, reconstruct
 from hhh_coffea.run import main as run
 

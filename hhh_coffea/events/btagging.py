@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.jagged import IntArray
-from hhh_coffea.kinematics import FloatArray
+from hhh_coffea.base.arrays import IntArray
+from hhh_coffea.base.kinematics import FloatArray
 
 Efficiency = Callable[[FloatArray], FloatArray]
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import DelphesSchema
 
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.kinematics import Cartesian, invariant_mass
+from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging
-from hhh_coffea.events.higgs import B_QUARK, HIGGS, linked
-from hhh_coffea.events.higgs import higgs_to_bb as higgs_with_quarks
+from hhh_coffea.events.generator import B_QUARK, HIGGS, linked
+from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
-from hhh_coffea.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
-from hhh_coffea.kinematics import Cartesian, invariant_mass
 
 SCHEMA = DelphesSchema
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
@@ -116,7 +116,7 @@ def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str
 
 
 def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
-    """Every Higgs boson with exactly two b daughters, see :func:`hhh_coffea.events.higgs.higgs_to_bb`.
+    """Every Higgs boson with exactly two b daughters, see :func:`hhh_coffea.events.generator.higgs_to_bb`.
 
     Of the copies of a Higgs boson the one counts whose first daughter is a b quark: it is the last.
     """

@@ -7,10 +7,11 @@ from typing import Any
 
 from coffea.nanoevents import BaseSchema
 
-from hhh_coffea.events import delphes, nanoaod
+from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
+from hhh_coffea.events import delphes
+from hhh_coffea.events.nanoaod import reader as nanoaod
 from hhh_coffea.events.record import Reading
-from hhh_coffea.fileset import DatasetMetadata
-from hhh_coffea.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
 
 _FORMATS: dict[str, Any] = {"delphes": delphes, "nanoaod": nanoaod}
 

@@ -18,8 +18,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event, unflatten
-from hhh_coffea.kinematics import Cartesian, cartesian
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
 LISTS = ("jets", "fatjets", "higgs")

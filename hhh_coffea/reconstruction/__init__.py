@@ -14,8 +14,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.errors import UserError
-from hhh_coffea.jagged import counts_of, flat
+from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction import bdt, chi2, spanet
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
 from hhh_coffea.reconstruction.spanet import SpanetError, SpanetModel

@@ -11,9 +11,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.kinematics import Cartesian, delta_r_squared
 from hhh_coffea.events.record import field, momentum
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, position_in_event
-from hhh_coffea.kinematics import Cartesian, delta_r_squared
 from hhh_coffea.reconstruction import chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel
 from hhh_coffea.reconstruction.candidates import NONE, boosted_candidates, merge, resolved_candidates

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hhh_coffea.bundled import BDTS, find_bundled, list_bundled
-from hhh_coffea.errors import UserError, why_unreadable
+from hhh_coffea.base.bundled import BDTS, find_bundled, list_bundled
+from hhh_coffea.base.errors import UserError, why_unreadable
 
 SCHEMA_VERSION = 1
 CARD = "model.yaml"

@@ -11,9 +11,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad, unflatten
+from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, delta_r_squared, polar
 from hhh_coffea.events.record import momentum
-from hhh_coffea.jagged import IntArray, counts_of, event_index, flat, pad, unflatten
-from hhh_coffea.kinematics import Cartesian, FloatArray, cartesian, delta_r_squared, polar
 
 RESOLVED, BOOSTED = 0, 1
 KINDS = ("resolved", "boosted")

@@ -15,9 +15,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.base.arrays import IntArray, counts_of
+from hhh_coffea.base.kinematics import Cartesian, FloatArray
 from hhh_coffea.events.record import momentum
-from hhh_coffea.jagged import IntArray, counts_of
-from hhh_coffea.kinematics import Cartesian, FloatArray
 from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
 
 HIGGS_MASS = 125.0

@@ -26,7 +26,7 @@ from hhh_coffea.reconstruction.spanet_inputs import (
 from hhh_coffea.reconstruction.spanet_model import SpanetModel, load_model, load_models, lock
 
 if TYPE_CHECKING:
-    from hhh_coffea.spanet.topology import Topology
+    from hhh_coffea.topology.topology import Topology
 
 __all__ = [
     "PADDED_LENGTH",
@@ -49,7 +49,7 @@ COMPILE_FROM = 10_000  # events in a chunk
 
 
 class Interpretation(NamedTuple):
-    """:class:`hhh_coffea.spanet.decode.Decoded` of N events as numpy arrays."""
+    """:class:`hhh_coffea.spanet.decoding.decode.Decoded` of N events as numpy arrays."""
 
     objects: npt.NDArray[np.int64]  # (N, targets, daughters), −1 where none
     selected: npt.NDArray[np.bool_]  # (N, targets)
@@ -62,7 +62,7 @@ def reconstruct(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) 
 
     ``record`` is truncated. A target that the decoding leaves out gives no candidate.
     """
-    from hhh_coffea.spanet.decode import pairs_and_singles, spans
+    from hhh_coffea.spanet.decoding.decode import pairs_and_singles, spans
 
     topology = model.topology
     resolved, boosted = pairs_and_singles(topology)
@@ -127,7 +127,7 @@ def decoding(name: str) -> Any:
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
     takes prices. The published post-processing removes overlaps afterwards, so that metrics show both sides of it.
     """
-    from hhh_coffea.spanet import decode
+    from hhh_coffea.spanet.decoding import decode
 
     kind, _, number = name.partition(":")
     if kind == "joint":

@@ -8,14 +8,14 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.arrays import counts_of, pad
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.kinematics import delta_r_squared
 from hhh_coffea.events.record import field as record_field
-from hhh_coffea.jagged import counts_of, pad
-from hhh_coffea.kinematics import delta_r_squared
 from hhh_coffea.reconstruction.candidates import OVERLAP_RADIUS
 
 if TYPE_CHECKING:
-    from hhh_coffea.spanet.topology import Input, Topology
+    from hhh_coffea.topology.topology import Input, Topology
 
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
 JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "btag_score": "btag_score", "phi": "phi"}

@@ -1,4 +1,4 @@
-"""The elementwise steps of the original network (:mod:`hhh_coffea.spanet.pointwise`) as loops compiled by numba.
+"""The elementwise steps of the original network (:mod:`hhh_coffea.spanet.original.pointwise`) as loops compiled by numba.
 
 They stand here and not with the network because that needs torch and numpy alone, while numba comes with coffea. Each
 loop reads and writes its arrays once, where torch needs a pass over memory for every operator. exp and erf are
@@ -18,7 +18,7 @@ from numba import float32, njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from hhh_coffea.spanet.pointwise import Pointwise
+from hhh_coffea.spanet.original.pointwise import Pointwise
 
 # NaN and infinity keep their meaning; sums keep their order, so results do not depend on the machine's vector width
 FAST: Any = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True, "boundscheck": False}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hhh_coffea.bundled import SPANETS, find_bundled, list_bundled
+from hhh_coffea.base.bundled import SPANETS, find_bundled, list_bundled
 from hhh_coffea.reconstruction.spanet_inputs import SpanetError, collection_of, substructure_of
 
 if TYPE_CHECKING:
-    from hhh_coffea.spanet.topology import Topology
+    from hhh_coffea.topology.topology import Topology
 
 BUNDLED = ("spanet_hhh", "spanet_hh")  # what runs when no model is named
 
@@ -22,9 +22,9 @@ class Loaded(NamedTuple):
     """A network ready to be evaluated."""
 
     topology: Topology
-    forward: Any  # inputs, masks → hhh_coffea.spanet.outputs.Outputs
+    forward: Any  # inputs, masks → hhh_coffea.spanet.network.outputs.Outputs
     device: Any
-    price: Any  # hhh_coffea.spanet.mass_price.MassPrice of joint decoding, or None
+    price: Any  # hhh_coffea.spanet.decoding.mass_price.MassPrice of joint decoding, or None
 
 
 _NETWORKS: dict[tuple[str, str, bool], Loaded] = {}  # by sha256, device and whether steps are compiled
@@ -85,7 +85,7 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
         naming the model, and the feature or device that cannot be had.
     """
     from hhh_coffea.spanet.checkpoint import CheckpointError, describe
-    from hhh_coffea.spanet.decode import pairs_and_singles
+    from hhh_coffea.spanet.decoding.decode import pairs_and_singles
 
     path = Path(name).expanduser()
     if not path.is_dir():
@@ -116,7 +116,7 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
 
 
 def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
-    from hhh_coffea.spanet.dataset import UNKNOWN_FORMAT
+    from hhh_coffea.spanet.training.dataset import UNKNOWN_FORMAT
 
     data = (card.get("training") or {}).get("data")
     # models from before other formats could be read do not say which
@@ -168,8 +168,8 @@ def lock(device: str) -> threading.Lock:
 
 def _fastest(network: Any, device: Any, compiled: bool) -> Any:
     """The quickest way to evaluate a network here: the same numbers, to rounding, in every case."""
-    from hhh_coffea.spanet.inference import FastOriginal
-    from hhh_coffea.spanet.packed import PackedDefault
+    from hhh_coffea.spanet.network.packed import PackedDefault
+    from hhh_coffea.spanet.original.inference import FastOriginal
 
     if device.type != "cpu":
         return network

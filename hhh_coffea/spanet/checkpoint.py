@@ -16,14 +16,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..errors import UserError, why_unreadable
-from .blocks import OriginalOptions
-from .features import Normaliser
-from .mass_price import MassPrice
-from .network import DefaultSPANet
-from .network_options import DefaultOptions
-from .original import OriginalSPANet
-from .topology import Topology
+from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.spanet.decoding.mass_price import MassPrice
+from hhh_coffea.spanet.network.features import Normaliser
+from hhh_coffea.spanet.network.network import DefaultSPANet
+from hhh_coffea.spanet.network.options import DefaultOptions
+from hhh_coffea.spanet.original.blocks import OriginalOptions
+from hhh_coffea.spanet.original.original import OriginalSPANet
+from hhh_coffea.topology.topology import Topology
 
 SCHEMA_VERSION = 1
 SPANet = OriginalSPANet | DefaultSPANet

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
-from .mass_price import MassPrice
-from .outputs import Outputs
-from .topology import Topology
+from hhh_coffea.spanet.decoding.decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
+from hhh_coffea.spanet.decoding.mass_price import MassPrice
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.topology.topology import Topology
 
 if TYPE_CHECKING:
-    from .checkpoint import SPANet
+    from hhh_coffea.spanet.checkpoint import SPANet
 
 OPSET = 18
 
@@ -27,7 +27,7 @@ class Exported(nn.Module):
     Inputs, for every input of the topology: ``<name>_data (B, M, F)`` raw features in GeV, ``<name>_mask (B, M)``.
     Outputs, for every target: ``<target>_assignment_probability`` (one ordering), ``<target>_detection_probability``;
     then ``objects (B, P, K)``, ``selected``, ``assignment_probability``, ``detection_probability (B, P)`` of
-    :class:`~hhh_coffea.spanet.decode.Decoded`, then regressions and classification probabilities by key.
+    :class:`~hhh_coffea.spanet.decoding.decode.Decoded`, then regressions and classification probabilities by key.
     """
 
     def __init__(self, model: SPANet, price: MassPrice | None = None):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.loading import load_processor
+from hhh_coffea.engine.processors import load_processor
 
 ALWAYS = 1_000_000
 

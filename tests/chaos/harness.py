@@ -13,9 +13,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hhh_coffea.engine import Job, SourceFile, inspect_file, plan_chunks, run_chunk
-from hhh_coffea.loading import ProcessorSource, load_processor
-from hhh_coffea.merging import merge
+from hhh_coffea.engine.chunks import Job, SourceFile, inspect_file, plan_chunks, run_chunk
+from hhh_coffea.engine.merging import merge
+from hhh_coffea.engine.processors import ProcessorSource, load_processor
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -154,7 +154,7 @@ def physics(output):
 
 
 def expected_physics(parts):
-    from hhh_coffea import results
+    from hhh_coffea.results import directory as results
 
     histograms, _ = results.split_output(merge(parts).output)
     text = json.dumps(results.histogram_file(histograms, {})["histograms"], default=results.uhi.io.json.default)

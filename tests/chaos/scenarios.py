@@ -10,8 +10,8 @@ import time
 
 import psutil
 
-from hhh_coffea.dask_executor import POISONED
-from hhh_coffea.engine import SourceFile, inspect_file, plan_chunks
+from hhh_coffea.engine.chunks import SourceFile, inspect_file, plan_chunks
+from hhh_coffea.engine.dask_executor import POISONED
 
 from .clusters import cluster
 from .harness import ALWAYS, LASTING, PASSING, Chaos, expected_physics, physics

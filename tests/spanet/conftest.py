@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.topology.topology import Topology
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from hhh_coffea.spanet.checkpoint import CheckpointError, build, describe, load, save, sha256
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.topology.topology import Topology
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from hhh_coffea.spanet.checkpoint import describe, load
 from hhh_coffea.train import COMMANDS, main
 
 PACKAGE = Path(hhh_coffea.spanet.__file__).parent
+# rooms below that need nothing but numpy and yaml themselves
+OWN = ("hhh_coffea.spanet", "hhh_coffea.topology", "hhh_coffea.base.errors", "hhh_coffea.base.mass_measures")
 
 
 def test_import_spanet(shared_dir, tmp_path, capsys):
@@ -50,7 +52,12 @@ class Block:
             raise ImportError(f"{{name}} is blocked")
 sys.meta_path.insert(0, Block())
 import torch
-from hhh_coffea.spanet import checkpoint, decode, export, loss, original_checkpoint, topology, training
+from hhh_coffea.spanet.decoding import decode
+from hhh_coffea.spanet.training import loss
+from hhh_coffea.spanet.original import lightning_checkpoint
+from hhh_coffea.topology import topology
+from hhh_coffea.spanet.training import trainer as training
+from hhh_coffea.spanet import checkpoint, export
 model = checkpoint.build(topology.Topology.bundled("hhh"), "default", {{"hidden_dim": 16}}).eval()
 out = model([torch.zeros(2, 10, 6), torch.zeros(2, 3, 11)], [torch.ones(2, 10).bool(), torch.ones(2, 3).bool()])
 print(tuple(decode.joint(out, model.topology, [10, 3]).objects.shape))
@@ -67,8 +74,8 @@ def test_works_with_torch_alone():
 
 def test_imports_are_torch_numpy_yaml_and_the_standard_library():
     allowed = {"torch", "numpy", "yaml"} | set(sys.stdlib_module_names)
-    for path in PACKAGE.glob("*.py"):
-        special = {"training_state.py": {"safetensors"}, "checkpoint.py": {"safetensors"}, "export.py": {"onnxscript"}}
+    for path in PACKAGE.rglob("*.py"):
+        special = {"state.py": {"safetensors"}, "checkpoint.py": {"safetensors"}, "export.py": {"onnxscript"}}
         extra = special.get(path.name, set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
@@ -76,8 +83,9 @@ def test_imports_are_torch_numpy_yaml_and_the_standard_library():
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
-            assert {n.split(".")[0] for n in names} <= allowed | extra, path.name
+            outside = {n for n in names if not n.startswith(OWN)}
+            assert {n.split(".")[0] for n in outside} <= allowed | extra, path.name
 
 
 def test_the_network_stays_readable():
-    assert len((PACKAGE / "network.py").read_text(encoding="utf-8").splitlines()) <= 350
+    assert len((PACKAGE / "network" / "network.py").read_text(encoding="utf-8").splitlines()) <= 350

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hhh_coffea.spanet import joint as joint_module
-from hhh_coffea.spanet.decode import greedy, joint, most_probable_count, overlap_matrix, reference, spans
-from hhh_coffea.spanet.features import delta_r, kinematics
-from hhh_coffea.spanet.joint import best_interpretation
-from hhh_coffea.spanet.outputs import Outputs, masked_log_softmax, valid_combinations
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.spanet.decoding import joint as joint_module
+from hhh_coffea.spanet.decoding.decode import greedy, joint, most_probable_count, overlap_matrix, reference, spans
+from hhh_coffea.spanet.decoding.joint import best_interpretation
+from hhh_coffea.spanet.network.features import delta_r, kinematics
+from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
+from hhh_coffea.topology.topology import Topology
 
 
 def random_outputs(topology, lengths, masks, *, seed=0, sharpness=3.0, all_objects=False, detection=(0.5, 1.5)):

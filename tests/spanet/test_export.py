@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.decode import joint, overlap_matrix
+from hhh_coffea.spanet.decoding.decode import joint, overlap_matrix
+from hhh_coffea.spanet.decoding.mass_price import MassPrice
+from hhh_coffea.spanet.decoding.masses import NODES
 from hhh_coffea.spanet.export import Exported, export_onnx, parse_lengths
-from hhh_coffea.spanet.mass_price import MassPrice
-from hhh_coffea.spanet.masses import NODES
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.topology.topology import Topology
 
 
 @pytest.fixture

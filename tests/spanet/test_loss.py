@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.loss import (
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.spanet.training.loss import (
     LossOptions,
     Truth,
     classification_loss,
@@ -21,8 +22,7 @@ from hhh_coffea.spanet.loss import (
     swapped_pairs,
     symmetric_loss,
 )
-from hhh_coffea.spanet.outputs import Outputs
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.topology.topology import Topology
 
 B = 12
 

@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from hhh_coffea.spanet import packed
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.features import Normaliser, fit_normalisers, pairwise_features
-from hhh_coffea.spanet.loss import LossOptions, Truth, symmetric_loss
-from hhh_coffea.spanet.outputs import masked_log_softmax
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.spanet.network import packed
+from hhh_coffea.spanet.network.features import Normaliser, fit_normalisers, pairwise_features
+from hhh_coffea.spanet.network.outputs import masked_log_softmax
+from hhh_coffea.spanet.training.loss import LossOptions, Truth, symmetric_loss
+from hhh_coffea.topology.topology import Topology
 
 SMALL = {
     "original": {"hidden_dim": 16, "initial_embedding_dim": 8, "position_embedding_dim": 8, "num_encoder_layers": 2,

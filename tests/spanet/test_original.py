@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from hhh_coffea.spanet.blocks import OriginalOptions
 from hhh_coffea.spanet.checkpoint import CheckpointError, build, load, save
-from hhh_coffea.spanet.inference import FastOriginal
-from hhh_coffea.spanet.original import OriginalSPANet
-from hhh_coffea.spanet.original_checkpoint import compare_with_reference, import_original
-from hhh_coffea.spanet.pointwise import EPSILON, Pointwise
-from hhh_coffea.spanet.topology import Topology
+from hhh_coffea.spanet.original.blocks import OriginalOptions
+from hhh_coffea.spanet.original.inference import FastOriginal
+from hhh_coffea.spanet.original.lightning_checkpoint import compare_with_reference, import_original
+from hhh_coffea.spanet.original.original import OriginalSPANet
+from hhh_coffea.spanet.original.pointwise import EPSILON, Pointwise
+from hhh_coffea.topology.topology import Topology
 
 CHECKPOINTS = ["hhh_boosted", "ttbar"]
 

@@ -1,0 +1,1 @@
+"""What a user writes about datasets: filesets and their metadata, validated."""

@@ -1,0 +1,261 @@
+"""Fileset JSON → validated datasets.
+
+The shape is coffea's: ``{dataset: {"files": {path: tree} | [paths], "metadata": {...}}}``. Relative paths are taken
+from the folder of the JSON, globs are expanded, ``.json.gz`` is read too, and URLs (``root://``, ``https://``) pass
+through untouched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import gzip
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from hhh_coffea.base.bundled import find_bundled
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
+
+DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
+DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "btag_bit", "btagging")
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
+class FilesetError(UserError):
+    """The fileset cannot be used; the message names the file, dataset and field."""
+
+
+class Selection(Strict):
+    """Object thresholds (GeV) and event selection; the defaults are the published ones (§1)."""
+
+    jet_pt_min: float = Field(20.0, ge=0, allow_inf_nan=False)
+    jet_abs_eta_max: Positive | None = None
+    fatjet_pt_min: float = Field(200.0, ge=0, allow_inf_nan=False)
+    fatjet_abs_eta_max: Positive | None = None
+    max_jets: int = Field(10, ge=2, description="small-radius jets kept, b-tagged first, then by pT")
+    max_fatjets: int | None = Field(None, ge=1, description="fat jets kept; n_higgs when not given")
+    min_jets: int | None = Field(None, ge=0, description="small-radius jets required; 2·n_higgs when not given")
+
+
+class DatasetMetadata(Strict):
+    """What the program must know of a dataset beyond its files."""
+
+    format: Literal["delphes", "nanoaod"]
+    n_higgs: int = Field(ge=1, le=4, description="Higgs bosons to look for in each event")
+    label: str = Field("", description="legend entry; the dataset's name when not given")
+    is_signal: bool = Field(True, description="events hold n_higgs H→bb decays in the generator record")
+    cross_section_pb: Positive | None = None
+    sum_of_weights: Positive | None = Field(None, description="of all events generated; else of those processed")
+    event: str = "Event"
+    jets: str = "Jet"
+    fatjets: str = "FatJet"
+    particles: str = "Particle"
+    btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
+    btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
+    nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
+    selection: Selection = Selection()
+    user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
+
+    @model_validator(mode="after")
+    def _room_for_all_higgs(self) -> DatasetMetadata:
+        if self.selection.max_jets < 2 * self.n_higgs:
+            raise ValueError(
+                f"selection.max_jets = {self.selection.max_jets} cannot hold 2·n_higgs = {2 * self.n_higgs}"
+            )
+        if self.selection.min_jets is not None and self.selection.min_jets < 2 * self.n_higgs:
+            raise ValueError(f"selection.min_jets = {self.selection.min_jets} is below 2·n_higgs = {2 * self.n_higgs}")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_the_format(self) -> DatasetMetadata:
+        foreign = {"delphes": ("nanoaod",), "nanoaod": DELPHES_ONLY}[self.format]
+        if given := [name for name in foreign if name in self.model_fields_set]:
+            raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
+        return self
+
+    @property
+    def min_jets(self) -> int:
+        """Small-radius jets an event must have."""
+        return self.selection.min_jets or 2 * self.n_higgs
+
+    @property
+    def max_fatjets(self) -> int:
+        """Fat jets kept per event."""
+        return self.selection.max_fatjets or self.n_higgs
+
+
+class Dataset(Strict):
+    """A named list of files of one process."""
+
+    name: DatasetName
+    files: dict[str, str] = Field(min_length=1, description="path or URL → tree name")
+    known: dict[str, tuple[str, int]] = Field(default_factory=dict, description="path → uuid and events, where given")
+    metadata: DatasetMetadata
+
+    @property
+    def label(self) -> str:
+        """How figures and tables call it."""
+        return self.metadata.label or self.name
+
+
+def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, Dataset]:
+    """Read and validate a fileset.
+
+    Parameters
+    ----------
+    name
+        path of a ``.json`` or ``.json.gz``; a bare name is looked for in the current folder, then among the bundled
+        filesets
+    only
+        datasets to keep (all when not given)
+
+    Raises
+    ------
+    FilesetError
+        naming the file, and the dataset and field at fault.
+    """
+    path = _find(str(name))
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+            raw = json.load(stream, object_pairs_hook=_without_duplicates)
+    except UnicodeDecodeError:
+        hint = ", but a ROOT file: list it in a JSON, see docs/fileset.md" if path.suffix == ".root" else ""
+        raise FilesetError(f"{path}: not a fileset{hint}") from None
+    except (OSError, EOFError, json.JSONDecodeError, FilesetError) as error:
+        raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
+    if not isinstance(raw, dict) or not raw:
+        raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")
+    datasets = {key: _dataset(path, key, value) for key, value in raw.items()}
+    _no_file_twice(path, datasets)
+    if only is not None:
+        for wanted in only:
+            if wanted not in datasets:
+                raise FilesetError(
+                    f"{path}: no dataset {wanted!r}{_suggestion(wanted, datasets)}; it has {sorted(datasets)}"
+                )
+        datasets = {key: value for key, value in datasets.items() if key in only}
+    return datasets
+
+
+def _find(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.parent == Path() and (bundled := find_bundled("fileset", name)) is not None:
+        return bundled
+    raise FilesetError(f"{name}: no such fileset, neither here nor among the bundled ones")
+
+
+def _dataset(path: Path, name: str, raw: Any) -> Dataset:
+    where = f"{path}: dataset {name!r}"
+    if not isinstance(raw, dict):
+        raise FilesetError(f"{where}: must be an object with 'files' and 'metadata', not {type(raw).__name__}")
+    if unknown := set(raw) - {"files", "metadata", "form", "format", "compressed_form", "did"}:
+        raise FilesetError(f"{where}: unknown field {sorted(unknown)[0]!r}; it may have 'files' and 'metadata'")
+    for required in ("files", "metadata"):
+        if required not in raw:
+            raise FilesetError(f"{where}: field {required!r} is missing")
+    try:
+        metadata = DatasetMetadata.model_validate(raw["metadata"])
+        if metadata.nanoaod is not None:
+            nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
+            metadata = metadata.model_copy(update={"nanoaod": nanoaod})
+        files, known = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
+        return Dataset(name=name, files=files, known=known, metadata=metadata)
+    except FileNotFoundError as error:
+        raise FilesetError(f"{where}, field {error.args[0]!r}: no such file {error.args[1]!r}") from None
+    except ValidationError as error:
+        raise FilesetError("\n".join(_explain(where, problem) for problem in error.errors())) from None
+
+
+def _files(where: str, raw: Any, folder: Path, default_tree: str) -> tuple[dict[str, str], dict[str, tuple[str, int]]]:
+    """Expand ``files`` to path → tree, in the order given (globs sorted), and path → what is known of the file."""
+    if isinstance(raw, list):
+        pairs: list[tuple[Any, Any]] = [(item, default_tree) for item in raw]
+    elif isinstance(raw, dict):
+        pairs = list(raw.items())
+    else:
+        raise FilesetError(
+            f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {type(raw).__name__}"
+        )
+    files: dict[str, str] = {}
+    known: dict[str, tuple[str, int]] = {}
+    for pattern, given in pairs:
+        # coffea's preprocessed filesets hold {"object_path": tree, "steps": …, "num_entries": …, "uuid": …}
+        tree = given.get("object_path") if isinstance(given, dict) else given
+        if not isinstance(pattern, str) or not isinstance(tree, str):
+            raise FilesetError(f"{where}, field 'files': {pattern!r}: {given!r} is not a path with the name of a tree")
+        expanded = _expand(where, pattern, folder)
+        for file in expanded:
+            if file in files:
+                raise FilesetError(f"{where}, field 'files': {file} is listed twice")
+            files[file] = tree
+        if len(expanded) == 1 and isinstance(given, dict) and (found := _known(where, pattern, given)):
+            known[expanded[0]] = found
+    return files, known
+
+
+def _known(where: str, pattern: str, given: dict[str, Any]) -> tuple[str, int] | None:
+    """The uuid and the events that the fileset states of a file; None unless it states both."""
+    uuid, entries = given.get("uuid"), given.get("num_entries")
+    if uuid is None or entries is None:
+        return None
+    if not isinstance(uuid, str) or not isinstance(entries, int) or isinstance(entries, bool) or entries < 0:
+        raise FilesetError(
+            f"{where}, field 'files': {pattern!r}: uuid {uuid!r} and num_entries {entries!r} must be text and a count"
+        )
+    return uuid, entries
+
+
+def _expand(where: str, pattern: str, folder: Path) -> list[str]:
+    if "://" in pattern:
+        return [pattern]
+    full = str(folder / Path(pattern).expanduser())
+    if not glob.has_magic(pattern) or Path(full).exists():
+        return [str(Path(full).resolve())]  # a missing file is reported by name when it is opened, beside the others
+    found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    if not found:
+        raise FilesetError(f"{where}, field 'files': no file matches {pattern!r} in {folder.resolve()}")
+    return [str(Path(file).resolve()) for file in found]
+
+
+def _no_file_twice(path: Path, datasets: dict[str, Dataset]) -> None:
+    owner: dict[str, str] = {}
+    for dataset in datasets.values():
+        for file in dataset.files:
+            if file in owner:
+                raise FilesetError(f"{path}: {file} is listed in dataset {owner[file]!r} and again in {dataset.name!r}")
+            owner[file] = dataset.name
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON allows a key twice and Python keeps the last: a dataset or file would vanish without a word."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise FilesetError(f"{key!r} is listed twice")
+        found[key] = value
+    return found
+
+
+def _explain(where: str, problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    at = f"{where}, field {place!r}" if place else where
+    if problem["type"] == "extra_forbidden":
+        known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
+        return f"{at}: unknown field{_suggestion(str(problem['loc'][-1]), known)}; your own go under 'user'"
+    return (
+        f"{at}: {problem['msg']} (got {problem['input']!r})"
+        if place and problem["type"] != "missing"
+        else f"{at}: {problem['msg']}"
+    )
+
+
+def _suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,1 @@
+"""Files → chunks → executor → merged output. It knows processors, not physics."""

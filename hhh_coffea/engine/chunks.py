@@ -1,0 +1,305 @@
+"""Files → chunks → executor → merged output, with a ledger of every chunk.
+
+One function looks at a file, one plans the chunks, one runs a chunk; every executor calls the same three. Whatever
+happens to a chunk, it ends as processed or as failed with a reason: planned = processed + failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from coffea.nanoevents import NanoEventsFactory
+from uproot.exceptions import KeyInFileError
+
+from hhh_coffea.base.atomic import NoRoomError
+from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
+from hhh_coffea.engine.processors import ProcessorSource, raised_at
+from hhh_coffea.engine.retry import patiently
+from hhh_coffea.engine.root_file import UnreadableFileError, explain, open_file
+from hhh_coffea.events.formats import schema_of
+from hhh_coffea.events.missing import MissingError
+
+DEFAULT_CHUNKSIZE = 100_000
+CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, when the user does not set the chunk size
+
+
+class RunStopped(RuntimeError):
+    """The first failure ends the run: with ``--on-error stop``, or for want of room on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to look into, and the branches that will be read from it (empty: not known).
+
+    ``stated``: its uuid and number of events, where the fileset has them.
+    """
+
+    dataset: str
+    path: str
+    tree: str
+    branches: tuple[str, ...] = ()
+    stated: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that was not processed, and why. ``events`` is None where they could not even be counted.
+
+    ``no_room``: what came of it could not be written.
+    """
+
+    dataset: str
+    file: str
+    reason: str
+    start: int | None = None
+    stop: int | None = None
+    no_room: bool = False
+
+    @property
+    def events(self) -> int | None:
+        """Events lost with it."""
+        return None if self.start is None or self.stop is None else self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What planning needs to know of a readable file."""
+
+    source: SourceFile
+    uuid: str
+    entries: int
+    bytes_per_event: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A range of entries of one file: the unit of work."""
+
+    dataset: str
+    path: str
+    tree: str
+    uuid: str
+    start: int
+    stop: int
+    file_entries: int | None = None  # that the plan was made with
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All chunks of a run in their canonical order, the files behind them, and what could not be planned."""
+
+    chunks: tuple[Chunk, ...]
+    files: tuple[FileInfo, ...]
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> int:
+        """Events in all planned chunks."""
+        return sum(chunk.stop - chunk.start for chunk in self.chunks)
+
+
+@dataclass
+class Partial:
+    """Merged output of some chunks and their part of the ledger."""
+
+    output: Any = None
+    chunks: int = 0
+    events: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+    resumed: int = 0  # of the chunks: those that an earlier run had finished
+    unkept: Counter[str] = field(default_factory=Counter)  # finished chunks that could not be kept, by reason
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to run any chunk: the processor, and the metadata of the datasets.
+
+    ``store`` keeps finished chunks, ``timeout`` is the longest a chunk may take in seconds, ``wants_gpu`` whether chunks
+    go to workers with a GPU where there are such.
+    """
+
+    processor: ProcessorSource
+    metadata: dict[str, dict[str, Any]]
+    store: ChunkStore | None = None
+    timeout: float | None = None
+    wants_gpu: bool = False
+
+
+class ChunkStore(Protocol):
+    """Where finished chunks are kept: :class:`hhh_coffea.engine.store.Store`."""
+
+    @property
+    def folder(self) -> str:
+        """Where that is; workers keep chunks themselves if they see it."""
+        ...
+
+    def load(self, job: Job, chunk: Chunk) -> Partial | None:
+        """What a chunk gave in an earlier run, if that is known."""
+        ...
+
+    def save(self, job: Job, chunk: Chunk, partial: Partial) -> str | None:
+        """Keep a finished chunk; returns why not, where that fails."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs functions of the engine somewhere. ``map`` yields (position, result) in any order."""
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Apply a function to every item; an item that kills its worker yields the exception."""
+        ...
+
+    def reduce(self, job: Job, chunks: Sequence[Chunk], on_progress: Callable[[Partial], None]) -> Partial:
+        """Run every chunk and merge the results in the canonical tree; report each chunk as it ends."""
+        ...
+
+
+def inspect_file(source: SourceFile) -> FileInfo | Failure:
+    """Open a file and count its events, or say why that cannot be done."""
+    try:
+        return patiently(lambda: _look_into(source))
+    except Exception as error:
+        return Failure(source.dataset, source.path, explain(error, source.path))
+
+
+def _look_into(source: SourceFile) -> FileInfo | Failure:
+    with open_file(source.path) as file:
+        try:
+            tree = file[source.tree]
+        except KeyInFileError:
+            names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
+            near = {"Delphes": "delphes", "Events": "nanoaod"}
+            hint = "".join(
+                f" (is its format {near[name]!r}?)" for name in names if name in near and source.tree in near
+            )
+            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}{hint}")
+        if not hasattr(tree, "num_entries"):
+            return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
+        entries = int(tree.num_entries)
+        present = [b for b in source.branches if b in tree]
+        size = sum(tree[b].uncompressed_bytes for b in present)
+        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0)
+
+
+def died_opening(source: SourceFile, error: Any) -> Failure:
+    """A file that took its worker down."""
+    return Failure(source.dataset, source.path, f"the worker died each time it opened the file ({error})")
+
+
+def plan_chunks(
+    inspected: Iterable[FileInfo | Failure], chunksize: int | None = None, max_chunks: int | None = None
+) -> Plan:
+    """Cut files into chunks of nearly equal size, at most ``chunksize`` events each.
+
+    ``None`` picks the chunk size of each file: :data:`DEFAULT_CHUNKSIZE`, or fewer where the events are so large that a
+    chunk's branches would exceed :data:`CHUNK_BYTES`. ``max_chunks`` limits the chunks of each dataset.
+    """
+    chunks: list[Chunk] = []
+    files: list[FileInfo] = []
+    failures: list[Failure] = []
+    warnings: list[str] = []
+    seen: dict[tuple[str, str], str] = {}
+    per_dataset: dict[str, int] = {}
+    for info in inspected:
+        if isinstance(info, Failure):
+            failures.append(info)
+            continue
+        source = info.source
+        twin = seen.setdefault((source.dataset, info.uuid), source.path)
+        if twin != source.path:
+            warnings.append(f"{source.path} has the content of {twin} (same file uuid): its events count twice")
+        if info.entries == 0:
+            warnings.append(f"{source.path}: the tree {source.tree!r} holds no events")
+        files.append(info)
+        size = chunksize or max(1, min(DEFAULT_CHUNKSIZE, int(CHUNK_BYTES / max(info.bytes_per_event, 1.0))))
+        pieces = -(-info.entries // size)
+        for piece in range(pieces):
+            if max_chunks is not None and per_dataset.get(source.dataset, 0) >= max_chunks:
+                break
+            per_dataset[source.dataset] = per_dataset.get(source.dataset, 0) + 1
+            start, stop = (info.entries * k // pieces for k in (piece, piece + 1))
+            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop, info.entries))
+    return Plan(tuple(chunks), tuple(files), tuple(failures), tuple(warnings))
+
+
+def sources_of(datasets: dict[str, Dataset], processor: ProcessorSource, max_files: int | None) -> list[SourceFile]:
+    """The files of a run, the first ``max_files`` of each dataset."""
+    instance = processor.load()
+    sources = []
+    for dataset in datasets.values():
+        branches: tuple[str, ...] = ()
+        if hasattr(instance, "branches"):
+            branches = tuple(instance.branches(dataset.metadata))
+        for path, tree in list(dataset.files.items())[:max_files]:
+            sources.append(SourceFile(dataset.name, path, tree, branches, dataset.known.get(path)))
+    return sources
+
+
+def run_chunk(job: Job, chunk: Chunk) -> Partial:
+    """Process one chunk, or take it from the store. Never raises: what cannot be done comes back as failed, with the reason."""
+    if job.store is not None and (known := job.store.load(job, chunk)) is not None:
+        return known
+    begin = time.perf_counter()
+    try:
+        output = patiently(lambda: process(job, chunk), job.timeout)
+    except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
+        # no line of code helps with a fault of the file
+        where = "" if isinstance(error, OSError | MissingError) else raised_at(error)
+        text, no_room = explain(error, chunk.path) + where, isinstance(error, NoRoomError)
+        failure = Failure(chunk.dataset, chunk.path, text, chunk.start, chunk.stop, no_room)
+        return Partial(failures=[failure], seconds=time.perf_counter() - begin)
+    partial = Partial(output, 1, chunk.stop - chunk.start, [], time.perf_counter() - begin)
+    if job.store is not None and (reason := job.store.save(job, chunk, partial)) is not None:
+        partial.unkept[reason] += 1
+    return partial
+
+
+def process(job: Job, chunk: Chunk) -> Any:
+    """Open a chunk as NanoEvents, exactly as coffea's Runner would, and hand it to the processor."""
+    metadata = DatasetMetadata.model_validate(job.metadata[chunk.dataset])
+    processor = job.processor.load()
+    options: dict[str, Any] = {}
+    if hasattr(processor, "branches"):
+        wanted = set(processor.branches(metadata))
+        wanted |= {name.split("/")[0] + suffix for name in wanted for suffix in ("", "_size")}
+        # describing the branches of a file takes longer than reading them when it has hundreds
+        options["filter_name"] = lambda name: name in wanted
+    with open_file(chunk.path) as file:
+        if str(file.file.uuid) != chunk.uuid:
+            raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
+        if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
+            raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
+        events = NanoEventsFactory.from_root(
+            file,
+            treepath=chunk.tree,
+            schemaclass=schema_of(metadata),
+            mode="virtual",
+            entry_start=chunk.start,
+            entry_stop=chunk.stop,
+            iteritems_options=options,
+            metadata={
+                **job.metadata[chunk.dataset],
+                "dataset": chunk.dataset,
+                "filename": chunk.path,
+                "treename": chunk.tree,
+                "entrystart": chunk.start,
+                "entrystop": chunk.stop,
+                "fileuuid": chunk.uuid,
+            },
+        ).events()
+        if len(events) != chunk.stop - chunk.start:
+            raise OSError(f"expected {chunk.stop - chunk.start} events, found {len(events)}: has the file changed?")
+        try:
+            output = processor.process(events)
+        except MissingError as error:  # events hold only the branches asked for
+            there = {branch.name: bool(branch.branches) for branch in file[chunk.tree].branches}
+            raise error.told_from(there).with_traceback(error.__traceback__) from None
+    if output is None:
+        raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
+    return output

@@ -1,0 +1,138 @@
+"""Processors by name or by path, in a form that travels to any worker."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+import traceback
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from coffea.processor import ProcessorABC
+
+from hhh_coffea.base.bundled import find_bundled, list_bundled
+from hhh_coffea.base.errors import UserError
+
+
+class ProcessorError(UserError):
+    """The processor cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class ProcessorSource:
+    """A processor instance as bytes, sent to workers by value: they need neither its file nor its module.
+
+    ``load`` keeps one instance a process, whatever the executor, so a model it holds is read once.
+    """
+
+    payload: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, processor: ProcessorABC) -> ProcessorSource:
+        """Wrap an instance."""
+        payload = cloudpickle.dumps(processor)
+        return cls(payload, hashlib.sha256(payload).hexdigest())
+
+    def load(self) -> Any:
+        """The instance, made on first use in this process."""
+        if self.digest not in _LOADED:
+            _LOADED[self.digest] = cloudpickle.loads(self.payload)
+        return _LOADED[self.digest]
+
+
+_LOADED: dict[str, Any] = {}
+_PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str] = ()) -> ProcessorABC:
+    """Make a processor from ``NAME``, ``PATH.py`` or ``PATH.py:Class``.
+
+    Its ``__init__`` gets those of the run's options that it names as parameters. A bundled name is looked for among the
+    bundled processors. The file is Python code and is executed. Options that the user ``asked_for`` must be among
+    its parameters.
+
+    Raises
+    ------
+    ProcessorError
+        if there is no such file or class, if the class is ambiguous, or if it cannot be made from the options.
+    """
+    path, _, class_name = name.partition(":") if ".py:" in name else (name, "", "")
+    file = Path(path).expanduser()
+    if not file.is_file() or file.suffix != ".py":
+        bundled = find_bundled("processors", path)
+        if bundled is None:
+            names = list_bundled("processors")
+            close = difflib.get_close_matches(path, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ProcessorError(f"no processor {path!r}{hint}: neither a file nor one of {names}")
+        file = bundled
+    module = _module(file.resolve())
+    chosen = _choose(file, module, class_name)
+    parameters = inspect.signature(chosen).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if not takes_all and (ignored := sorted(set(asked_for) & set(options) - set(parameters))):
+        takes = sorted(set(options) & set(parameters))
+        raise ProcessorError(
+            f"option {ignored[0]!r} has no effect: {chosen.__name__} in {file} takes {', '.join(takes) or 'no options'}"
+        )
+    try:
+        instance: ProcessorABC = chosen(**{k: v for k, v in options.items() if takes_all or k in parameters})
+    except UserError:
+        raise  # a model or an option that cannot be used: its message says which
+    except Exception as error:
+        raise ProcessorError(f"{file}: {chosen.__name__} cannot be made: {type(error).__name__}: {error}") from error
+    return instance
+
+
+def raised_at(error: BaseException) -> str:
+    """`` (file:line in function)`` of the innermost code that is not an installed library's: where to look."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    own = [f for f in frames if not any(Path(f.filename).is_relative_to(p) for p in (*_LIBRARIES, _PACKAGE))]
+    here = [f for f in frames if Path(f.filename).is_relative_to(_PACKAGE)]
+    chosen = (own or here)[-1:]  # rather the processor than this package
+    return "".join(f" ({Path(f.filename).name}:{f.lineno} in {f.name})" for f in chosen)
+
+
+def _module(file: Path) -> Any:
+    name = f"hhh_processor_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ProcessorError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ProcessorError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _choose(file: Path, module: Any, class_name: str) -> type[ProcessorABC]:
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, ProcessorABC) and value.__module__ == module.__name__
+    }
+    if class_name:
+        if class_name not in classes:
+            raise ProcessorError(f"{file}: no processor class {class_name!r}; it has {sorted(classes)}")
+        return classes[class_name]
+    if len(classes) != 1:
+        raise ProcessorError(
+            f"{file}: has {len(classes)} processor classes {sorted(classes)}; "
+            + ("name one: PATH.py:Class" if classes else "derive one from coffea.processor.ProcessorABC")
+        )
+    return next(iter(classes.values()))

@@ -1,0 +1,1 @@
+"""CMS NanoAOD (versions 9, 12, 15) → the event record."""

@@ -1,0 +1,205 @@
+"""CMS NanoAOD (versions 9, 12, 15) → the event record.
+
+The branches are those that the version has (:mod:`hhh_coffea.events.nanoaod.names`); which of several taggers, which
+event cuts and which corrections is said by the metadata section ``nanoaod``. docs/nanoaod.md tells the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from coffea.nanoevents import NanoAODSchema
+
+from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
+from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
+from hhh_coffea.events.generator import HIGGS, higgs_to_bb
+from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, jet_id
+from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
+from hhh_coffea.events.nanoaod import names as nanoaod_names
+from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
+from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, corrected, leaf_of
+from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
+from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
+
+IS_LAST_COPY = 13  # bit of GenPart_statusFlags
+
+
+class SCHEMA(NanoAODSchema):  # type: ignore[misc]
+    """coffea's schema, silent about references to collections that are not read."""
+
+    warn_missing_crossrefs = False
+
+
+def options_of(metadata: DatasetMetadata) -> NanoAODOptions:
+    """The section ``nanoaod`` of the metadata, or its defaults."""
+    return metadata.nanoaod or NanoAODOptions()
+
+
+def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
+    """Names of the branches that :func:`read` may touch, or coffea's schema needs to know of.
+
+    Versions differ, and files are not opened here: of alternatives all are listed, and only what a file has is read.
+
+    Raises
+    ------
+    FilesetError
+        for a fat-jet feature that NanoAOD does not have, or a correction that is not in its file.
+    """
+    options = options_of(metadata)
+    leaves = {
+        JETS: {*KINEMATICS, *jet_id.leaves(options.jet_id)},
+        FATJETS: {*KINEMATICS, *jet_id.leaves(options.jet_id)},
+    }
+    leaves[JETS] |= {f"btag{tagger}" for tagger in nanoaod_names.WORKING_POINTS} | {"hadronFlavour"}
+    singles = {"run", "luminosityBlock", "event", "genWeight"}
+    singles |= set(nanoaod_fatjets.branches(fatjet_features)) | set(event_cuts.branches(options))
+    singles |= {mark for marks in nanoaod_names.YEAR_MARKS.values() for _, mark in marks}
+    if options.use_regressed_pt:
+        singles |= {branch for factors, _ in REGRESSIONS.values() for branch in factors} | {"Jet_rawFactor"}
+    for name, given in ((JETS, options.corrections.jets), (FATJETS, options.corrections.fatjets)):
+        inputs = corrections.inputs_of(given, FIELDS[name])
+        leaves[name] |= ({"area"} if "JetA" in inputs else set()) | ({"rawFactor"} if given and given.jec else set())
+        singles |= set(RHO) if "Rho" in inputs else set()
+        if given is not None and given.resolution is not None:
+            generated, link = GENERATED[name]
+            leaves[name].add(link)
+            leaves[generated] = set(KINEMATICS)
+    if options.corrections.btag is not None:
+        btag_weights.check(options.corrections.btag)
+    if metadata.is_signal:
+        leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
+    if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
+        leaves |= {name: {*KINEMATICS, "charge"} for name in ("Electron", "Muon")}
+    jagged = [f"{name}_{leaf}" for name, some in leaves.items() for leaf in some] + [f"n{name}" for name in leaves]
+    return sorted({*jagged, *singles})
+
+
+def read(
+    events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = (), variation: str = NOMINAL
+) -> Reading:
+    """Turn a chunk of ``NanoEvents`` with ``NanoAODSchema`` into the event record.
+
+    Parameters
+    ----------
+    events
+        chunk with ``events.metadata`` holding ``fileuuid`` and ``entrystart`` (coffea sets both)
+    metadata
+        of the dataset; its section ``nanoaod`` rules what is read, cut and corrected
+    fatjet_features
+        which of :data:`hhh_coffea.events.nanoaod.fatjets.FEATURES` to compute
+    variation
+        ``nominal``, or a variation of the jets: ``jer_up``, ``jes_down``, … as the corrections are named
+
+    Raises
+    ------
+    KeyError
+        naming the branch that is missing, what needs it, and what the file has instead.
+    FilesetError
+        naming the metadata field that these events cannot serve.
+    """
+    options = options_of(metadata)
+    names = resolve(events, options)
+    data = is_data(events)
+    if data:
+        _check_data(metadata, options)
+    selection = metadata.selection
+    dropped: dict[str, int] = {}
+
+    counts, columns = kinematics(events, JETS)
+    columns = corrected(
+        events, JETS, counts, columns, options.corrections.jets, variation, options.use_regressed_pt, names.version
+    )
+    score = flat_values(events, names.tagger)
+    columns["btag"] = (score > names.btag_cut).astype(np.int8)
+    columns["btag_score"] = score
+    if not data:
+        columns["flavor"] = flat_values(events, "Jet_hadronFlavour").astype(np.int32)
+    keep = accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
+    keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets")
+    record: dict[str, Any] = {"jets": ordered_collection(columns, counts, keep)}
+    weights = {}
+    if options.corrections.btag is not None:
+        weights = btag_weights.btag_weights(columns, counts, keep, options.working_point, options.corrections.btag)
+
+    counts, columns = kinematics(events, FATJETS)
+    stored = columns
+    columns = corrected(events, FATJETS, counts, columns, options.corrections.fatjets, variation, False, names.version)
+    columns |= nanoaod_fatjets.features(events, columns, stored, fatjet_features, options, names.version)
+    keep = accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
+    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets")
+    record["fatjets"] = ordered_collection(columns, counts, keep)
+
+    if metadata.is_signal:
+        record["higgs"] = generated_higgs(events)
+    record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
+    record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
+    if cuts := event_cuts.event_cuts(events, options, names.version):
+        record["cuts"] = ak.zip(cuts)
+    if weights:
+        central = weights["central"]
+        record["weights"] = ak.zip({"b tag": central})
+        safe = np.where(central > 0, central, 1.0)
+        record["shifts"] = ak.zip({f"{BTAG}_{way}": weights[way] / safe for way in ("up", "down")})
+    return Reading(ak.zip(record, depth_limit=1), dropped)
+
+
+def describe(events: Any, metadata: DatasetMetadata) -> str:
+    """How a file is read, in words."""
+    options = options_of(metadata)
+    names = resolve(events, options)
+    kind = "data" if is_data(events) else "simulation"
+    pt = ", regressed pT" if options.use_regressed_pt else ""
+    cut = f"{names.tagger} > {names.btag_cut:g}"
+    return f"NanoAOD v{names.version}, {kind}, {names.year}, b tag {cut}, jet ID {options.jet_id}{pt}"
+
+
+def generated_higgs(events: Any) -> ak.Array:
+    """H → bb of the generator record: the last copy of a Higgs boson, and the b quarks whose mother it is."""
+    counts, momenta = kinematics(events, "GenPart")
+    pid = flat_values(events, "GenPart_pdgId")
+    flags = flat_values(events, "GenPart_statusFlags").astype(np.int64)
+    last = ((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS)
+    return higgs_to_bb(counts, pid, flat_values(events, "GenPart_genPartIdxMother"), last, momenta)
+
+
+def _check_data(metadata: DatasetMetadata, options: NanoAODOptions) -> None:
+    given = options.corrections
+    wrong = {
+        "is_signal": metadata.is_signal,
+        "nanoaod.corrections.btag": given.btag is not None,
+        **{
+            f"nanoaod.corrections.{name}.{field}": jets is not None and bool(getattr(jets, field))
+            for name, jets in (("jets", given.jets), ("fatjets", given.fatjets))
+            for field in ("uncertainties", "resolution")
+        },
+    }
+    for field, is_wrong in wrong.items():
+        if is_wrong:
+            raise FilesetError(
+                f"metadata field {field!r} is for simulated events; these are data (no branch genWeight)"
+            )
+
+
+def _identified(
+    events: Any,
+    collection: str,
+    columns: Columns,
+    keep: npt.NDArray[np.bool_],
+    options: NanoAODOptions,
+    names: Names,
+    dropped: dict[str, int],
+    noun: str,
+) -> npt.NDArray[np.bool_]:
+    """Of the jets in ``keep`` those with finite kinematics that pass the jet ID; others are counted in ``dropped``."""
+    finite = finite_kinematics(columns)
+    dropped[f"{noun} with non-finite kinematics"] = int((~finite).sum())
+    passes = jet_id.passes(events, collection, options.jet_id, names.version, leaf_of(events, collection, "jet_id"))
+    keep = keep & finite
+    if passes is None:
+        return keep
+    dropped[f"{noun} that fail the jet ID"] = int((keep & ~passes).sum())
+    return keep & passes

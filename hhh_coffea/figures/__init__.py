@@ -1,0 +1,1 @@
+"""Pictures of results, drawn from what the results directory holds."""

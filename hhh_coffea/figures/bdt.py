@@ -1,0 +1,218 @@
+"""Figures of the fat-jet BDT: its training (``models/NAME/evaluation``) and the scan of its working point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hist
+import mplhep
+import numpy as np
+from hist import Hist
+from hist.intervals import clopper_pearson_interval
+from matplotlib.axes import Axes
+
+from hhh_coffea.figures.style import CATEGORY_NAMES, Writer
+from hhh_coffea.reconstruction.metrics import CATEGORIES
+from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
+from hhh_coffea.results.summary import COVERAGE
+from hhh_coffea.training.bdt_evaluation import HIGGS, OTHER
+
+CLASS_STYLES = {HIGGS: ("H → bb", "#bd1f01", "o"), OTHER: ("other fat jets", "#3f90da", "s")}
+LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
+PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
+# read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD fat jets (§3)
+PUBLISHED_ROC = np.array(
+    [
+        (0.10, 0.0024),
+        (0.20, 0.0065),
+        (0.30, 0.0130),
+        (0.40, 0.0221),
+        (0.50, 0.0352),
+        (0.60, 0.0506),
+        (0.70, 0.0715),
+        (0.80, 0.1081),
+        (0.85, 0.1359),
+        (0.87, 0.1513),
+        (0.90, 0.1852),
+        (0.95, 0.2887),
+    ]
+)
+
+
+def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> set[str]:
+    """Draw what the histograms of training or scan hold; returns the names of those used."""
+    used: set[str] = set()
+    if "bdt_score" in histograms:
+        used |= {"bdt_score", "bdt_importance"}
+        _scores(write, histograms["bdt_score"])
+        _roc(write, histograms["bdt_score"], datasets)
+        _importance(write, histograms["bdt_importance"])
+        features = [str(name) for name in histograms["bdt_importance"].axes[0]]
+        _features(write, {name: histograms[f"bdt_feature_{name}"] for name in features})
+        used |= {f"bdt_feature_{name}" for name in features}
+    if SCAN in histograms:
+        used.add(SCAN)
+        for dataset, info in datasets.items():
+            if info["is_signal"] and dataset in histograms[SCAN].axes["dataset"]:
+                for definition in histograms[SCAN].axes["definition"]:
+                    key = {"dataset": dataset, "definition": definition}
+                    _scan(write, histograms[SCAN], key, str(info["label"]))
+                    _trade_off(write, histograms[SCAN], key, str(info["label"]))
+    return used
+
+
+def _scores(write: Writer, histogram: Hist) -> None:
+    """Scores by class: filled what the model was not trained on, points what it was: they agree if nothing was learned
+    by heart."""
+    model = _own(histogram)
+    parts = list(histogram.axes["part"])
+    unseen = "test" if "test" in parts else "validation"
+    trained = [d for d in histogram.axes["dataset"] if _scores_of(histogram, model, "training", [d], None).sum()]
+    with write.figure("bdt_score", "") as (axis,):
+        for name, (label, color, marker) in CLASS_STYLES.items():
+            for part, style in ((unseen, "fill"), ("training", "points")):
+                values = _scores_of(histogram, model, part, trained, name).reshape(50, -1).sum(axis=1)
+                if not values.sum():
+                    continue
+                edges = np.linspace(0, 1, 51)
+                density, error = (v / values.sum() * 50 for v in (values, np.sqrt(values)))
+                if style == "fill":
+                    mplhep.histplot(density, edges, ax=axis, histtype="fill", alpha=0.4, color=color)
+                    mplhep.histplot(density, edges, ax=axis, yerr=False, color=color, label=f"{label}, {part}")
+                else:
+                    middle = (edges[:-1] + edges[1:]) / 2
+                    axis.errorbar(
+                        middle, density, error, color=color, fmt=marker, markersize=6, label=f"{label}, {part}"
+                    )
+        axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, axis.get_ylim()[1] * 8), xlabel="BDT score", ylabel="Density")
+        axis.legend(fontsize=20, ncols=2)
+
+
+def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
+    """Misidentification against signal efficiency, for each signal with all backgrounds."""
+    parts = list(histogram.axes["part"])
+    part = "test" if "test" in parts else "validation"
+    own = _own(histogram)
+    backgrounds = [name for name, info in datasets.items() if not info["is_signal"]]
+    with write.figure("bdt_roc", f"{part.capitalize()} events" if part != "test" else "Test files") as (axis,):
+        position = 0
+        for model in sorted(histogram.axes["model"], key=lambda name: name != own):
+            for signal in (name for name in datasets if name not in backgrounds):
+                found = _scores_of(histogram, model, part, [signal, *backgrounds], HIGGS)[::-1].cumsum()
+                fakes = _scores_of(histogram, model, part, [signal, *backgrounds], OTHER)[::-1].cumsum()
+                if not found[-1] or not fakes[-1]:
+                    continue
+                axis.plot(
+                    found / found[-1],
+                    fakes / fakes[-1],
+                    color=LINE_COLORS[position % len(LINE_COLORS)],
+                    linestyle="-" if model == own else "--",
+                    label=f"{model}: {' + '.join([signal, *backgrounds])}",
+                )
+                position += 1
+        axis.plot(
+            *PUBLISHED_ROC.T, "ko", markerfacecolor="none", markersize=9, label="arXiv:2412.03819, its own events"
+        )
+        axis.set(xlim=(0, 1), ylim=(1e-3, 1), yscale="log")
+        axis.set(xlabel="Signal efficiency", ylabel="Misidentification")
+        axis.grid(which="both", alpha=0.3)
+        axis.legend(fontsize=20, loc="lower right")
+
+
+def _importance(write: Writer, histogram: Hist) -> None:
+    """Share of each feature in the total gain."""
+    names = np.array(list(histogram.axes[0]))
+    order = np.argsort(histogram.values())
+    with write.figure("bdt_importance", "") as (axis,):
+        axis.barh(range(len(names)), histogram.values()[order], color="#3f90da")
+        for row, name in enumerate(names[order]):
+            axis.text(histogram.values()[order][row] + 0.01, row, name, va="center", fontsize=20)
+        axis.set(xlabel="Share of the total gain", ylabel="Feature", xlim=(0, 1), yticks=[])
+
+
+def _features(write: Writer, histograms: dict[str, Hist]) -> None:
+    """Shape of every feature by class, all datasets together."""
+    rows = -(-len(histograms) // 3)
+    with write.figure("bdt_features", "", columns=3, rows=rows, height=9 * rows, hspace=0.2) as axes:
+        for axis, histogram in zip(axes, histograms.values(), strict=False):
+            for name, (label, color, _) in CLASS_STYLES.items():
+                if name not in histogram.axes["class"]:
+                    continue
+                chosen = histogram[{"dataset": sum, "class": hist.loc(name)}]
+                values, widths = chosen.values(), chosen.axes[0].widths
+                density = values / values.sum() / widths
+                mplhep.histplot(
+                    density, chosen.axes[0].edges, yerr=False, ax=axis, color=color, label=label, linewidth=2
+                )
+            value = histogram.axes["value"]
+            unit = " [1/GeV]" if value.label.endswith("[GeV]") else ""
+            axis.set(xlabel=value.label, ylabel=f"Density{unit}", xlim=value.edges[[0, -1]])
+            axis.set_ylim(0, axis.get_ylim()[1] * 1.25)
+        axes[0].legend(fontsize=22)
+        for axis in axes[len(histograms) :]:
+            axis.remove()
+
+
+def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
+    """Purity and efficiency against the working point."""
+    points = [name for name in histogram.axes["working_point"] if name not in WORKING_POINT_NAMES]
+    with write.figure(f"{key['dataset']}/{key['definition']}_bdt_scan", label, columns=2) as axes:
+        for axis, category in zip(axes, ("merged", "boosted"), strict=True):
+            for (passed, total), what, color in (
+                (("correct", "candidates"), "purity", "#bd1f01"),
+                (("retrieved", "targets"), "efficiency", "#3f90da"),
+            ):
+                found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in points]
+                numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
+                _band(axis, np.array(points, dtype=float), numerator, denominator, color, what.capitalize())
+            axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Fraction")
+            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+
+
+def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
+    """Purity against efficiency along the working points, those with a name marked."""
+    points = [name for name in histogram.axes["working_point"] if name not in WORKING_POINT_NAMES]
+    with write.figure(f"{key['dataset']}/{key['definition']}_bdt_trade_off", label, columns=2) as axes:
+        for axis, category in zip(axes, ("merged", "boosted"), strict=True):
+            if category not in CATEGORIES[key["definition"]]:
+                continue
+
+            def at(names: list[str], category: str = category) -> Any:
+                found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in names]
+                named = {name: np.array([n[name] for n in found]) for name in COUNTS}
+                return named["retrieved"] / named["targets"], named["correct"] / named["candidates"]
+
+            axis.plot(*at(points), color="#bd1f01", marker=".", label="χ² + BDT, working point scanned")
+            for name, marker in PART_MARKERS.items():
+                if name in histogram.axes["working_point"]:
+                    axis.plot(*at([name]), marker, color="black", markersize=12, linestyle="none", label=name)
+            if category == "merged":  # above a score of 1 there is no fat jet: χ² alone
+                axis.plot(*at(["1.00000"]), "*", color="#ffa90e", markersize=22, linestyle="none", label="χ² alone")
+            axis.set(xlabel="Reconstruction efficiency", ylabel="Reconstruction purity")
+            axis.margins(0.15)
+            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+
+
+def _band(axis: Axes, x: Any, passed: Any, total: Any, color: str, label: str) -> None:
+    use = total > 0
+    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
+    axis.fill_between(x[use], low, high, color=color, alpha=0.25, linewidth=0)
+    axis.plot(x[use], passed[use] / total[use], color=color, marker=".", label=label)
+
+
+def _scores_of(histogram: Hist, model: str, part: str, datasets: list[str], kind: str | None) -> Any:
+    """Score counts of a class (both when None), summed over datasets; zeros where nothing was filled."""
+    total = np.zeros(len(histogram.axes["score"]))
+    for dataset in datasets:
+        for name in (HIGGS, OTHER) if kind is None else (kind,):
+            place = {"model": model, "part": part, "dataset": dataset, "class": name}
+            if all(value in histogram.axes[axis] for axis, value in place.items()):
+                total += histogram[{axis: hist.loc(value) for axis, value in place.items()}].values()
+    return total
+
+
+def _own(histogram: Hist) -> str:
+    """The model that was trained here: the one with training events."""
+    names = [str(name) for name in histogram.axes["model"]]
+    datasets = list(histogram.axes["dataset"])
+    return next((n for n in names if _scores_of(histogram, n, "training", datasets, None).sum()), names[0])

@@ -1,0 +1,281 @@
+"""Pictures of one event: η–φ and transverse views of truth and of each method, and SPANet's assignment matrices.
+
+Colours stand for Higgs bosons, the same in every panel: a correct candidate has the colour of the Higgs it found, a
+wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets. Numbers are positions in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+
+from hhh_coffea.figures.style import NAMES, source_of
+from hhh_coffea.jobs.one_event import EventView, Matrix
+
+# Petroff (arXiv:2107.02270), one a Higgs boson; wrong candidates take from the end
+HIGGS_COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
+WRONG_COLORS = ("#bd1f01", "#a96b59", "#b9ac70", "#94a4a2")
+NO_HIGGS = "#d9dde1"
+JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
+STYLE: Any = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
+
+
+def draw_event(event: EventView) -> Figure:
+    """Truth (where there is any) and every method side by side: η–φ above, transverse view below, candidates in words."""
+    panels = (["truth"] if event.targets else []) + list(event.candidates)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6 * len(panels), 11.6), dpi=100)
+        FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(
+            3, len(panels), height_ratios=(5.2, 4.4, 1.9), left=0.04 if len(panels) > 2 else 0.08, right=0.985,
+            top=0.9, bottom=0.02, wspace=0.16, hspace=0.32,
+        )  # fmt: skip
+        figure.suptitle(f"{event.label}, event {event.entry}", x=0.02, ha="left", fontsize=18, fontweight="bold")
+        figure.text(
+            0.98, 0.975, source_of({event.dataset: {"format": event.format}}), ha="right", va="top", fontsize=14
+        )
+        for column, name in enumerate(panels):
+            assigned = _truth(event) if name == "truth" else _candidates(event, name)
+            above = figure.add_subplot(grid[0, column])
+            _eta_phi(above, event, assigned, show_higgs=name == "truth")
+            above.set_title("Truth" if name == "truth" else NAMES.get(name, name), fontweight="bold")
+            below = figure.add_subplot(grid[1, column], projection="polar")
+            _transverse(below, event, assigned)
+            words = figure.add_subplot(grid[2, column])
+            words.axis("off")
+            for row, (text, color) in enumerate(_words(event, assigned, name == "truth")):
+                words.text(0.0, 1 - 0.2 * row, text, color=color, va="top", fontsize=11, transform=words.transAxes)
+        _legend(figure)
+    return figure
+
+
+def draw_matrices(event: EventView) -> Figure:
+    """Assignment probabilities of each target: a heat map of jet pairs, or bars of fat jets; true assignments framed."""
+    with mpl.rc_context(STYLE):
+        pairs = [m for m in event.matrices if m.probability.ndim == 2]
+        singles = [m for m in event.matrices if m.probability.ndim == 1]
+        columns = max(len(pairs), len(singles))
+        rows = [row for row in (pairs, singles) if row]
+        figure = Figure(figsize=(5.4 * columns + 0.8, 6.1 if len(rows) == 1 else 9.2), dpi=100)
+        FigureCanvasAgg(figure)
+        figure.suptitle(
+            f"{event.label}, event {event.entry}: assignment probabilities of SPA-Net", x=0.02, ha="left", fontsize=17,
+            fontweight="bold",
+        )  # fmt: skip
+        figure.text(
+            0.02, 0.905 if len(rows) > 1 else 0.87, "Numbers of jets: positions in the file. In colour: the true assignments, "
+            "one colour a Higgs boson.", fontsize=12,
+        )  # fmt: skip
+        grid = figure.add_gridspec(
+            len(rows), columns, height_ratios=(5, 2.2)[: len(rows)], left=0.06, right=0.93,
+            top=0.84 if len(rows) > 1 else 0.8, bottom=0.08,
+            wspace=0.22, hspace=0.3,
+        )  # fmt: skip
+        images = []
+        for column, matrix in enumerate(pairs):
+            images.append(_heat_map(figure.add_subplot(grid[0, column]), event, matrix))
+        for column, matrix in enumerate(singles):
+            _bars(figure.add_subplot(grid[len(rows) - 1, column]), event, matrix)
+        if images:
+            place = figure.add_axes((0.945, 0.45 if len(rows) > 1 else 0.12, 0.012, 0.38 if len(rows) > 1 else 0.7))
+            figure.colorbar(images[0], cax=place, label="P(j1, j2)")
+    return figure
+
+
+def _truth(event: EventView) -> list[dict[str, Any]]:
+    """The targets in the form of candidates: a Higgs may have two, resolved and boosted."""
+    found = []
+    for number, target in enumerate(event.targets):
+        for names, kind in ((("jet1", "jet2"), 0), (("fatjet",), 1)):
+            if target[names[0]] >= 0:
+                own = {name: target[name] if name in names else -1 for name in ("jet1", "jet2", "fatjet")}
+                found.append({**own, "kind": kind, "color": HIGGS_COLORS[number], "higgs": number, "overlaps": False})
+    return found
+
+
+def _candidates(event: EventView, method: str) -> list[dict[str, Any]]:
+    found, wrong = [], 0
+    for candidate in event.candidates[method]:
+        color = HIGGS_COLORS[candidate["higgs"]] if candidate["higgs"] is not None else WRONG_COLORS[wrong % 4]
+        wrong += candidate["higgs"] is None
+        found.append({**candidate, "color": color})
+    return found
+
+
+def _colors(event: EventView, assigned: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Colour of every jet and of every fat jet; dropped candidates colour nothing."""
+    jets, fatjets = [NO_HIGGS] * len(event.jets), [NO_HIGGS] * len(event.fatjets)
+    for candidate in assigned:
+        if candidate["overlaps"]:
+            continue
+        for name, colors in (("jet1", jets), ("jet2", jets), ("fatjet", fatjets)):
+            if candidate[name] >= 0:
+                colors[candidate[name]] = candidate["color"]
+    return jets, fatjets
+
+
+def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_higgs: bool) -> None:
+    jets, fatjets = _colors(event, assigned)
+    for objects, colors, radius, fat in (
+        (event.fatjets, fatjets, FATJET_RADIUS, True),
+        (event.jets, jets, JET_RADIUS, False),
+    ):
+        for position, (jet, color) in enumerate(zip(objects, colors, strict=True)):
+            edge = ("black" if jet["btag"] else "#717581") if not fat else ("#717581" if color == NO_HIGGS else color)
+            for phi in (jet["phi"], jet["phi"] - 2 * np.pi, jet["phi"] + 2 * np.pi):  # circles go round the cylinder
+                axis.add_patch(
+                    Circle(
+                        (jet["eta"], phi), radius, facecolor="none" if fat else color, edgecolor=edge,
+                        linestyle="--" if fat else "-", linewidth=2.2 if fat or jet["btag"] else 1, zorder=1 if fat else 2,
+                        alpha=1 if fat else 0.85,
+                    )
+                )  # fmt: skip
+            if not fat:
+                text = str(int(jet["index"]))
+                below = jet["phi"] - 0.12  # the middle is left to the quarks
+                shown = axis.text(
+                    jet["eta"], below, text, ha="center", va="top", fontsize=10, zorder=4, fontweight="bold"
+                )
+            else:
+                height = jet["phi"] + FATJET_RADIUS * (0.86 if position % 2 else -0.86)
+                text = f"fat {int(jet['index'])}"
+                shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
+            shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
+    if show_higgs:
+        for number, higgs in enumerate(event.higgs):
+            color = HIGGS_COLORS[number]
+            for quark in (higgs["b1"], higgs["b2"]):
+                axis.plot(quark["eta"], quark["phi"], "x", color=color, markersize=9, markeredgewidth=2.5, zorder=3)
+                axis.plot(quark["eta"], quark["phi"], "x", color="black", markersize=9, markeredgewidth=0.8, zorder=3)
+            axis.plot(
+                higgs["eta"], higgs["phi"], "*", color=color, markersize=15, markeredgecolor="black", zorder=3
+            )  # fmt: skip
+    largest = max([2.0, *(abs(jet["eta"]) for jet in (*event.jets, *event.fatjets))]) + 0.9
+    axis.set(xlim=(-largest, largest), ylim=(-np.pi - JET_RADIUS, np.pi + JET_RADIUS), xlabel="η")
+    for end in (-np.pi, np.pi):
+        axis.axhline(end, color="#94a4a2", linestyle=":", zorder=0)
+    axis.set_ylabel("φ [rad]", labelpad=0)
+    axis.set_aspect("equal", adjustable="box")
+
+
+def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> None:
+    """pT of every jet along its azimuth; fat jets as dashed outlines behind."""
+    jets, fatjets = _colors(event, assigned)
+    for jet, color in zip(event.fatjets, fatjets, strict=True):
+        edge = "#717581" if color == NO_HIGGS else color
+        axis.bar(
+            jet["phi"], jet["pt"], width=2 * FATJET_RADIUS * 0.5, color="none", edgecolor=edge, linestyle="--", linewidth=1.8
+        )  # fmt: skip
+    for jet, color in zip(event.jets, jets, strict=True):
+        axis.bar(
+            jet["phi"], jet["pt"], width=0.16, color=color, edgecolor="black" if jet["btag"] else "#717581",
+            linewidth=1.8 if jet["btag"] else 0.8,
+        )  # fmt: skip
+    axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
+    axis.tick_params(labelsize=9)
+    axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
+    axis.set_rlabel_position(np.degrees(_free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])))
+    axis.text(1.14, 0.02, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
+    axis.grid(alpha=0.4)
+
+
+def _free_angle(azimuths: list[float]) -> float:
+    """Middle of the largest gap between the jets."""
+    ordered = np.sort(np.asarray(azimuths))
+    gaps = np.diff(np.append(ordered, ordered[0] + 2 * np.pi))
+    widest = int(np.argmax(gaps))
+    return float(ordered[widest] + gaps[widest] / 2)
+
+
+def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> list[tuple[str, str]]:
+    """A line for each candidate: what it is made of, its mass, its probabilities, and whether it is right."""
+    lines = []
+    for candidate in assigned:
+        if candidate["kind"] == 1:
+            made_of = f"fat {int(event.fatjets[candidate['fatjet']]['index'])}"
+        else:
+            made_of = " + ".join(str(int(event.jets[candidate[name]]["index"])) for name in ("jet1", "jet2"))
+        if truth:
+            higgs = event.higgs[candidate["higgs"]]
+            lines.append((f"H{candidate['higgs'] + 1} (pT {higgs['pt']:.0f} GeV): {made_of}", candidate["color"]))
+            continue
+        text = f"{made_of}: m = {candidate['mass']:.0f} GeV"
+        if not candidate["assignment_probability"] == candidate["detection_probability"] == 1:
+            text += f", AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
+        if event.targets:
+            text += f", is H{candidate['higgs'] + 1}" if candidate["higgs"] is not None else ", wrong"
+        if candidate["overlaps"]:
+            text += " (overlaps: dropped)"
+        lines.append((text, candidate["color"]))
+    return [(text, _dark(color)) for text, color in lines] or [("no candidates", "black")]
+
+
+def _dark(color: str) -> str:
+    """Text in light colours cannot be read."""
+    red, green, blue = mpl.colors.to_rgb(color)
+    return mpl.colors.to_hex((0.62 * red, 0.62 * green, 0.62 * blue))
+
+
+def _legend(figure: Figure) -> None:
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            ls="",
+            color="white",
+            markeredgecolor="black",
+            markeredgewidth=2,
+            ms=12,
+            label="b-tagged jet",
+        ),
+        Line2D([], [], marker="o", ls="", color="white", markeredgecolor="#717581", ms=12, label="other jet"),
+        Line2D([], [], marker="o", ls="", color=NO_HIGGS, ms=12, label="not used"),
+        Line2D([], [], ls="--", color="#717581", label="fat jet"),
+        Line2D([], [], marker="*", ls="", color="white", markeredgecolor="black", ms=13, label="generated H"),
+        Line2D([], [], marker="x", ls="", color="black", ms=9, label="its b quarks"),
+    ]
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.015, 0.965), ncols=6, frameon=False, fontsize=11)
+
+
+def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:
+    shown = np.where(np.eye(len(matrix.probability), dtype=bool), np.nan, matrix.probability)
+    image = axis.imshow(shown, cmap="cividis", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(shown):
+        if value >= 0.005:
+            color = "black" if value > 0.5 else "white"
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=10)
+    for number, target in enumerate(event.targets):
+        if target["jet1"] >= 0:
+            for x, y in ((target["jet1"], target["jet2"]), (target["jet2"], target["jet1"])):
+                frame = mpl.patches.Rectangle(
+                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=HIGGS_COLORS[number], linewidth=3
+                )
+                axis.add_patch(frame)
+    names = [str(int(jet["index"])) for jet in event.jets]
+    axis.set_xticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="jet", ylabel="jet")
+    axis.set_title(f"{matrix.target}: detection {matrix.detection:.2f}")
+    return image
+
+
+def _bars(axis: Axes, event: EventView, matrix: Matrix) -> None:
+    colors = ["#94a4a2"] * len(matrix.probability)
+    for number, target in enumerate(event.targets):
+        if target["fatjet"] >= 0:
+            colors[target["fatjet"]] = HIGGS_COLORS[number]
+    axis.bar(range(len(colors)), matrix.probability, color=colors)
+    axis.set_xticks(range(len(colors)), [str(int(jet["index"])) for jet in event.fatjets])
+    axis.set(ylim=(0, 1.05), xlabel="fat jet", ylabel="P(fat jet)")
+    if not len(colors):
+        axis.text(0.5, 0.5, "no fat jets", ha="center", va="center", transform=axis.transAxes)
+    axis.set_title(f"{matrix.target}: detection {matrix.detection:.2f}")

@@ -1,0 +1,73 @@
+"""``report.html``: a results directory in one self-contained page, for a browser and for paper.
+
+Made of the JSON files and of ``plots/*.png`` alone; the template is ``templates/report.html.j2``.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hhh_coffea.figures import captions
+from hhh_coffea.results import directory as results
+from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent
+
+REPORT = "report.html"
+LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a results directory; returns its path.
+
+    Raises
+    ------
+    ResultsError
+        if one of the JSON files is missing or broken.
+    """
+    contents = {name: results.read_json(folder / f"{name}.json") for name in ("summary", "cutflow", "provenance")}
+    templates = Environment(
+        loader=PackageLoader("hhh_coffea.figures"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"count": count, "percent": percent, "number": _number}
+    text = templates.get_template("report.html.j2").render(
+        **contents,
+        definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
+        options=_options(contents["provenance"]["config"]),
+        figures=_figures(folder / "plots", list(contents["provenance"]["datasets"])),
+        category_labels=CATEGORY_LABELS,
+        definition_titles=DEFINITION_TITLES,
+        listed_files=LISTED_FILES,
+        listed_failures=LISTED_FAILURES,
+    )
+    partial = folder / f"{REPORT}.partial"
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(folder / REPORT)
+
+
+def _options(config: dict[str, Any]) -> dict[str, str]:
+    """The options of the run, those without a value left out."""
+    given = {key: value for key, value in config.items() if value not in (None, [], False)}
+    return {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in given.items()}
+
+
+def _figures(folder: Path, datasets: list[str]) -> dict[str, list[dict[str, str]]]:
+    """dataset → its figures as data URLs with captions; those of no dataset come last."""
+    names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
+    found: dict[str, list[dict[str, str]]] = {name: [] for name in datasets}
+    for name in sorted(names, key=captions.order):
+        image = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        figure = {"name": name, "caption": captions.caption(name), "data": f"data:image/png;base64,{image}"}
+        dataset = name.split("/", 1)[0]
+        found.setdefault(dataset if dataset in datasets else "", []).append(figure)
+    return {dataset: figures for dataset, figures in found.items() if figures}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6g}"

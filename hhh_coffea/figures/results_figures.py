@@ -1,0 +1,270 @@
+"""Figures of a results directory, drawn from ``histograms.json`` alone, in CMS style (mplhep).
+
+They are those of arXiv:2412.03819 and its repository (§7 of the published analysis) that the histograms can fill.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hist
+import matplotlib as mpl
+import mplhep
+import numpy as np
+from hist import Hist
+from matplotlib.axes import Axes
+
+from hhh_coffea.figures import bdt as figures_bdt
+from hhh_coffea.figures import published
+from hhh_coffea.figures import sculpting as figures_sculpting
+from hhh_coffea.figures import systematics as figures_systematics
+from hhh_coffea.figures import targets as figures_targets
+from hhh_coffea.figures.style import (
+    CATEGORY_NAMES,
+    FORMATS,
+    NAMES,
+    PALETTE,
+    PT_CENTERS,
+    Writer,
+    color_of,
+    density,
+    error_points,
+    lighter,
+    line_widths,
+    side_by_side,
+    source_of,
+    styles_of,
+)
+from hhh_coffea.reconstruction.metrics import CATEGORIES
+from hhh_coffea.results import directory as results
+from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
+from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
+
+PUBLISHED = " (published)"
+
+
+def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+    """Draw every figure of a results directory into its ``plots/``; returns their paths without suffix.
+
+    Raises
+    ------
+    ResultsError
+        if the directory holds no readable ``histograms.json``.
+    """
+    histograms, datasets = results.read_histograms(folder)
+    write = Writer(folder / "plots", formats, source_of(datasets))
+    if not set(MAIN_HISTOGRAMS) <= set(histograms):
+        drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
+        for name in histograms.keys() - drawn:
+            _any_histogram(write, name, histograms[name])
+        return write.written
+    for name, info in datasets.items():
+        label = str(info["label"])
+        for definition in histograms["candidates"].axes["definition"]:
+            key = {"dataset": name, "definition": definition}
+            for category in CATEGORIES[definition]:
+                _purity_efficiency(write, histograms, {**key, "category": category}, info, overlay_published)
+            _confusion(write, histograms["confusion"], key, info)
+            figures_targets.draw(write, histograms, key, label)
+        first = next(iter(histograms["candidates"].axes["definition"]), None)
+        if first is not None:
+            _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
+        _multiplicity(write, histograms["multiplicity"], name, label)
+    _mass_sculpting(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets)
+    for name in sorted(histograms.keys() - book().keys()):  # added by a copy of the processor
+        _any_histogram(write, name, histograms[name])
+    return write.written
+
+
+def draw_comparison(
+    folder: Path,
+    histograms: dict[str, Hist],
+    datasets: dict[str, dict[str, Any]],
+    overlay_published: bool = False,
+    formats: tuple[str, ...] = FORMATS,
+) -> list[Path]:
+    """Draw what :func:`hhh_coffea.figures.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
+    write = Writer(folder, formats, source_of(datasets))
+    for name, info in datasets.items():
+        for definition in histograms["candidates"].axes["definition"]:
+            for category in CATEGORIES[definition]:
+                key = {"dataset": name, "definition": definition, "category": category}
+                _purity_efficiency(write, histograms, key, info, overlay_published)
+    _mass_sculpting(write, histograms, datasets)
+    return write.written
+
+
+def _purity_efficiency(
+    write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
+) -> None:
+    """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
+    names = _methods(histograms)
+    if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
+        return
+    name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
+    styles = styles_of(names)
+    with write.figure(name, str(info["label"]), columns=2) as axes:
+        for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
+            found = {method: by_pt(histograms, {**key, "method": method}, what) for method in names}
+            found = {method: pair for method, pair in found.items() if pair[0].sum()}
+            for (method, (total, passed)), place in zip(found.items(), side_by_side(len(found)), strict=True):
+                error_points(axis, passed, total, place, **styles[method])
+            if overlay and key["definition"] == "reference":
+                _overlay(axis, info["n_higgs"], key["category"], what)
+            entries = sorted(
+                zip(*axis.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1].endswith(PUBLISHED)
+            )
+            rows = (len(entries) + 1) // 2
+            axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
+            axis.set_yticks(np.arange(0, 1.1, 0.2))
+            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
+            axis.legend(
+                *zip(*entries, strict=True),
+                title=f"{CATEGORY_NAMES[key['category']]} ({key['definition']} definitions)",
+                loc="upper left",
+                ncols=2,
+                fontsize=18,
+                title_fontsize=20,
+                alignment="left",
+            )
+
+
+def _methods(histograms: dict[str, Hist]) -> list[str]:
+    """Those of all figures: a method looks the same in each, whichever others it shows."""
+    return sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+
+
+def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
+    for method, points in published.curves(n_higgs, category, what):
+        style: dict[str, Any] = {"color": lighter(color_of(method)), "zorder": 0}
+        axis.fill_between(PT_CENTERS, points[:, 2], points[:, 1], alpha=0.35, linewidth=0, **style)
+        axis.plot(PT_CENTERS, points[:, 0], linestyle="--", linewidth=2.5, label=NAMES[method] + PUBLISHED, **style)
+
+
+def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
+    """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
+    for method in histogram.axes["method"]:
+        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["n_higgs"])
+        if not matrix.sum():
+            continue
+        names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
+        with write.figure(
+            f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
+        ) as (axis,):
+            rows = matrix.sum(axis=1, keepdims=True)
+            share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
+            image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
+            for row, column in np.ndindex(*share.shape):
+                axis.text(
+                    column,
+                    row,
+                    f"{share[row, column]:.3f}\n({int(matrix[row, column])})",
+                    ha="center",
+                    va="center",
+                    fontsize=18,
+                    color="black" if share[row, column] > 0.5 else "white",
+                )
+            axis.set_xticks(range(len(names)), names)
+            axis.set_yticks(range(len(names)), names)
+            axis.tick_params(which="both", top=False, right=False, length=0)
+            axis.minorticks_off()
+            axis.set(xlabel=f"Candidates, {NAMES.get(method, method)} ({key['definition']})", ylabel="Targets")
+            axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
+
+
+def _file_name(method: str) -> str:
+    return method.replace(":", "_")
+
+
+def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+    """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
+    histogram = histograms["candidate_mass"]
+    for method in histogram.axes["method"]:
+        place = {**key, "method": method, "category": "merged"}
+        if not counts(histograms["candidates"], place).sum():
+            continue
+        chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
+        with write.figure(f"{key['dataset']}/candidate_mass_{_file_name(method)}", label) as (axis,):
+            parts = [
+                (chosen[:, hist.loc(value)], name, color)
+                for value, name, color in (
+                    (WRONG, "wrong", "#94a4a2"),
+                    (CORRECT, "correct", color_of(method)),
+                    (UNKNOWN, "no truth", color_of(method)),
+                )
+            ]
+            parts = [part for part in parts if part[0].values().sum()]
+            mplhep.histplot(
+                [p[0] for p in parts],
+                ax=axis,
+                stack=True,
+                histtype="fill",
+                label=[p[1] for p in parts],
+                color=[p[2] for p in parts],
+                flow="none",
+            )
+            axis.set(xlim=(30, 230), xlabel="Candidate mass [GeV]", ylabel="Candidates / 5 GeV")
+            axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
+
+
+def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
+    """Mass shape of all candidates in background, all methods over each other (figure 3)."""
+    definition = next(iter(histograms["candidate_mass"].axes["definition"]), None)
+    for name, info in datasets.items():
+        if info["is_signal"] or definition is None:
+            continue
+        key = {"dataset": name, "definition": definition}
+        for what, histogram, category in (
+            ("merged", histograms["candidate_mass"], {"category": "merged"}),
+            ("resolved", histograms["candidate_mass"], {"category": "resolved"}),
+            ("boosted", histograms["boosted_mass"], {}),
+        ):
+            spectra = []
+            for method in histogram.axes["method"]:
+                place = {**key, "method": method, **category}
+                if counts(histogram, place).sum():
+                    chosen = histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")
+                    spectra.append((method, chosen))
+            if not spectra:
+                continue
+            with write.figure(f"{name}/mass_sculpting_{what}", str(info["label"])) as (axis,):
+                styles = styles_of(_methods(histograms))
+                for (method, spectrum), width in zip(spectra, line_widths(len(spectra)), strict=True):
+                    style = {key: styles[method][key] for key in ("color", "label")}
+                    density(axis, spectrum, width, **style)
+                axis.set(xlim=(30, 230), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
+                axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
+
+
+def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
+    """Small-radius and fat jets per event, before the jet cut (figure 6)."""
+    with write.figure(f"{dataset}/multiplicity", label, columns=2) as axes:
+        for axis, collection, name in zip(axes, ("jets", "fatjets"), ("small-radius jets", "fat jets"), strict=True):
+            values = counts(histogram, {"dataset": dataset, "collection": collection})
+            if not values.sum():
+                continue
+            last = int(np.flatnonzero(values)[-1])
+            edges = np.arange(last + 2) - 0.5
+            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="#3f90da", linewidth=2)
+            axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {name}", ylabel="Share of events")
+            axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+
+
+def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:
+    """A user's histogram with one numeric axis: a line for each combination of its categories (at most ten)."""
+    categories = [a.name for a in histogram.axes if isinstance(a, hist.axis.StrCategory | hist.axis.IntCategory)]
+    if len(histogram.axes) - len(categories) != 1:
+        return
+    combinations: list[dict[str, Any]] = [{}]
+    for axis_name in categories:
+        combinations = [{**c, axis_name: v} for c in combinations for v in histogram.axes[axis_name]]
+    with write.figure(name, "") as (axis,):
+        for position, chosen in enumerate(combinations[:10]):
+            one = histogram[{k: hist.loc(v) for k, v in chosen.items()}] if chosen else histogram
+            text = ", ".join(str(v) for v in chosen.values()) or name
+            mplhep.histplot(one, ax=axis, color=PALETTE[position % len(PALETTE)], label=text, flow="none")
+        numeric = next(a for a in histogram.axes if a.name not in categories)
+        axis.set(xlabel=numeric.label or numeric.name, ylabel="Entries")
+        axis.legend(fontsize=20)

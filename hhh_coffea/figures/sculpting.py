@@ -1,0 +1,130 @@
+"""Figures of mass sculpting: spectra of all methods over their random pairings, and the trade-off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hist import Hist
+from matplotlib.axes import Axes
+
+from hhh_coffea.base.mass_measures import EDGES, within
+from hhh_coffea.figures.label_placement import label_points
+from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, MARKERS, NAMES, PALETTE, Writer, line_widths, styles_of
+from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
+
+FloatArray = npt.NDArray[np.float64]
+WIDTH = EDGES[1] - EDGES[0]
+RANK_NAMES = {0: "", 1: "leading in pT", 2: "second in pT", 3: "third in pT"}
+FEWEST = 50  # candidates below which a spectrum is no shape
+
+
+def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
+    """Spectra of every background dataset, if the histograms of :mod:`.sculpting_spectra` are there."""
+    if SPECTRA not in histograms:
+        return
+    by_dataset: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for key in keys(histograms):
+        by_dataset.setdefault((key["dataset"], key["definition"]), []).append(key)
+    for (dataset, definition), found in by_dataset.items():
+        for category in ("merged", "resolved", "boosted"):
+            for rank, words in RANK_NAMES.items():
+                if rank and category != "merged":
+                    continue
+                name = f"{dataset}/{definition}_sculpting_{category}" + (f"_{rank}" if rank else "")
+                title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, f"{definition} definitions")))
+                _spectra(write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank)
+
+
+def _spectra(
+    write: Writer,
+    histograms: dict[str, Hist],
+    name: str,
+    label: str,
+    title: str,
+    found: list[dict[str, str]],
+    category: str,
+    rank: int,
+) -> None:
+    """Shapes of candidates (full) and random pairings (dashed) above, their ratio below; bars are bootstrap errors."""
+    pairs: list[tuple[str, FloatArray, FloatArray]] = []
+    for key in found:
+        candidates = spectrum(histograms, key, category, rank, CANDIDATES)
+        if candidates[0].sum() >= FEWEST:
+            random = spectrum(histograms, key, category, rank, RANDOM)
+            low, high = EDGES[0], EDGES[-1]
+            pairs.append((key["method"], within(candidates, low, high), within(random, low, high)))
+    if not pairs:
+        return
+    with write.figure(name, label, rows=2, sharex=True, height_ratios=(3, 1)) as (axis, below):
+        highest = 2.0
+        styles = styles_of([method for method, _, _ in pairs])
+        for (method, shape, random), width in zip(pairs, line_widths(len(pairs)), strict=True):
+            style = styles[method]
+            _steps(axis, shape / WIDTH, color=style["color"], label=style["label"], linewidth=width)
+            axis.stairs(random[0] / WIDTH, EDGES, color=style["color"], linestyle="--", linewidth=1.5)
+            ratio = np.divide(shape, random, out=np.full_like(shape, np.nan), where=random > 0)
+            _steps(below, ratio, color=style["color"], linewidth=width)
+            highest = max(highest, 1.15 * float(np.nanmax(ratio[0])))
+        axis.plot([], [], color="black", linestyle="--", label="random pairing of the same jets")
+        axis.set(xlim=(EDGES[0], EDGES[-1]), ylabel="Density [1/GeV]", ylim=(0, 1.5 * axis.get_ylim()[1]))
+        axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
+        below.axhline(1, color="black", linewidth=1, linestyle="--")
+        below.axvspan(110, 140, color="0.9", zorder=0)
+        below.set(xlabel="Mass [GeV]", ylabel="To random", ylim=(0, min(highest, 6.0)))
+
+
+def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:
+    """The sample ``replicas[0]`` as steps, with the replicas' standard deviation as bars."""
+    axis.stairs(replicas[0], EDGES, **style)
+    centres = (EDGES[1:] + EDGES[:-1]) / 2
+    axis.errorbar(
+        centres, replicas[0], yerr=replicas[1:].std(axis=0), linestyle="none", linewidth=1, color=style["color"]
+    )
+
+
+def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
+    """Purity × efficiency against the EMD to random pairing, every model a point; returns the figure's name."""
+    write = Writer(folder, FORMATS)
+    points = content["points"]
+    emds = [point["sculpting"]["30-225"]["emd_to_random_gev"] for point in points]
+    with write.figure("tradeoff", f"{content['signal']}, {content['background']}") as (axis,):
+        for position, (point, emd) in enumerate(zip(points, emds, strict=True)):
+            axis.errorbar(
+                emd["value"],
+                point["product"],
+                xerr=emd["error"],
+                yerr=_product_error(point),
+                marker=MARKERS[position % len(MARKERS)],
+                color=PALETTE[position % len(PALETTE)],
+                markersize=12,
+                capsize=4,
+                linestyle="none",
+            )
+        half = 0.5 * min(emd["value"] for emd in emds[:2])
+        aim = 0.95 * points[min(1, len(points) - 1)]["product"]
+        low, high = axis.get_ylim()
+        span = max(high, aim) - low
+        top = max(high, aim) + 0.12 * span
+        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - 0.05 * span, top))
+        axis.fill_between([0, half], aim, top, color="0.92", zorder=0)
+        axis.plot([half, half, 0], [top, aim, aim], color="0.6", linestyle=":", linewidth=2, zorder=0)
+        words = axis.text(
+            0.5 * half, top, "\naim: half of the\nsculpting for 5%\nof the product", fontsize=14, color="0.35"
+        )
+        words.set(ha="center", va="top")
+        axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
+        axis.set_ylabel("Purity × efficiency, merged")
+        places = [(emd["value"], point["product"]) for emd, point in zip(emds, points, strict=True)]
+        label_points(axis, places, [NAMES.get(point["name"], point["name"]) for point in points], 17, [words])
+    return "tradeoff.png"
+
+
+def _product_error(point: dict[str, Any]) -> float:
+    """Of purity × efficiency; both count the same correct candidates, so their relative errors are added linearly."""
+    relative = sum(
+        (p["high"] - p["low"]) / 2 / p["value"] for p in (point["purity"], point["efficiency"]) if p["value"]
+    )
+    return float(point["product"] * relative)

@@ -1,0 +1,177 @@
+"""How figures look: colours, names and markers of the methods, CMS style, saving; and the two shapes drawn everywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import mplhep
+import numpy as np
+from hist import Hist
+from hist.intervals import clopper_pearson_interval
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hhh_coffea.results.summary import COVERAGE
+
+# one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
+# and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions, so these two share a colour
+METHOD_STYLES = {
+    "chi2": ("#ffa90e", "o"),
+    "chi2_as_published": ("#a96b59", "D"),
+    "chi2+bdt": ("#bd1f01", "s"),
+    "chi2+bdt_as_published": ("#e76300", "P"),
+    "spanet": ("#3f90da", "^"),
+    "spanet:joint": ("#3f90da", "v"),
+    "spanet:reference": ("#832db6", "X"),
+    "spanet:greedy": ("#717581", "*"),
+}
+# the whole sequence, for what has no style of its own: methods of users, and methods that several runs have
+PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+MARKERS = (*(marker for _, marker in METHOD_STYLES.values()), "<", ">", "p", "h")
+NAMES = {
+    "chi2": "χ²",
+    "chi2_as_published": "χ² (published pairing)",
+    "chi2+bdt": "χ² + BDT",
+    "chi2+bdt_as_published": "χ² (published pairing) + BDT",
+    "spanet": "SPA-Net",
+    "spanet:joint": "SPA-Net, joint",
+    "spanet:reference": "SPA-Net, as published",
+    "spanet:greedy": "SPA-Net, greedy",
+}
+CATEGORY_NAMES = {
+    "merged": "Boosted + Resolved",
+    "merged_without_overlap_removal": "Boosted + Resolved, no overlap removal",
+    "boosted": "Boosted",
+    "resolved": "Resolved",
+    "resolved_after_overlap_removal": "Resolved, after overlap removal",
+}
+RUN = " @ "  # between a method and the run it is from, where several are compared
+PT_WIDTH = 50
+PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050
+PT_CENTERS = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
+FORMATS = ("png", "pdf")
+
+
+class Writer:
+    """Saves figures below ``plots/`` and remembers them."""
+
+    def __init__(self, folder: Path, formats: tuple[str, ...], source: str = "Delphes simulation") -> None:
+        self.folder, self.formats, self.source = folder, formats, source
+        self.written: list[Path] = []
+
+    @contextmanager
+    def figure(self, name: str, label: str, columns: int = 1, **layout: Any) -> Iterator[Any]:
+        """A figure in CMS style with axes to fill; saved on leaving, under ``name``."""
+        with mpl.rc_context(), np.errstate(invalid="ignore", divide="ignore"):
+            mplhep.style.use("CMS")
+            rows = layout.pop("rows", 1)
+            height = layout.pop("height", 10)
+            figure = Figure(figsize=(11 * columns, height))
+            FigureCanvasAgg(figure)
+            # fixed margins: matplotlib's layout engines take longer than all the drawing
+            figure.subplots_adjust(
+                left=0.14 / columns,
+                right=1 - 0.035 / columns,
+                bottom=1 / height,
+                top=1 - 0.7 / height,
+                wspace=0.18,
+                hspace=layout.pop("hspace", 0.06),
+            )
+            axes = figure.subplots(rows, columns, squeeze=False, **layout)
+            yield axes.ravel()
+            for axis in axes[0]:
+                axis.set_title(self.source, loc="left", fontweight="bold", fontsize=26)
+                axis.set_title(label, loc="right", fontsize=26)
+            figure.align_ylabels()
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for suffix in self.formats:
+                # no creation date: the same results give the same file
+                metadata = {"CreationDate": None} if suffix == "pdf" else None
+                figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
+            self.written.append(path)
+
+
+def source_of(datasets: dict[str, dict[str, Any]]) -> str:
+    """What figures say above their axes: which events they show. Never that CMS had a say in them."""
+    formats = {str(info.get("format", "delphes")) for info in datasets.values()}
+    if "nanoaod" not in formats:
+        return "Delphes simulation"
+    return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
+
+
+def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and legend entry of each method in one figure, no two alike.
+
+    Of a method of several runs (``method @ run``) the first looks as ever; the others, and methods that are not known
+    here, take what is left.
+    """
+    first = {method.partition(RUN)[0]: method for method in reversed(methods)}
+    taken = {style for name in first for style in METHOD_STYLES.get(name, ())}
+    colors, markers = (itertools.cycle([s for s in some if s not in taken]) for some in (PALETTE, MARKERS))
+    styles = {}
+    for method in methods:
+        name, _, run = method.partition(RUN)
+        known = METHOD_STYLES.get(name) if first[name] == method else None
+        color, marker = known or (next(colors), next(markers))
+        label = NAMES.get(name, name) + (f" ({run})" if run else "")
+        styles[method] = {"color": color, "marker": marker, "label": label}
+    return styles
+
+
+def color_of(method: str) -> str:
+    """Colour of a method that has a figure to itself."""
+    color: str = styles_of([method])[method]["color"]
+    return color
+
+
+def lighter(color: str) -> tuple[float, ...]:
+    """The same hue half way to white: what others measured, behind what we did."""
+    return tuple(0.5 + 0.5 * part for part in mpl.colors.to_rgb(color))
+
+
+def error_points(axis: Axes, passed: Any, total: Any, place: float = 0, **style: Any) -> None:
+    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out.
+
+    ``place``: from −0.5 to 0.5, where in the bin: points of several methods stand side by side.
+    """
+    use = total > 0
+    value = passed[use] / total[use]
+    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
+    # rounding may leave an end a hair inside the value
+    errors = np.clip([value - low, high - value], 0, None)
+    axis.errorbar(PT_CENTERS[use] + place * PT_WIDTH, value, errors, linestyle="none", **{"markersize": 8, **style})
+
+
+def side_by_side(number: int) -> Any:
+    """The ``place`` of each of so many points in a bin."""
+    return (np.arange(number) - (number - 1) / 2) / max(number + 1, 4)
+
+
+def line_widths(number: int) -> Any:
+    """Of so many lines, the first behind and widest: those that coincide all stay seen."""
+    return 2 + 1.2 * np.arange(number)[::-1]
+
+
+def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> None:
+    """Shape with statistical errors, normalised to the entries in range."""
+    total = histogram.values().sum()
+    if total <= 0:
+        return
+    scale = 1 / total / histogram.axes[0].widths
+    errors = np.sqrt(histogram.variances()) * scale
+    mplhep.histplot(
+        histogram.values() * scale,
+        histogram.axes[0].edges,
+        yerr=errors,
+        ax=axis,
+        linewidth=linewidth,
+        flow="none",
+        **style,
+    )

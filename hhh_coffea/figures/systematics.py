@@ -1,0 +1,67 @@
+"""Figures of systematic variations: the mass spectrum up and down, and what that is relative to the nominal one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hist
+import mplhep
+import numpy as np
+from hist import Hist
+
+from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
+from hhh_coffea.figures.style import NAMES, Writer
+from hhh_coffea.results.systematics import EVENTS, MASS
+
+UP, DOWN = "#bd1f01", "#3f90da"
+
+
+def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> set[str]:
+    """Draw one figure for each dataset, method, kind of candidate and source of uncertainty; returns names used."""
+    if MASS not in histograms:
+        return set()
+    masses = histograms[MASS]
+    for dataset, info in datasets.items():
+        if dataset not in masses.axes["dataset"]:
+            continue
+        for method in masses.axes["method"]:
+            for kind in masses.axes["kind"]:
+                spectra = masses[{"dataset": hist.loc(dataset), "method": hist.loc(method), "kind": hist.loc(kind)}]
+                for source in _sources(spectra):
+                    if spectra[{"variation": hist.loc(NOMINAL)}].values().sum() > 0:
+                        name = f"{dataset}/systematics_{method}_{kind}_{source}"
+                        _variation(
+                            write, name, spectra, source, f"{NAMES.get(method, method)}, {kind}", str(info["label"])
+                        )
+    return {MASS, EVENTS}
+
+
+def _sources(spectra: Hist) -> list[str]:
+    names = [str(name).rpartition("_")[0] for name in spectra.axes["variation"]]
+    return sorted({name for name in names if name})
+
+
+def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str, label: str) -> None:
+    nominal = spectra[{"variation": hist.loc(NOMINAL)}]
+    edges = nominal.axes[0].edges
+    with write.figure(name, label, rows=2, height=11, sharex=True, gridspec_kw={"height_ratios": [3, 1]}) as axes:
+        spectrum, ratio = axes
+        error = np.sqrt(nominal.variances())
+        mplhep.histplot(nominal.values(), edges, yerr=error, ax=spectrum, color="black", label="nominal", flow="none")
+        some = nominal.values() > 0
+        below = np.where(some, nominal.values(), 1.0)
+        relative = np.where(some, error / below, 0)
+        ratio.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color="#d3d3d3")
+        reach = 0.05  # of the ratio, over bins that are known to 10%
+        for way, color in zip(DIRECTIONS, (UP, DOWN), strict=True):
+            if f"{source}_{way}" in spectra.axes["variation"]:
+                varied = spectra[{"variation": hist.loc(f"{source}_{way}")}].values()
+                mplhep.histplot(varied, edges, ax=spectrum, color=color, label=f"{source} {way}", flow="none")
+                known = some & (relative < 0.1)
+                reach = max(reach, 1.3 * float(np.abs(varied / below - 1)[known].max(initial=0)))
+                ratio.stairs(np.where(some, varied / below, np.nan), edges, baseline=None, color=color, linewidth=2)
+        spectrum.set(ylabel="Candidates / 5 GeV", ylim=(0, 1.35 * spectrum.get_ylim()[1]))
+        spectrum.legend(title=title, loc="upper right", ncols=3)
+        ratio.axhline(1, color="black", linewidth=1)
+        ratio.set(xlabel=nominal.axes[0].label, ylabel="varied / nominal", xlim=(edges[0], edges[-1]))
+        ratio.set_ylim(1 - reach, 1 + reach)

@@ -1,0 +1,222 @@
+"""One run from validated options to the results directory, and what it tells the user on the way."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
+from hhh_coffea.config import RunConfig
+from hhh_coffea.datasets.fileset import Dataset, load_fileset
+from hhh_coffea.engine import store as resume
+from hhh_coffea.engine.chunks import (
+    Executor,
+    Job,
+    Partial,
+    Plan,
+    RunStopped,
+    sources_of,
+)
+from hhh_coffea.engine.dask_cluster import ExecutorError
+from hhh_coffea.engine.dask_executor import DaskExecutor
+from hhh_coffea.engine.dask_futures import ClusterLostError
+from hhh_coffea.engine.executors import dashboard_of, executor, performance_report
+from hhh_coffea.engine.planning import make_plan, progress_bar
+from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.jobs.provenance import provenance
+from hhh_coffea.results import console as report
+from hhh_coffea.results import directory as results
+from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
+from hhh_coffea.results.sculpting_console import print_sculpting
+from hhh_coffea.results.summary import summarise
+
+
+def run_job(config: RunConfig) -> int:
+    """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read).
+
+    A run that ends early leaves nothing behind in the results directory.
+    """
+    with results.cleaned_up(Path(config.output)):
+        return _run_job(config)
+
+
+def _run_job(config: RunConfig) -> int:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # logs and pipes: wide enough for the tables
+    output = Path(config.output)
+    datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
+    processor = load_processor(
+        config.processor,
+        config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
+        asked_for=config.model_fields_set,
+    )
+    source = ProcessorSource.of(processor)
+    store = None
+    if not config.dry_run:
+        results.prepare(output)
+        store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
+        report.print_warnings(console, notes)
+    begin = time.perf_counter()
+    with executor(config.executor, config.workers, config.scheduler, config.cluster_options) as where:
+        if (link := dashboard_of(where)) is not None:
+            console.print(f"dask dashboard: {link}", soft_wrap=True)
+        if isinstance(where, DaskExecutor):
+            if config.candidates and not config.dry_run and not where.sees(output / resume.FOLDER):
+                raise ExecutorError(
+                    f"option 'candidates': the workers do not see {output}: it must be on shared storage"
+                )
+            if getattr(processor, "wants_gpu", False):
+                report.print_warnings(console, where.gpu_warnings(config.device))
+        known = resume.KnownFiles(output if store is not None else None)
+        plan = make_plan(config, datasets, source, where, console, known)
+        if config.dry_run:
+            report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
+            return exit_code(plan, None)
+        report.print_warnings(console, plan.warnings)
+        if config.on_error == "stop" and plan.failures:
+            return _stopped(console, plan.failures[0])
+        metadata = {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()}
+        job = Job(source, metadata, store, config.chunk_timeout, getattr(processor, "wants_gpu", False))
+        try:
+            with performance_report(where, output / "dask_report.html" if config.performance_report else None):
+                total = process(config, job, plan, where, console)
+        except RunStopped as stop:
+            if stop.args[0].no_room:
+                return _unfinished(console, results.WritingError(f"what a chunk gave: {stop.args[0].reason}"))
+            return _stopped(console, stop.args[0])
+        except ClusterLostError as error:
+            return _unfinished(console, error)
+    _check_ledger(plan, total)
+    wall = time.perf_counter() - begin
+    return _finish(config, console, datasets, processor, plan, total, wall, keeps=store is not None)
+
+
+def _finish(
+    config: RunConfig,
+    console: Console,
+    datasets: dict[str, Dataset],
+    processor: Any,
+    plan: Plan,
+    total: Partial,
+    wall: float,
+    keeps: bool,
+) -> int:
+    """Write the results, print and draw them."""
+    output = Path(config.output)
+    lost = {(f.dataset, f.file, f.start) for f in total.failures}
+    resume.drop_strays(output, (c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost))
+    postprocessed = processor.postprocess(total.output) if total.output is not None else None
+    histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
+    is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
+    summary = summarise(histograms) if is_main else {}
+    cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
+    weight_warnings = report.weight_warnings(cutflow, datasets)
+    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))
+    try:
+        results.write(
+            output,
+            {
+                "histograms.json": results.histogram_file(histograms, datasets),
+                "summary.json": {
+                    "schema_version": results.SCHEMA_VERSION,
+                    "results": summary,
+                    "other": rest,
+                },
+                "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
+                "provenance.json": provenance(config, datasets, plan, total, wall, getattr(processor, "models", {})),
+            },
+            config.candidates,
+        )
+    except results.WritingError as error:
+        return _unfinished(console, error)
+    if not keeps or not total.chunks or not (plan.failures or total.failures):
+        resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
+    report.print_summary(console, summary, datasets)
+    print_sculpting(console, rest.get("sculpting", {}))
+    report.print_cutflow(console, cutflow)
+    report.print_warnings(console, weight_warnings)
+    written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
+    if config.candidates:
+        written.append("candidates/")
+    if config.root:
+        from hhh_coffea.results.root_histograms import write_root
+
+        left_out = write_root(output / "histograms.root", histograms)
+        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
+    if config.plots and histograms and total.chunks:
+        from hhh_coffea.figures import results_figures as figures
+
+        console.print("results are written; drawing the figures")
+        try:
+            drawn = figures.draw_all(output, overlay_published=config.overlay_published)
+        except KeyboardInterrupt:
+            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
+        else:
+            written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
+    from hhh_coffea.figures.html_report import write_report
+
+    written.append(write_report(output).name)
+    report.print_failures(console, plan, total)
+    report.print_warnings(console, resume.unkept(total.unkept))
+    if total.resumed:
+        console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
+    report.print_end(console, plan, total, wall, output, written)
+    return exit_code(plan, total)
+
+
+def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: Console) -> Partial:
+    """Run all chunks with a progress bar over events."""
+    failed = 0
+    with progress_bar(console) as bar:
+        task = bar.add_task("processing events", total=plan.events, note="")
+
+        def on_progress(partial: Partial) -> None:
+            nonlocal failed
+            lost = sum(failure.events or 0 for failure in partial.failures)
+            failed += len(partial.failures)
+            bar.update(
+                task,
+                advance=partial.events + lost,
+                note=f"[red]{failed} chunk{'s' * (failed != 1)} failed" if failed else "",
+            )
+            for failure in partial.failures:
+                # the chunks that follow would be lost too, and earlier results be replaced by next to nothing
+                if config.on_error == "stop" or failure.no_room:
+                    raise RunStopped(failure)
+
+        return where.reduce(job, plan.chunks, on_progress)
+
+
+def exit_code(plan: Plan, total: Partial | None) -> int:
+    """0 everything was processed, 3 something was skipped, 1 nothing could be read."""
+    failures = len(plan.failures) + (len(total.failures) if total else 0)
+    read_something = bool(plan.files) if total is None or not plan.chunks else total.chunks > 0
+    if not read_something:
+        return EXIT_NOTHING_READ
+    return EXIT_SKIPPED if failures else EXIT_OK
+
+
+def _check_ledger(plan: Plan, total: Partial) -> None:
+    lost = sum(failure.events or 0 for failure in total.failures)
+    if (len(plan.chunks), plan.events) != (total.chunks + len(total.failures), total.events + lost):
+        raise RuntimeError(  # a fault of ours: better no result than a silently incomplete one
+            f"the ledger does not close: planned {len(plan.chunks)} chunks with {plan.events} events, "
+            f"processed {total.chunks} with {total.events}, failed {len(total.failures)} with {lost}"
+        )
+
+
+def _unfinished(console: Console, error: Exception) -> int:
+    text = escape(f"{error}; what is finished is kept, and the same command goes on from here")
+    console.print(f"[red]not finished:[/] {text}", soft_wrap=True, highlight=False)
+    return EXIT_UNFINISHED
+
+
+def _stopped(console: Console, failure: Any) -> int:
+    report.print_stop(console, failure)
+    return EXIT_NOTHING_READ

@@ -1,0 +1,95 @@
+"""Commands of ``python -m hhh_coffea.train`` that make a model of a model: import, price on masses, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def say(text: str) -> None:
+    """Print a line at once, so that a log file shows where the work is."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``import-spanet``."""
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT_DIR",
+        help="folder with options.json, event.yaml, checkpoints/*.ckpt",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
+
+
+def import_spanet(arguments: argparse.Namespace) -> None:
+    """Turn a checkpoint of the original SPANet into a model directory."""
+    from hhh_coffea.spanet.checkpoint import save
+    from hhh_coffea.spanet.original.lightning_checkpoint import compare_with_reference, import_original
+
+    if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
+        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
+    model = import_original(arguments.checkpoint)
+    say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
+    if (reference := arguments.checkpoint / "reference.npz").is_file():
+        for name, difference in compare_with_reference(model, reference).items():
+            say(f"  {name}: largest difference from {reference.name} {difference:.1e}")
+
+
+def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mass-price``."""
+    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="trained model of Higgs bosons")
+    parser.add_argument(
+        "--background", type=Path, required=True, metavar="DIR", help="training data directory of background alone"
+    )
+    parser.add_argument(
+        "--slope", type=float, required=True, metavar="S",
+        help="bound on the slope of the price, 1/GeV: 0.02 is gentle, 0.06 leaves little of a peak",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+
+
+def mass_price(arguments: argparse.Namespace) -> None:
+    """Give a trained model a price on candidate masses."""
+    from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.spanet.checkpoint import describe, load, price_of, save
+    from hhh_coffea.spanet.training.dataset import TrainingData
+    from hhh_coffea.spanet.training.mass_price_fit import fit
+
+    path = Path(find_bundled("models", arguments.model) or arguments.model)
+    if (arguments.output / "model.yaml").exists():
+        raise ValueError(f"{arguments.output}: holds a model; name another --output")
+    model, description, data = load(path), describe(path), TrainingData.open(arguments.background)
+    if price_of(description, model.topology, str(path)) is not None:
+        raise ValueError(f"{path}: has a price on masses already; start from the model without")
+    price, report = fit(model, data, arguments.slope, say)
+    made = {**report, "of_model": path.name, "background": data.provenance()}
+    training = description.get("training")
+    say(f"wrote {save(model, arguments.output, training=training, price=price.description() | {'made': made})}")
+    say(
+        f"{report['emd_before_gev']:.2f} → {report['emd_gev']:.2f} GeV from random pairing in this background; what that "
+        f"costs in signal: hhh tradeoff {arguments.model} {arguments.output} --fileset JSON (a signal and a background)"
+    )
+
+
+def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``export-onnx``."""
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="model directory to read")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
+    parser.add_argument(
+        "--length", action="append", default=[], metavar="INPUT=N",
+        help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",
+    )  # fmt: skip
+
+
+def export_onnx(arguments: argparse.Namespace) -> None:
+    """Write a model as ONNX, decoding included."""
+    from hhh_coffea.spanet.checkpoint import describe, load, price_of
+    from hhh_coffea.spanet.export import export_onnx, parse_lengths
+
+    model = load(arguments.model)
+    price = price_of(describe(arguments.model), model.topology, str(arguments.model))
+    say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length), price)}")

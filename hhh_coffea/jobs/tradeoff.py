@@ -1,0 +1,132 @@
+"""Correctness against sculpting for a list of models, on the same events: the table and the points of its figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.cli import EXIT_OK
+from hhh_coffea.config import make_config
+from hhh_coffea.datasets.fileset import load_fileset
+from hhh_coffea.jobs.main import run_job
+from hhh_coffea.results import directory as results
+
+BASELINE = "chi2+bdt"
+SCHEMA_VERSION = 1
+RUNS = "runs"  # one results directory a model, below the output
+
+
+class TradeoffError(UserError):
+    """The comparison cannot be made; the message says why."""
+
+
+def compare(fileset: str, models: Sequence[str], output: Path, device: str = "auto") -> dict[str, Any]:
+    """Run processor ``sculpting`` for χ² + BDT and for every model, and write ``tradeoff.json`` and ``tradeoff.md``.
+
+    The first model is the one all are compared with. Merged candidates, our definitions.
+
+    Raises
+    ------
+    TradeoffError
+        if the fileset lacks signal or background, if two models have one name, or if a run did not go through.
+    """
+    datasets = load_fileset(fileset)
+    signal, background = (
+        [name for name, d in datasets.items() if d.metadata.is_signal is wanted] for wanted in (True, False)
+    )
+    if len(signal) != 1 or len(background) != 1:
+        raise TradeoffError(f"{fileset}: needs one signal and one background dataset (has {signal} and {background})")
+    names = [Path(model).name for model in models]
+    if len(set(names)) != len(names):
+        raise TradeoffError(f"models need different names (got {', '.join(names)})")
+    points = []
+    for name, model in [(BASELINE, None), *zip(names, models, strict=True)]:
+        folder = output / RUNS / name
+        given: dict[str, Any] = {"fileset": fileset, "processor": "sculpting", "metrics": "default", "plots": False}
+        given |= {"methods": BASELINE} if model is None else {"methods": "spanet", "model": model, "device": device}
+        if run_job(make_config({**given, "output": str(folder), "on_error": "stop"})) != EXIT_OK:
+            raise TradeoffError(f"{folder}: the run did not go through")
+        points.append(_point(name, folder, signal[0], background[0]))
+    _relate(points)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "fileset": fileset,
+        "signal": signal[0],
+        "background": background[0],
+        "points": points,
+    }
+    results.write_json(output / "tradeoff.json", content)
+    (output / "tradeoff.md").write_text(markdown(content), encoding="utf-8")
+    return content
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """``tradeoff.json`` of an earlier comparison."""
+    content: dict[str, Any] = results.read_json(folder / "tradeoff.json")
+    return content
+
+
+def _point(name: str, folder: Path, signal: str, background: str) -> dict[str, Any]:
+    summary = results.read_json(folder / "summary.json")
+    (method, entry), *_ = summary["results"][signal]["default"].items()
+    merged = entry["categories"]["merged"]
+    measured = summary["other"]["sculpting"].get(background, {}).get("default", {}).get(method)
+    if measured is None:
+        raise TradeoffError(f"{folder}: {method} found no candidate in {background}")
+    sculpting = measured["merged"]["all"]
+    purity, efficiency = (merged[k]["value"] for k in ("purity", "efficiency"))
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    return {
+        "name": name,
+        "models": provenance["models"],
+        "purity": merged["purity"],
+        "efficiency": merged["efficiency"],
+        "product": purity * efficiency,
+        "background_candidates": sculpting["candidates"],
+        "sculpting": {span: sculpting[span] for span in ("30-225", "75-175")},
+    }
+
+
+def _relate(points: list[dict[str, Any]]) -> None:
+    """Add each point's product over that of the first model, and its distance over the baseline's and the first's."""
+    baseline, first = points[0], points[1] if len(points) > 1 else points[0]
+    for point in points:
+        point["product_over_first"] = point["product"] / first["product"]
+        for name, other in (("baseline", baseline), ("first", first)):
+            point[f"emd_over_{name}"] = emd(point)["value"] / emd(other)["value"]
+
+
+def emd(point: dict[str, Any]) -> dict[str, float]:
+    """Earth mover's distance to random pairing over 30–225 GeV, with its error."""
+    entry: dict[str, float] = point["sculpting"]["30-225"]["emd_to_random_gev"]
+    return entry
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The comparison as a table."""
+    head = (
+        f"Merged candidates, our definitions; purity and efficiency in {content['signal']}, masses in "
+        f"{content['background']} ({content['fileset']}). EMD and JS to random pairing of the same jets; errors of the "
+        "masses by bootstrap over events."
+    )
+    columns = (
+        "| model | purity | efficiency | product | of first | EMD 30–225 [GeV] | of baseline | of first "
+        "| JS 30–225 [bits] | EMD 75–175 [GeV] | in 110–140 |"
+    )
+    lines = [head, "", columns, "|" + "---|" * 11]
+    for p in content["points"]:
+        wide, narrow = p["sculpting"]["30-225"], p["sculpting"]["75-175"]
+        lines.append(
+            f"| `{p['name']}` | {p['purity']['value']:.4f} | {p['efficiency']['value']:.4f} | {p['product']:.4f} "
+            f"| {p['product_over_first']:.3f} | {_pm(emd(p), 2)} | {p['emd_over_baseline']:.2f} "
+            f"| {p['emd_over_first']:.2f} | {_pm(wide['js_to_random_bits'], 4)} "
+            f"| {_pm(narrow['emd_to_random_gev'], 2)} | {_pm(wide['peak_share'], 3)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _pm(entry: dict[str, float], digits: int) -> str:
+    return f"{entry['value']:.{digits}f} ± {entry['error']:.{digits}f}"

@@ -1,0 +1,1 @@
+"""What a run leaves behind: histograms, summaries, the results directory, and what is printed of it."""

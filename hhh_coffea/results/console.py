@@ -1,0 +1,198 @@
+"""What a run prints: the plan, the summary table, the cutflow, and everything that was set aside, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hhh_coffea.datasets.fileset import Dataset
+from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
+
+SHOWN_FAILURES = 20
+DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
+MEANING = (
+    "purity: correct candidates of all; efficiency: found targets of all. In our definitions a Higgs boson that is a "
+    "fat jet and a pair of jets counts as found either way, so that methods without fat jets find boosted ones too. "
+    "What every row counts: docs/definitions.md"
+)
+CATEGORY_LABELS = {
+    "merged_without_overlap_removal": "merged, overlaps kept",
+    "resolved_after_overlap_removal": "resolved, overlaps removed",
+}
+
+
+def where_of(failure: Failure) -> str:
+    """Dataset, file and entry range of a failure."""
+    entries = "" if failure.start is None else f" entries {failure.start}–{failure.stop}"
+    return f"{failure.dataset}: {failure.file}{entries}"
+
+
+def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sources: list[SourceFile]) -> None:
+    """What ``--dry-run`` says."""
+    table = _table("would be read", ("dataset", "format"), ("n_higgs", "files", "chunks", "events"))
+    for name, dataset in datasets.items():
+        chunks = [c for c in plan.chunks if c.dataset == name]
+        table.add_row(
+            name,
+            dataset.metadata.format,
+            str(dataset.metadata.n_higgs),
+            str(sum(f.source.dataset == name for f in plan.files)),
+            str(len(chunks)),
+            f"{sum(c.stop - c.start for c in chunks):,}",
+        )
+    console.print(table)
+    for name in datasets:
+        branches = next((s.branches for s in sources if s.dataset == name), ())
+        if branches:
+            console.print(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True)
+    print_warnings(console, plan.warnings)
+    _print_failures(console, list(plan.failures))
+
+
+def print_warnings(console: Console, warnings: Iterable[str]) -> None:
+    """Things worth knowing that lose no event."""
+    for warning in warnings:
+        _warn(console, warning)
+
+
+def print_stop(console: Console, failure: Failure) -> None:
+    """Why a run with ``--on-error stop`` ended early."""
+    text = escape(f"{where_of(failure)}: {failure.reason}")
+    console.print(f"[red]stopped (--on-error stop):[/] {text}", soft_wrap=True, highlight=False)
+
+
+def print_failures(console: Console, plan: Plan, total: Partial) -> None:
+    """Every file and chunk that was set aside, with its reason."""
+    _print_failures(console, [*plan.failures, *total.failures])
+
+
+def _print_failures(console: Console, failures: list[Failure]) -> None:
+    if not failures:
+        return
+    by_reason: dict[tuple[str, str, str], list[Failure]] = {}
+    for failure in failures:
+        by_reason.setdefault((failure.dataset, failure.file, failure.reason), []).append(failure)
+    console.print(f"[red]set aside:[/] {len(failures)} of the files and chunks")
+    for (dataset, file, reason), group in list(by_reason.items())[:SHOWN_FAILURES]:
+        ranges = ", ".join(f"{f.start}–{f.stop}" for f in group if f.start is not None)
+        lost = sum(f.events or 0 for f in group)
+        detail = f" (entries {ranges}: {lost:,} events)" if ranges else ""
+        console.print(f"  {dataset}: {file}{detail}: {reason}", soft_wrap=True, markup=False, highlight=False)
+    if len(by_reason) > SHOWN_FAILURES:
+        console.print(f"  … and {len(by_reason) - SHOWN_FAILURES} more, all named in provenance.json")
+
+
+def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str, Dataset]) -> None:
+    """dataset × method × category: counts, purity and efficiency with their intervals, one table a definition."""
+    definitions = sorted({definition for entry in summary.values() for definition in entry})
+    for definition in definitions:
+        table = _table(
+            f"{definition}: {DEFINITION_TITLES[definition]}",
+            ("dataset · method · category",),
+            ("targets", "candidates", "correct", "purity %", "efficiency %"),
+        )
+        for name in datasets:
+            for method, entry in summary.get(name, {}).get(definition, {}).items():
+                table.add_row(f"{name} · {method}", style="bold")
+                for category, row in entry["categories"].items():
+                    table.add_row(
+                        "  " + CATEGORY_LABELS.get(category, category),
+                        *(count(row[column]) for column in ("targets", "candidates", "correct")),
+                        *(percent(row[column]) for column in ("purity", "efficiency")),
+                    )
+        console.print(table)
+    if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
+        console.print(f"[dim]{MEANING}[/]\n", highlight=False)
+
+
+def cutflow_table(
+    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset]
+) -> dict[str, dict[str, Any]]:
+    """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb)."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, cuts in cutflow.items():
+        metadata = datasets[name].metadata
+        rows = [{"cut": cut, **row} for cut, row in cuts.items()]
+        if metadata.cross_section_pb is not None and rows:
+            generated = metadata.sum_of_weights or rows[0]["weighted"]
+            for row in rows:
+                row["cross_section_pb"] = metadata.cross_section_pb * row["weighted"] / generated if generated else None
+        table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
+    return {name: table[name] for name in datasets if name in table}
+
+
+def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:
+    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed."""
+    warnings = []
+    for name, entry in cutflow.items():
+        generated, rows = datasets[name].metadata.sum_of_weights, entry["cuts"]
+        if generated is not None and rows and rows[0]["weighted"] > generated * (1 + 1e-9):
+            warnings.append(
+                f"dataset {name!r}: sum_of_weights = {generated:g} is less than the {rows[0]['weighted']:g} processed; "
+                "it should be that of all events generated, and cross sections come out too large"
+            )
+    return warnings
+
+
+def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
+    """Events, sum of weights and share after each cut."""
+    if not cutflow:
+        return
+    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]"))
+    for name, entry in cutflow.items():
+        first = entry["cuts"][0]["events"] if entry["cuts"] else 0
+        for position, row in enumerate(entry["cuts"]):
+            share = f"{row['events'] / first:.1%}" if first else "–"
+            sigma = f"{row['cross_section_pb']:.4g}" if row.get("cross_section_pb") is not None else "–"
+            shown = name if position == 0 else ""
+            table.add_row(shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma)
+        for what, number in entry["dropped_objects"].items():
+            if number:
+                table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")
+    console.print(table)
+    for name, entry in cutflow.items():
+        gone = next((r["cut"] for r in entry["cuts"] if r["events"] == 0 and entry["cuts"][0]["events"]), None)
+        if gone is not None and "Higgs" in gone:
+            _warn(console, f"no event of {name} has {gone}: if it is background, say is_signal: false in its metadata")
+
+
+def print_end(console: Console, plan: Plan, total: Partial, wall: float, output: Path, written: list[str]) -> None:
+    """Speed, ledger and where everything is."""
+    console.print(
+        f"{total.events:,} of {plan.events:,} planned events processed in {wall:.1f} s "
+        f"({total.events / wall:,.0f} events/s); chunks: {len(plan.chunks)} planned = {total.chunks} processed "
+        f"+ {len(total.failures)} failed; files that could not be opened: {len(plan.failures)}"
+    )
+    console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True)
+
+
+def count(value: int | None) -> str:
+    """Thousands set apart; a dash for None."""
+    return "–" if value is None else f"{value:,}"
+
+
+def percent(entry: dict[str, Any] | None) -> str:
+    """A fraction of ``summary.json`` in %, with its interval; a dash where there is none."""
+    if entry is None or entry["value"] is None:
+        return "–"
+    value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
+    return f"{value:.2f} +{high - value:.2f} −{value - low:.2f}"
+
+
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in names:
+        table.add_column(column)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)

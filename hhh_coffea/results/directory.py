@@ -1,0 +1,194 @@
+"""The results directory: written once, whole or not at all, read by figures and by users. Nothing in it is pickled.
+
+``histograms.json`` (UHI), ``summary.json``, ``cutflow.json``, ``provenance.json``, ``plots/`` and, if asked for,
+``candidates/`` (parquet). docs/results_directory.md holds the schemas.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uhi.io.json
+from hist import Hist
+
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.datasets.fileset import Dataset
+from hhh_coffea.engine import store as resume
+from hhh_coffea.results.histograms import canonical
+
+SCHEMA_VERSION = 1
+OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
+CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
+MADE_FROM_THEM = ("report.html", "histograms.root")
+
+
+class ResultsError(UserError):
+    """The results directory cannot be used; the message names it and says why."""
+
+
+class WritingError(OSError):
+    """Results could not be written, for want of space say; the message names the folder. Earlier ones are whole."""
+
+
+def prepare(folder: Path) -> None:
+    """Make sure that results can go into ``folder`` and that nothing of somebody else's is overwritten.
+
+    Raises
+    ------
+    ResultsError
+        if the folder holds something other than earlier results, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        present = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
+    if present and not present & {*OURS, resume.FOLDER}:
+        raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
+
+
+@contextmanager
+def cleaned_up(folder: Path) -> Iterator[None]:
+    """On leaving, by an error or an interrupt too, keep what a later run can build on, and leave no empty folder."""
+    try:
+        yield
+    finally:
+        if not resume.holds_chunks(folder):
+            resume.clear(folder)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
+    """Write ``{name: JSON-able}`` files and put the candidates in their place.
+
+    Everything is written under temporary names first, so that a full disk leaves earlier results whole; then the old
+    results, their figures included, make room. ``provenance.json`` comes last: where it is, the rest is whole.
+    """
+    names = sorted(contents, key=lambda n: n == "provenance.json")
+    partials: dict[str, Path] = {}
+    try:
+        for name in names:
+            partials[name] = _write_partial(folder / name, contents[name])
+    except OSError as error:
+        for name in names:
+            (folder / f"{name}.partial").unlink(missing_ok=True)
+        raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
+    for name in (*OURS, *MADE_FROM_THEM):
+        (folder / name).unlink(missing_ok=True)
+    for old in (CANDIDATES, "plots"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    if with_candidates:
+        (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
+        (folder / CANDIDATES_IN_PROGRESS).rename(folder / CANDIDATES)
+    for name in names:
+        partials[name].replace(folder / name)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON (histograms in UHI form, NaN refused) atomically; bin contents are not spread over a line each."""
+    _write_partial(path, content).replace(path)
+
+
+def _write_partial(path: Path, content: Any) -> Path:
+    indent = None if path.name == "histograms.json" else 1
+    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=indent, ensure_ascii=False)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return partial
+
+
+def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "datasets": {
+            name: {
+                "label": d.label,
+                "format": d.metadata.format,
+                "n_higgs": d.metadata.n_higgs,
+                "is_signal": d.metadata.is_signal,
+            }
+            for name, d in datasets.items()
+        },
+        "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
+    }
+
+
+def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
+    """The histograms of a results directory, and ``{label, format, n_higgs, is_signal}`` of each dataset.
+
+    Raises
+    ------
+    ResultsError
+        if the directory holds none, or of a version this package does not know.
+    """
+    content = read_json(folder / "histograms.json")
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise ResultsError(f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}")
+    return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a results directory, histograms included.
+
+    Raises
+    ------
+    ResultsError
+        if it is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=uhi.io.json.object_hook)
+    except FileNotFoundError:
+        raise ResultsError(f"{path.parent}: no results here ({path.name} is missing)") from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read: {error}") from error
+
+
+def split_output(output: Any) -> tuple[dict[str, Hist], dict[str, Any]]:
+    """Any processor's output → its histograms by name, and the rest as JSON-able values.
+
+    Histograms may be nested in dicts; their names are then joined by ``/`` (the top level ``histograms`` is left out).
+    """
+    histograms: dict[str, Hist] = {}
+    rest: dict[str, Any] = {}
+    for path, value in _leaves(output):
+        if isinstance(value, Hist):
+            name = "/".join(path[1:] if len(path) > 1 and path[0] == "histograms" else path)
+            histograms[name] = value
+            continue
+        place = rest
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1] if path else "output"] = _plain(value)
+    return histograms, rest
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    elif value is not None:
+        yield path, value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if hasattr(value, "tolist"):  # numpy and awkward
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN and no infinity
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)

@@ -1,0 +1,140 @@
+"""Purity and efficiency with their intervals, from the merged histograms alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hist
+import numpy as np
+from hist import Hist
+from hist.intervals import clopper_pearson_interval
+
+from hhh_coffea.reconstruction.metrics import CATEGORIES
+from hhh_coffea.results.histograms import CORRECT, UNKNOWN
+
+COVERAGE = 0.6827  # one standard deviation of a Gaussian
+
+
+def ratio(numerator: int, denominator: int) -> dict[str, Any]:
+    """A fraction of counts with its 68.27% Clopper–Pearson interval; None where the denominator is 0."""
+    if denominator == 0:
+        return {"numerator": 0, "denominator": 0, "value": None, "low": None, "high": None}
+    low, high = clopper_pearson_interval(np.array([numerator]), np.array([denominator]), coverage=COVERAGE)[:, 0]
+    return {
+        "numerator": int(numerator),
+        "denominator": int(denominator),
+        "value": numerator / denominator,
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+def summarise(histograms: dict[str, Hist]) -> dict[str, Any]:
+    """dataset → definition → method → ``{categories, events}``."""
+    # a method that found nothing fills no candidates, but its targets and events are on record
+    filled = [histograms[name] for name in ("candidates", "targets", "event_efficiency")]
+
+    def values(axis: str) -> list[str]:
+        return sorted({value for histogram in filled for value in histogram.axes[axis]})
+
+    summary: dict[str, Any] = {}
+    for dataset in values("dataset"):
+        for definition in values("definition"):
+            for method in values("method"):
+                key = {"dataset": dataset, "definition": definition, "method": method}
+                if (entry := _method(histograms, key)) is not None:
+                    summary.setdefault(dataset, {}).setdefault(definition, {})[method] = entry
+    return summary
+
+
+def _method(histograms: dict[str, Hist], key: dict[str, str]) -> dict[str, Any] | None:
+    categories = {}
+    has_truth = bool(counts(histograms["event_efficiency"], key).sum()) or bool(
+        counts(histograms["targets"], key).sum()
+    )
+    for name in CATEGORIES[key["definition"]]:
+        n_candidates, n_correct = by_pt(histograms, {**key, "category": name}, "purity")
+        if n_candidates.sum() == 0 and not has_truth:
+            continue
+        n_targets, n_retrieved = by_pt(histograms, {**key, "category": name}, "efficiency")
+        categories[name] = {
+            "candidates": int(n_candidates.sum()),
+            "correct": int(n_correct.sum()) if has_truth else None,
+            "targets": int(n_targets.sum()) if has_truth else None,
+            "retrieved": int(n_retrieved.sum()) if has_truth else None,
+            "purity": ratio(int(n_correct.sum()), int(n_candidates.sum())) if has_truth else None,
+            "efficiency": ratio(int(n_retrieved.sum()), int(n_targets.sum())) if has_truth else None,
+        }
+    if not categories:
+        return None
+    entry: dict[str, Any] = {"categories": categories}
+    if has_truth:
+        entry["events"] = _event_level(histograms, key)
+    return entry
+
+
+def by_pt(histograms: dict[str, Hist], key: dict[str, str], what: str) -> tuple[Any, Any]:
+    """(denominator, numerator) per pT bin, the last one the overflow, of purity or efficiency.
+
+    ``key`` gives dataset, definition, method and category; purity counts candidates of known correctness.
+    """
+    if what == "purity":
+        values = counts(histograms["candidates"], key)  # (pt, correct)
+        wrong_or_right = values[:, -UNKNOWN:] if _is_known(values) else values
+        return wrong_or_right.sum(axis=1), values[:, CORRECT - UNKNOWN]
+    values = counts(histograms["targets"], key)  # (pt, retrieved)
+    return values.sum(axis=1), values[:, 1]
+
+
+def _is_known(values: Any) -> bool:
+    return bool(values[:, 0].sum() == 0)
+
+
+def _event_level(histograms: dict[str, Hist], key: dict[str, str]) -> dict[str, Any]:
+    """Event purity and efficiency, in all and by number.
+
+    ``reference`` counts events without candidates as pure (§5); ``default`` leaves them out.
+    """
+    pure = counts(histograms["event_purity"], key)  # (candidates, pure)
+    found = counts(histograms["event_efficiency"], key)  # (targets, efficient)
+    first = 0 if key["definition"] == "reference" else 1
+    n_events = int(pure.sum())
+    return {
+        "events": n_events,
+        "purity": ratio(int(pure[first:, 1].sum()), int(pure[first:].sum())),
+        "purity_by_candidates": {
+            str(n): {**ratio(int(row[1]), int(row.sum())), "share": int(row.sum()) / n_events}
+            for n, row in enumerate(pure)
+            if row.sum()
+        },
+        "efficiency": ratio(int(found[1:, 1].sum()), int(found[1:].sum())),
+        "efficiency_by_targets": {
+            str(n): {**ratio(int(row[1]), int(row.sum())), "share": int(row.sum()) / n_events}
+            for n, row in enumerate(found)
+            if row.sum()
+        },
+    }
+
+
+def counts(histogram: Hist, key: dict[str, str]) -> Any:
+    """Bin contents (overflow included) at the given categories; zeros where a category was never filled."""
+    index: dict[str, Any] = {}
+    for name, value in key.items():
+        axis = histogram.axes[name]
+        if value not in axis:
+            shape = [a.extent for a in histogram.axes if not isinstance(a, hist.axis.StrCategory)]
+            return np.zeros(shape)
+        index[name] = hist.loc(value)
+    return histogram[index].values(flow=True)
+
+
+def confusion_matrix(histogram: Hist, key: dict[str, str], n_higgs: int) -> tuple[list[tuple[int, int]], Any]:
+    """(classes, matrix): events by (boosted, resolved) targets (rows) and candidates (columns).
+
+    As published (§5) only events whose targets are complete (boosted + resolved = n_higgs) and whose candidates make one
+    of these classes too.
+    """
+    values = counts(histogram, key)
+    classes = [(boosted, n_higgs - boosted) for boosted in range(n_higgs + 1)]
+    matrix = np.array([[values[row[0], row[1], column[0], column[1]] for column in classes] for row in classes])
+    return classes, matrix

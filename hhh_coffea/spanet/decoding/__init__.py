@@ -1,0 +1,1 @@
+"""From probabilities to one interpretation of the event."""

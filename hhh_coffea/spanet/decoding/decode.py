@@ -1,0 +1,338 @@
+"""From probabilities to one interpretation of the event. Batched torch throughout: no loop over events.
+
+Three methods, all returning :class:`Decoded`:
+
+``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
+               repeat.
+``joint``      the most probable consistent interpretation: every Higgs boson resolved, boosted or absent, no object
+               used twice, no resolved pair overlapping a chosen large-radius jet. Exact.
+``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of Higgs bosons from the
+               detection probabilities, best ones kept, overlap removal.
+
+AP, the assignment probability, is |G| times the probability of one ordering of the daughters (all |G| orderings are the
+same assignment); DP, the detection probability, is the sigmoid of the detection logit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
+from hhh_coffea.spanet.network.features import kinematics
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.topology.topology import Permutation, Target, Topology
+
+
+class Decoded(NamedTuple):
+    """One interpretation of each of B events, for P targets of at most K daughters.
+
+    ``objects (B, P, K)``: positions in the list of all sequential objects, −1 where there is none.
+    ``selected (B, P)``: this target is part of the interpretation. ``assignment_probability``,
+    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. Objects are given for
+    unselected targets too where the method ranks them (``greedy``, ``reference``).
+    """
+
+    objects: Tensor
+    selected: Tensor
+    assignment_probability: Tensor
+    detection_probability: Tensor
+
+
+def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[int, int]]:
+    """First and one-past-last position of every sequential input in the list of all objects; None: the whole list."""
+    ends = list(itertools.accumulate(lengths))
+    found: dict[str | None, tuple[int, int]] = {
+        i.name: (end - n, end) for i, n, end in zip(topology.sequential, lengths, ends, strict=True)
+    }
+    found[None] = (0, ends[-1])
+    return found
+
+
+def overlap_matrix(
+    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
+) -> Tensor:
+    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
+
+    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
+    """
+    members = topology.alternatives[0]
+    names = [topology.targets[i].sources[0] for i in members]
+    (a, x, ma), (b, y, mb) = (
+        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
+        for name in names[:2]
+    )
+    p, q = kinematics(a, x), kinematics(b, y)
+    if p is None or q is None:
+        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
+    # As delta_r, but with one angle an object, not one a pair, and events last, so that every step has long rows
+    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
+    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
+    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
+    delta = torch.minimum(delta, 2 * math.pi - delta)
+    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
+    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
+    return (near & real).permute(2, 0, 1)
+
+
+@lru_cache(maxsize=64)
+def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[Permutation, ...]) -> IntArray:
+    """One ordering of every assignment, ``(C, k)``: all combinations of distinct objects, first of each orbit."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
+    absolute = grid + np.asarray(offsets)
+    keep = np.ones(len(grid), dtype=bool)
+    for i, j in itertools.combinations(range(len(sizes)), 2):
+        keep &= absolute[:, i] != absolute[:, j]
+    weights = np.cumprod([1, *(max(sizes) for _ in sizes[1:])])[::-1]  # orders combinations as their flat index does
+    for g in group:
+        keep &= grid @ weights <= grid[:, list(g)] @ weights
+    return grid[keep]
+
+
+def candidates(
+    target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
+) -> tuple[Tensor, IntArray, Tensor]:
+    """Log AP of every assignment of a target ``(B, C)``, its objects' positions in the full list ``(C, k)``, and its
+    place in ``logp.flatten(1)``, ``(C)``.
+
+    ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
+    case, assignments outside the daughters' own inputs.
+    """
+    everything = places[None]
+    sizes = tuple(logp.shape[1:])
+    own_spans = tuple(places[source] for source in target.sources)
+    spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
+    index = _representatives(sizes, tuple(start for start, _ in spans_), target.group)
+    absolute = index + np.asarray([start for start, _ in spans_])
+    if own:
+        inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
+        index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
+    flat = constant(np.ravel_multi_index(tuple(index.T), sizes), logp)
+    return logp.flatten(1).index_select(1, flat).add_(math.log(len(target.group))), absolute, flat
+
+
+def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
+    """Put a table that depends on shapes alone onto the device of ``like``."""
+    return torch.from_numpy(array).to(like.device)
+
+
+def greedy(
+    outputs: Outputs, topology: Topology, lengths: Sequence[int], *, own_input: bool = False, group_factor: bool = True
+) -> Decoded:
+    """Assign the most probable (target, objects), strike both, and repeat until every target had its turn.
+
+    SPANet's extraction (Commun. Phys. 7, 139 (2024), Methods), with its intentions kept: a target without a possible
+    assignment left stays without objects, and assignments compare by AP, |G| counted (``group_factor=False``: by the
+    probability of one ordering, as its code does). ``lengths``: padded length of each sequential input.
+    ``own_input``: only objects of the input the daughter is declared in. Ties go to the first target, first objects.
+    """
+    places = spans(topology, lengths)
+    found = [candidates(t, outputs.assignment[t.name], places, own_input) for t in topology.targets]
+    k, p = max(t.degree for t in topology.targets), len(found)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * p
+    for members in _sharing_objects([objects for _, objects, _ in found]):
+        norms = [math.log(len(topology.targets[i].group)) for i in members]
+        logs = torch.cat(
+            [found[i][0] - (0.0 if group_factor else x) for i, x in zip(members, norms, strict=True)], dim=1
+        )
+        tables = [np.pad(found[i][1], ((0, 0), (0, k - found[i][1].shape[1])), constant_values=-1) for i in members]
+        owners = np.repeat(np.arange(len(members)), [len(table) for table in tables])
+        conflict = _conflicts(np.concatenate(tables), owners)
+        objects, owner = constant(np.concatenate(tables), logs), constant(owners, logs)
+        taken = _take_in_turn(logs, conflict, len(members))  # (B, m) candidates as they were taken
+        who = torch.where(taken >= 0, owner[taken.clamp_min(0)], len(members))  # a column to throw away
+        place = torch.full_like(who, -1)
+        place = F.pad(place, (0, 1), value=-1).scatter(1, who, taken)[:, :-1]  # (B, m) by target
+        have, safe = place >= 0, place.clamp_min(0)
+        ap = torch.where(have, logs.gather(1, safe).exp(), 0.0)
+        for column, (i, x) in enumerate(zip(members, norms, strict=True)):
+            chosen = torch.where(have[:, column, None], objects[safe[:, column]], -1)
+            parts[i] = (chosen, have[:, column], ap[:, column] * (1.0 if group_factor else math.exp(x)))
+    chosen, have, ap = (torch.stack(list(part), dim=1) for part in zip(*parts, strict=True))
+    return Decoded(chosen, have, ap, _detection(outputs, topology))
+
+
+NEVER = -(2.0**100)
+TAKE = 256
+
+
+def _take_in_turn(logs: Tensor, conflict: BoolArray, rounds: int) -> Tensor:
+    """Best candidate of ``logs (B, C)``, then the best ``conflict (C, C)`` leaves, …: ``(B, rounds)``, −1 if none."""
+    taken = []
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        open_, table = logs.clone(), constant(conflict, logs)
+        for _ in range(rounds):
+            best, index = open_.max(dim=1)
+            taken.append(torch.where(best > -torch.inf, index, -1))
+            open_.masked_fill_(table[index], -torch.inf)
+        return torch.stack(taken, dim=1)
+    if len(logs) > TAKE:  # what is struck again and again stays in the cache
+        return torch.cat([_take_in_turn(some, conflict, rounds) for some in torch.split(logs, TAKE)])
+    # The same several times faster: a maximum without its position is a vector operation, one with it is not. So the
+    # position goes into the 29 lowest bits of the number, free in a double that was a float; negative, so that
+    # at equality the first one is the largest.
+    keys = logs.double().clamp_(NEVER, -(2.0**-100))
+    keys.view(torch.int64).bitwise_or_(torch.arange(keys.shape[1], device=keys.device))
+    low = (1 << keys.shape[1].bit_length()) - 1
+    strike = torch.where(constant(conflict, logs), 2 * NEVER, 0.0).double()
+    for _ in range(rounds):
+        best = keys.amax(1)
+        index = best.view(torch.int64) & low
+        taken.append(torch.where(best > NEVER, index, -1))
+        if len(taken) < rounds:
+            keys += strike.index_select(0, index.clamp_max(keys.shape[1] - 1))
+    return torch.stack(taken, dim=1)
+
+
+def _conflicts(objects: IntArray, owner: IntArray) -> BoolArray:
+    """Which candidates exclude which, ``(C, C)``: same target ``(C)``, or an object ``(C, k)`` in common."""
+    uses = np.zeros((len(objects), objects.max() + 2), dtype=np.float32)
+    np.put_along_axis(uses, objects + 1, 1.0, axis=1)  # column 0 collects the padding −1
+    conflict: BoolArray = (uses[:, 1:] @ uses[:, 1:].T > 0) | (owner[:, None] == owner[None, :])
+    return conflict
+
+
+def _sharing_objects(objects: Sequence[IntArray]) -> list[list[int]]:
+    """Targets grouped such that different groups have no object in common: greedy treats each group by itself."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for i, candidate in enumerate(objects):
+        used, members = set(np.unique(candidate).tolist()), [i]
+        for group in [g for g in groups if g[0] & used]:
+            groups.remove(group)
+            used, members = used | group[0], group[1] + members
+        groups.append((used, sorted(members)))
+    return [members for _, members in groups]
+
+
+def _detection(outputs: Outputs, topology: Topology) -> Tensor:
+    return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
+
+
+def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
+    """Targets that are pairs of jets and targets that are single objects, in the order of the particles they are.
+
+    ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for Higgs bosons.
+    """
+    alternatives = topology.alternatives
+    alike = len({len(a) for a in alternatives}) == 1
+    columns = list(zip(*alternatives, strict=True)) if alike else []
+    targets = [[topology.targets[i] for i in column] for column in columns]
+    degrees = [{t.degree for t in column} for column in targets]
+    symmetric = all(len(t.group) == t.degree for column in targets for t in column)
+    sources = [{t.sources[0] for t in column} for column in targets]
+    if degrees not in ([{2}], [{1}], [{2}, {1}]) or not symmetric or any(len(s) != 1 for s in sources):
+        raise ValueError("this decoding needs symmetric pairs of jets, single objects, or both for each particle")
+    resolved = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {2}]
+    boosted = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {1}]
+    return (resolved or [[]])[0], (boosted or [[]])[0]
+
+
+def joint(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    presence: float = 0.0,
+    prices: Mapping[str, Tensor] | None = None,
+) -> Decoded:
+    """Find the most probable consistent interpretation of every event, exactly.
+
+    Each particle is resolved (a pair of jets), boosted (one large-radius jet) or absent, no object is used twice and
+    no resolved pair contains a jet that ``overlaps (B, N, F)`` with a chosen large-radius jet (see
+    :func:`overlap_matrix`; None: no such constraint). Among these the one with the largest
+
+        Σ over chosen targets of ln(AP·DP) + Σ over the others of ln(1 − DP)
+
+    is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
+    is added to every gain: above 0 more targets are declared, at lower purity. ``prices[target]``, in the shape of the
+    target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
+    ValueError as :func:`pairs_and_singles`, or for more than 12 jets or 4 particles.
+    """
+    resolved, boosted = pairs_and_singles(topology)
+    places = spans(topology, lengths)
+    gains: list[Tensor] = []
+    logs: list[Tensor] = []
+    objects = []
+    for members in (resolved, boosted):
+        for i in members:
+            target = topology.targets[i]
+            log_ap, index, flat = candidates(target, outputs.assignment[target.name], places, own=True)
+            logs.append(log_ap)
+            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
+            gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
+            objects.append(index)
+    n = len(resolved)
+    pair, single = best_interpretation(gains[:n], gains[n:], overlaps)  # (B, n) each: candidate or −1
+    k = max(t.degree for t in topology.targets)
+    batch, p = gains[0].shape[0], len(topology.targets)
+    chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=gains[0].device)
+    ap = gains[0].new_zeros((batch, p))
+    for members, picks, start in ((resolved, pair, 0), (boosted, single, n)):
+        for column, i in enumerate(members):
+            pick = picks[:, column]
+            safe, have = pick.clamp_min(0), pick >= 0
+            positions = constant(objects[start + column], pick)[safe]
+            chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
+            ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
+    return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
+
+
+def reference(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    presence: float = 0.0,
+) -> Decoded:
+    """Apply the post-processing of the published analysis (arXiv 2412.03819, code of July 2025) to greedy assignments.
+
+    For pairs and single objects separately: N = the most probable number of Higgs bosons, from the Poisson-binomial
+    distribution of the DPs; keep the N targets with the largest DP·AP. Pairs with AP < 1/169 get DP = 0 first. Kept
+    targets with an object outside their own input are dropped, and so are pairs with a jet that ``overlaps`` with a
+    kept large-radius jet. ``presence`` is added to the logit of every DP, as in :func:`joint`; as published: 0.
+    """
+    resolved, boosted = pairs_and_singles(topology)
+    places = spans(topology, lengths)
+    found = greedy(outputs, topology, lengths, group_factor=False)
+    ap, dp = found.assignment_probability, found.detection_probability
+    selected = torch.zeros_like(found.selected)
+    dp = torch.sigmoid(torch.logit(dp) + presence) if presence else dp.clone()
+    if resolved:
+        dp[:, resolved] = torch.where(ap[:, resolved] < 1 / 169, 0.0, dp[:, resolved])
+    for members in (resolved, boosted):
+        if not members:
+            continue
+        count = most_probable_count(dp[:, members])  # (B)
+        order = (dp * ap)[:, members].argsort(dim=1, descending=True, stable=True)
+        rank = order.argsort(dim=1)
+        start, stop = places[topology.targets[members[0]].sources[0]]
+        used = found.objects[:, members, : topology.targets[members[0]].degree]
+        inside = ((used >= start) & (used < stop)).all(-1)
+        selected[:, members] = (rank < count.unsqueeze(1)) & inside
+    if resolved and boosted and overlaps is not None:
+        first_jet, first_fat = (places[topology.targets[m[0]].sources[0]][0] for m in (resolved, boosted))
+        fat = (found.objects[:, boosted, 0] - first_fat).clamp(0, overlaps.shape[2] - 1)  # (B, n)
+        jets = (found.objects[:, resolved, :2] - first_jet).clamp(0, overlaps.shape[1] - 1)  # (B, n, 2)
+        rows = torch.arange(len(fat), device=fat.device)
+        near = overlaps[rows[:, None, None, None], jets[:, :, :, None], fat[:, None, None, :]].any(2)  # (B, n, n)
+        selected[:, resolved] &= ~(near & selected[:, boosted].unsqueeze(1)).any(-1)
+    return Decoded(found.objects, selected, ap, dp)
+
+
+def most_probable_count(probabilities: Tensor) -> Tensor:
+    """Mode of the Poisson-binomial distribution: most probable number of successes of ``(B, n)`` independent trials."""
+    pmf = torch.ones_like(probabilities[:, :1])
+    for p in probabilities.unsqueeze(2).unbind(1):
+        none = F.pad(pmf * (1 - p), (0, 1))
+        pmf = none + F.pad(pmf * p, (1, 0))
+    return pmf.argmax(dim=1)

@@ -1,0 +1,1 @@
+"""Our network, architecture ``default``, and what networks take and return."""

@@ -1,0 +1,138 @@
+"""From the features of the event record to what the network sees: logarithms, normalisation, kinematics.
+
+Masses, transverse momenta and everything that is logarithmic in the event YAML are in GeV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hhh_coffea.topology.topology import Input, Topology
+
+
+class Normaliser(nn.Module):
+    """One input's features, normalised as its event YAML says.
+
+    ``log``: x → ln(1 + x); ``normalize``: x → (x − mean) / std over the real objects of the training sample; then
+    zero where there is no object. Arguments below −1 cannot be meant to be logarithmic, they are taken as −1 + 1e-6
+    instead of becoming NaN (padding often holds −1 or −999).
+    """
+
+    mean: Tensor
+    std: Tensor
+    log: Tensor
+
+    def __init__(self, event_input: Input):
+        super().__init__()
+        features = event_input.features
+        self.register_buffer("mean", torch.zeros(len(features)))
+        self.register_buffer("std", torch.ones(len(features)))
+        self.register_buffer("log", torch.tensor([feature.log for feature in features]), persistent=False)
+        self.any_log = any(feature.log for feature in features)
+
+    def forward(self, x: Tensor, mask: Tensor, log_applied: bool = False) -> Tensor:
+        """Normalise ``x (..., F)`` with ``mask (...)``; ``log_applied`` where ln(1 + x) was already taken."""
+        if self.any_log and not log_applied:
+            x = torch.where(self.log, torch.log1p(x.clamp_min(-1 + 1e-6)), x)
+        x = (x - self.mean) / self.std
+        return torch.where(mask.unsqueeze(-1), x, 0.0)  # not a product: 0 * NaN is NaN, and padding may hold NaN
+
+
+def fit_normalisers(
+    normalisers: Sequence[Normaliser], topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor]
+) -> None:
+    """Set mean and standard deviation from the training sample's raw features.
+
+    ``inputs[i]`` is ``(N, M, F)`` (``(N, 1, F)`` for GLOBAL), ``masks[i]`` is ``(N, M)``. Features without
+    ``normalize`` keep 0 and 1; a constant feature (std < 1e-5) is divided by 1.
+    """
+    for normaliser, event_input, x, mask in zip(normalisers, topology.inputs, inputs, masks, strict=True):
+        real = x[mask].double()  # (objects, F): in double precision, for millions of objects
+        real = torch.where(normaliser.log.cpu(), torch.log1p(real.clamp_min(-1 + 1e-6)), real)
+        std, mean = torch.std_mean(real, dim=0)
+        use = torch.tensor([feature.normalize for feature in event_input.features])
+        normaliser.mean.copy_(torch.where(use, mean, 0.0))
+        normaliser.std.copy_(torch.where(use & (std >= 1e-5), std, 1.0))
+
+
+def sequential_masks(topology: Topology, masks: Sequence[Tensor]) -> Tensor:
+    """Masks of the objects that can be assigned, concatenated: ``(B, S)``."""
+    return torch.cat([m for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"], dim=1)
+
+
+def kinematics(event_input: Input, x: Tensor) -> dict[str, Tensor] | None:
+    """Pick pt and mass (GeV), eta, sin φ and cos φ out of ``x (B, M, F)``, each ``(B, M)``; None if one is missing.
+
+    The spellings are those in use: ``pt``, ``fj_pt``, ``ptcorr``; ``sinphi``, ``sin_phi``, or ``phi`` itself.
+    """
+    columns: dict[str, Tensor] = {}
+    for index, name in enumerate(event_input.feature_names):
+        bare = name.lower().removeprefix("fj_").replace("_", "")
+        columns.setdefault({"ptcorr": "pt"}.get(bare, bare), x[..., index])
+    if "phi" in columns:
+        columns.setdefault("sinphi", torch.sin(columns["phi"]))
+        columns.setdefault("cosphi", torch.cos(columns["phi"]))
+    wanted = ("pt", "eta", "sinphi", "cosphi", "mass")
+    return {k: columns[k] for k in wanted} if all(k in columns for k in wanted) else None
+
+
+def delta_r(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """ΔR = √(Δη² + Δφ²) between all pairs of ``a (B, N)`` and ``b (B, M)``: ``(B, N, M)``.
+
+    Δφ is the angle between the unit vectors, so no wrapping at ±π is needed.
+    """
+    eta, sin, cos = _separation(*_all_with_all(a, b))
+    return (eta.square() + torch.atan2(sin, cos).square()).sqrt()
+
+
+def _all_with_all(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """``(B, N)`` and ``(B, M)`` → ``(B, N, 1)`` and ``(B, 1, M)``."""
+    return {k: v.unsqueeze(2) for k, v in a.items()}, {k: v.unsqueeze(1) for k, v in b.items()}
+
+
+def _separation(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Δη, sin Δφ, cos Δφ."""
+    sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
+    cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
+    return a["eta"] - b["eta"], sin, cos
+
+
+PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
+
+
+def pairwise_features(p: dict[str, Tensor], mask: Tensor) -> Tensor:
+    """:func:`features_of_pairs` of all objects with all, ``(B, S, S, 4)``.
+
+    Zero where either object is missing and on the diagonal.
+    """
+    pairs = features_of_pairs(*_all_with_all(p, p))
+    real = mask.unsqueeze(2) & mask.unsqueeze(1) & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    return torch.where(real.unsqueeze(-1), pairs, 0.0)
+
+
+def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
+    """Kinematics of pairs of objects with momenta ``a``, ``b (…)``: ln ΔR, ln kT, ln z, ln m² (GeV), ``(…, 4)``.
+
+    kT = min(pT1, pT2) ΔR, z = min(pT1, pT2) / (pT1 + pT2), m² the squared invariant mass, as in the Particle
+    Transformer (H. Qu, C. Li, S. Qian, arXiv 2202.03772, eq. 3), but with true ΔR in η. Scaled to order one by fixed
+    constants.
+    """
+    eta, sin, cos = _separation(a, b)
+    ln_dr = 0.5 * torch.log(eta.square() + torch.atan2(sin, cos).square() + 1e-6)
+    ln_min = torch.log(torch.minimum(a["pt"], b["pt"]).clamp_min(1e-3))
+    ln_z = ln_min - torch.log((a["pt"] + b["pt"]).clamp_min(1e-3))
+    # m² = m1² + m2² + 2 (mT1 mT2 cosh Δη − pT1 pT2 cos Δφ): no energies, so no cancellation of large momenta
+    mt_a, mt_b = ((p["pt"].square() + p["mass"].square()).sqrt() for p in (a, b))
+    m2 = mt_a * mt_b * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
+    ln_m2 = torch.log((a["mass"].square() + b["mass"].square() + 2 * m2).clamp_min(1e-2))
+    return torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
+
+
+def pair_numbers(n: int, device: torch.device) -> Tensor:
+    """Number of each pair of n objects in the list (0, 1), (0, 2), …, (1, 2), …; on the diagonal one more: ``(n, n)``."""
+    i = torch.arange(n, device=device)
+    low, high = torch.minimum(i.unsqueeze(1), i), torch.maximum(i.unsqueeze(1), i)
+    return torch.where(low == high, n * (n - 1) // 2, low * (2 * n - low - 1) // 2 + high - low - 1)

@@ -1,0 +1,1 @@
+"""The network of SPANet as published, and the reader of its checkpoints."""

@@ -1,0 +1,172 @@
+"""Reading checkpoints of the original SPANet (PyTorch Lightning) into :class:`~.original.OriginalSPANet`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hhh_coffea.spanet.checkpoint import CheckpointError, load_state
+from hhh_coffea.spanet.original.blocks import OriginalOptions
+from hhh_coffea.spanet.original.original import OriginalSPANet
+from hhh_coffea.topology.topology import Topology
+
+
+def import_original(directory: str | Path) -> OriginalSPANet:
+    """Read a checkpoint folder of the original SPANet: options.json, event.yaml, checkpoints/\\*.ckpt.
+
+    Weights are read with ``weights_only=True``: a checkpoint cannot run code. Of several, ``last.ckpt`` or else the
+    most recently written is taken. :class:`CheckpointError` says what is missing or does not fit.
+    """
+    directory = Path(directory)
+    for needed in ("options.json", "event.yaml"):
+        if not (directory / needed).is_file():
+            raise CheckpointError(f"{directory}: no {needed}; expected a checkpoint folder of the original SPANet")
+    files = sorted((directory / "checkpoints").glob("*.ckpt"), key=lambda p: (p.stem == "last", p.stat().st_mtime))
+    if not files:
+        raise CheckpointError(f"{directory}: no checkpoints/*.ckpt")
+    options = OriginalOptions.from_mapping(json.loads((directory / "options.json").read_text(encoding="utf-8")))
+    topology = Topology.from_file(directory / "event.yaml")
+    state: dict[str, Tensor] = torch.load(files[-1], map_location="cpu", weights_only=True)["state_dict"]
+    renamed, scales = _rename(state, topology)
+    classes = {
+        key: renamed[f"classification.{i}.linear.bias"].shape[0]
+        for i, key in enumerate(topology.classifications)
+        if f"classification.{i}.linear.bias" in renamed
+    }
+    if missing := set(topology.classifications) - set(classes):
+        raise CheckpointError(f"{files[-1]}: no classification head for {', '.join(sorted(missing))}")
+    model = OriginalSPANet(topology, options, classes)
+    renamed["regression_scale"] = torch.tensor(scales).view(-1, 2)
+    own = model.state_dict()
+    for key in own:  # one PReLU slope for all features is the same as one for each
+        if re.search(r"act(_\d)?\.weight$", key) and key in renamed and renamed[key].shape == (1,):
+            renamed[key] = renamed[key].expand(own[key].shape).clone()
+    load_state(model, renamed, str(files[-1]))
+    return model.eval()
+
+
+def compare_with_reference(model: OriginalSPANet, path: str | Path) -> dict[str, float]:
+    """Largest absolute difference between the model's outputs and those stored in an .npz file, by kind of output.
+
+    The file holds ``INPUTS/<name>/{data,mask}`` (logarithms already taken) and ``OUTPUTS/<target>/
+    {assignment_log_probability,detection_logit}``, ``OUTPUTS/VECTORS/EVENT``, and regression and classification heads
+    by key. Infinite where one is finite and the other is not.
+    """
+    with np.load(path) as file:
+        stored = {key: torch.from_numpy(file[key]) for key in file.files}
+    inputs, masks = [], []
+    for event_input in model.topology.inputs:
+        x = stored[f"INPUTS/{event_input.name}/data"].float()
+        x = x.reshape(len(x), -1, len(event_input.features))  # GLOBAL inputs may come without their middle axis
+        mask = stored.get(f"INPUTS/{event_input.name}/mask", torch.ones(x.shape[:2]))
+        inputs.append(x)
+        masks.append(mask.bool().reshape(x.shape[:2]))
+    with torch.inference_mode():
+        out = model.eval()(inputs, masks, log_applied=True)
+    ours = {f"{name}/assignment_log_probability": x for name, x in out.assignment.items()}
+    ours |= {f"{name}/detection_logit": x for name, x in out.detection.items()}
+    ours |= {f"VECTORS/{name}": x for name, x in out.vectors.items()}
+    for kind, values in (("REGRESSIONS", out.regression), ("CLASSIFICATIONS", out.classification)):
+        ours |= {f"{prefix}{key}": x for key, x in values.items() for prefix in ("", f"{kind}/")}
+    worst: dict[str, float] = {}
+    for key, value in ours.items():
+        if (theirs := stored.get(f"OUTPUTS/{key}")) is None:
+            continue
+        theirs = theirs.reshape(value.shape)
+        # the original's log-probabilities are NaN where nothing can be assigned; ours are −inf
+        finite = torch.isfinite(theirs)
+        difference = float((value - theirs)[finite].abs().max()) if finite.any() else 0.0
+        kind = key.split("/")[-1] if "logit" in key or "assignment" in key else key
+        agree = bool((torch.isfinite(value) == finite).all())
+        worst[kind] = max(worst.get(kind, 0.0), difference if agree else float("inf"))
+    return worst
+
+
+# Names of the original's state_dict → ours; the rest is the packing of the gates in _pack_gates.
+_RENAMES = [
+    (r"^embedding\.vector_embedding_layers\.(\d+)\.normalizer\.", r"inputs.\1.normaliser."),
+    (r"^embedding\.vector_embedding_layers\.(\d+)\.position_embedding\.position_embedding$", r"inputs.\1.kind"),
+    (
+        r"^embedding\.vector_embedding_layers\.(\d+)\.vector_embeddings(?:\.embedding)?\.embedding_stack\.embedding_layers\.",
+        r"inputs.\1.blocks.",
+    ),
+    (r"^embedding\.final_embedding_layer\.", "embedding."),
+    (r"^branch_decoders\.(\d+)\.attention\.encoders\.", r"branches.\1.daughters."),
+    (r"^branch_decoders\.(\d+)\.attention\.linear_layers\.", r"branches.\1.projections."),
+    (r"^branch_decoders\.(\d+)\.detection_classifier\.", r"branches.\1.detection."),
+    (r"^branch_decoders\.", "branches."),
+    (r"\.hidden_layers\.layers\.", ".blocks."),
+    (r"\.output_norm\.", ".norm."),
+    (r"\.output_layer\.", ".linear."),
+    (r"\.particle_vector$", ".token"),
+    (r"\.embedding\.layers\.", ".embedding."),
+    # torch's own transformer sits one or two levels deep; the gated one directly in .encoder
+    (r"\.encoder(?:\.(?!encoder\b)\w+)*?\.layers\.(\d+)\.", r".layers.\1."),
+    (r"\.normalization\.normalization\.", ".norm."),
+    (r"\.normalization\.", ".norm."),
+    (r"\.attention_norm\.", ".norm."),
+    (r"\.attention_gate\.", ".gate."),
+    (r"\.gru\.", ".gate."),
+    (r"\.gate_bias$", ".bias"),
+    (r"\.(?:attention|self_attn)\.in_proj_", ".attention.qkv."),
+    (r"\.(?:attention|self_attn)\.out_proj\.", ".attention.out."),
+    (r"\.linear_(\d)\.0\.", r".linear_\1."),
+    (r"\.linear_(\d)\.1\.", r".act_\1."),
+    (r"\.linear1\.", ".linear_1."),
+    (r"\.linear2\.", ".linear_2."),
+    (r"\.norm(\d)\.", r".norm_\1."),
+]
+_BOOKKEEPING = re.compile(
+    "^(particle_index_tensor|particle_weights_tensor|event_permutation_tensor|jet_weights_tensor|classification_weights)"
+)
+
+
+def _rename(state: Mapping[str, Tensor], topology: Topology) -> tuple[dict[str, Tensor], list[list[float]]]:
+    """Rename and pack the original's tensors; also mean and std of every regression."""
+    names = [i.name for i in topology.inputs]
+    regressions = [r.key for r in topology.regressions]
+    scales = [[0.0, 1.0] for _ in regressions]
+    renamed: dict[str, Tensor] = {}
+    for old, value in state.items():
+        if _BOOKKEEPING.match(old):  # class-balancing tables and the event group: made anew from the topology
+            continue
+        if head := re.match(
+            r"^(regression|classification)_decoder\.networks\.(.+?)\.(mean|std|(?:linear\.)?\w+\..+)$", old
+        ):
+            kind, key, rest = head.groups()
+            keys = regressions if kind == "regression" else list(topology.classifications)
+            if key not in keys:
+                raise CheckpointError(f"{kind} head {key!r} is not in event.yaml ({', '.join(keys)})")
+            if rest in ("mean", "std"):
+                scales[keys.index(key)][rest == "std"] = float(value)
+                continue
+            new = f"{kind}.{keys.index(key)}.{rest.removeprefix('linear.')}"
+        else:
+            new = re.sub(
+                r"^(embedding\.vector_embedding_layers\.)(\w+)",
+                lambda m: m[1] + (str(names.index(m[2])) if m[2] in names else m[2]),
+                old,
+            )
+        for pattern, replacement in _RENAMES:
+            new = re.sub(pattern, replacement, new)
+        renamed[new] = (
+            value.reshape(-1) if new.endswith((".kind", ".token", "normaliser.mean", "normaliser.std")) else value
+        )
+    return _pack_gates(renamed), scales
+
+
+def _pack_gates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    packed = {k: v for k, v in state.items() if not re.search(r"\.gate\.linear_[WU]_[rzg]\.", k)}
+    prefixes = {k.split(".linear_W_r.")[0] for k in state if k.endswith(".gate.linear_W_r.weight")}
+    for p in prefixes:
+        packed[f"{p}.update.weight"] = torch.cat([state[f"{p}.linear_W_{g}.weight"] for g in "rzg"])
+        packed[f"{p}.update.bias"] = torch.cat([state[f"{p}.linear_W_{g}.bias"] for g in "rzg"])
+        packed[f"{p}.state.weight"] = torch.cat([state[f"{p}.linear_U_{g}.weight"] for g in "rz"])
+        packed[f"{p}.candidate.weight"] = state[f"{p}.linear_U_g.weight"]
+    return packed

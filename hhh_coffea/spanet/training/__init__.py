@@ -1,0 +1,1 @@
+"""Training: data, batches, losses, the loop, validation."""

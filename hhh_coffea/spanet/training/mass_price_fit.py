@@ -1,0 +1,200 @@
+"""Prices on masses such that a network's candidates in background look more like random pairs of the same jets.
+
+Joint decoding takes the most probable interpretation of each event. Here it is made to pay for carving a peak: wanted is
+the choice with the largest
+
+    Σ over events of the gain of joint decoding − slope · (number of candidates) · EMD,
+
+EMD the earth mover's distance (GeV) between the masses of the candidates in background and those of random pairs of the
+same jets. By the Kantorovich–Rubinstein duality this is joint decoding with a price on the mass whose slope never exceeds
+``slope`` (in units of ln probability per GeV), and the price is found by projected ascent: its slope grows at the
+masses above which there are too many candidates, falls where there are too few, and stays within its bound. Bound 0 is no
+price at all; the larger it is, the smaller the distance, at the cost of correct assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hhh_coffea.base.mass_measures import RANGES, earth_movers_distance
+from hhh_coffea.spanet.checkpoint import SPANet
+from hhh_coffea.spanet.decoding.decode import Decoded, joint, overlap_matrix, pairs_and_singles, spans
+from hhh_coffea.spanet.decoding.mass_price import MassPrice
+from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, squared_masses
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.spanet.training.batches import forward_in_groups, make_batch, reordered
+from hhh_coffea.spanet.training.dataset import TrainingData
+from hhh_coffea.topology.topology import Topology
+
+FloatArray = npt.NDArray[np.float64]
+ROUNDS, STEP, SLOWER = 30, 2.0, 0.9  # of the bound; the steps of all rounds add up to 20 bounds
+RANGE = RANGES["30-225"]  # GeV: where masses are compared; the price is constant beyond
+PT_WIDTH = 25.0  # GeV: a boosted candidate is compared with the large-radius jets of its bin of pT
+BATCH = 2048
+_INSIDE = np.abs(NODE_MASSES - sum(RANGE) / 2) <= (RANGE[1] - RANGE[0]) / 2
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch of background events, its outputs and what does not change from round to round."""
+
+    outputs: Outputs
+    inputs: list[Tensor]
+    masks: list[Tensor]
+    lengths: list[int]
+    near: Tensor | None
+    weight: FloatArray  # (B)
+
+
+def fit(
+    model: SPANet, data: TrainingData, slope: float, say: Callable[[str], None] = lambda _: None
+) -> tuple[MassPrice, dict[str, Any]]:
+    """Find the price for joint decoding, one for all targets, and how far from random the masses then are.
+
+    ``data`` is background alone; every event is read and its outputs are held (1.5 kB an event for HHH). ``slope`` bounds
+    \\|d price/d mass\\| in 1/GeV. The price averages 0 over the candidates taken without one. Returns it with
+    ``{"slope_per_gev", "events", "candidates", "candidates_before", "emd_gev", "emd_before_gev"}``, the distance over
+    30–225 GeV on these very events.
+    ValueError for a slope that is not positive, for data of another topology, for events with a true target or no
+    candidate at all, and where joint decoding is not defined.
+    """
+    topology = model.topology
+    if not slope > 0:
+        raise ValueError(f"slope must be positive, not {slope}")
+    if data.topology.text != topology.text:
+        raise ValueError(f"{data.path}: its topology is not that of the model")
+    pairs_and_singles(topology)
+    parts = _evaluate(model, data)
+    price, course = np.zeros(NODES), []
+    before = found = random = price
+    for turn in range(ROUNDS + 1):
+        found, random = _spectra(parts, _price(price, topology), topology)
+        course.append((float(found.sum()), distance(found, random)))
+        say(f"round {turn}/{ROUNDS}: {course[-1][0]:,.0f} candidates, {course[-1][1]:.2f} GeV from random pairing")
+        if turn == 0:
+            before = found
+        if not (found * _INSIDE).sum() > 0:
+            raise ValueError(f"{data.path}: the model finds no candidate from {RANGE[0]:g} to {RANGE[1]:g} GeV in it")
+        if turn < ROUNDS:
+            price = stepped(price, found, random, slope, STEP * SLOWER**turn)
+            price -= (price * before).sum() / before.sum()
+    first, last = course[0], course[-1]
+    report = {"slope_per_gev": slope, "events": len(data)}
+    report |= {"candidates_before": round(first[0], 1), "candidates": round(last[0], 1)}
+    return _price(price, topology), report | {"emd_before_gev": round(first[1], 3), "emd_gev": round(last[1], 3)}
+
+
+def stepped(price: FloatArray, found: FloatArray, random: FloatArray, slope: float, step: float) -> FloatArray:
+    """One step of the ascent: steeper where more of ``found`` than of ``random`` lies above; all ``(NODES)``."""
+    excess_above = np.cumsum(_normalised(random) - _normalised(found))[:-1]
+    most = slope * NODE_WIDTH
+    rises = (np.diff(price) + step * most * excess_above).clip(-most, most)
+    moved: FloatArray = np.concatenate([[0.0], np.cumsum(rises)])
+    return moved
+
+
+def distance(found: FloatArray, random: FloatArray) -> float:
+    """Earth mover's distance (GeV) of two spectra ``(NODES)``, each normalised within ``RANGE``."""
+    return float(earth_movers_distance(_normalised(found), _normalised(random)))
+
+
+def _normalised(spectrum: FloatArray) -> FloatArray:
+    inside = spectrum * _INSIDE
+    normalised: FloatArray = inside / max(inside.sum(), 1e-30)
+    return normalised
+
+
+def _price(price: FloatArray, topology: Topology) -> MassPrice:
+    rounded = tuple(float(f"{x:.6g}") for x in price)
+    return MassPrice(dict.fromkeys(topology.target_names, rounded))
+
+
+@torch.inference_mode()
+def _evaluate(model: SPANet, data: TrainingData) -> list[_Part]:
+    model.eval()
+    topology, parts = model.topology, []
+    resolved, boosted = pairs_and_singles(topology)
+    mean = max(float(np.mean(data.column("weight"))), 1e-30)
+    for start in range(0, len(data), BATCH):
+        batch = make_batch(data.rows(np.arange(start, min(start + BATCH, len(data)))), topology, torch.device("cpu"))
+        if any(bool(present.any()) for present in batch.truth.present.values()):
+            raise ValueError(f"{data.path}: holds events with true targets; the price is made from background alone")
+        outputs, order = forward_in_groups(model, batch, 4)
+        batch = reordered(batch, order)
+        near = overlap_matrix(topology, batch.inputs, batch.masks) if resolved and boosted else None
+        lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
+        weight = batch.weight.double().numpy() / mean
+        parts.append(_Part(outputs, batch.inputs, batch.masks, lengths, near, weight))
+    return parts
+
+
+@torch.inference_mode()
+def _spectra(parts: list[_Part], price: MassPrice, topology: Topology) -> tuple[FloatArray, FloatArray]:
+    """Masses of the candidates chosen at this price, and of random ones in their place: weight by node, ``(NODES)``."""
+    found, random = np.zeros(NODES), np.zeros(NODES)
+    for part in parts:
+        prices = price.of_assignments(part.outputs, part.inputs, topology)
+        decoded = joint(part.outputs, topology, part.lengths, part.near, prices=prices)
+        for members in topology.symmetric_classes:
+            chosen, expected = _class_spectra(part, decoded, list(members), topology)
+            found, random = found + chosen, random + expected
+    return found, random
+
+
+def _class_spectra(
+    part: _Part, decoded: Decoded, members: list[int], topology: Topology
+) -> tuple[FloatArray, FloatArray]:
+    target = topology.targets[members[0]]
+    source = target.sources[0]
+    first, stop = spans(topology, part.lengths)[source]
+    shape = [stop - first] * target.degree
+    mass = squared_masses(part.inputs, topology, target, shape).clamp_min(0).sqrt().numpy()
+    mask = next(m for m, i in zip(part.masks, topology.inputs, strict=True) if i.name == source).numpy()
+    selected = decoded.selected[:, members].numpy()  # (B, m)
+    objects = decoded.objects[:, members, : target.degree].numpy() - first
+    event, column = np.nonzero(selected)
+    place = (event, *objects[event, column].T)
+    chosen = _histogram(mass[place], part.weight[event])
+    if target.degree == 1:
+        return chosen, _of_equal_pt(part, topology, source, mask, mass, place)
+    usable = mask & ~_overlapping(part, decoded, topology)
+    # every pair of usable jets is as likely as any other to be among k disjoint random ones
+    i, j = np.triu_indices(stop - first, 1)
+    there = usable[:, i] & usable[:, j]  # (B, pairs)
+    share = selected.sum(1) / there.sum(1).clip(1) * part.weight
+    row, pair = np.nonzero(there & (share > 0)[:, None])
+    return chosen, _histogram(mass[row, i[pair], j[pair]], share[row])
+
+
+def _overlapping(part: _Part, decoded: Decoded, topology: Topology) -> npt.NDArray[np.bool_]:
+    """Jets near a chosen large-radius jet, which no pair may use: ``(B, N)``, or False without large-radius jets."""
+    if part.near is None:
+        return np.array(False)
+    boosted = pairs_and_singles(topology)[1]
+    first = spans(topology, part.lengths)[topology.targets[boosted[0]].sources[0]][0]
+    chosen = decoded.objects[:, boosted, 0] - first  # (B, n)
+    near = part.near.take_along_dim(chosen.clamp_min(0).unsqueeze(1), dim=2)  # (B, N, n)
+    return (near & (chosen >= 0).unsqueeze(1)).any(2).numpy()
+
+
+def _of_equal_pt(
+    part: _Part, topology: Topology, source: str | None, mask: npt.NDArray[np.bool_], mass: FloatArray, place: Any
+) -> FloatArray:
+    """Masses of all large-radius jets of the batch, weighed to as many in each bin of pT as there are candidates."""
+    _, x, y, _ = four_momenta(part.inputs, topology, source)
+    bins = (torch.hypot(x, y).numpy() / PT_WIDTH).astype(np.int64).clip(0, 200)
+    there = np.bincount(bins[mask], minlength=201)
+    taken = np.bincount(bins[place], weights=part.weight[place[0]], minlength=201)
+    return _histogram(mass[mask], (taken / there.clip(1))[bins[mask]])
+
+
+def _histogram(mass: FloatArray, weight: FloatArray) -> FloatArray:
+    nodes = np.rint(mass / NODE_WIDTH).clip(0, NODES - 1).astype(np.int64)
+    return np.bincount(nodes, weights=weight, minlength=NODES).astype(np.float64)

@@ -1,0 +1,336 @@
+"""Training a network on training data: plain torch, one device a process, the same numbers from the same seed.
+
+Every epoch draws its order, augmentation and dropout from (seed, epoch) alone, and everything else it starts from is
+in the state written at the end of the last one. So a training that is killed and resumed is the one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hhh_coffea.spanet.checkpoint import SPANet, build, normalisers_of, save
+from hhh_coffea.spanet.training import report as training_report
+from hhh_coffea.spanet.training.batches import (
+    Batch,
+    augment,
+    fit_normalisers,
+    fit_regressions,
+    forward_in_groups,
+    make_batch,
+    presence_codes,
+    reordered,
+)
+from hhh_coffea.spanet.training.config import TrainingConfig
+from hhh_coffea.spanet.training.dataset import TrainingData
+from hhh_coffea.spanet.training.disco import disco_term
+from hhh_coffea.spanet.training.loss import presence_code, presence_table, symmetric_loss
+from hhh_coffea.spanet.training.mass_weights import MassWeights
+from hhh_coffea.spanet.training.mass_weights import fit as fit_mass_weights
+from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
+from hhh_coffea.spanet.training.start import load_start
+from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
+from hhh_coffea.spanet.training.validation import validate
+
+Say = Callable[[str], None]
+Record = Callable[[dict[str, float]], None]
+STATE_FOLDER = "training_state"
+REPORT_SECONDS = 60.0  # between progress lines within an epoch
+VALIDATION_BATCH = 1024
+
+
+@dataclass
+class Trainer:
+    """What a training works with. ``average`` holds the moving average of ``model``'s weights: what is kept."""
+
+    config: TrainingConfig
+    data: TrainingData
+    device: torch.device
+    model: SPANet
+    average: SPANet
+    optimiser: torch.optim.Optimizer
+    train: npt.NDArray[np.int32]  # rows to train on
+    validation: npt.NDArray[np.int32]
+    balance: Tensor | None  # event weight by presence code, (2^P)
+    regression_scale: dict[str, float]  # standard deviation of each regression in the training events
+    workers: Workers = ALONE
+    mass_weights: MassWeights | None = None  # weight of true targets by their mass
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; what does not fill one is left for the next epoch's shuffle."""
+        return max(1, len(self.train) // self.config.batch_size)
+
+
+def train(
+    config: TrainingConfig,
+    data: TrainingData,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    say: Say = lambda _: None,
+    record: Record = lambda _: None,
+    compile_network: bool = False,
+    stop_after: int | None = None,
+) -> Progress:
+    """Train, write ``output`` as a model directory at each better epoch, and return the history.
+
+    ``say`` gets lines for people, ``record`` the numbers of each epoch. ``compile_network`` runs training steps through
+    torch.compile. ``stop_after`` ends after that many epochs of the schedule, as a kill would. Started by torchrun, every
+    process calls this and works on its share of each batch; the first writes and speaks.
+
+    Raises
+    ------
+    TrainingError
+        if ``output`` already holds a training and ``resume`` is not set, or if it is set and there is none that fits.
+    """
+    with joined(device) as (workers, chosen):
+        trainer = prepare(config, data, chosen, workers)
+        if compile_network:
+            trainer.model.compile(dynamic=True)  # in place: padding, and so shapes, change from batch to batch
+        if workers.rank:
+            return _train(trainer, Path(output), resume, _silent, _silent, stop_after)
+        return _train(trainer, Path(output), resume, say, record, stop_after)
+
+
+def _silent(_: Any) -> None:
+    pass
+
+
+def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Record, stop_after: int | None) -> Progress:
+    config, workers = trainer.config, trainer.workers
+    progress = Progress(identity(config, trainer.data, workers))
+    if resume:
+        progress = read_state(
+            folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity
+        )
+        say(f"resuming after epoch {progress.epoch}")
+    elif (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
+        raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    say(
+        f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
+        f"{len(trainer.validation):,} validation events, {trainer.steps_per_epoch} steps an epoch, on {trainer.device}"
+        + (f", {workers.size} processes" if workers.size > 1 else "")
+    )
+    last = min(config.epochs, stop_after or config.epochs)
+    while progress.epoch < last and not _has_stalled(config, progress):
+        epoch, begin = progress.epoch + 1, time.perf_counter()
+        loss = run_epoch(trainer, epoch, say)
+        trained = time.perf_counter() - begin
+        workers.average_buffers(trainer.average)
+        found = validate(
+            trainer.average,
+            _validation_batches(trainer),
+            config.loss_options(),
+            config.groups,
+            trainer.regression_scale,
+            workers,
+        )
+        progress.epoch = epoch
+        better = config.keep == "last" or found.product > progress.best_product
+        if better:
+            progress.best_epoch, progress.best_product = epoch, found.product
+        progress.history.append(
+            training_report.entry(trainer, epoch, loss, found, trained, time.perf_counter() - begin)
+        )
+        say(training_report.line(progress.history[-1], config.epochs) + (" *" if better else ""))
+        record(progress.history[-1])
+        if workers.rank:
+            continue
+        if better:  # before the state: killed in between, this epoch is run again and ends the same
+            save(
+                trainer.average,
+                folder,
+                training=training_report.provenance(trainer, progress),
+                card=training_report.card(folder.name, trainer),
+            )
+        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
+        training_report.write_history(folder, progress)
+    return progress
+
+
+def prepare(
+    config: TrainingConfig, data: TrainingData, device: str | torch.device = "cpu", workers: Workers = ALONE
+) -> Trainer:
+    """Split the data, build and initialise the network from the seed, fit its normalisation."""
+    chosen, topology = torch.device(device), data.topology
+    if topology.regressions and config.loss_options().regression and (config.rotate_phi or config.reflect_eta):
+        raise TrainingError(
+            "rotate_phi and reflect_eta turn the inputs, but not the quantities to regress: set both to false, or "
+            "loss.regression to 0"
+        )
+    split, codes = data.column("split"), presence_codes(data)
+    use = split >= config.validation_fraction
+    if not config.partial_events:  # every particle seen in some way
+        for alternative in topology.alternatives:
+            use &= (codes & sum(1 << i for i in alternative)) != 0
+    train_rows = np.flatnonzero(use).astype(np.int32)
+    if config.max_events:
+        # the smallest hashes: a sample of a sample, whatever the size
+        order = np.argsort(split[train_rows], kind="stable")
+        train_rows = np.sort(train_rows[order[: config.max_events]])
+    validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
+    if config.batch_size % workers.size:
+        raise TrainingError(f"batch_size = {config.batch_size} is not a multiple of the {workers.size} processes")
+    if len(train_rows) < config.batch_size:
+        raise TrainingError(
+            f"{data.path}: {len(train_rows)} training events are fewer than batch_size = {config.batch_size}"
+        )
+    torch.manual_seed(config.seed)
+    model = build(topology, config.architecture, config.network, data.classes)
+    chosen_rows = np.zeros(len(data), dtype=bool)
+    chosen_rows[train_rows] = True
+    if config.start_from:
+        load_start(model, config.start_from)
+    else:
+        fit_normalisers(normalisers_of(model), data, chosen_rows)
+        fit_regressions(model, data, chosen_rows)
+    scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
+    model = model.to(chosen)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms are not drawn to zero
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=config.learning_rate,
+        fused=True,
+    )
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
+    weights = fit_mass_weights(data, train_rows, config.mass_weight_floor) if config.mass_weights else None
+    return Trainer(
+        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers, weights
+    )
+
+
+def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
+    """Train for one epoch (counted from 1) and return its mean loss."""
+    config, model, topology = trainer.config, trainer.model, trainer.data.topology
+    options, workers = config.loss_options(), trainer.workers
+    own = (workers.rank,) if workers.size > 1 else ()  # each process augments its own events
+    torch.manual_seed(_seed(config.seed, epoch, "dropout", *own))
+    generator = torch.Generator().manual_seed(_seed(config.seed, epoch, "augmentation", *own))
+    order = np.random.default_rng(_seed(config.seed, epoch, "order")).permutation(trainer.train)
+    model.train()
+    steps, size = trainer.steps_per_epoch, config.batch_size
+    total, said = torch.zeros((), device=trainer.device), time.perf_counter()
+    for step in range(steps):
+        rows = trainer.data.rows(order[step * size + workers.rank : (step + 1) * size : workers.size])
+        batch = make_batch(rows, topology, trainer.device)
+        batch = augment(batch, topology, config.rotate_phi, config.reflect_eta, generator)
+        done = (epoch - 1) * steps + step
+        for group in trainer.optimiser.param_groups:
+            group["lr"] = learning_rate(config, done, steps)
+        with _precision(trainer):
+            outputs, arrangement = forward_in_groups(model, batch, config.groups)
+        batch = reordered(batch, arrangement)
+        lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
+        weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
+        if trainer.mass_weights is not None:
+            batch.truth.weight = trainer.mass_weights(batch, topology)
+        loss = symmetric_loss(
+            _single(outputs),
+            batch.truth,
+            topology,
+            lengths,
+            options,
+            event_weight=weight,
+            regression_scale=trainer.regression_scale,
+        )
+        if config.disco:
+            loss.total = loss.total + config.disco * disco_term(outputs, batch, topology, loss.permutation)
+        trainer.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        workers.average_gradients(model)
+        if config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        trainer.optimiser.step()
+        _update_average(trainer, done)
+        total += loss.total.detach()
+        if time.perf_counter() - said > REPORT_SECONDS:
+            said = time.perf_counter()
+            say(f"epoch {epoch}: step {step + 1}/{steps}, loss {float(total) / (step + 1):.4f}")
+    return workers.total([float(total)])[0] / steps / workers.size
+
+
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Linear from 0 during the warm-up, then half a cosine to ``final_learning_rate`` at the last step."""
+    warm, whole = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
+    if step < warm:
+        return config.learning_rate * (step + 1) / (warm + 1)
+    done = min(1.0, (step - warm) / max(1.0, whole - warm))
+    low = config.final_learning_rate
+    return low + (config.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def identity(config: TrainingConfig, data: TrainingData, workers: Workers = ALONE) -> dict[str, Any]:
+    """Settings and data that determine the result: they must be the same when a training is resumed."""
+    content = json.dumps(data.schema, sort_keys=True).encode()
+    processes = {"processes": workers.size} if workers.size > 1 else {}
+    return {**asdict(config), "data": hashlib.sha256(content).hexdigest(), **processes}
+
+
+def _validation_batches(trainer: Trainer) -> Iterator[Batch]:
+    workers = trainer.workers
+    for start in range(VALIDATION_BATCH * workers.rank, len(trainer.validation), VALIDATION_BATCH * workers.size):
+        rows = trainer.data.rows(trainer.validation[start : start + VALIDATION_BATCH])
+        yield make_batch(rows, trainer.data.topology, trainer.device)
+
+
+def _update_average(trainer: Trainer, step: int) -> None:
+    """EMA ← decay·EMA + (1 − decay)·weights, the decay growing at first so that the start is soon forgotten."""
+    decay = min(trainer.config.ema_decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(trainer.average.parameters()), list(trainer.model.parameters()), 1 - decay)
+        for mine, theirs in zip(trainer.average.buffers(), trainer.model.buffers(), strict=True):
+            mine.copy_(theirs)  # normalisation; running statistics of batch normalisation are averages already
+
+
+def _balance(config: TrainingConfig, data: TrainingData, codes: npt.NDArray[np.int32]) -> Tensor:
+    """Event weight by presence code: the table of the loss to a power, averaging 1 over the training events."""
+    bits = torch.from_numpy((codes[:, None] >> np.arange(len(data.topology.targets))) & 1)
+    table = presence_table(data.topology, bits) ** config.balance_presence
+    return table / table[torch.from_numpy(codes).long()].mean()
+
+
+def _codes(batch: Batch, trainer: Trainer) -> Tensor:
+    present = torch.stack([batch.truth.present[n] for n in trainer.data.topology.target_names], dim=1).long()
+    return presence_code(present)
+
+
+def _precision(trainer: Trainer) -> AbstractContextManager[Any]:
+    """bfloat16 on a GPU: the range of float32, so no loss scaling."""
+    if trainer.config.amp and trainer.device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _single(outputs: Any) -> Any:
+    """Everything the loss reads in single precision."""
+    for part in (outputs.assignment, outputs.detection, outputs.regression, outputs.classification):
+        for key, value in part.items():
+            part[key] = value.float()
+    return outputs
+
+
+def _seed(*parts: Any) -> int:
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:7], "little")
+
+
+def _has_stalled(config: TrainingConfig, progress: Progress) -> bool:
+    return bool(config.patience) and progress.epoch - progress.best_epoch >= config.patience

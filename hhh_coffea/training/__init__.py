@@ -1,0 +1,1 @@
+"""From the event record to what models are trained on: tables and arrays."""

@@ -1,0 +1,138 @@
+"""Filesets: what is accepted, and that every error names the dataset and the field."""
+
+import gzip
+import json
+
+import pytest
+
+from hhh_coffea.base.bundled import list_bundled
+from hhh_coffea.datasets.fileset import FilesetError, load_fileset
+
+GOOD = {"format": "delphes", "n_higgs": 3}
+
+
+def write(folder, content, name="fileset.json"):
+    path = folder / name
+    text = content if isinstance(content, str) else json.dumps(content)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def test_bundled_demo_by_bare_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "demo" in list_bundled("fileset")
+    datasets = load_fileset("demo")
+    assert list(datasets) == ["HHH", "HH", "QCD"]
+    assert datasets["QCD"].metadata.is_signal is False
+    assert load_fileset("demo.json") == datasets
+    with pytest.raises(FilesetError, match="no such fileset"):
+        load_fileset("elsewhere/demo.json")
+
+
+def test_paths_are_relative_to_the_json_and_globs_expand(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    for name in ("b.root", "a.root"):
+        (tmp_path / "data" / name).touch()
+    content = {
+        "A": {"files": ["data/*.root", "root://host//x.root", "https://host/y.root"], "metadata": GOOD},
+        "B": {"files": {"gone.root": "Other"}, "metadata": GOOD},
+    }
+    for name in ("f.json", "f.json.gz"):
+        path = write(tmp_path, content, name)
+        monkeypatch.chdir("/")
+        datasets = load_fileset(path)
+        assert list(datasets["A"].files) == [
+            str(tmp_path / "data/a.root"),
+            str(tmp_path / "data/b.root"),
+            "root://host//x.root",
+            "https://host/y.root",
+        ]
+        assert set(datasets["A"].files.values()) == {"Delphes"}
+        assert datasets["B"].files == {str(tmp_path / "gone.root"): "Other"}  # found missing when opened, by name
+    assert list(load_fileset(path, ["B"])) == ["B"]
+
+
+def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
+    (tmp_path / "a.root").touch()
+    (tmp_path / "b.root").touch()
+    spec = {"object_path": "T", "steps": [[0, 5]], "num_entries": 5, "uuid": "u-u"}
+    files = {"a.root": spec, "b.root": {**spec, "num_entries": None}}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": files, "metadata": GOOD}})).values()
+    assert set(dataset.files.values()) == {"T"}
+    assert dataset.known == {str(tmp_path / "a.root"): ("u-u", 5)}
+    (several,) = load_fileset(write(tmp_path, {"A": {"files": {"*.root": spec}, "metadata": GOOD}})).values()
+    assert several.known == {}  # of which file?
+    for wrong in ({"uuid": 3}, {"num_entries": -1}, {"num_entries": "5"}):
+        with pytest.raises(FilesetError, match=r"dataset 'A', field 'files': 'a.root': uuid .* and num_entries"):
+            load_fileset(write(tmp_path, {"A": {"files": {"a.root": {**spec, **wrong}}, "metadata": GOOD}}))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"files": ["a.root"]}, "dataset 'X': field 'metadata' is missing"),
+        ({"metadata": GOOD}, "dataset 'X': field 'files' is missing"),
+        ({"files": [], "metadata": GOOD}, "dataset 'X', field 'files'"),
+        ({"files": "a.root", "metadata": GOOD}, "field 'files': must be"),
+        ({"files": [3], "metadata": GOOD}, "field 'files': 3"),
+        ({"files": ["a.root", "./a.root"], "metadata": GOOD}, "a.root is listed twice"),
+        ({"files": ["*.nothing"], "metadata": GOOD}, "no file matches '\\*.nothing'"),
+        (
+            {"files": ["a.root"], "metadata": {"format": "delphes"}},
+            "dataset 'X', field 'n_higgs': Field required|n_higgs",
+        ),
+        ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': .*integer"),
+        ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": 0}}, "field 'n_higgs'"),
+        ({"files": ["a.root"], "metadata": {**GOOD, "format": "pythia"}}, "field 'format': .*delphes"),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "n_higs": 3}},
+            "field 'n_higs': unknown field .*did you mean 'n_higgs'",
+        ),
+        ({"files": ["a.root"], "metadata": {**GOOD, "cross_section_pb": -1.0}}, "field 'cross_section_pb'"),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "selection": {"jet_pt": 30.0}}},
+            "field 'selection.jet_pt': unknown",
+        ),
+        ({"files": ["a.root"], "metadata": {**GOOD, "selection": {"max_jets": 4}}}, "max_jets = 4 cannot hold"),
+        ({"files": ["a.root"], "metadata": GOOD, "metdata": {}}, "unknown field 'metdata'"),
+        ([1], "dataset 'X': must be an object"),
+    ],
+)
+def test_errors_name_dataset_and_field(tmp_path, dataset, message):
+    with pytest.raises(FilesetError, match=message) as error:
+        load_fileset(write(tmp_path, {"X": dataset}))
+    assert "'X'" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", '{"A": {}, "A": {}}'])
+def test_broken_json_is_named(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(FilesetError, match=r"fileset\.json"):
+        load_fileset(path)
+
+
+def test_broken_gzip_is_named(tmp_path):
+    path = tmp_path / "f.json.gz"
+    path.write_bytes(b"no gzip at all")
+    with pytest.raises(FilesetError, match=r"f\.json\.gz"):
+        load_fileset(path)
+
+
+def test_same_file_in_two_datasets(tmp_path):
+    path = write(tmp_path, {n: {"files": ["a.root"], "metadata": GOOD} for n in ("A", "B")})
+    with pytest.raises(FilesetError, match=r"dataset 'A' and again in 'B'"):
+        load_fileset(path)
+
+
+def test_unknown_dataset_is_suggested(tmp_path):
+    path = write(tmp_path, {"HHH": {"files": ["a.root"], "metadata": GOOD}})
+    with pytest.raises(FilesetError, match=r"no dataset 'HHh' .did you mean 'HHH'"):
+        load_fileset(path, ["HHh"])
+
+
+def test_bad_dataset_name(tmp_path):
+    with pytest.raises(FilesetError, match="field 'name'"):
+        load_fileset(write(tmp_path, {"a/b": {"files": ["a.root"], "metadata": GOOD}}))

@@ -1,0 +1,159 @@
+"""Results on disk and the figures made of them."""
+
+import json
+
+import hist
+import numpy as np
+import pytest
+from hist import Hist
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from hhh_coffea.figures import published
+from hhh_coffea.figures.label_placement import label_points
+from hhh_coffea.figures.style import METHOD_STYLES, side_by_side, styles_of
+from hhh_coffea.plot import main as plot
+from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
+from hhh_coffea.results.histograms import canonical
+from hhh_coffea.results.summary import confusion_matrix, ratio
+from hhh_coffea.run import main as run
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    output = tmp_path_factory.mktemp("figures") / "results"
+    assert run(["--fileset", "demo", "--output", str(output), "--no-plots"]) == 0
+    return output
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_from_the_histograms_alone(results, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "histograms.json").write_bytes((results / "histograms.json").read_bytes())
+    assert plot([str(alone), "--overlay-published", "--formats", "png"]) == 0
+    drawn = {str(p.relative_to(alone / "plots")) for p in (alone / "plots").rglob("*.png")}
+    for name in (
+        "HHH/reference_purity_efficiency_merged",
+        "HHH/reference_purity_efficiency_merged_without_overlap_removal",
+        "HHH/reference_purity_efficiency_resolved",
+        "HHH/reference_purity_efficiency_resolved_after_overlap_removal",
+        "HH/default_purity_efficiency_merged",
+        "HHH/default_higgs_pt",
+        "HHH/default_target_mass",
+        "HHH/candidate_mass_chi2",
+        "HHH/multiplicity",
+        "HHH/default_confusion_chi2",
+        "HH/reference_confusion_chi2_as_published",
+        "QCD/mass_sculpting_merged",
+        "QCD/mass_sculpting_resolved",
+    ):
+        assert f"{name}.png" in drawn
+    assert all((alone / "plots" / name).stat().st_size > 10_000 for name in drawn)
+
+
+def test_plot_mistakes(tmp_path, capsys):
+    assert plot([str(tmp_path)]) == 2
+    assert "no results here" in capsys.readouterr().err
+    (tmp_path / "histograms.json").write_text("{")
+    assert plot([str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert plot([str(tmp_path), "--formats", "gif"]) == 2
+    (tmp_path / "histograms.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ResultsError, match="schema version 1"):
+        read_histograms(tmp_path)
+
+
+def test_histograms_survive_the_disk(results):
+    """UHI JSON both ways, bit for bit; categories sorted."""
+    histograms, datasets = read_histograms(results)
+    assert datasets["QCD"] == {"label": "QCD 4b", "format": "delphes", "n_higgs": 3, "is_signal": False}
+    raw = json.loads((results / "histograms.json").read_text())["histograms"]
+    for name, histogram in histograms.items():
+        assert canonical(histogram) == histogram
+        write_json(results / "again.json", histogram)
+        assert json.loads((results / "again.json").read_text()) == raw[name]
+
+
+def test_canonical_order_forgets_the_order_of_filling():
+    def make(names):
+        h = Hist(
+            hist.axis.StrCategory([], growth=True, name="x"),
+            hist.axis.Regular(3, 0, 3, name="y"),
+            storage=hist.storage.Weight(),
+        )
+        for name in names:
+            h.fill(x=name, y=np.arange(ord(name)) % 4, weight=np.full(ord(name), 0.5))
+        return h
+
+    assert make("abc") != make("cab")
+    assert canonical(make("abc")) == canonical(make("cab"))
+    assert canonical(make("cab"))["a", :].sum() == make("abc")["a", :].sum()
+
+
+def test_any_output_is_split():
+    h = Hist(hist.axis.Regular(2, 0, 1, name="x"))
+    histograms, rest = split_output(
+        {"histograms": {"a": h}, "deep": {"b": h, "n": np.int64(3)}, "s": {"y", "x"}, "v": np.arange(2)}
+    )
+    assert set(histograms) == {"a", "deep/b"}
+    assert rest == {"deep": {"n": 3}, "s": ["x", "y"], "v": [0, 1]}
+    assert split_output({}) == ({}, {})
+
+
+def test_ratio_edges():
+    assert ratio(0, 0)["value"] is None
+    assert ratio(0, 4)["low"] == 0
+    assert ratio(0, 4)["high"] == pytest.approx(1 - ((1 - 0.6827) / 2) ** (1 / 4))  # solved by hand
+    assert ratio(5, 5)["high"] == 1
+
+
+def test_published_curves_are_those_of_the_paper():
+    """Spec §6: HHH merged at 200–250 GeV."""
+    (_, spanet), (_, baseline) = published.curves(3, "merged", "purity")
+    assert spanet.shape == (21, 3)
+    assert spanet[4, 0] == pytest.approx(0.457)
+    assert baseline[4, 0] == pytest.approx(0.318)
+    assert np.isnan(published.curves(3, "boosted", "purity")[0][1][1, 0])
+    assert published.curves(4, "merged", "purity") == []
+
+
+def test_confusion_matrix_by_hand():
+    h = Hist(
+        hist.axis.StrCategory(["d"], growth=True, name="dataset"),
+        *(hist.axis.Integer(0, 5, underflow=False, name=n) for n in ("tb", "tr", "cb", "cr")),
+        storage=hist.storage.Int64(),
+    )
+    h.fill(dataset="d", tb=[0, 0, 1, 0], tr=[2, 2, 1, 1], cb=[0, 1, 1, 0], cr=[2, 1, 1, 2])  # the last one is partial
+    classes, matrix = confusion_matrix(h, {"dataset": "d"}, 2)
+    assert classes == [(0, 2), (1, 1), (2, 0)]
+    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_methods_look_different_and_always_the_same():
+    methods = [*METHOD_STYLES, "mine", "chi2 @ a", "chi2 @ b", "spanet @ a"]
+    styles = styles_of(methods)
+    assert len({(s["color"], s["marker"]) for s in styles.values()}) == len(methods)
+    for method, style in METHOD_STYLES.items():
+        assert (styles[method]["color"], styles[method]["marker"]) == style
+    runs = styles_of(["chi2", "spanet @ a", "spanet @ b"])
+    assert runs["spanet @ a"]["color"] == METHOD_STYLES["spanet"][0] != runs["spanet @ b"]["color"]
+    assert np.allclose(side_by_side(1), 0)
+    assert np.abs(side_by_side(9)).max() < 0.5
+
+
+def test_labels_of_points_overlap_neither_each_other_nor_points():
+    figure = Figure(figsize=(10, 10))
+    axis = figure.subplots()
+    random = np.random.default_rng(1)
+    points = [(x, y) for x, y in random.uniform(0.2, 0.8, (20, 2))]
+    axis.scatter(*zip(*points, strict=True))
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    label_points(axis, points, [f"model {n}" for n in range(20)], 12)
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
+        assert not any(box.contains(*axis.transData.transform(point)) for point in points)
+        assert axis.bbox.contains(box.x0, box.y0)
+        assert axis.bbox.contains(box.x1, box.y1)

@@ -1,0 +1,194 @@
+"""The report page, the comparison of runs, histograms.root, and candidates in other people's tools."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import uproot
+from conftest import DEMO
+
+from hhh_coffea.figures import captions
+from hhh_coffea.figures.compare import read_runs
+from hhh_coffea.plot import main as plot
+from hhh_coffea.results.directory import ResultsError, read_histograms
+from hhh_coffea.results.summary import counts
+from hhh_coffea.run import main as run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs that share χ² on HHH; the first has HH too, and a file that cannot be read."""
+    folder = tmp_path_factory.mktemp("runs")
+    fileset = folder / "fileset.json"
+    metadata = {"format": "delphes", "cross_section_pb": 2.0, "sum_of_weights": 1000}
+    hhh = {
+        "files": [str(DEMO / "hhh.root"), "<missing>.root"],
+        "metadata": {**metadata, "n_higgs": 3, "label": "A & B"},
+    }
+    hh = {"files": [str(DEMO / "hh.root")], "metadata": {"format": "delphes", "n_higgs": 2}}
+    fileset.write_text(json.dumps({"HHH": hhh, "HH": hh}))
+    base = ["--fileset", str(fileset), "--chunksize", "1500", "--max-chunks", "1", "--metrics", "default"]
+    assert run([*base, "--candidates", "--root", "--no-plots", "--output", str(folder / "a")]) == 3
+    assert plot([str(folder / "a"), "--formats", "png"]) == 0  # PDF takes as long again
+    other = ["--datasets", "HHH", "--methods", "chi2,chi2+bdt", "--no-plots"]
+    assert run([*base, *other, "--output", str(folder / "b")]) == 3
+    return folder / "a", folder / "b"
+
+
+class Page(HTMLParser):
+    """What a page is made of: its text, its images, and whatever it would load from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.images, self.loads = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag == "img":
+            self.images.append(found)
+        self.loads += [v for k, v in attributes if k in ("src", "href") and not v.startswith(("data:", "#"))]
+        self.loads += [tag] if tag in ("script", "link", "iframe") else []
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_report_holds_everything_and_loads_nothing(runs):
+    raw = (runs[0] / "report.html").read_text(encoding="utf-8")
+    page = Page(raw)
+    assert page.loads == []
+    assert "url(" not in raw
+    assert "@import" not in raw
+    figures = {str(p.relative_to(runs[0] / "plots").with_suffix("")) for p in (runs[0] / "plots").rglob("*.png")}
+    assert len(page.images) == len(figures) > 5
+    text = " ".join(" ".join(page.text).split())
+    for name in figures:
+        assert f"{name}." in text
+    summary, provenance, cutflow = (
+        json.loads((runs[0] / f"{n}.json").read_text()) for n in ("summary", "provenance", "cutflow")
+    )
+    merged = summary["results"]["HHH"]["default"]["chi2"]["categories"]["merged"]
+    for number in (merged["candidates"], merged["retrieved"], cutflow["datasets"]["HHH"]["cuts"][-1]["events"]):
+        assert f"{number:,}" in text
+    assert f"{100 * merged['purity']['value']:.2f} +" in text
+    assert provenance["files"][0]["uuid"] in text
+    assert "<missing>.root" in text  # escaped: a file name is not markup
+    assert "file not found" in text
+    assert "1 of 3 files could not be opened" in text
+    assert "A & B" in text
+    assert "sum_of_weights = 1000 is less than the 1250 processed" in text
+    assert "file not found" in " ".join(f["reason"] for f in provenance["failures"])
+
+
+def test_every_figure_has_a_caption(runs):
+    for path in (runs[0] / "plots").rglob("*.png"):
+        name = str(path.relative_to(runs[0] / "plots").with_suffix(""))
+        assert captions.caption(name) != path.stem.replace("_", " ")
+        assert "{" not in captions.caption(name)
+    assert captions.caption("met") == "met"
+
+
+def test_the_report_in_a_browser(runs, tmp_path):
+    """Headless Chromium without a network draws it, figures included."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
+    image = pytest.importorskip("PIL.Image")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,4000"]
+    offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"]
+    target = [f"--screenshot={tmp_path / 'page.png'}", (runs[0] / "report.html").as_uri()]
+    subprocess.run([browser, *options, *offline, *target], check=True, capture_output=True, timeout=120)
+    pixels = np.asarray(image.open(tmp_path / "page.png").convert("RGB")).reshape(4000, 1200, 3)
+    inked = (pixels.min(axis=2) < 200).any(axis=1)
+    assert 0.3 < inked.mean() < 1  # text and figures all the way down, and space between
+    orange = (np.abs(pixels.astype(int) - (255, 169, 14)).sum(axis=2) < 30).sum()  # χ²'s colour: figures were decoded
+    assert orange > 500
+
+
+def test_runs_are_compared_in_the_same_figures(runs, tmp_path):
+    """χ² is the same in both and stays one curve; chi2+bdt of the second run joins it; what differs carries its run."""
+    histograms, datasets = read_runs(runs)
+    assert list(datasets) == ["HHH", "HH"]
+    assert set(histograms["candidates"].axes["method"]) == {"chi2", "chi2+bdt"}
+    for method, own in (("chi2", runs[0]), ("chi2+bdt", runs[1])):
+        key = {"dataset": "HHH", "definition": "default", "category": "merged", "method": method}
+        expected = counts(read_histograms(own)[0]["candidates"], key)
+        np.testing.assert_array_equal(counts(histograms["candidates"], key), expected)
+        assert expected.sum() > 0
+    more = tmp_path / "eight"
+    options = ["--fileset", "demo", "--datasets", "HHH", "--max-chunks", "1", "--chunksize", "1500", "--no-plots"]
+    assert run([*options, "--metrics", "default", "--chi2-jets", "8", "--output", str(more)]) == 0
+    both = [*map(str, (runs[1], more)), "--output", str(tmp_path / "both"), "--formats", "png"]
+    assert set(read_runs([runs[1], more])[0]["targets"].axes["method"]) == {"chi2 @ b", "chi2 @ eight", "chi2+bdt"}
+    assert plot(both) == 0
+    assert (tmp_path / "both" / "HHH" / "default_purity_efficiency_merged.png").stat().st_size > 10_000
+
+
+def test_what_cannot_be_compared(runs, tmp_path, capsys):
+    with pytest.raises(ResultsError, match="two are called the same"):
+        read_runs([runs[0], runs[0]])
+    other = tmp_path / "c"
+    other.mkdir()
+    content = json.loads((runs[1] / "histograms.json").read_text())
+    content["datasets"]["HHH"]["n_higgs"] = 2
+    (other / "histograms.json").write_text(json.dumps(content))
+    assert plot([str(runs[0]), str(other)]) == 2
+    assert "dataset 'HHH': n_higgs is 3 in one run and 2 in c" in capsys.readouterr().err
+    with pytest.raises(ResultsError, match=r"n_higgs is 3"):
+        plot([str(runs[0]), str(other), "--debug"])
+
+
+def test_a_report_without_figures(runs):
+    assert Page((runs[1] / "report.html").read_text(encoding="utf-8")).images == []
+
+
+def test_root_file(runs):
+    """TH1 of the weighted mass with its errors, TH2 where two axes are left, the sums those of histograms.json."""
+    histograms, _ = read_histograms(runs[0])
+    with uproot.open(runs[0] / "histograms.root") as file:
+        place = "candidate_mass/HHH/chi2/default/merged"
+        everything, right, wrong = (file[f"{place}/{flag}"].to_hist() for flag in ("all", "correct", "wrong"))
+        assert file[f"{place}/all"].classname == "TH1D"
+        np.testing.assert_array_equal(right.values(flow=True) + wrong.values(flow=True), everything.values(flow=True))
+        key = {"dataset": "HHH", "method": "chi2", "definition": "default", "category": "merged"}
+        expected = counts(histograms["candidate_mass"], key)
+        np.testing.assert_array_equal(right.values(flow=True), expected[:, 2])
+        np.testing.assert_array_equal(right.variances(flow=True), right.values(flow=True))  # unit weights
+        targets = file["targets/HH/chi2/default/merged/retrieved"]
+        assert targets.values(flow=True).sum() > 0
+        assert not any(key.startswith("confusion") for key in file.keys(recursive=False))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
+def test_candidates_in_other_tools(runs, library):
+    """The same mean mass of correct candidates everywhere: names, types and nulls survive."""
+    module = pytest.importorskip(library)
+    folder = runs[0] / "candidates"
+    if library == "pandas":
+        table = module.read_parquet(folder)
+        rows = table[(table.dataset == "HHH") & table.correct.astype(bool)]
+        found = (len(rows), float(rows.mass.mean()))
+    elif library == "polars":
+        table = module.read_parquet(folder / "*.parquet")
+        rows = table.filter((module.col("dataset") == "HHH") & module.col("correct"))
+        found = (len(rows), rows["mass"].mean())
+    else:
+        query = f"select count(*), avg(mass) from '{folder}/*.parquet' where dataset = 'HHH' and correct"
+        found = module.sql(query).fetchall()[0]
+    import pyarrow.dataset as ds
+
+    expected = ds.dataset(folder).to_table()
+    mask = (np.asarray(expected["dataset"].to_pylist()) == "HHH") & np.asarray(expected["correct"])
+    assert found[0] == mask.sum() > 100
+    assert found[1] == pytest.approx(np.asarray(expected["mass"])[mask].mean())
+
+
+def test_pages_print_on_paper(runs):
+    """A print style is there: navigation hidden, rows kept together."""
+    raw = (runs[0] / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"@media print \{.*nav \{ display: none; \}", raw, re.DOTALL)

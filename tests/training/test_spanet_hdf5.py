@@ -1,0 +1,117 @@
+"""The HDF5 layout of the original SPANet: what we write reads back, and its own example files train."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hhh_coffea.spanet.training import trainer as training
+from hhh_coffea.spanet.training.config import TrainingConfig
+from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
+from hhh_coffea.spanet.training.state import TrainingError
+from hhh_coffea.train import main
+from hhh_coffea.training.spanet_hdf5 import read_hdf5, write_hdf5
+
+h5py = pytest.importorskip("h5py")
+torch.set_num_threads(1)
+TINY = TrainingConfig(
+    network={"hidden_dim": 16, "num_encoder_layers": 1, "pair_dim": 8},
+    loss={"regression": 1.0, "classification": 1.0},
+    epochs=1,
+    batch_size=128,
+    max_events=512,
+    validation_fraction=0.05,
+    rotate_phi=False,
+    reflect_eta=False,
+)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """(training data directory, HDF5 file) of the same events."""
+    folder = tmp_path_factory.mktemp("hdf5")
+    common = ["data", "--fileset", "demo", "--datasets", "HH", "--topology", "hh"]
+    assert main([*common, "--output", str(folder / "hh")]) == 0
+    assert main([*common, "--output", str(folder / "hh.h5"), "--format", "spanet-hdf5"]) == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["hh", "hh.h5", "hh.yaml"]
+    return TrainingData.open(folder / "hh"), folder / "hh.h5"
+
+
+def test_round_trip(written, tmp_path):
+    data, file = written
+    with h5py.File(file) as content:
+        jets = content["INPUTS/Jets"]
+        assert set(jets) == {"MASK", "pt", "eta", "sinphi", "cosphi", "btag", "mass"}
+        assert jets["MASK"].shape == jets["pt"].shape == (len(data), 10)
+        assert jets["pt"][...][jets["MASK"][...]].min() > 20
+        assert set(content["TARGETS/h1"]) == {"MASK", "b1", "b2"}
+        assert set(content["TARGETS/bh2"]) == {"MASK", "bb"}
+        assert ((content["TARGETS/h1/b1"][...] >= 0) == content["TARGETS/h1/MASK"][...]).all()
+    back = read_hdf5(file, None, tmp_path / "back")
+    index = np.arange(len(data))
+    ours, theirs = data.rows(index), back.rows(index)
+    assert ours.dtype == theirs.dtype
+    for name in ours.dtype.names:
+        np.testing.assert_array_equal(theirs[name], ours[name], err_msg=name)
+
+
+def test_weights_of_targets_are_kept(written, tmp_path):
+    _, file = written
+    with h5py.File(tmp_path / "weighted.h5", "w") as copy, h5py.File(file) as content:
+        for group in content:
+            content.copy(group, copy)
+        copy["TARGETS/h2/WEIGHT"] = np.linspace(0, 2, len(content["TARGETS/h2/b1"]), dtype=np.float32)
+    data = read_hdf5(tmp_path / "weighted.h5", "hh", tmp_path / "data")
+    np.testing.assert_array_equal(data.column("weights/h2"), np.linspace(0, 2, len(data), dtype=np.float32))
+    again = read_hdf5(write_hdf5(data, tmp_path / "again.h5"), None, tmp_path / "second")
+    np.testing.assert_array_equal(again.column("weights/h2"), data.column("weights/h2"))
+
+
+@pytest.mark.parametrize("name", ["full_hadronic_ttbar", "semi_leptonic_ttH"])
+def test_examples_of_the_original_train(shared_dir, tmp_path, name):
+    """Three daughters of one undeclared input; a GLOBAL input, regressions and a classification."""
+    examples = shared_dir / "data" / "spanet_examples"
+    data = read_hdf5(examples / f"{name}.h5", examples / f"{name}.yaml", tmp_path / "data")
+    with h5py.File(examples / f"{name}.h5") as content:
+        target = data.topology.targets[1]
+        for k, daughter in enumerate(target.daughters):
+            theirs = content[f"TARGETS/{target.name}/{daughter}"][...]
+            ours = data.column(f"targets/{target.name}")
+            complete = (ours >= 0).all(axis=1)
+            assert complete.any()
+            np.testing.assert_array_equal(ours[complete, k], theirs[complete])
+    progress = training.train(TINY, data, tmp_path / "model", device="cpu")
+    assert np.isfinite(progress.history[0]["validation_loss"])
+    if data.topology.regressions:
+        model = training.prepare(TINY, data, "cpu").model
+        px = data.column("regressions/EVENT/neutrino_px")
+        index = [r.key for r in data.topology.regressions].index("EVENT/neutrino_px")
+        assert float(model.regression_scale[index, 1]) == pytest.approx(px.std(), rel=0.1)
+        assert data.classes == {"EVENT/signal": 2}
+        with pytest.raises(TrainingError, match="rotate_phi"):
+            training.prepare(TrainingConfig(loss={"regression": 1.0}), data, "cpu")
+
+
+def test_errors_name_file_and_dataset(written, tmp_path, capsys, monkeypatch):
+    _, file = written
+    with h5py.File(tmp_path / "broken.h5", "w") as copy, h5py.File(file) as content:
+        for group in content:
+            content.copy(group, copy)
+        copy["TARGETS/h1/b1"][5] = 10
+        copy["TARGETS/h1/b2"][5] = 3
+        copy["TARGETS/h1/MASK"][5] = True
+        del copy["INPUTS/Jets/btag"]
+    with pytest.raises(DatasetError, match=r"broken\.h5: INPUTS/Jets/btag is missing"):
+        read_hdf5(tmp_path / "broken.h5", "hh", tmp_path / "a")
+    with h5py.File(tmp_path / "broken.h5", "a") as copy:
+        copy["INPUTS/Jets/btag"] = np.zeros((len(copy["EVENTS/entry"]), 10), np.float32)
+    with pytest.raises(DatasetError, match=r"broken\.h5: TARGETS/h1 points at object 10 of 10"):
+        read_hdf5(tmp_path / "broken.h5", "hh", tmp_path / "b")
+    with pytest.raises(DatasetError, match="name the event YAML with --topology"):
+        read_hdf5(tmp_path / "broken.h5", None, tmp_path / "c")
+    assert main(["spanet", "--data", str(file), "--config", "hh", "--output", str(tmp_path / "m")]) == 2
+    assert "import-hdf5" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert main(["import-hdf5", str(file), "--output", str(tmp_path / "d")]) == 2
+    assert "pip install 'hhh-coffea[hdf5]'" in capsys.readouterr().err
