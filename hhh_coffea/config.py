@@ -15,6 +15,7 @@ from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
+from hhh_coffea.reconstruction.user_method import is_user_method
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -29,6 +30,7 @@ class RunConfig(Strict):
     fileset: str
     output: str = "results"
     processor: str = "assignment"
+    options: dict[str, Any] = Field(default_factory=dict)  # the processor's own, by the names of its __init__
     methods: tuple[str, ...] = ("chi2",)
     metrics: Literal["default", "reference", "both"] = "both"
     datasets: tuple[str, ...] | None = None
@@ -74,9 +76,10 @@ class RunConfig(Strict):
     @classmethod
     def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if name not in METHODS:
+            if name not in METHODS and not is_user_method(name):
                 raise ValueError(
-                    f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}"
+                    f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}, "
+                    "and files of your own: my_method.py:MyMethod"
                 )
         if len(set(value)) != len(value) or not value:
             raise ValueError("name at least one method, and each once")
@@ -92,6 +95,32 @@ class RunConfig(Strict):
         if not 0 <= score <= 1:
             raise ValueError("a working point is a name or a score between 0 and 1")
         return score
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _named_values(cls, value: Any) -> Any:
+        """``NAME=VALUE`` of the command line; a value is read as YAML: 3, 0.5, true, [a, b], or a text."""
+        if not isinstance(value, list):
+            return value
+        found: dict[str, Any] = {}
+        for item in value:
+            name, equals, text = str(item).partition("=")
+            if not equals or not name.isidentifier():
+                raise ValueError(f"{item!r} is not NAME=VALUE")
+            if name in found:
+                raise ValueError(f"{name!r} is given twice")
+            try:
+                found[name] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                found[name] = text
+        return found
+
+    @field_validator("options")
+    @classmethod
+    def _not_of_the_run(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(set(value) & set(cls.model_fields)):
+            raise ValueError(f"{taken[0]!r} is an option of the run itself: --{taken[0].replace('_', '-')}")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -115,7 +144,7 @@ class RunConfig(Strict):
 
     def _used_by_methods(self) -> None:
         """Refuse options given for methods that will not run: the user would take their effect for granted."""
-        kinds = {METHODS[name].needs for name in self.methods}
+        kinds = self._kinds
         for option, need in (("bdt", "bdt"), ("bdt_wp", "bdt"), ("model", "spanet"), ("device", "spanet")):
             if option in self.model_fields_set and need not in kinds:
                 users = ", ".join(name for name, method in METHODS.items() if method.needs == need)
@@ -143,10 +172,15 @@ class RunConfig(Strict):
             raise ValueError("tls_ca_file, tls_cert and tls_key belong together")
 
     @property
+    def _kinds(self) -> set[str | None]:
+        """The kinds of models that the methods need; None stands for methods without one."""
+        return {METHODS[name].needs if name in METHODS else None for name in self.methods}
+
+    @property
     def cluster_options(self) -> ClusterOptions:
         """How to reach or start a dask cluster."""
         tls = (self.tls_ca_file, self.tls_cert, self.tls_key)
-        kinds = {METHODS[name].needs for name in self.methods}
+        kinds = self._kinds
         return ClusterOptions(
             self.cluster,
             self.cluster_config,
@@ -164,6 +198,7 @@ class RunConfig(Strict):
     def processor_options(self, output: Path) -> dict[str, Any]:
         """What a processor's ``__init__`` may ask for by name."""
         return {
+            **self.options,
             "methods": self.methods,
             "metrics": self.definitions,
             "chi2_jets": self.chi2_jets,

@@ -57,15 +57,19 @@ def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.jobs.one_event import read_event
     from hhh_coffea.reconstruction import METHODS, method_options
     from hhh_coffea.reconstruction.spanet import SpanetError
+    from hhh_coffea.reconstruction.user_method import is_user_method
 
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
     dataset = next(iter(datasets.values()))
     methods = [name.strip() for name in options.methods.split(",")]
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise UserError(f"option --methods: no method {unknown[0]!r}; there are {', '.join(METHODS)}")
+    if unknown := [name for name in methods if name not in METHODS and not is_user_method(name)]:
+        raise UserError(
+            f"option --methods: no method {unknown[0]!r}; there are {', '.join(METHODS)}, and files of yours"
+        )
     model = options.model.split(",") if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
     made = method_options(methods, options.chi2_jets, model=model, device="cpu", **settings)
+    methods = list(made.methods)
     if "spanet" in methods and options.methods == parser().get_default("methods"):
         try:
             made.spanet_for(dataset.metadata.n_higgs)

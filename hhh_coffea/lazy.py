@@ -39,6 +39,7 @@ from hhh_coffea.reconstruction import reconstruct as run_methods
 from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import Definition, evaluate
 from hhh_coffea.reconstruction.selection import event_selection
+from hhh_coffea.reconstruction.user_method import is_user_method
 
 Mode = Literal["dask", "virtual"]
 
@@ -107,7 +108,8 @@ def event_record(events: Any, methods: Sequence[str] = (), **options: Any) -> An
     ``methods`` and ``options`` (those of :func:`hhh_coffea.reconstruction.method_options`) add the fat-jet features that
     the methods read.
     """
-    return _run(_Step((*methods,), "default", method_options(methods, **options), candidates=False), events)
+    made = method_options(methods, **options)
+    return _run(_Step(made.methods, "default", made, candidates=False), events)
 
 
 def reconstruct(events: Any, method: str, definition: Definition = "default", **options: Any) -> Any:
@@ -122,9 +124,10 @@ def reconstruct(events: Any, method: str, definition: Definition = "default", **
         if there is no such method or its model cannot be used, or if ``events`` are not what :func:`open_events`
         returned: cut the result instead.
     """
-    if method not in METHODS:
-        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    return _run(_Step((method,), definition, method_options([method], **options), candidates=True), events)
+    if method not in METHODS and not is_user_method(method):
+        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}, and files: my_method.py:MyMethod")
+    made = method_options([method], **options)
+    return _run(_Step(made.methods, definition, made, candidates=True), events)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
   python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
-  python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py
+  python -m hhh_coffea.run --fileset hhh.json --methods chi2,my_method.py:MyMethod
+  python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 """
 
@@ -54,7 +55,12 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--chunksize", type=int, metavar="N", help="events at a time (default: 100000, fewer if large)")
     what.add_argument("--dry-run", action="store_true", help="say what would be read, and stop")
     how = p.add_argument_group("what to compute")
-    how.add_argument("--methods", metavar="A[,B]", help=f"reconstruction methods: {', '.join(METHODS)} (default: chi2)")
+    how.add_argument(
+        "--methods",
+        metavar="A[,B]",
+        help=f"reconstruction methods: {', '.join(METHODS)}, or a file of yours, my_method.py:MyMethod, which is executed "
+        "(default: chi2)",
+    )
     how.add_argument(
         "--metrics",
         choices=["default", "reference", "both"],
@@ -88,6 +94,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|PATH.py[:Class]",
         help=f"coffea processor to run: bundled ({', '.join(list_bundled('processors'))}) or a file of yours, "
         "which is executed (default: assignment)",
+    )
+    how.add_argument(
+        "--set",
+        action="append",
+        dest="options",
+        metavar="NAME=VALUE",
+        help="an option of your own processor: a parameter of its __init__; repeat it for several",
     )
     where = p.add_argument_group("where to run")
     where.add_argument(

@@ -34,7 +34,7 @@ class AssignmentProcessor(ProcessorABC):
     Parameters
     ----------
     methods
-        names of the reconstruction methods
+        names of the reconstruction methods, or files of one's own: ``my_method.py:MyMethod``
     metrics
         ``default``, ``reference`` or both
     chi2_jets, chi2_mass
@@ -63,9 +63,9 @@ class AssignmentProcessor(ProcessorABC):
         btagging: str | None = None,
         candidates: str | Path | None = None,
     ) -> None:
-        self.methods = tuple(methods)
         self.metrics = tuple(metrics)
-        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.methods = self.options.methods
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import awkward as ak
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated, weights_of
 from hhh_coffea.reconstruction import (
-    METHODS,
     check_models,
     check_trained_on,
     fatjet_features,
@@ -51,9 +48,9 @@ class ComparisonProcessor(ProcessorABC):
         device: str = "auto",
         btagging: str | None = None,
     ) -> None:
-        self.methods = tuple(methods)
         self.metrics = tuple(metrics)
-        self.options = method_options(self.methods, bdt=bdt, bdt_wp=bdt_wp, model=model, device=device)
+        self.options = method_options(methods, bdt=bdt, bdt_wp=bdt_wp, model=model, device=device)
+        self.methods = self.options.methods
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
@@ -85,13 +82,13 @@ class ComparisonProcessor(ProcessorABC):
         targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
         record = truncated(record, *kept[1:])
 
-        scan, options = {}, self.options
-        if any(METHODS[name].needs == "spanet" for name in self.methods):
-            decodings = {d for name in self.methods for d in METHODS[name].decodings.values()}
-            decoded = spanet.reconstruct(record, options.spanet_for(n_higgs), [*sorted(decodings), *SCAN])
-            scan, options = {point: decoded[point] for point in SCAN}, replace(options, decoded=decoded)
+        scan, decoded = {}, None
+        if "spanet" in self.options.needs(self.methods):
+            decodings = {d for name in self.methods for d in self.options.method(name).decodings.values()}
+            decoded = spanet.reconstruct(record, self.options.spanet_for(n_higgs), [*sorted(decodings), *SCAN])
+            scan = {point: decoded[point] for point in SCAN}
         wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
-        found = reconstruct(wanted, record, n_higgs, options)
+        found = reconstruct(wanted, record, n_higgs, self.options, decoded)
         for definition in self.metrics:
             truth_here = targets[definition]
             histograms.fill_targets(booked, dataset, definition, record, truth_here, weight)

@@ -51,9 +51,9 @@ class SculptingProcessor(ProcessorABC):
         device: str = "auto",
         btagging: str | None = None,
     ) -> None:
-        self.methods = tuple(methods)
         self.metrics = tuple(metrics)
-        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.methods = self.options.methods
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging

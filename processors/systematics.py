@@ -38,8 +38,8 @@ class SystematicsProcessor(ProcessorABC):
         model: tuple[str, ...] = (),
         device: str = "auto",
     ) -> None:
-        self.methods = tuple(methods)
-        self.options = method_options(self.methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.methods = self.options.methods
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.fatjet_features = fatjet_features(self.methods, self.options)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import inspect
-import sys
 import sysconfig
 import traceback
 from collections.abc import Collection
@@ -19,9 +17,10 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.base.bundled import find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.user_code import UserCodeError, choose_class, split_name
 
 
-class ProcessorError(UserError):
+class ProcessorError(UserCodeError):
     """The processor cannot be used; the message says why."""
 
 
@@ -65,8 +64,8 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
     ProcessorError
         if there is no such file or class, if the class is ambiguous, or if it cannot be made from the options.
     """
-    path, _, class_name = name.partition(":") if ".py:" in name else (name, "", "")
-    file = Path(path).expanduser()
+    file, class_name = split_name(name)
+    path = str(file)
     if not file.is_file() or file.suffix != ".py":
         bundled = find_bundled("processors", path)
         if bundled is None:
@@ -75,8 +74,13 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ProcessorError(f"no processor {path!r}{hint}: neither a file nor one of {names}")
         file = bundled
-    module = _module(file.resolve())
-    chosen = _choose(file, module, class_name)
+    chosen: type[ProcessorABC] = choose_class(
+        file,
+        class_name,
+        lambda found: issubclass(found, ProcessorABC),
+        "processor",
+        "derive one from coffea.processor.ProcessorABC",
+    )
     parameters = inspect.signature(chosen).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if not takes_all and (ignored := sorted(set(asked_for) & set(options) - set(parameters))):
@@ -100,39 +104,3 @@ def raised_at(error: BaseException) -> str:
     here = [f for f in frames if Path(f.filename).is_relative_to(_PACKAGE)]
     chosen = (own or here)[-1:]  # rather the processor than this package
     return "".join(f" ({Path(f.filename).name}:{f.lineno} in {f.name})" for f in chosen)
-
-
-def _module(file: Path) -> Any:
-    name = f"hhh_processor_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ProcessorError(f"{file}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ProcessorError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
-    cloudpickle.register_pickle_by_value(module)
-    return module
-
-
-def _choose(file: Path, module: Any, class_name: str) -> type[ProcessorABC]:
-    classes = {
-        key: value
-        for key, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, ProcessorABC) and value.__module__ == module.__name__
-    }
-    if class_name:
-        if class_name not in classes:
-            raise ProcessorError(f"{file}: no processor class {class_name!r}; it has {sorted(classes)}")
-        return classes[class_name]
-    if len(classes) != 1:
-        raise ProcessorError(
-            f"{file}: has {len(classes)} processor classes {sorted(classes)}; "
-            + ("name one: PATH.py:Class" if classes else "derive one from coffea.processor.ProcessorABC")
-        )
-    return next(iter(classes.values()))

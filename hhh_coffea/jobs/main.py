@@ -54,7 +54,7 @@ def _run_job(config: RunConfig) -> int:
     processor = load_processor(
         config.processor,
         config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
-        asked_for=config.model_fields_set,
+        asked_for={*config.model_fields_set, *config.options},
     )
     source = ProcessorSource.of(processor)
     store = None

@@ -17,7 +17,6 @@ from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.reconstruction import (
-    METHODS,
     MethodOptions,
     check_models,
     check_trained_on,
@@ -131,7 +130,7 @@ def read_event(
         known,
         candidates,
         assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs))
-        if any(METHODS[name].needs == "spanet" for name in methods)
+        if "spanet" in options.needs(methods)
         else [],
         dataset.metadata.format,
     )

@@ -17,6 +17,10 @@ from hhh_coffea.events.record import momentum
 
 RESOLVED, BOOSTED = 0, 1
 KINDS = ("resolved", "boosted")
+FIELDS = (
+    *("kind", "jet1", "jet2", "fatjet", "pt", "eta", "phi", "mass"),
+    *("assignment_probability", "detection_probability", "overlaps"),
+)
 NONE = -1
 OVERLAP_RADIUS = 0.5
 

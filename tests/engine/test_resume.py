@@ -79,7 +79,7 @@ def test_the_state_of_a_processor_is_the_same_in_every_process_and_holds_its_mod
     object.__setattr__(changed.options.bdt, "weights", weights[:-1] + bytes([weights[-1] ^ 1]))
     assert here != fingerprint.state_of(changed)
     code = (
-        "from hhh_coffea import fingerprint; from hhh_coffea.engine.processors import load_processor; "
+        "from hhh_coffea.engine import fingerprint; from hhh_coffea.engine.processors import load_processor; "
         f"print(fingerprint.state_of(load_processor('assignment', {options})))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(REPOSITORY)}
@@ -93,7 +93,7 @@ def test_files_of_a_processor_are_those_of_the_user(tmp_path, monkeypatch):
     (tmp_path / "my_helper.py").write_text("def helped():\n    return 1\n")
     (tmp_path / "mine.py").write_text(
         "import numpy as np\nfrom coffea.processor import ProcessorABC\nfrom my_helper import helped\n"
-        "from hhh_coffea import histograms\n\nclass Mine(ProcessorABC):\n"
+        "from hhh_coffea.results import histograms\n\nclass Mine(ProcessorABC):\n"
         "    def process(self, events):\n        return helped()\n    def postprocess(self, a):\n        return a\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -198,7 +198,10 @@ def test_candidates_of_other_options_stay_away_from_a_run_cut_short_before_its_f
     fileset, output = two_files / "fileset.json", tmp_path / "r"
     assert main(command(fileset, output, "--methods", "chi2,chi2_as_published")) == 3
     assert {p.stem.split("-")[-1] for p in (output / "candidates").iterdir()} == {"chi2", "chi2_as_published"}
-    killed = "from hhh_coffea import engine, job, run; import os; engine.process = lambda *_: os._exit(9); run.main()"
+    killed = (
+        "from hhh_coffea import run; from hhh_coffea.engine import chunks; import os; "
+        "chunks.process = lambda *_: os._exit(9); run.main()"
+    )
     own = [*command(fileset, output), "--chi2-mass", "120", "--executor", "iterative"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     assert subprocess.run([sys.executable, "-c", killed, *own], env=environment, check=False).returncode == 9
@@ -230,7 +233,7 @@ def test_what_cannot_be_kept_is_said(tmp_path, capsys):
     assert main([*base, "--output", str(tmp_path / "r")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "1 finished chunks could not be kept" in printed
-    assert "output['odd'] is a hhh_processor_odd" in printed
+    assert "output['odd'] is a hhh_user_odd" in printed
 
 
 def test_a_full_disk_leaves_earlier_results_whole(tmp_path, monkeypatch, capsys):
