@@ -20,7 +20,8 @@ Written by
 
 which takes the test files, that no model saw in training, and the models that ship. Do not edit. What is counted is defined
 in [definitions.md](definitions.md); `reference` are the published definitions. Purity and efficiency carry 68.27%
-Clopper–Pearson intervals; errors of products and ratios are propagated from the counts of each event, so that what two
+intervals that account for candidates of one event being right or wrong together; errors of products and ratios are
+propagated from the counts of each event, so that what two
 methods share on identical events cancels (`hhh_coffea/results/paired.py`). The methods `spanet:…` are one network, run once,
 decoded in three ways ([spanet.md](spanet.md)): `joint`, the published post-processing (`reference`), and the original's
 greedy extraction with DP ≥ 0.5.

@@ -25,7 +25,7 @@ from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.candidate_table import write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction.selection import cutflow, event_selection
-from hhh_coffea.results import histograms
+from hhh_coffea.results import histograms, paired
 
 
 class AssignmentProcessor(ProcessorABC):
@@ -91,6 +91,7 @@ class AssignmentProcessor(ProcessorABC):
             "cutflow": {dataset: cutflow(selection, weight, weights_of(record))},
             "dropped": {dataset: dropped},
             "read_as": {dataset: {describe(events, metadata)}},
+            "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
         before_jet_cut = selection.all(*selection.names[:-1])
         histograms.fill_multiplicity(output["histograms"], dataset, record, before_jet_cut, weight)
@@ -109,6 +110,8 @@ class AssignmentProcessor(ProcessorABC):
                 histograms.fill_targets(output["histograms"], dataset, definition, record, truth_here, weight)
             for method, candidates in found[definition].items():
                 result = evaluate(candidates, truth_here, definition)
+                if metadata.is_signal:
+                    output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
                 histograms.fill_method(
                     output["histograms"], dataset, method, definition, candidates, truth_here, result, weight
                 )

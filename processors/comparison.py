@@ -72,6 +72,7 @@ class ComparisonProcessor(ProcessorABC):
             "histograms": booked,
             "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
+            "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
         if not metadata.is_signal:  # nothing is right or wrong there
             return output
@@ -96,6 +97,9 @@ class ComparisonProcessor(ProcessorABC):
             for method, result in results.items():
                 candidates = found[definition][method]
                 histograms.fill_method(booked, dataset, method, definition, candidates, truth_here, result, weight)
+            output["event_sums"][dataset][definition] = {
+                m: paired.event_sums(found[definition][m], r) for m, r in results.items()
+            }
             for category in CATEGORIES[definition]:
                 counts = {m: paired.per_event(found[definition][m], r, category) for m, r in results.items()}
                 paired.fill(booked[paired.PAIRED], dataset, definition, category, counts)

@@ -24,7 +24,7 @@ from hhh_coffea.reconstruction import (
 from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
 from hhh_coffea.reconstruction.selection import cutflow, event_selection
-from hhh_coffea.results import histograms, sculpting_spectra
+from hhh_coffea.results import histograms, paired, sculpting_spectra
 
 
 class SculptingProcessor(ProcessorABC):
@@ -77,6 +77,7 @@ class SculptingProcessor(ProcessorABC):
             "histograms": histograms.book() | sculpting_spectra.book(),
             "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
             "dropped": {dataset: dropped},
+            "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
         record = selected(record, selection.all())
         weight = ak.to_numpy(record.weight)
@@ -99,6 +100,8 @@ class SculptingProcessor(ProcessorABC):
                 histograms.fill_targets(filled, dataset, definition, record, truth_here, weight)
             for method, candidates in found[definition].items():
                 result = evaluate(candidates, truth_here, definition)
+                if metadata.is_signal:
+                    output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
                 histograms.fill_method(filled, dataset, method, definition, candidates, truth_here, result, weight)
                 if weights is not None:
                     key = {"dataset": dataset, "method": method, "definition": definition}

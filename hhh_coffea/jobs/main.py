@@ -114,7 +114,7 @@ def _finish(
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
-    summary = summarise(histograms) if is_main else {}
+    summary = summarise(histograms, rest.pop("event_sums", None)) if is_main else {}
     cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))

@@ -19,7 +19,8 @@ DEFINITION_TITLES = {"default": "our definitions", "reference": "published defin
 MEANING = (
     "purity: correct candidates of all; efficiency: found targets of all. In our definitions a Higgs boson that is a "
     "fat jet and a pair of jets counts as found either way, so that methods without fat jets find boosted ones too. "
-    "What every row counts: docs/definitions.md"
+    "Errors are 68.27% intervals that account for candidates of one event being right or wrong together. What every row "
+    "counts: docs/definitions.md"
 )
 CATEGORY_LABELS = {
     "merged_without_overlap_removal": "merged, overlaps kept",

@@ -58,6 +58,21 @@ def per_event(candidates: ak.Array, result: Evaluation, category: str) -> PerEve
     )
 
 
+def event_sums(candidates: ak.Array, result: Evaluation) -> dict[str, dict[str, dict[str, int]]]:
+    """By category, what the intervals of purity and efficiency need beyond the counts: they add up over chunks.
+
+    For each of the two ratios Σ k/Σ n of per-event counts k of n: ``nn`` = Σ n², ``nk`` = Σ nk and ``kk`` = Σ k².
+    """
+    sums: dict[str, dict[str, dict[str, int]]] = {}
+    for category in result.categories:
+        n_candidates, n_correct, n_targets, n_retrieved = per_event(candidates, result, category)
+        sums[category] = {
+            ratio: {"nn": int(n @ n), "nk": int(n @ k), "kk": int(k @ k)}
+            for ratio, n, k in (("purity", n_candidates, n_correct), ("efficiency", n_targets, n_retrieved))
+        }
+    return sums
+
+
 def fill(histogram: Hist, dataset: str, definition: Definition, category: str, counts: Mapping[str, PerEvent]) -> None:
     """Add the events of a chunk; ``counts`` by method."""
     names = [EVENTS] + [f"{method} {count}" for method in counts for count in COUNTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import hist
@@ -15,22 +16,38 @@ from hhh_coffea.results.histograms import CORRECT, UNKNOWN
 COVERAGE = 0.6827  # one standard deviation of a Gaussian
 
 
-def ratio(numerator: int, denominator: int) -> dict[str, Any]:
-    """A fraction of counts with its 68.27% Clopper–Pearson interval; None where the denominator is 0."""
+def ratio(numerator: int, denominator: int, sums: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A fraction of counts with its 68.27% Clopper–Pearson interval; None where the denominator is 0.
+
+    With ``sums`` (:func:`hhh_coffea.results.paired.event_sums`) the interval accounts for candidates of one event that are
+    right or wrong together: both counts are divided by the design effect, the variance Σ_events (k − pn)²/(Σn)² of the
+    fraction p over the binomial one p(1 − p)/Σn (E. Korn and B. Graubard, Survey Methodology 24, 193 (1998)).
+    """
     if denominator == 0:
         return {"numerator": 0, "denominator": 0, "value": None, "low": None, "high": None}
-    low, high = clopper_pearson_interval(np.array([numerator]), np.array([denominator]), coverage=COVERAGE)[:, 0]
-    return {
+    value = numerator / denominator
+    effect = 1.0
+    if sums is not None and 0 < numerator < denominator:
+        spread = sums["kk"] - 2 * value * sums["nk"] + value**2 * sums["nn"]
+        # a lone event, or counts that happen to be the same in all, say nothing of a spread
+        effect = spread / (denominator * value * (1 - value)) if spread > 0 else 1.0
+    effective = np.array([numerator]) / effect, np.array([denominator]) / effect
+    low, high = clopper_pearson_interval(*effective, coverage=COVERAGE)[:, 0]
+    entry = {
         "numerator": int(numerator),
         "denominator": int(denominator),
-        "value": numerator / denominator,
+        "value": value,
         "low": float(low),
         "high": float(high),
     }
+    return entry if sums is None else {**entry, "design_effect": effect}
 
 
-def summarise(histograms: dict[str, Hist]) -> dict[str, Any]:
-    """dataset → definition → method → ``{categories, events}``."""
+def summarise(histograms: dict[str, Hist], event_sums: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """dataset → definition → method → ``{categories, events}``.
+
+    ``event_sums`` by dataset, definition and method, for the intervals: see :func:`ratio`.
+    """
     # a method that found nothing fills no candidates, but its targets and events are on record
     filled = [histograms[name] for name in ("candidates", "targets", "event_efficiency")]
 
@@ -42,12 +59,13 @@ def summarise(histograms: dict[str, Hist]) -> dict[str, Any]:
         for definition in values("definition"):
             for method in values("method"):
                 key = {"dataset": dataset, "definition": definition, "method": method}
-                if (entry := _method(histograms, key)) is not None:
+                sums = (event_sums or {}).get(dataset, {}).get(definition, {}).get(method, {})
+                if (entry := _method(histograms, key, sums)) is not None:
                     summary.setdefault(dataset, {}).setdefault(definition, {})[method] = entry
     return summary
 
 
-def _method(histograms: dict[str, Hist], key: dict[str, str]) -> dict[str, Any] | None:
+def _method(histograms: dict[str, Hist], key: dict[str, str], sums: Mapping[str, Any]) -> dict[str, Any] | None:
     categories = {}
     has_truth = bool(counts(histograms["event_efficiency"], key).sum()) or bool(
         counts(histograms["targets"], key).sum()
@@ -57,13 +75,18 @@ def _method(histograms: dict[str, Hist], key: dict[str, str]) -> dict[str, Any] 
         if n_candidates.sum() == 0 and not has_truth:
             continue
         n_targets, n_retrieved = by_pt(histograms, {**key, "category": name}, "efficiency")
+        of_events = sums.get(name, {})
         categories[name] = {
             "candidates": int(n_candidates.sum()),
             "correct": int(n_correct.sum()) if has_truth else None,
             "targets": int(n_targets.sum()) if has_truth else None,
             "retrieved": int(n_retrieved.sum()) if has_truth else None,
-            "purity": ratio(int(n_correct.sum()), int(n_candidates.sum())) if has_truth else None,
-            "efficiency": ratio(int(n_retrieved.sum()), int(n_targets.sum())) if has_truth else None,
+            "purity": ratio(int(n_correct.sum()), int(n_candidates.sum()), of_events.get("purity"))
+            if has_truth
+            else None,
+            "efficiency": ratio(int(n_retrieved.sum()), int(n_targets.sum()), of_events.get("efficiency"))
+            if has_truth
+            else None,
         }
     if not categories:
         return None
