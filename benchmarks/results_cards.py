@@ -13,7 +13,8 @@ from hhh_coffea.results import directory as results
 HEAD = """## Test
 
 {files}, {events:,} selected events, in %, by `python benchmarks/results.py`; more in
-[docs/results.md](../../docs/results.md). Nothing was chosen on these events. Errors are 68.27% intervals that account for correlated candidates of one event.
+[docs/results.md](../../docs/results.md). Nothing was chosen on these events. Errors are 68.27% intervals
+that account for correlated candidates of one event.
 
 | definitions | method | category | purity | efficiency |
 |---|---|---|---|---|

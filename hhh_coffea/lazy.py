@@ -25,8 +25,7 @@ from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, load_fileset
 from hhh_coffea.engine.chunks import FileInfo, SourceFile, inspect_file, plan_chunks
-from hhh_coffea.events.formats import branches_of, metadata_of, read, schema_of
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.formats import branches_of, metadata_of, schema_of
 from hhh_coffea.reconstruction import (
     METHODS,
     MethodOptions,
@@ -36,9 +35,8 @@ from hhh_coffea.reconstruction import (
     method_options,
 )
 from hhh_coffea.reconstruction import reconstruct as run_methods
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import Definition, evaluate
-from hhh_coffea.reconstruction.selection import event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.user_method import is_user_method
 
 Mode = Literal["dask", "virtual"]
@@ -156,18 +154,14 @@ class _Step:
     def compute(self, events: Any) -> ak.Array:
         """Read, select, match and reconstruct."""
         metadata = metadata_of(events)
-        record = read(events, metadata, fatjet_features(self.methods, self.options)).record
-        record = selected(record, event_selection(record, metadata).all())
-        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
+        definitions = [self.definition] if self.candidates else []
+        prepared = prepare(events, metadata, definitions, fatjet_features(self.methods, self.options))
         if not self.candidates:
-            return truncated(record, *kept[1:])
-        targets = truth.match_each([self.definition], record, metadata.is_signal, *kept)
-        found = run_methods(
-            {self.definition: self.methods}, truncated(record, *kept[1:]), metadata.n_higgs, self.options
-        )
+            return prepared.record
+        found = run_methods({self.definition: self.methods}, prepared.record, metadata.n_higgs, self.options)
         candidates = found[self.definition][self.methods[0]]
         if metadata.is_signal:
-            correct = evaluate(candidates, targets[self.definition], self.definition).correct
+            correct = evaluate(candidates, prepared.targets[self.definition], self.definition).correct
             candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")
         return candidates
 

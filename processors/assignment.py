@@ -11,8 +11,7 @@ from pathlib import Path
 import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.events.formats import branches_of, describe, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.events.formats import branches_of, describe, metadata_of
 from hhh_coffea.reconstruction import (
     check_models,
     check_trained_on,
@@ -21,10 +20,9 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.candidate_table import write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import histograms, paired
 
 
@@ -82,30 +80,22 @@ class AssignmentProcessor(ProcessorABC):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
         check_trained_on(self.methods, self.options, metadata.format)
-        record, dropped = read(events, metadata, self.fatjet_features)
-
-        selection = event_selection(record, metadata)
-        weight = ak.to_numpy(record.weight)
+        prepared = prepare(events, metadata, self.metrics, self.fatjet_features)
+        record, weight = prepared.record, prepared.weight
         output = {
             "histograms": histograms.book(),
-            "cutflow": {dataset: cutflow(selection, weight, weights_of(record))},
-            "dropped": {dataset: dropped},
+            **prepared.accounts(dataset),
             "read_as": {dataset: {describe(events, metadata)}},
             "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
-        before_jet_cut = selection.all(*selection.names[:-1])
-        histograms.fill_multiplicity(output["histograms"], dataset, record, before_jet_cut, weight)
-        record = selected(record, selection.all())
-        weight = ak.to_numpy(record.weight)
-
-        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
-        record = truncated(record, *kept[1:])
+        before_jet_cut = prepared.selection.all(*prepared.selection.names[:-1])
+        generated = ak.to_numpy(prepared.all_events.weight)
+        histograms.fill_multiplicity(output["histograms"], dataset, prepared.all_events, before_jet_cut, generated)
 
         wanted = {d: methods_for(self.methods, d, metadata.n_higgs) for d in self.metrics}
         found = reconstruct(wanted, record, metadata.n_higgs, self.options)
         for definition in self.metrics:
-            truth_here = targets[definition]
+            truth_here = prepared.targets[definition]
             if metadata.is_signal:
                 histograms.fill_targets(output["histograms"], dataset, definition, record, truth_here, weight)
             for method, candidates in found[definition].items():

@@ -6,16 +6,13 @@ point: fat jets are scored once, candidates and metrics are made anew for each.
 
 from __future__ import annotations
 
-import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.bdt_model import load_model
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan
 
 
@@ -65,20 +62,14 @@ class BdtScanProcessor(ProcessorABC):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
         self.check(metadata)
-        record, dropped = read(events, metadata, self.model.substructure)
-        selection = event_selection(record, metadata)
+        prepared = prepare(events, metadata, self.metrics, self.model.substructure)
+        record, n_higgs = prepared.record, metadata.n_higgs
         output = {
             "histograms": {bdt_scan.SCAN: bdt_scan.book()},
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
-            "dropped": {dataset: dropped},
+            **prepared.accounts(dataset),
         }
         if not metadata.is_signal:  # nothing is right or wrong there
             return output
-        record = selected(record, selection.all())
-        n_higgs = metadata.n_higgs
-        kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
-        record = truncated(record, *kept[1:])
         scores = bdt.score(record.fatjets, self.model)
         pairs = chi2.reconstruct(record, n_higgs, *self.chi2) if "reference" in self.metrics else None
         for point, cut in bdt_scan.cuts(self.model).items():
@@ -87,7 +78,7 @@ class BdtScanProcessor(ProcessorABC):
                     candidates = bdt.reconstruct_reference(record, scores, cut, n_higgs, pairs)
                 else:
                     candidates = bdt.reconstruct(record, scores, cut, n_higgs, *self.chi2)
-                result = evaluate(candidates, targets[definition], definition)
+                result = evaluate(candidates, prepared.targets[definition], definition)
                 bdt_scan.fill(output["histograms"][bdt_scan.SCAN], dataset, definition, point, result)
         return output
 

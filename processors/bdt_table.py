@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.reconstruction import targets as truth
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.training.bdt_table import DEFAULT_FEATURES, write_part
 
 
@@ -53,23 +50,13 @@ class BdtTableProcessor(ProcessorABC):
         """Select events, match their fat jets to truth, write them; returns cutflow and rows by class."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
-        record, dropped = read(events, metadata, self.fatjet_features)
-        selection = event_selection(record, metadata)
-        output = {
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
-            "dropped": {dataset: dropped},
-        }
-        record = selected(record, selection.all())
-        if metadata.is_signal:
-            targets = truth.match(record, metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        else:
-            targets = truth.no_targets(len(record), metadata.n_higgs)
-        record = truncated(record, metadata.selection.max_jets, metadata.max_fatjets)
+        prepared = prepare(events, metadata, ["default"], self.fatjet_features)
+        fatjet = prepared.targets["default"].fatjet
         signal = write_part(
-            self.table, events.metadata, record, targets.fatjet, self.features, self.validation_fraction
+            self.table, events.metadata, prepared.record, fatjet, self.features, self.validation_fraction
         )
-        output["rows"] = {dataset: {"signal": int(signal.sum()), "background": int(np.sum(~signal))}}
-        return output
+        rows = {"signal": int(signal.sum()), "background": int(np.sum(~signal))}
+        return {**prepared.accounts(dataset), "rows": {dataset: rows}}
 
     def postprocess(self, accumulator):
         """Nothing to do once all chunks are in."""

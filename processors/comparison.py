@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import (
     check_models,
     check_trained_on,
@@ -19,9 +17,8 @@ from hhh_coffea.reconstruction import (
     reconstruct,
     spanet,
 )
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import CATEGORIES, DEFINITIONS, evaluate
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan, histograms, paired
 
 # what is added to the logit of every target's presence in joint and reference decoding, the least DP in greedy decoding
@@ -65,23 +62,17 @@ class ComparisonProcessor(ProcessorABC):
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        record, dropped = read(events, metadata, self.fatjet_features)
-        selection = event_selection(record, metadata)
+        prepared = prepare(events, metadata, self.metrics, self.fatjet_features)
+        record, weight = prepared.record, prepared.weight
         booked = histograms.book() | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}
         output = {
             "histograms": booked,
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
-            "dropped": {dataset: dropped},
+            **prepared.accounts(dataset),
             "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
         if not metadata.is_signal:  # nothing is right or wrong there
             return output
-        record = selected(record, selection.all())
-        weight = ak.to_numpy(record.weight)
         n_higgs = metadata.n_higgs
-        kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
-        record = truncated(record, *kept[1:])
 
         scan, decoded = {}, None
         if "spanet" in self.options.needs(self.methods):
@@ -91,7 +82,7 @@ class ComparisonProcessor(ProcessorABC):
         wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
         found = reconstruct(wanted, record, n_higgs, self.options, decoded)
         for definition in self.metrics:
-            truth_here = targets[definition]
+            truth_here = prepared.targets[definition]
             histograms.fill_targets(booked, dataset, definition, record, truth_here, weight)
             results = {m: evaluate(candidates, truth_here, definition) for m, candidates in found[definition].items()}
             for method, result in results.items():

@@ -10,8 +10,7 @@ import numpy as np
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.base.hashing import is_validation
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import (
     check_models,
     check_trained_on,
@@ -21,9 +20,8 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import histograms, paired, sculpting_spectra
 
 
@@ -69,22 +67,16 @@ class SculptingProcessor(ProcessorABC):
         dataset, uuid = events.metadata["dataset"], events.metadata["fileuuid"]
         metadata = metadata_of(events, self.btagging)
         n_higgs = metadata.n_higgs
-        record, dropped = read(events, metadata, self.fatjet_features)
-        selection = event_selection(record, metadata)
+        cuts = {}
         if fraction := metadata.user.get("validation_fraction"):
-            selection.add("validation events", is_validation(uuid, ak.to_numpy(record.id), fraction))
+            cuts["validation events"] = lambda record: is_validation(uuid, ak.to_numpy(record.id), fraction)
+        prepared = prepare(events, metadata, self.metrics, self.fatjet_features, more_cuts=cuts)
+        record, weight = prepared.record, prepared.weight
         output = {
             "histograms": histograms.book() | sculpting_spectra.book(),
-            "cutflow": {dataset: cutflow(selection, ak.to_numpy(record.weight), weights_of(record))},
-            "dropped": {dataset: dropped},
+            **prepared.accounts(dataset),
             "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
-        record = selected(record, selection.all())
-        weight = ak.to_numpy(record.weight)
-
-        kept = (n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each(self.metrics, record, metadata.is_signal, *kept)
-        record = truncated(record, *kept[1:])
         filled = output["histograms"]
         histograms.fill_multiplicity(filled, dataset, record, np.ones(len(record), dtype=bool), weight)
         weights = None
@@ -95,7 +87,7 @@ class SculptingProcessor(ProcessorABC):
         wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
         found = reconstruct(wanted, record, n_higgs, self.options)
         for definition in self.metrics:
-            truth_here = targets[definition]
+            truth_here = prepared.targets[definition]
             if metadata.is_signal:
                 histograms.fill_targets(filled, dataset, definition, record, truth_here, weight)
             for method, candidates in found[definition].items():

@@ -11,11 +11,10 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
-from hhh_coffea.events.formats import branches_of, describe, metadata_of, read, variations
-from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.events.formats import branches_of, describe, metadata_of, variations
 from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
 from hhh_coffea.reconstruction.candidates import KINDS
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import systematics
 
 
@@ -61,14 +60,11 @@ class SystematicsProcessor(ProcessorABC):
             return reconstruct({"default": self.methods}, record, metadata.n_higgs, self.options)["default"]
 
         for shape, names in variations(metadata).items():
-            record, dropped = read(events, metadata, self.fatjet_features, shape)
-            selection = event_selection(record, metadata)
-            steps = cutflow(selection, ak.to_numpy(record.weight), weights_of(record))
-            record = selected(record, selection.all())
-            n_jets = counts_of(record.jets.pt)
-            record = truncated(record, metadata.selection.max_jets, metadata.max_fatjets)
+            prepared = prepare(events, metadata, fatjet_features=self.fatjet_features, variation=shape)
+            record = prepared.record
+            n_jets = counts_of(prepared.all_events.jets.pt)[prepared.selection.all()]
             if shape == NOMINAL:
-                output |= {"cutflow": {dataset: steps}, "dropped": {dataset: dropped}}
+                output |= prepared.accounts(dataset)
                 nominal, nominal_found = record, found_in(record)
                 found = nominal_found
             else:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import awkward as ak
 from coffea.processor import ProcessorABC
 
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated, weights_of
-from hhh_coffea.reconstruction import targets as truth
-from hhh_coffea.reconstruction.selection import cutflow, event_selection
+from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.spanet_inputs import substructure_of
 from hhh_coffea.training.spanet_data import Wanted, training_rows, write_schema, write_shard
 
@@ -55,19 +52,12 @@ class TrainingDataProcessor(ProcessorABC):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
         self.wanted.check(dataset, metadata)
-        record, dropped = read(events, metadata, self.fatjet_features)
-        selection = event_selection(record, metadata)
-        steps = cutflow(selection, ak.to_numpy(record.weight), weights_of(record))
-        record = selected(record, selection.all())
-
-        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each([self.truth_definition], record, metadata.is_signal, *kept)
-        record = truncated(record, *kept[1:])
-        rows = training_rows(record, targets[self.truth_definition], self.wanted, metadata, events.metadata["fileuuid"])
+        prepared = prepare(events, metadata, [self.truth_definition], self.fatjet_features)
+        targets = prepared.targets[self.truth_definition]
+        rows = training_rows(prepared.record, targets, self.wanted, metadata, events.metadata["fileuuid"])
         return {
             "shards": write_shard(self.data, rows, events.metadata),
-            "cutflow": {dataset: steps},
-            "dropped": {dataset: dropped},
+            **prepared.accounts(dataset),
         }
 
     def postprocess(self, accumulator):

@@ -14,8 +14,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, SourceFile, inspect_file, process
 from hhh_coffea.engine.processors import ProcessorSource
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import (
     MethodOptions,
     check_models,
@@ -23,9 +22,8 @@ from hhh_coffea.reconstruction import (
     fatjet_features,
     reconstruct,
 )
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.metrics import Definition, evaluate
-from hhh_coffea.reconstruction.selection import event_selection
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.spanet import SpanetModel, network_inputs
 
 
@@ -69,14 +67,11 @@ class _Picker:
 
     def process(self, events: Any) -> Any:
         metadata = metadata_of(events)
-        record = read(events, metadata, self.features).record
-        selection = event_selection(record, metadata)
+        prepared = prepare(events, metadata, [self.definition], self.features)
+        record, targets, selection = prepared.record, prepared.targets[self.definition], prepared.selection
         failed = [name for name in selection.names if not selection.all(name).all()]
         if failed:
             return {"failed": failed}
-        kept = (metadata.n_higgs, metadata.selection.max_jets, metadata.max_fatjets)
-        targets = truth.match_each([self.definition], record, metadata.is_signal, *kept)[self.definition]
-        record = truncated(selected(record, selection.all()), *kept[1:])
         found = reconstruct({self.definition: self.methods}, record, metadata.n_higgs, self.options)[self.definition]
         return {
             "record": record,

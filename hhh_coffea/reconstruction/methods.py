@@ -71,7 +71,7 @@ class MethodOptions:
 Candidates = dict[str, ak.Array]  # by definition
 
 
-class Chunk:
+class SharedWork:
     """Events to reconstruct, and what several methods share of them: made once, on first use.
 
     ``decoded``: SPANet's candidates by decoding, where the network has been run already.
@@ -106,7 +106,7 @@ class Chunk:
         return chi2.reconstruct(self.record, self.n_higgs, self.options.chi2_jets, self.options.chi2_mass)
 
 
-Reconstruct = Callable[[Chunk, Sequence[str]], Candidates]
+Reconstruct = Callable[[SharedWork, Sequence[str]], Candidates]
 
 
 def _no_features(_: MethodOptions) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _no_features(_: MethodOptions) -> tuple[str, ...]:
 class Method:
     """A reconstruction method.
 
-    ``reconstruct(chunk, definitions)`` returns candidates for each definition: the same ones unless the published
+    ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
     analysis ran the method differently. ``fatjet_features(options)``: what it reads of the fat jets beyond
     their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
     definition.
@@ -129,50 +129,50 @@ class Method:
     decodings: Mapping[str, str] = field(default_factory=dict)
 
 
-def _chi2(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-    return dict.fromkeys(definitions, chunk.pairs)
+def _chi2(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+    return dict.fromkeys(definitions, shared.pairs)
 
 
-def _chi2_as_published(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-    return dict.fromkeys(definitions, _pairs_as_published(chunk))
+def _chi2_as_published(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+    return dict.fromkeys(definitions, _pairs_as_published(shared))
 
 
-def _chi2_bdt(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-    record, n_higgs, options = chunk.record, chunk.n_higgs, chunk.options
+def _chi2_bdt(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+    record, n_higgs, options = shared.record, shared.n_higgs, shared.options
     found = {}
     for definition in definitions:
         if definition == "reference":
-            found[definition] = bdt.reconstruct_reference(record, chunk.scores, options.bdt_cut, n_higgs, chunk.pairs)
+            found[definition] = bdt.reconstruct_reference(record, shared.scores, options.bdt_cut, n_higgs, shared.pairs)
         else:
             found[definition] = bdt.reconstruct(
-                record, chunk.scores, options.bdt_cut, n_higgs, options.chi2_jets, options.chi2_mass
+                record, shared.scores, options.bdt_cut, n_higgs, options.chi2_jets, options.chi2_mass
             )
     return found
 
 
-def _chi2_bdt_as_published(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-    cut, pairs = chunk.options.bdt_cut, _pairs_as_published(chunk)
-    found = bdt.reconstruct_reference(chunk.record, chunk.scores, cut, chunk.n_higgs, pairs)
+def _chi2_bdt_as_published(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+    cut, pairs = shared.options.bdt_cut, _pairs_as_published(shared)
+    found = bdt.reconstruct_reference(shared.record, shared.scores, cut, shared.n_higgs, pairs)
     return dict.fromkeys(definitions, found)
 
 
-def _pairs_as_published(chunk: Chunk) -> ak.Array:
-    return chi2.reconstruct_as_published(chunk.record, chunk.n_higgs, chunk.options.chi2_mass)
+def _pairs_as_published(shared: SharedWork) -> ak.Array:
+    return chi2.reconstruct_as_published(shared.record, shared.n_higgs, shared.options.chi2_mass)
 
 
 def _spanet(default: str, reference: str) -> Method:
     """The network with a decoding for each definition."""
     decodings = {"default": default, "reference": reference}
 
-    def run(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-        return {definition: chunk.decoded[decodings[definition]] for definition in definitions}
+    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+        return {definition: shared.decoded[decodings[definition]] for definition in definitions}
 
     return Method(run, _spanet_features, "spanet", decodings)
 
 
 def _of_user(method: UserMethod) -> Method:
-    def run(chunk: Chunk, definitions: Sequence[str]) -> Candidates:
-        return dict.fromkeys(definitions, method.reconstruct(chunk.record, chunk.n_higgs))
+    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+        return dict.fromkeys(definitions, method.reconstruct(shared.record, shared.n_higgs))
 
     return Method(run, lambda _: tuple(getattr(method.instance, "fatjet_features", ())))
 
@@ -332,10 +332,10 @@ def reconstruct(
     """
     methods = {name: options.method(name) for names in wanted.values() for name in names}
     decodings = {methods[name].decodings.get(d) for d, names in wanted.items() for name in names}
-    chunk = Chunk(record, n_higgs, options, filter(None, decodings), decoded)
+    shared = SharedWork(record, n_higgs, options, filter(None, decodings), decoded)
     found: dict[str, dict[str, ak.Array]] = {definition: {} for definition in wanted}
     for name, method in methods.items():
         definitions = [definition for definition, names in wanted.items() if name in names]
-        for definition, candidates in method.reconstruct(chunk, definitions).items():
+        for definition, candidates in method.reconstruct(shared, definitions).items():
             found[definition][name] = candidates
     return found

@@ -1,0 +1,71 @@
+"""The head of every processor: read a chunk, select its events, match them to truth, truncate their jets. Written once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from coffea.analysis_tools import PackedSelection
+
+from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
+from hhh_coffea.events.formats import read
+from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.reconstruction.selection import Cutflow, cutflow, event_selection
+from hhh_coffea.reconstruction.targets import Targets, match_each
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk, ready for the methods. ``record``, ``targets`` and ``weight`` are of its selected events alone."""
+
+    record: ak.Array  # truncated: what methods may use
+    targets: Mapping[str, Targets]  # by definition
+    weight: npt.NDArray[np.float64]
+    cutflow: Cutflow
+    dropped: dict[str, int]  # objects set aside, by reason
+    all_events: ak.Array  # before any cut
+    selection: PackedSelection  # of all_events
+
+    def accounts(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """What every processor reports of a chunk, besides its own results."""
+        return {"cutflow": {dataset: self.cutflow}, "dropped": {dataset: self.dropped}}
+
+
+def prepare(
+    events: Any,
+    metadata: DatasetMetadata,
+    definitions: Iterable[str] = (),
+    fatjet_features: Collection[str] = (),
+    variation: str = NOMINAL,
+    more_cuts: Mapping[str, Any] | None = None,
+) -> Prepared:
+    """NanoEvents → selected events with their targets in each of the definitions.
+
+    Parameters
+    ----------
+    events, metadata
+        a chunk and what is known of its dataset (:func:`hhh_coffea.events.formats.metadata_of`)
+    definitions
+        ``default``, ``reference``: of truth matching
+    fatjet_features
+        what is read of large-radius jets beyond their kinematics
+    variation
+        a systematic variation (:func:`hhh_coffea.events.formats.variations`)
+    more_cuts
+        name → function of the record of all events that returns a mask; applied after all others
+    """
+    all_events, dropped = read(events, metadata, fatjet_features, variation)
+    selection = event_selection(all_events, metadata)
+    for name, cut in (more_cuts or {}).items():
+        selection.add(name, cut(all_events))
+    steps = cutflow(selection, ak.to_numpy(all_events.weight), weights_of(all_events))
+    record = selected(all_events, selection.all())
+    kept = (metadata.selection.max_jets, metadata.max_fatjets)
+    targets = match_each(definitions, record, metadata.is_signal, metadata.n_higgs, *kept)
+    weight = ak.to_numpy(record.weight)
+    return Prepared(truncated(record, *kept), targets, weight, steps, dropped, all_events, selection)
