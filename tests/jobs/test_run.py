@@ -51,9 +51,8 @@ def test_interval_is_clopper_pearson(demo_results):
     """By the definition: each end is where the tail probability is half of 1 − 0.6827 (scipy's binomial)."""
     from scipy.stats import binom
 
-    purity = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"][
-        "merged"
-    ]["purity"]
+    entry = json.loads((demo_results / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]
+    purity = entry["events"]["efficiency"]  # of events: independent of each other
     k, n = purity["numerator"], purity["denominator"]
     tail = (1 - 0.6827) / 2
     assert binom.sf(k - 1, n, purity["low"]) == pytest.approx(tail, rel=1e-6)
