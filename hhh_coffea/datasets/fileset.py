@@ -22,7 +22,7 @@ from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
-DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "btag_bit", "btagging")
+DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging")
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -55,6 +55,10 @@ class DatasetMetadata(Strict):
     jets: str = "Jet"
     fatjets: str = "FatJet"
     particles: str = "Particle"
+    electrons: str = "Electron"
+    muons: str = "Muon"
+    met: str = "MissingET"
+    sum_et: str = "ScalarHT"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")

@@ -17,6 +17,10 @@ Tagger = Literal["UParTAK4B", "PNetB", "RobustParTAK4B", "DeepFlavB"]
 XbbTagger = Literal["globalParT3", "particleNet", "particleNetMD", "particleNetLegacy"]
 Year = Literal["2016preVFP", "2016", "2017", "2018", "2022", "2022EE", "2023", "2023BPix", "2024"]
 JetId = Literal["none", "tight", "tight_lepton_veto"]
+ElectronId = Literal[
+    "none", "veto", "loose", "medium", "tight", "mva_wp90", "mva_wp80", "mva_no_isolation_wp90", "mva_no_isolation_wp80"
+]
+MuonId = Literal["none", "loose", "medium", "tight"]
 Trigger = Annotated[str, StringConstraints(pattern=r"^HLT_\w+$")]
 MetFilter = Annotated[str, StringConstraints(pattern=r"^Flag_\w+$")]
 Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
@@ -37,6 +41,19 @@ class LeptonVeto(Strict):
     muon_pt_min: float = Field(15.0, ge=0, allow_inf_nan=False)
     muon_abs_eta_max: Positive = 2.4
     muon_isolation_max: Positive = Field(0.25, description="pfRelIso04_all, of muons that pass looseId")
+
+
+class LeptonOptions(Strict):
+    """Which electrons and muons enter the event record, where an analysis reads leptons."""
+
+    pt_min: float = Field(15.0, ge=0, allow_inf_nan=False, description="GeV")
+    electron_abs_eta_max: Positive = 2.5
+    electron_id: ElectronId = Field("tight", description="veto … tight: cut-based, isolation included")
+    electron_isolation_max: Positive | None = Field(None, description="pfRelIso03_all")
+    muon_abs_eta_max: Positive = 2.4
+    muon_id: MuonId = "tight"
+    muon_isolation_max: Positive | None = Field(0.15, description="pfRelIso04_all")
+    jet_delta_r_min: float | None = Field(0.4, gt=0, description="jets nearer to such a lepton are dropped")
 
 
 class JetCorrections(Strict):
@@ -97,6 +114,8 @@ class NanoAODOptions(Strict):
     triggers: list[Trigger] = Field(default_factory=list, description="any of them must have fired")
     met_filters: Literal["recommended"] | list[MetFilter] = Field(default_factory=list)
     lepton_veto: LeptonVeto | None = None
+    leptons: LeptonOptions = LeptonOptions()
+    met: Literal["puppi", "pf"] | None = Field(None, description="else PUPPI, in version 9 the particle-flow one")
     golden_json: str | None = Field(None, description="certified luminosity sections, for data")
     corrections: Corrections = Corrections()
 

@@ -1,4 +1,4 @@
-"""Delphes ROOT files → the event record. Reads the branches of §1 of the published analysis and nothing else."""
+"""Delphes ROOT files → the event record. Reads the branches of the collections asked for and nothing else."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from coffea.nanoevents import DelphesSchema
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.events import btagging
+from hhh_coffea.events import btagging, leptons
 from hhh_coffea.events.generator import B_QUARK, HIGGS, linked
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
-from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.tops import top_decays
 
 SCHEMA = DelphesSchema
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
+LEPTON = {"pt": "PT", "eta": "Eta", "phi": "Phi", "charge": "Charge", "isolation": "IsolationVar"}
 
 # Fat-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
 FATJET_BRANCHES = {
@@ -33,7 +35,9 @@ FATJET_BRANCHES = {
 }
 
 
-def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
+def branches(
+    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+) -> list[str]:
     """Full names of the branches :func:`read` touches in this dataset's files.
 
     Raises
@@ -44,17 +48,25 @@ def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
         raise FilesetError(f"Delphes files have no fat-jet features {unknown}; there are {sorted(FATJET_BRANCHES)}")
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
-    leaves = {
-        metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"],
-        metadata.fatjets: [*KINEMATICS.values(), *fatjet_leaves],
-        metadata.event: ["Weight"],
-    }
-    if metadata.is_signal:
-        leaves[metadata.particles] = ["PID", "M1", "D1", *KINEMATICS.values()]
+    leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"], metadata.event: ["Weight"]}
+    if "fatjets" in collections:
+        leaves[metadata.fatjets] = [*KINEMATICS.values(), *fatjet_leaves]
+    if "leptons" in collections:
+        leaves |= {name: list(LEPTON.values()) for name in (metadata.electrons, metadata.muons)}
+    if "met" in collections:
+        leaves |= {metadata.met: ["MET", "Phi"], metadata.sum_et: ["HT"]}
+    if metadata.is_signal and {"higgs", "tops"}.intersection(collections):
+        first_daughter = ["D1"] if "higgs" in collections else []
+        leaves[metadata.particles] = ["PID", "M1", *first_daughter, *KINEMATICS.values()]
     return [f"{name}/{name}.{leaf}" for name, names in leaves.items() for leaf in names]
 
 
-def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> Reading:
+def read(
+    events: Any,
+    metadata: DatasetMetadata,
+    fatjet_features: Collection[str] = (),
+    collections: Collection[str] = MULTI_HIGGS,
+) -> Reading:
     """Turn a chunk of ``NanoEvents`` with ``DelphesSchema`` into the event record.
 
     Parameters
@@ -65,6 +77,8 @@ def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str
         of the dataset: collection names, thresholds, b-tag bit
     fatjet_features
         which of :data:`FATJET_BRANCHES` to compute; the kinematics are always there
+    collections
+        what to read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`
 
     Raises
     ------
@@ -99,17 +113,23 @@ def read(events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str
         )
     }
 
-    fatjets = _collection(events, metadata.fatjets, "fatjets")
-    counts, columns = _kinematics(fatjets, metadata.fatjets)
-    finite = finite_kinematics(columns)
-    dropped["fat jets with non-finite kinematics"] = int((~finite).sum())
-    columns |= _fatjet_features(fatjets, metadata.fatjets, fatjet_features)
-    record["fatjets"] = ordered_collection(
-        columns, counts, finite & accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
-    )
+    if "fatjets" in collections:
+        record["fatjets"] = _fatjets(events, metadata, fatjet_features, dropped)
+    if "leptons" in collections:
+        record["leptons"] = _leptons(events, metadata, dropped)
+    if "met" in collections:
+        missing, total = (
+            _collection(events, name, role) for name, role in ((metadata.met, "met"), (metadata.sum_et, "sum_et"))
+        )
+        pt, phi = (ak.to_numpy(_branch(missing, metadata.met, leaf)) for leaf in ("MET", "Phi"))
+        record["met"] = ak.zip({"pt": pt, "phi": phi})
+        record["sum_et"] = ak.to_numpy(_branch(total, metadata.sum_et, "HT"))
 
     if metadata.is_signal:
-        record["higgs"] = higgs_to_bb(_collection(events, metadata.particles, "particles"), metadata.particles)
+        read_truth = {"higgs": higgs_to_bb, "tops": generated_tops}
+        for name in [name for name in read_truth if name in collections]:
+            particles = _collection(events, metadata.particles, "particles")
+            record[name] = read_truth[name](particles, metadata.particles)
     record["weight"] = _generator_weight(events, metadata)
     record["id"] = entry
     return Reading(ak.zip(record, depth_limit=1), dropped)
@@ -129,6 +149,37 @@ def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
     decays[higgs[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]] = True
     momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
     return higgs_with_quarks(counts, pid, flat(_branch(particles, name, "M1")), decays, momenta)
+
+
+def generated_tops(particles: ak.Array, name: str = "Particle") -> ak.Array:
+    """Every top quark with its decay, see :func:`hhh_coffea.events.tops.top_decays`."""
+    momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
+    pid, mother = (_branch(particles, name, leaf) for leaf in ("PID", "M1"))
+    return top_decays(counts_of(pid), flat(pid), flat(mother), momenta)
+
+
+def _fatjets(events: Any, metadata: DatasetMetadata, features: Collection[str], dropped: dict[str, int]) -> ak.Array:
+    fatjets = _collection(events, metadata.fatjets, "fatjets")
+    counts, columns = _kinematics(fatjets, metadata.fatjets)
+    finite = finite_kinematics(columns)
+    dropped["fat jets with non-finite kinematics"] = int((~finite).sum())
+    columns |= _fatjet_features(fatjets, metadata.fatjets, features)
+    selection = metadata.selection
+    keep = finite & accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
+    return ordered_collection(columns, counts, keep)
+
+
+def _leptons(events: Any, metadata: DatasetMetadata, dropped: dict[str, int]) -> ak.Array:
+    """All electrons and muons of the file: Delphes has identified and isolated them."""
+    kinds = []
+    for name, role in ((metadata.electrons, "electrons"), (metadata.muons, "muons")):
+        collection = _collection(events, name, role)
+        columns = {field: flat(_branch(collection, name, leaf)) for field, leaf in LEPTON.items()}
+        kinds.append((counts_of(collection[LEPTON["pt"]]), columns))
+    electrons, muons = kinds
+    keep = (leptons.finite(electrons[1]), leptons.finite(muons[1]))
+    dropped["leptons with non-finite kinematics"] = sum(int((~finite).sum()) for finite in keep)
+    return leptons.merged(electrons, muons, keep)
 
 
 def _kinematics(collection: ak.Array, name: str) -> tuple[IntArray, Columns]:

@@ -11,7 +11,7 @@ from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
 from hhh_coffea.events import delphes
 from hhh_coffea.events.nanoaod import reader as nanoaod
-from hhh_coffea.events.record import Reading
+from hhh_coffea.events.record import MULTI_HIGGS, Reading
 
 _FORMATS: dict[str, Any] = {"delphes": delphes, "nanoaod": nanoaod}
 
@@ -23,17 +23,23 @@ def schema_of(metadata: DatasetMetadata) -> type[BaseSchema]:
 
 
 def read(
-    events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = (), variation: str = NOMINAL
+    events: Any,
+    metadata: DatasetMetadata,
+    fatjet_features: Collection[str] = (),
+    variation: str = NOMINAL,
+    collections: Collection[str] = MULTI_HIGGS,
 ) -> Reading:
     """NanoEvents of any supported format → event record (see the ``read`` of each format's module).
+
+    ``collections`` names what is read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`.
 
     ``variation`` is one of the keys of :func:`variations`. Reading a chunk again for another variation reads nothing
     from the file but what only that variation needs.
     """
     if variation == NOMINAL:
-        reading: Reading = _FORMATS[metadata.format].read(events, metadata, fatjet_features)
+        reading: Reading = _FORMATS[metadata.format].read(events, metadata, fatjet_features, collections=collections)
     else:
-        reading = nanoaod.read(events, metadata, fatjet_features, variation)
+        reading = nanoaod.read(events, metadata, fatjet_features, variation, collections)
     return reading
 
 
@@ -56,9 +62,11 @@ def describe(events: Any, metadata: DatasetMetadata) -> str:
     return text
 
 
-def branches_of(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
+def branches_of(
+    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+) -> list[str]:
     """Full names of the branches :func:`read` may touch; where versions differ, of all of them."""
-    names: list[str] = _FORMATS[metadata.format].branches(metadata, fatjet_features)
+    names: list[str] = _FORMATS[metadata.format].branches(metadata, fatjet_features, collections)
     return names
 
 

@@ -2,12 +2,16 @@
 
 ``jets{pt eta phi mass btag flavor index}``  small-radius jets, b-tagged first, then by falling pT
 ``fatjets{pt eta phi mass … index}``         large-radius jets by falling pT
+``leptons{pt eta phi mass charge flavor isolation index}``  electrons (flavor 0) and muons (1) by falling pT
+``met{pt phi}``, ``sum_et``                  missing transverse momentum, scalar sum of transverse energy
 ``higgs{pt eta phi mass b1 b2}``             where truth exists, in the order of the generator record
+``tops{pt eta phi mass pid decay b w d1 d2 nu_sum}``  likewise: see :func:`hhh_coffea.events.tops.top_decays`
 ``weight``                                   generator weight
 ``id``                                       entry number in the file
 ``cuts``, ``weights``, ``shifts``            of some formats, by name: see :func:`selected`
 
-``index`` is the object's position in the file. A field that the format lacks is absent.
+``index`` is the object's position in the file. A field that the format lacks is absent, and so is a collection that was
+not asked for (:data:`COLLECTIONS`).
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, posit
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
-LISTS = ("jets", "fatjets", "higgs")
+LISTS = ("jets", "fatjets", "leptons", "higgs", "tops")
+# What may be read beside the jets; ``met`` brings ``sum_et``, ``higgs`` and ``tops`` are there in signal alone
+COLLECTIONS = ("fatjets", "leptons", "met", "higgs", "tops")
+MULTI_HIGGS = ("fatjets", "higgs")
 
 
 class Reading(NamedTuple):
@@ -78,8 +85,8 @@ def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
     """
     fields = {}
     for name in record.fields:
-        if name == "shifts":
-            fields[name] = ak.zip({shift: ak.to_numpy(record.shifts[shift])[mask] for shift in record.shifts.fields})
+        if name in ("shifts", "met"):
+            fields[name] = ak.zip({part: ak.to_numpy(record[name][part])[mask] for part in record[name].fields})
         elif name not in ("cuts", "weights"):
             if mask.all():
                 fields[name] = record[name]
@@ -117,7 +124,8 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     columns = {name: flat(jets[name]) for name in jets.fields}
     columns |= cartesian(*(columns[name] for name in ("pt", "eta", "phi", "mass")))._asdict()
     fields["jets"] = unflatten(columns, counts_of(jets.pt))
-    fields["fatjets"] = _first(record.fatjets, max_fatjets)
+    if "fatjets" in fields:
+        fields["fatjets"] = _first(record.fatjets, max_fatjets)
     return ak.zip(fields, depth_limit=1)
 
 

@@ -19,11 +19,13 @@ from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
 from hhh_coffea.events.generator import HIGGS, higgs_to_bb
 from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, jet_id
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
+from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod import names as nanoaod_names
 from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
 from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, corrected, leaf_of
 from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
-from hhh_coffea.events.record import Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.tops import top_decays
 
 IS_LAST_COPY = 13  # bit of GenPart_statusFlags
 
@@ -39,7 +41,9 @@ def options_of(metadata: DatasetMetadata) -> NanoAODOptions:
     return metadata.nanoaod or NanoAODOptions()
 
 
-def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -> list[str]:
+def branches(
+    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+) -> list[str]:
     """Names of the branches that :func:`read` may touch, or coffea's schema needs to know of.
 
     Versions differ, and files are not opened here: of alternatives all are listed, and only what a file has is read.
@@ -50,17 +54,21 @@ def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -
         for a fat-jet feature that NanoAOD does not have, or a correction that is not in its file.
     """
     options = options_of(metadata)
+    with_fatjets = "fatjets" in collections
     leaves = {
-        JETS: {*KINEMATICS, *jet_id.leaves(options.jet_id)},
-        FATJETS: {*KINEMATICS, *jet_id.leaves(options.jet_id)},
+        name: {*KINEMATICS, *jet_id.leaves(options.jet_id)} for name in ((JETS, FATJETS) if with_fatjets else (JETS,))
     }
     leaves[JETS] |= {f"btag{tagger}" for tagger in nanoaod_names.WORKING_POINTS} | {"hadronFlavour"}
     singles = {"run", "luminosityBlock", "event", "genWeight"}
     singles |= set(nanoaod_fatjets.branches(fatjet_features)) | set(event_cuts.branches(options))
+    singles |= set(nanoaod_leptons.lepton_branches(options.leptons)) if "leptons" in collections else set()
+    singles |= set(nanoaod_leptons.met_branches(options)) if "met" in collections else set()
     singles |= {mark for marks in nanoaod_names.YEAR_MARKS.values() for _, mark in marks}
     if options.use_regressed_pt:
         singles |= {branch for factors, _ in REGRESSIONS.values() for branch in factors} | {"Jet_rawFactor"}
     for name, given in ((JETS, options.corrections.jets), (FATJETS, options.corrections.fatjets)):
+        if name not in leaves:
+            continue
         inputs = corrections.inputs_of(given, FIELDS[name])
         leaves[name] |= ({"area"} if "JetA" in inputs else set()) | ({"rawFactor"} if given and given.jec else set())
         singles |= set(RHO) if "Rho" in inputs else set()
@@ -70,7 +78,7 @@ def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -
             leaves[generated] = set(KINEMATICS)
     if options.corrections.btag is not None:
         btag_weights.check(options.corrections.btag)
-    if metadata.is_signal:
+    if metadata.is_signal and {"higgs", "tops"}.intersection(collections):
         leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
     if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
         leaves |= {name: {*KINEMATICS, "charge"} for name in ("Electron", "Muon")}
@@ -79,7 +87,11 @@ def branches(metadata: DatasetMetadata, fatjet_features: Collection[str] = ()) -
 
 
 def read(
-    events: Any, metadata: DatasetMetadata, fatjet_features: Collection[str] = (), variation: str = NOMINAL
+    events: Any,
+    metadata: DatasetMetadata,
+    fatjet_features: Collection[str] = (),
+    variation: str = NOMINAL,
+    collections: Collection[str] = MULTI_HIGGS,
 ) -> Reading:
     """Turn a chunk of ``NanoEvents`` with ``NanoAODSchema`` into the event record.
 
@@ -93,6 +105,8 @@ def read(
         which of :data:`hhh_coffea.events.nanoaod.fatjets.FEATURES` to compute
     variation
         ``nominal``, or a variation of the jets: ``jer_up``, ``jes_down``, … as the corrections are named
+    collections
+        what to read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`
 
     Raises
     ------
@@ -109,10 +123,14 @@ def read(
     selection = metadata.selection
     dropped: dict[str, int] = {}
 
-    counts, columns = kinematics(events, JETS)
-    columns = corrected(
-        events, JETS, counts, columns, options.corrections.jets, variation, options.use_regressed_pt, names.version
-    )
+    counts, stored = kinematics(events, JETS)
+    # regressed and then corrected: the regression estimates a parton and its neutrinos, and does not move MET
+    regressed = corrected(events, JETS, counts, stored, None, NOMINAL, options.use_regressed_pt, names.version)
+    columns = corrected(events, JETS, counts, regressed, options.corrections.jets, variation, False, names.version)
+    record: dict[str, Any] = {}
+    if "met" in collections:
+        gained = columns["pt"] / np.where(regressed["pt"] > 0, regressed["pt"], 1) - 1
+        record |= nanoaod_leptons.met(events, options, names.version, counts, stored, gained)
     score = flat_values(events, names.tagger)
     columns["btag"] = (score > names.btag_cut).astype(np.int8)
     columns["btag_score"] = score
@@ -120,21 +138,19 @@ def read(
         columns["flavor"] = flat_values(events, "Jet_hadronFlavour").astype(np.int32)
     keep = accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
     keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets")
-    record: dict[str, Any] = {"jets": ordered_collection(columns, counts, keep)}
+    if "leptons" in collections:
+        record["leptons"] = nanoaod_leptons.leptons(events, options.leptons, dropped)
+        keep &= nanoaod_leptons.clear_of_leptons(columns, counts, keep, record["leptons"], options.leptons, dropped)
+    record["jets"] = ordered_collection(columns, counts, keep)
     weights = {}
     if options.corrections.btag is not None:
         weights = btag_weights.btag_weights(columns, counts, keep, options.working_point, options.corrections.btag)
 
-    counts, columns = kinematics(events, FATJETS)
-    stored = columns
-    columns = corrected(events, FATJETS, counts, columns, options.corrections.fatjets, variation, False, names.version)
-    columns |= nanoaod_fatjets.features(events, columns, stored, fatjet_features, options, names.version)
-    keep = accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
-    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets")
-    record["fatjets"] = ordered_collection(columns, counts, keep)
-
+    if "fatjets" in collections:
+        record["fatjets"] = _fatjets(events, metadata, fatjet_features, variation, names, dropped)
     if metadata.is_signal:
-        record["higgs"] = generated_higgs(events)
+        truth = {"higgs": generated_higgs, "tops": generated_tops}
+        record |= {name: truth[name](events) for name in truth if name in collections}
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
     if cuts := event_cuts.event_cuts(events, options, names.version):
@@ -164,6 +180,30 @@ def generated_higgs(events: Any) -> ak.Array:
     flags = flat_values(events, "GenPart_statusFlags").astype(np.int64)
     last = ((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS)
     return higgs_to_bb(counts, pid, flat_values(events, "GenPart_genPartIdxMother"), last, momenta)
+
+
+def generated_tops(events: Any) -> ak.Array:
+    """Every top quark with its decay, see :func:`hhh_coffea.events.tops.top_decays`."""
+    counts, momenta = kinematics(events, "GenPart")
+    pid, mother = (flat_values(events, f"GenPart_{leaf}") for leaf in ("pdgId", "genPartIdxMother"))
+    return top_decays(counts, pid, mother, momenta)
+
+
+def _fatjets(
+    events: Any,
+    metadata: DatasetMetadata,
+    features: Collection[str],
+    variation: str,
+    names: Names,
+    dropped: dict[str, int],
+) -> ak.Array:
+    options, selection = options_of(metadata), metadata.selection
+    counts, stored = kinematics(events, FATJETS)
+    columns = corrected(events, FATJETS, counts, stored, options.corrections.fatjets, variation, False, names.version)
+    columns |= nanoaod_fatjets.features(events, columns, stored, features, options, names.version)
+    keep = accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
+    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets")
+    return ordered_collection(columns, counts, keep)
 
 
 def _check_data(metadata: DatasetMetadata, options: NanoAODOptions) -> None:
