@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, position_in_event, unflatten
 from hhh_coffea.base.kinematics import Cartesian, cartesian, polar
-from hhh_coffea.events.generator import B_QUARK, linked
+from hhh_coffea.events.generator import B_QUARK
 from hhh_coffea.events.record import Columns
 
 TOP, W, TAU = 6, 24, 15
@@ -45,49 +45,50 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
     ``nu_sum`` the sum of all neutrinos. −1: the decay is not in the record. ``b`` is absent in t → sW and t → dW.
     """
     starts = np.cumsum(counts) - counts
+    mother = _flat_mothers(mother, counts, starts)
     kind = np.abs(pid)
+    decays = np.isin(kind, (TOP, W, TAU))
+    members = np.flatnonzero(mother >= 0)
+    members = members[decays[mother[members]]]  # daughters and copies of these, all that matters below
+    copy = pid[members] == pid[mother[members]]
+    following = np.full(len(pid) + 1, -1, dtype=np.int64)  # the next copy; the last place is for index −1: none
+    following[mother[members[copy]]] = members[copy]
+    members = members[~copy]
+    member_kind, slot = kind[members], np.full(len(pid) + 1, -1, dtype=np.int64)
 
-    def of(*numbers: int) -> IntArray:
-        return np.flatnonzero(np.isin(kind, numbers))
-
-    def children(parents: IntArray, candidates: IntArray, wanted: int = 1) -> IntArray:
-        """``(parents, wanted)``: the first of the ``candidates`` whose mother each parent is; −1 where fewer."""
+    def children(parents: IntArray, kinds: tuple[int, ...], wanted: int = 1) -> IntArray:
+        """``(parents, wanted)``: the first daughters of these kinds that each parent has; −1 where fewer."""
         found = np.full((len(parents), wanted), -1, dtype=np.int64)
-        slot = np.full(len(pid) + 1, -1, dtype=np.int64)  # the last place is for index −1: none
         real = np.flatnonzero(parents >= 0)
         slot[parents[real]] = real
-        owner = slot[linked(candidates, mother, starts, counts)]
-        candidates, owner = candidates[owner >= 0], owner[owner >= 0]
+        daughters = members[np.logical_or.reduce([member_kind == number for number in kinds])]
+        owner = slot[mother[daughters]]
+        slot[parents[real]] = -1
+        daughters, owner = daughters[owner >= 0], owner[owner >= 0]
         order = np.argsort(owner, kind="stable")
-        candidates, owner = candidates[order], owner[order]
+        daughters, owner = daughters[order], owner[order]
         rank = position_in_event(np.bincount(owner, minlength=len(parents)))
         early = rank < wanted
-        found[owner[early], rank[early]] = candidates[early]
+        found[owner[early], rank[early]] = daughters[early]
         return found
-
-    following = np.full(len(pid) + 1, -1, dtype=np.int64)  # the next copy of a particle
-    copies = of(TOP, W, TAU)
-    parent = linked(copies, mother, starts, counts)
-    same = (parent >= 0) & (pid[parent] == pid[copies])
-    following[parent[same]] = copies[same]
 
     def last_copy(particles: IntArray) -> IntArray:
         while (later := following[particles] >= 0).any():
             particles = np.where(later, following[particles], particles)
         return particles
 
-    tops = of(TOP)
+    tops = np.flatnonzero(kind == TOP)
     tops = tops[following[tops] < 0]
-    b = children(tops, of(B_QUARK))[:, 0]
-    w = last_copy(children(tops, of(W))[:, 0])
-    quarks = children(w, of(*QUARKS), 2)
-    charged = children(w, of(*CHARGED))[:, 0]
-    neutrino = children(w, of(*NEUTRINOS))[:, 0]
+    b = children(tops, (B_QUARK,))[:, 0]
+    w = last_copy(children(tops, (W,))[:, 0])
+    quarks = children(w, QUARKS, 2)
+    charged = children(w, CHARGED)[:, 0]
+    neutrino = children(w, NEUTRINOS)[:, 0]
 
     is_tau = (charged >= 0) & (kind[charged] == TAU)
     tau = np.where(is_tau, last_copy(charged), -1)
-    lepton = np.where(is_tau, children(tau, of(11, 13))[:, 0], charged)
-    from_tau = children(tau, of(*NEUTRINOS), 2)
+    lepton = np.where(is_tau, children(tau, (11, 13))[:, 0], charged)
+    from_tau = children(tau, NEUTRINOS, 2)
 
     leptonic = (charged >= 0) & (neutrino >= 0)
     hadronic = ~leptonic & (quarks >= 0).all(axis=1)
@@ -101,8 +102,6 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
     def with_pid(index: IntArray) -> Columns:
         return {**four_vector(index), "pid": np.where(index >= 0, pid[index], 0)}
 
-    if not len(pid):  # an array without entries has no last one for index −1
-        momenta, pid = {name: np.zeros(1) for name in KINEMATICS}, np.zeros(1, dtype=np.int64)
     event = np.searchsorted(starts, tops, side="right") - 1
     return unflatten(
         {
@@ -117,6 +116,13 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
         },
         np.bincount(event, minlength=len(counts)),
     )
+
+
+def _flat_mothers(mother: npt.NDArray[Any], counts: IntArray, starts: IntArray) -> IntArray:
+    """Flat index of each particle's mother; −1 where there is none or the link leads out of the event."""
+    position = mother.astype(np.int64)
+    inside = (position >= 0) & (position < np.repeat(counts, counts))
+    return np.where(inside, position + np.repeat(starts, counts), -1)
 
 
 def _sum(parts: list[Columns]) -> Columns:

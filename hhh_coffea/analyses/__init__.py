@@ -1,0 +1,1 @@
+"""What one family of physics analyses knows: its particles, its selection, its truth."""

@@ -1,0 +1,66 @@
+"""Semi-leptonic tt̄ and ttH: objects and event selection (M. Fenton et al., Commun. Phys. 7, 139 (2024))."""
+
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, unflatten
+from hhh_coffea.events.record import field
+
+PT_MIN, ABS_ETA_MAX = 25.0, 2.5  # GeV; of jets, electrons and muons
+MIN_JETS = {"ttbar": 4, "tth": 6}
+MIN_BTAGS = 2
+COLLECTIONS = ("leptons", "met", "tops")  # of the event record; ttH has "higgs" as well
+BoolArray = npt.NDArray[np.bool_]
+
+
+def central(record: ak.Array, pt_min: float = PT_MIN, abs_eta_max: float = ABS_ETA_MAX) -> ak.Array:
+    """The record with only those jets and leptons that have pT > ``pt_min`` (GeV) and |η| < ``abs_eta_max``.
+
+    An object on a threshold is not taken.
+    """
+    fields = {name: record[name] for name in record.fields}
+    for name in ("jets", "leptons"):
+        objects = field(record, name, "the selection of semi-leptonic tops")
+        counts = counts_of(objects.pt)
+        keep = (flat(objects.pt) > pt_min) & (np.abs(flat(objects.eta)) < abs_eta_max)
+        if not keep.all():
+            columns = {part: flat(objects[part])[keep] for part in objects.fields}
+            fields[name] = unflatten(columns, np.bincount(event_index(counts)[keep], minlength=len(counts)))
+    return ak.zip(fields, depth_limit=1)
+
+
+def count_btags(record: ak.Array) -> IntArray:
+    """b-tagged jets of each event."""
+    counts = counts_of(record.jets.pt)
+    return np.bincount(event_index(counts)[flat(record.jets.btag) > 0], minlength=len(counts))
+
+
+def cuts(record: ak.Array, min_jets: int, min_btags: int = MIN_BTAGS) -> dict[str, BoolArray]:
+    """Cuts by name, in the order they are applied, on a record of :func:`central` objects.
+
+    Exactly one lepton (electrons and muons together), jets, b tags. There is no cut on the missing transverse momentum,
+    but events where it is not a number are dropped.
+    """
+    met = field(record, "met", "the selection of semi-leptonic tops")
+    return {
+        "finite MET": np.isfinite(ak.to_numpy(met.pt)) & np.isfinite(ak.to_numpy(met.phi)),
+        "1 lepton": counts_of(record.leptons.pt) == 1,
+        f"≥ {min_jets} jets": counts_of(record.jets.pt) >= min_jets,
+        f"≥ {min_btags} b tags": count_btags(record) >= min_btags,
+    }
+
+
+def selected_leptons(record: ak.Array) -> dict[str, npt.NDArray[np.generic]]:
+    """``(N,)`` columns of the only lepton of each selected event.
+
+    Raises
+    ------
+    ValueError
+        if some event does not have exactly one.
+    """
+    if not (counts_of(record.leptons.pt) == 1).all():
+        raise ValueError("the lepton of an event: there are events without or with several (not selected)")
+    return {name: flat(record.leptons[name]) for name in record.leptons.fields}

@@ -1,0 +1,56 @@
+"""Truth matching of single quarks to jets: the targets of any topology that is made of small-radius jets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
+from hhh_coffea.reconstruction.targets import NONE, nearest_exclusive
+
+
+class AssignmentTarget(NamedTuple):
+    """One target of N events: ``objects (N, k)``, positions of its k daughters (−1: unmatched), and ``mask (N,)``.
+
+    The mask says where the target is reconstructable: where every daughter has an object.
+    """
+
+    objects: IntArray
+    mask: npt.NDArray[np.bool_]
+
+
+def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float) -> IntArray:
+    """``(N, q)``: position in ``jets`` of the jet of each quark, −1 where it has none.
+
+    Of all (quark, jet) pairs of an event with ΔR < ``radius`` the nearest is taken first, and each quark and each jet
+    once: one global list, whatever particle a quark belongs to. Ties go to the first quark, then to the first jet of the
+    file.
+
+    Parameters
+    ----------
+    jets
+        of the event record, in any order; ``index`` is the position in the file
+    eta, phi
+        ``(N, q)``, NaN where an event has no such quark
+    """
+    counts = counts_of(jets.eta)
+    n_events, n_quarks = eta.shape
+    event, position = event_index(counts), position_in_event(counts)
+    distance = delta_r_squared(flat(jets.eta)[:, None], flat(jets.phi)[:, None], eta[event], phi[event])
+    jet, quark = np.nonzero(distance < radius**2)
+    order = np.lexsort((flat(jets.index)[jet], quark, event[jet]))
+    jet, quark = jet[order], quark[order]
+    number = event[jet] * n_quarks + quark
+    chosen = nearest_exclusive(distance[jet, quark], jet, number)
+    result = np.full(n_events * n_quarks, NONE, dtype=np.int64)
+    result[number[chosen]] = position[jet[chosen]]
+    return result.reshape(n_events, n_quarks)
+
+
+def target_of(matched: IntArray) -> AssignmentTarget:
+    """Target whose daughters are the ``(N, k)`` matched positions."""
+    return AssignmentTarget(matched, (matched != NONE).all(axis=1))
