@@ -146,3 +146,11 @@ def relaid(tmp_path_factory: pytest.TempPathFactory) -> dict[int | str, Path]:
     }
     files["data"] = write_nanoaod(DEMO / "hhh.root", folder / "data.root", 15, stop=1500, data=True)
     return files
+
+
+@pytest.fixture(params=("tt_test", "tth_test", "ttbb_test"))
+def sample(request: pytest.FixtureRequest, shared_dir: Path) -> Any:
+    """Selected events of a shared sample of tops, their truth and their reference numbers (:mod:`tops_samples`)."""
+    from tops_samples import load
+
+    return load(shared_dir, request.param)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
-import pytest
 from conftest import open_file
 
 from hhh_coffea.analyses import tops_objects, tops_truth
@@ -46,8 +45,3 @@ def load(shared: Path, name: str) -> Sample:
     record = selected(record, np.logical_and.reduce(list(cuts.values())))
     truth = tops_truth.truth(record)
     return Sample(record, truth, tops_truth.match(record, truth), reference)
-
-
-@pytest.fixture(params=SAMPLES)
-def sample(request: pytest.FixtureRequest, shared_dir: Path) -> Sample:
-    return load(shared_dir, request.param)
