@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,8 @@ def assignments(targets: tuple[Pattern, ...], n_objects: int, event_group: tuple
         keep &= _not_after(rows, rows[:, list(g)])
     rows = rows[keep]
     objects = np.concatenate([some[rows[:, t]] for t, some in enumerate(choices)], axis=1)
-    for array in (*choices, rows, objects):
+    shared: tuple[npt.NDArray[Any], ...] = (*choices, rows, objects)
+    for array in shared:
         array.flags.writeable = False
     return Assignments(choices, rows, objects)
 
