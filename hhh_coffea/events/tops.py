@@ -112,7 +112,7 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
             "w": ak.zip(four_vector(w)),
             "d1": ak.zip(with_pid(d1)),
             "d2": ak.zip(with_pid(d2)),
-            "nu_sum": ak.zip(_sum([four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau.T)])),
+            "nu_sum": ak.zip(_sum(four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau.T))),
         },
         np.bincount(event, minlength=len(counts)),
     )
@@ -125,10 +125,13 @@ def _flat_mothers(mother: npt.NDArray[Any], counts: IntArray, starts: IntArray) 
     return np.where(inside, position + np.repeat(starts, counts), -1)
 
 
-def _sum(parts: list[Columns]) -> Columns:
-    """Sum of four-vectors; those after the first count nothing where they are absent."""
-    first, *others = (np.stack(cartesian(*(part[name] for name in KINEMATICS))) for part in parts)
-    total = first + sum(np.nan_to_num(other, nan=0.0) for other in others)
-    summed = dict(zip(KINEMATICS, polar(Cartesian(*total)), strict=True))
-    several = np.any([~np.isnan(other[0]) for other in others], axis=0)
-    return {name: np.where(several, summed[name], parts[0][name]) for name in KINEMATICS}  # one alone stays exact
+def _sum(first: Columns, *others: Columns) -> Columns:
+    """Sum of four-vectors; those after the first count nothing where they are absent. One alone keeps its numbers."""
+    result = {name: values.astype(np.float64) for name, values in first.items()}
+    several = np.flatnonzero(~np.all([np.isnan(other["pt"]) for other in others], axis=0))
+    if len(several):
+        start, *more = (np.stack(cartesian(*(p[name][several] for name in KINEMATICS))) for p in (first, *others))
+        total = start + sum(np.nan_to_num(component, nan=0.0) for component in more)
+        for name, values in zip(KINEMATICS, polar(Cartesian(*total)), strict=True):
+            result[name][several] = values
+    return result
