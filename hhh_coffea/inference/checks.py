@@ -26,6 +26,10 @@ def usable(templates: Templates) -> tuple[Templates, tuple[str, ...]]:
     warnings: list[str] = []
     if unknown := set(templates.signals) - set(templates.processes):
         raise TemplateError(f"signal {sorted(unknown)[0]!r} is in no region; there are {list(templates.processes)}")
+    if not templates.signals:
+        raise TemplateError(f"no process is a signal; there are {list(templates.processes)}")
+    if not templates.backgrounds:
+        raise TemplateError(f"no process is a background; there are {list(templates.processes)}")
     regions = [_region(region, warnings) for region in templates.regions]
     kept = tuple(_trimmed(region, templates, warnings) for region in regions if region.samples)
     if not kept:
@@ -34,10 +38,6 @@ def usable(templates: Templates) -> tuple[Templates, tuple[str, ...]]:
     for signal in templates.signals:
         if signal not in result.processes:
             raise TemplateError(f"signal {signal!r} has no events in any region ({_names(templates)})")
-    if not templates.signals:
-        raise TemplateError(f"no process is a signal; there are {list(templates.processes)}")
-    if not result.backgrounds:
-        raise TemplateError(f"no background has events in any region ({_names(templates)})")
     return result, tuple(warnings)
 
 
@@ -112,7 +112,9 @@ def _trimmed(region: Region, templates: Templates, warnings: list[str]) -> Regio
         observed = 0.0 if region.data is None else region.data.sum() - region.data[low:high].sum()
         if observed > 0:
             raise TemplateError(f"region {region.name!r}: {observed:g} observed events where no event is expected")
-        warnings.append(f"region {region.name!r}: no events outside {inside[0]:g} to {inside[1]:g}; those bins are left out")
+        warnings.append(
+            f"region {region.name!r}: no events outside {inside[0]:g} to {inside[1]:g}; those bins are left out"
+        )
         region = _cut(region, low, high)
     background = region.total(templates.backgrounds)
     if (empty := np.flatnonzero(background <= 0)).size:

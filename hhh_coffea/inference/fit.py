@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hhh_coffea.inference.binning import TransformationD, rebinned
 from hhh_coffea.inference.checks import usable
-from hhh_coffea.inference.likelihood import FitWithErrors, Likelihood
+from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import (
     Limits,
     expected_limits,
@@ -19,9 +19,10 @@ from hhh_coffea.inference.limits import (
     observed_limits,
     observed_significance,
 )
+from hhh_coffea.inference.minimum import BestFit, best_fit, minimum
 from hhh_coffea.inference.model import ModelError, ModelOptions, Workspace, build_workspace
 from hhh_coffea.inference.templates import FloatArray, Templates
-from hhh_coffea.inference.yields import RegionYields, constraints, postfit_yields, prefit_yields
+from hhh_coffea.inference.yields import RegionYields, postfit_yields, prefit_yields
 from hhh_coffea.strict import Strict
 
 SCAN_REACH = 3.0  # errors of μ on both sides
@@ -69,7 +70,7 @@ class FitResult:
     significance: float  # expected, Asimov at μ = 1
     observed_significance: float | None
     limits: Limits
-    best_fit: FitWithErrors
+    best_fit: BestFit
     pulls: tuple[Pull, ...]
     scan: Scan | None
     prefit: dict[str, RegionYields]
@@ -131,13 +132,11 @@ def fit(templates: Templates, options: FitOptions | None = None, progress: Progr
     significance = expected_significance(likelihood)
     observed = observed_significance(likelihood, data) if options.unblind else None
     progress("limits")
-    if options.unblind:
-        limits = observed_limits(likelihood, data, options.level)
-    else:
-        limits = expected_limits(likelihood, options.level)
+    blind = expected_limits(likelihood, options.level)
+    limits = observed_limits(likelihood, data, options.level) if options.unblind else blind
     progress("best fit")
-    best = likelihood.best_fit(data)
-    alternatives = {}
+    best = best_fit(likelihood, data)
+    alternatives: dict[str, tuple[float, float]] = {}
     for name in options.compare:
         if name != options.model.background_model:
             progress(f"model {name}")
@@ -162,20 +161,16 @@ def fit(templates: Templates, options: FitOptions | None = None, progress: Progr
     )
 
 
-def scan_mu(likelihood: Likelihood, best: FitWithErrors, data: FloatArray, points: int) -> Scan:
+def scan_mu(likelihood: Likelihood, best: BestFit, data: FloatArray, points: int) -> Scan:
     """−2Δ ln L at equal steps of μ, three errors to both sides of the best fit, not below 0."""
     low = max(0.0, best.mu - SCAN_REACH * best.mu_error)
     mu = np.linspace(low, best.mu + SCAN_REACH * best.mu_error, points)
-    values, start = [], best.parameters
-    for value in mu:
-        found = likelihood.fit_at(float(value), data, start)
-        start = found.parameters
-        values.append(found.twice_nll - best.twice_nll)
-    return Scan(mu, np.maximum(np.array(values), 0.0))
+    values = np.array([minimum(likelihood, data, float(value)).twice_nll for value in mu])
+    return Scan(mu, np.maximum(values - best.twice_nll, 0.0))
 
 
-def _pulls(likelihood: Likelihood, best: FitWithErrors) -> tuple[Pull, ...]:
-    before, nominal = constraints(likelihood), likelihood.nominal(1.0)
+def _pulls(likelihood: Likelihood, best: BestFit) -> tuple[Pull, ...]:
+    before, nominal = likelihood.prior_errors, likelihood.nominal(1.0)
     after = np.sqrt(np.diag(best.covariance))
     return tuple(
         Pull(

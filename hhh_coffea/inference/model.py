@@ -9,14 +9,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jsonschema
 import numpy as np
 import pyhf
 from pydantic import Field
 
 from hhh_coffea.atomic import replacing
 from hhh_coffea.errors import UserError
-from hhh_coffea.inference.templates import DOWN, UP, FloatArray, Region, Template, TemplateError, Templates
+from hhh_coffea.inference.templates import DOWN, UP, FloatArray, Region, Template, Templates
 from hhh_coffea.strict import Strict
 
 Workspace = dict[str, Any]  # JSON
@@ -69,7 +68,9 @@ def build_workspace(templates: Templates, options: ModelOptions, *, observed: bo
     for region in templates.regions:
         data = region.data if observed and region.data is not None else region.total(templates.processes)
         observations.append({"name": region.name, "data": data.tolist()})
-    largest = 10 * max(1.0, approximate_error(templates, options))
+    signal = np.concatenate([region.total(templates.signals) for region in templates.regions])
+    background = np.concatenate([region.total(templates.backgrounds) for region in templates.regions])
+    largest = 10 * max(1.0, approximate_error(signal, background, options.background_uncertainty))
     poi = {"name": MU, "inits": [1.0], "bounds": [[0.0, largest]]}
     workspace = {
         "version": "1.0.0",
@@ -100,21 +101,19 @@ def read_workspace(path: Path) -> Workspace:
         pyhf.schema.validate(workspace, "workspace.json")
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: cannot be read as a workspace: {error}") from None
-    except (pyhf.exceptions.InvalidSpecification, jsonschema.ValidationError) as error:
+    except pyhf.exceptions.InvalidSpecification as error:
         raise ModelError(f"{path}: not a workspace of pyhf: {str(error).splitlines()[0]}") from None
     if not isinstance(workspace, dict):
         raise ModelError(f"{path}: not a workspace of pyhf")
     return workspace
 
 
-def approximate_error(templates: Templates, options: ModelOptions) -> float:
+def approximate_error(signal: FloatArray, background: FloatArray, uncertainty: float) -> float:
     """Error of μ at small signal, 1/√Σ s²/(b + δ²b²): sets the scale of bounds and of searches."""
-    information = 0.0
-    for region in templates.regions:
-        signal, background = region.total(templates.signals), region.total(templates.backgrounds)
-        variance = background + (options.background_uncertainty * background) ** 2
-        information += float((signal**2 / variance).sum())
-    return float(1 / np.sqrt(information))
+    some = background > 0
+    s, b = signal[some], background[some]
+    information = float((s**2 / (b + (uncertainty * b) ** 2)).sum())
+    return 1 / information**0.5 if information > 0 else 1.0
 
 
 def _channel(region: Region, templates: Templates, options: ModelOptions) -> dict[str, Any]:
@@ -180,7 +179,5 @@ def _of_bins(
     if options.mc_statistics:
         # one parameter for the sum of all backgrounds in a bin (Barlow–Beeston-lite)
         errors = np.sqrt(nominal.variances)
-        if not (nominal.values > 0).any():
-            raise TemplateError(f"region {region.name!r}, process {process!r}: no bin has events")
         modifiers.append({"name": f"mc_statistics_{region.name}", "type": "staterror", "data": errors.tolist()})
     return modifiers

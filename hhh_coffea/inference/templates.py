@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import hist
@@ -79,7 +79,7 @@ class Templates:
 
     regions: tuple[Region, ...]
     signals: tuple[str, ...]
-    luminosity: float | None = field(default=None)  # fb⁻¹, for labels
+    luminosity: float | None = None  # fb⁻¹, for labels
 
     @property
     def processes(self) -> tuple[str, ...]:
@@ -174,11 +174,11 @@ def from_histogram(
     for region in regions:
         nominal = {process: read(region, process, NOMINAL) for process in processes}
         samples = {process: {NOMINAL: nominal[process]} for process in processes if process not in data}
-        for process in samples:
+        for process, found_variations in samples.items():
             for variation in variations:
                 # a process that a variation does not concern never filled it
                 if variation != NOMINAL and (template := read(region, process, variation)).variances.any():
-                    samples[process][variation] = template
+                    found_variations[variation] = template
         observed = np.sum([nominal[name].values for name in data], axis=0) if data else None
         found.append(Region(region, np.asarray(numeric[0].edges), samples, observed, numeric[0].label))
     return Templates(tuple(found), tuple(signals), luminosity)

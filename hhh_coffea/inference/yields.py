@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hhh_coffea.inference.likelihood import FitWithErrors, Likelihood
+from hhh_coffea.inference.likelihood import Likelihood
+from hhh_coffea.inference.minimum import BestFit
 from hhh_coffea.inference.templates import FloatArray, Templates
-
-STEP = 0.1  # of the error of a parameter, for derivatives
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,14 @@ class RegionYields:
 
 def prefit_yields(likelihood: Likelihood, templates: Templates, data: FloatArray) -> dict[str, RegionYields]:
     """At μ = 1 and nominal nuisance parameters, which vary by their constraints, uncorrelated; μ does not vary."""
-    errors = constraints(likelihood)
-    return _yields(likelihood, templates, likelihood.nominal(1.0), np.diag(errors**2), data)
+    return _yields(likelihood, templates, likelihood.nominal(1.0), np.diag(likelihood.prior_errors**2), data)
 
 
 def postfit_yields(
-    likelihood: Likelihood, templates: Templates, fit: FitWithErrors, data: FloatArray
+    likelihood: Likelihood, templates: Templates, best: BestFit, data: FloatArray
 ) -> dict[str, RegionYields]:
     """At the best fit, with the covariance of all parameters."""
-    return _yields(likelihood, templates, fit.parameters, fit.covariance, data)
-
-
-def constraints(likelihood: Likelihood) -> FloatArray:
-    """Error of each nuisance parameter before the fit; 0 for parameters that are free or fixed."""
-    config = likelihood.model.config
-    widths = np.zeros(len(likelihood.names))
-    for name in config.par_order:
-        parameters = config.param_set(name)
-        if parameters.constrained:
-            fixed = np.array(parameters.suggested_fixed, dtype=bool)
-            widths[config.par_slice(name)] = np.where(fixed, 0.0, parameters.width())
-    return widths
+    return _yields(likelihood, templates, best.parameters, best.covariance, data)
 
 
 def _yields(
@@ -55,7 +41,7 @@ def _yields(
 ) -> dict[str, RegionYields]:
     config = likelihood.model.config
     by_sample = np.asarray(likelihood.model.main_model.expected_data(parameters, return_by_sample=True))
-    slopes = _slopes(likelihood, parameters, np.sqrt(np.diag(covariance)))
+    slopes = likelihood.slopes(parameters)[:, : config.nmaindata]
     result = {}
     for region in templates.regions:
         place = config.channel_slices[region.name]
@@ -75,18 +61,3 @@ def _yields(
             data=data[: config.nmaindata][place],
         )
     return result
-
-
-def _slopes(likelihood: Likelihood, parameters: FloatArray, errors: FloatArray) -> FloatArray:
-    """Change of the expected events with each parameter ``(parameters, bins)``, from both sides."""
-    slopes = np.zeros((len(parameters), likelihood.model.config.nmaindata))
-    for index, error in enumerate(errors):
-        if error == 0:
-            continue
-        sides = []
-        for sign in (-1, 1):
-            moved = parameters.copy()
-            moved[index] += sign * STEP * error
-            sides.append(np.asarray(likelihood.model.expected_data(moved, include_auxdata=False)))
-        slopes[index] = (sides[1] - sides[0]) / (2 * STEP * error)
-    return slopes
