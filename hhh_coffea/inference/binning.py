@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from hhh_coffea.inference.templates import FloatArray, TemplateError, Templates
+from hhh_coffea.inference.templates import FloatArray, Region, TemplateError, Templates
 from hhh_coffea.strict import Strict
 
 ROUNDING = 0.01  # of the number of bins
@@ -75,14 +75,15 @@ def transformation_d(signal: FloatArray, background: FloatArray, shares: Transfo
     return np.array(boundaries[::-1], dtype=np.int64)
 
 
+def region_boundaries(region: Region, templates: Templates, shares: TransformationD) -> npt.NDArray[np.int64]:
+    """Boundaries of one region, from its nominal signals and backgrounds."""
+    try:
+        return transformation_d(region.total(templates.signals), region.total(templates.backgrounds), shares)
+    except TemplateError as error:
+        raise TemplateError(f"region {region.name!r}: {error}") from None
+
+
 def rebinned(templates: Templates, shares: TransformationD) -> Templates:
-    """Every region in bins of its own, from its nominal signals and backgrounds."""
-    regions = []
-    for region in templates.regions:
-        signal, background = region.total(templates.signals), region.total(templates.backgrounds)
-        try:
-            boundaries = transformation_d(signal, background, shares)
-        except TemplateError as error:
-            raise TemplateError(f"region {region.name!r}: {error}") from None
-        regions.append(region.rebinned(boundaries))
+    """Every region in bins of its own."""
+    regions = [region.rebinned(region_boundaries(region, templates, shares)) for region in templates.regions]
     return replace(templates, regions=tuple(regions))

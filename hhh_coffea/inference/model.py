@@ -47,7 +47,9 @@ class ModelOptions(Strict):
     mc_statistics: bool = Field(False, description="statistical uncertainty of the simulated backgrounds (staterror)")
 
 
-def build_workspace(templates: Templates, options: ModelOptions, *, observed: bool = False) -> Workspace:
+def build_workspace(
+    templates: Templates, options: ModelOptions, *, observed: bool = False, validate: bool = True
+) -> Workspace:
     """The model of pyhf as JSON, validated against its schema.
 
     Unless ``observed`` is set, or where a region has no data, the observations are the nominal signal and background
@@ -78,7 +80,8 @@ def build_workspace(templates: Templates, options: ModelOptions, *, observed: bo
         "observations": observations,
         "measurements": [{"name": MEASUREMENT, "config": {"poi": MU, "parameters": [poi]}}],
     }
-    pyhf.schema.validate(workspace, "workspace.json")
+    if validate:  # takes longer than building it: once for a scan
+        pyhf.schema.validate(workspace, "workspace.json")
     return workspace
 
 

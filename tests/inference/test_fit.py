@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import iminuit
 import numpy as np
@@ -178,3 +180,16 @@ def test_table_fits_80_columns(two_regions, unblind):
     for word in ("discovery significance", "95% CLs", "qcd", "hhh", "sum"):
         assert word in text
     assert ("pull" in text) == unblind
+
+
+def test_room_needs_no_network_and_no_processor():
+    """Statistics run where neither torch nor coffea is installed."""
+    code = (
+        "import sys, pkgutil, importlib, hhh_coffea.inference as room\n"
+        "for module in pkgutil.iter_modules(room.__path__):\n"
+        "    importlib.import_module(f'hhh_coffea.inference.{module.name}')\n"
+        "import hhh_coffea.analyses.self_couplings\n"
+        "print([m for m in ('torch', 'coffea', 'dask', 'matplotlib') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

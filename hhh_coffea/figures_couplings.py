@@ -1,0 +1,92 @@
+"""Figures of scans over couplings: limits, likelihoods and contours, of one or of several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from hhh_coffea.figure_style import Writer, styles_of
+from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
+
+SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}
+DASHES: dict[str, Literal["-", "--"]] = {"68%": "-", "95%": "--"}
+
+
+def draw_limits(write: Writer, name: str, scans: Mapping[str, LimitScan], label: str = "") -> None:
+    """Median upper limit on σ/σ(κ) of each method; of a single one with its bands. Where it is below 1, κ is excluded."""
+    styles = styles_of(list(scans))
+    with write.figure(name, label) as axes:
+        (axis,) = axes
+        for method, scan in scans.items():
+            x = scan.points[:, 0]
+            low2, low1, median, high1, high2 = scan.limits.T
+            if len(scans) == 1:
+                axis.fill_between(x, low2, high2, color="#f5e27a", linewidth=0, label="95% of experiments")
+                axis.fill_between(x, low1, high1, color="#8fd18a", linewidth=0, label="68% of experiments")
+            axis.plot(x, median, color=styles[method]["color"], linewidth=3, label=styles[method]["label"])
+        axis.axhline(1, color="black", linewidth=1)
+        first = next(iter(scans.values()))
+        axis.set_yscale("log")
+        axis.set(xlabel=_symbol(first.parameters[0]), ylabel=f"{100 * first.level:g}% CLs limit on σ / σ(κ)")
+        axis.set_xlim(first.points[0, 0], first.points[-1, 0])
+        axis.legend(loc="upper right")
+
+
+def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan], label: str = "") -> None:
+    """−2Δ ln L over one coupling, with its 68% and 95% levels."""
+    styles = styles_of(list(scans))
+    with write.figure(name, label) as axes:
+        (axis,) = axes
+        for method, scan in scans.items():
+            axis.plot(
+                scan.points[:, 0],
+                scan.twice_delta_nll,
+                color=styles[method]["color"],
+                linewidth=3,
+                label=styles[method]["label"],
+            )
+        first = next(iter(scans.values()))
+        for level, value in LEVELS[1].items():
+            axis.axhline(value, color="grey", linestyle="--", linewidth=1)
+            axis.annotate(level, (first.points[-1, 0], value), ha="right", va="bottom", fontsize=18)
+        highest = max(float(scan.twice_delta_nll.max()) for scan in scans.values())
+        axis.set(xlabel=_symbol(first.parameters[0]), ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, min(highest * 1.05, 10)))
+        axis.set_xlim(first.points[0, 0], first.points[-1, 0])
+        axis.legend(loc="upper center")
+
+
+def draw_contours(write: Writer, name: str, scans: Mapping[str, LikelihoodScan], label: str = "") -> None:
+    """68% and 95% contours in two couplings, and the truth of the Asimov data."""
+    styles = styles_of(list(scans))
+    with write.figure(name, label) as axes:
+        (axis,) = axes
+        for method, scan in scans.items():
+            first, second, values = scan.on_grid()
+            for level, height in LEVELS[2].items():
+                if values.min() < height < values.max():
+                    axis.contour(
+                        first,
+                        second,
+                        values.T,
+                        levels=[height],
+                        colors=[styles[method]["color"]],
+                        linestyles=[DASHES[level]],
+                        linewidths=3,
+                    )
+        scan = next(iter(scans.values()))
+        axis.plot(*scan.truth, marker="*", color="black", markersize=18, linestyle="none")
+        entries = [Line2D([], [], color=style["color"], linewidth=3, label=style["label"]) for style in styles.values()]
+        entries += [Line2D([], [], color="grey", linestyle=dash, label=level) for level, dash in DASHES.items()]
+        truth = ", ".join(f"{_symbol(n)} = {v:g}" for n, v in zip(scan.parameters, scan.truth, strict=True))
+        entries.append(Line2D([], [], color="black", marker="*", markersize=15, linestyle="none", label=truth))
+        axis.legend(handles=entries, loc="upper right")
+        axis.set(xlabel=_symbol(scan.parameters[0]), ylabel=_symbol(scan.parameters[1]))
+        bounds = np.stack([scan.points.min(axis=0), scan.points.max(axis=0)], axis=1)
+        axis.set(xlim=bounds[0], ylim=bounds[1])
+
+
+def _symbol(parameter: str) -> str:
+    return SYMBOLS.get(parameter, parameter)
