@@ -82,7 +82,7 @@ def draw_contours(write: Writer, name: str, scans: Mapping[str, LikelihoodScan],
         entries += [Line2D([], [], color="grey", linestyle=dash, label=level) for level, dash in DASHES.items()]
         truth = ", ".join(f"{_symbol(n)} = {v:g}" for n, v in zip(scan.parameters, scan.truth, strict=True))
         entries.append(Line2D([], [], color="black", marker="*", markersize=15, linestyle="none", label=truth))
-        axis.legend(handles=entries, loc="upper right")
+        axis.legend(handles=entries, loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
         axis.set(xlabel=_symbol(scan.parameters[0]), ylabel=_symbol(scan.parameters[1]))
         bounds = np.stack([scan.points.min(axis=0), scan.points.max(axis=0)], axis=1)
         axis.set(xlim=bounds[0], ylim=bounds[1])

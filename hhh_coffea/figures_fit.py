@@ -71,9 +71,7 @@ def draw_region(write: Writer, name: str, result: FitResult, region: str, stage:
         high = float((total / widths).max())
         upper.set_yscale("log")
         positive = (total / widths)[total > 0]
-        upper.set(ylabel="Events / unit of the axis", ylim=(0.02 * float(positive.min()), 200 * high))
-        if np.allclose(widths, widths[0]) and widths[0] == 1:
-            upper.set_ylabel("Events")
+        upper.set(ylabel=_per_width(yields), ylim=(0.02 * float(positive.min()), 100 * high))
         title = f"{region}, {CONTENT[stage]}" if observed else f"{region}, expected"
         upper.legend(title=title, loc="upper right", ncols=2)
 
@@ -92,9 +90,10 @@ def draw_pulls(write: Writer, name: str, result: FitResult) -> None:
         axis.set_yticks(place, [p.name for p in shown], fontsize=14)
         axis.tick_params(axis="y", which="minor", left=False, right=False)
         left_out = len(result.pulls) - len(shown)
-        rest = f" ({left_out} smaller ones not shown)" if left_out else ""
-        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3), ylim=(-1, len(shown)))
-        axis.set_title(("" if result.options.unblind else "Asimov data") + rest, loc="center", fontsize=18)
+        notes = [] if result.options.unblind else ["Asimov data"]
+        notes += [f"{left_out} smaller ones not shown"] if left_out else []
+        axis.text(0.98, 0.01, ", ".join(notes), transform=axis.transAxes, ha="right", va="bottom", fontsize=16)
+        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3), ylim=(-1.6, len(shown)))
 
 
 def draw_scan(write: Writer, name: str, result: FitResult) -> None:
@@ -111,9 +110,18 @@ def draw_scan(write: Writer, name: str, result: FitResult) -> None:
         if fit.mu_errors is not None:
             errors = f"^{{+{fit.mu_errors[1]:.3g}}}_{{{fit.mu_errors[0]:.3g}}}"
         kind = "data" if result.options.unblind else "Asimov data"
-        axis.set_title(f"$\\mu = {fit.mu:.3g} {errors}$ ({kind})", loc="center", fontsize=20, pad=40)
+        text = f"$\\mu = {fit.mu:.3g} {errors}$ ({kind})"
+        axis.text(0.5, 0.95, text, transform=axis.transAxes, ha="center", va="top", fontsize=26)
         axis.set(xlabel="Signal strength $\\mu$", ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, None))
         axis.set_xlim(result.scan.mu[0], result.scan.mu[-1])
+
+
+def _per_width(yields: RegionYields) -> str:
+    """Events divided by the width of the bin, in the unit that the label of the axis ends with."""
+    if (np.diff(yields.edges) == 1).all():
+        return "Events"
+    unit = yields.label.rpartition("[")[2].removesuffix("]") if yields.label.endswith("]") else "bin width"
+    return f"Events / {unit}"
 
 
 def _stack(axis: Axes, yields: RegionYields, signals: set[str]) -> None:
