@@ -17,9 +17,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.kinematics import Cartesian, cartesian
 from hhh_coffea.inference.polynomial import Polynomial
-from hhh_coffea.kinematics import Cartesian, cartesian
 
 FloatArray = npt.NDArray[np.float64]
 C1, C2, C3 = 1.0, -1.0, 2.0  # contact terms: derivatives of log(1 + h) at 0

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from hhh_coffea.base.strict import Strict
 from hhh_coffea.inference.templates import FloatArray, Region, TemplateError, Templates
-from hhh_coffea.strict import Strict
 
 ROUNDING = 0.01  # of the number of bins
 

@@ -22,7 +22,7 @@ import numpy as np
 import uproot
 from hist import Hist
 
-from hhh_coffea.atomic import replacing
+from hhh_coffea.base.atomic import replacing
 from hhh_coffea.inference.model import ModelError, Workspace
 from hhh_coffea.inference.templates import FloatArray, Templates
 

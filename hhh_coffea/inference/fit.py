@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from hhh_coffea.base.strict import Strict
 from hhh_coffea.inference.binning import TransformationD, rebinned
 from hhh_coffea.inference.checks import usable
 from hhh_coffea.inference.likelihood import Likelihood
@@ -23,7 +24,6 @@ from hhh_coffea.inference.minimum import BestFit, best_fit, minimum
 from hhh_coffea.inference.model import ModelError, ModelOptions, Workspace, build_workspace
 from hhh_coffea.inference.templates import FloatArray, Templates
 from hhh_coffea.inference.yields import RegionYields, postfit_yields, prefit_yields
-from hhh_coffea.strict import Strict
 
 SCAN_REACH = 3.0  # errors of μ on both sides
 Progress = Callable[[str], None]  # is told what is done next

@@ -13,10 +13,10 @@ import numpy as np
 import pyhf
 from pydantic import Field
 
-from hhh_coffea.atomic import replacing
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.atomic import replacing
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.strict import Strict
 from hhh_coffea.inference.templates import DOWN, UP, FloatArray, Region, Template, Templates
-from hhh_coffea.strict import Strict
 
 Workspace = dict[str, Any]  # JSON
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from hhh_coffea.errors import UserError
-from hhh_coffea.strict import Positive, Strict
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.strict import Positive, Strict
 
 FEMTOBARN_PER_PICOBARN = 1000.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.inference.templates import FloatArray
 
 LARGEST_CONDITION = 1e6  # beyond, coefficients are differences of large numbers

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
 NOMINAL = "nominal"

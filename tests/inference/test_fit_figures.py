@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hhh_coffea.figure_style import Writer
-from hhh_coffea.figures_couplings import draw_contours, draw_likelihood, draw_limits
-from hhh_coffea.figures_fit import draw_fit, luminosity_label
+from hhh_coffea.figures.couplings import draw_contours, draw_likelihood, draw_limits
+from hhh_coffea.figures.fit import draw_fit, luminosity_label
+from hhh_coffea.figures.style import Writer
 from hhh_coffea.inference.fit import FitOptions, fit
 from hhh_coffea.inference.model import ModelOptions
 from hhh_coffea.inference.polynomial import grid

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.lines import Line2D
 
-from hhh_coffea.figure_style import Writer, styles_of
+from hhh_coffea.figures.style import Writer, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from hhh_coffea.figure_style import PALETTE, Writer
+from hhh_coffea.figures.style import PALETTE, Writer
 from hhh_coffea.inference.fit import FitResult
 from hhh_coffea.inference.scans import LEVELS
 from hhh_coffea.inference.templates import FloatArray
