@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyhf
 import pytest
-from pyhf.infer.intervals.upper_limits import upper_limit
+from pyhf.infer.intervals.upper_limits import toms748_scan
 
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import expected_limits, expected_significance, observed_limits, observed_significance
@@ -92,7 +92,6 @@ def test_growth_with_luminosity(one_region, model, growth):
     assert after / before == pytest.approx(growth, rel=0.05)
 
 
-@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value) encountered:RuntimeWarning")  # pyhf's own, at μ = 0
 @pytest.mark.parametrize("shift", [0.7, 1.0, 1.1])
 def test_observed_limits_are_those_of_pyhf(one_region, shift):
     data = np.round(shift * np.array(BACKGROUND) + (10 if shift > 1 else 0))
@@ -100,7 +99,8 @@ def test_observed_limits_are_those_of_pyhf(one_region, shift):
     workspace = build_workspace(templates, ModelOptions(), observed=True)
     found = observed_limits(Likelihood(workspace), Likelihood(workspace).observed)
     model = pyhf.Workspace(workspace).model()
-    observed, expected = upper_limit(pyhf.Workspace(workspace).data(model), model, scan=None)
+    # a bracket of its own: at μ = 0, where pyhf's begins, its test statistic is 0/0
+    observed, expected = toms748_scan(pyhf.Workspace(workspace).data(model), model, 0.05, 10)
     assert found.observed == pytest.approx(float(observed), rel=1e-3)
     assert found.expected == pytest.approx([float(e) for e in expected], rel=1e-3)
 
