@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.datasets.fileset import load_fileset
     from hhh_coffea.figures.event_display import draw_event, draw_matrices
-    from hhh_coffea.jobs.one_event import read_event
+    from hhh_coffea.figures.one_event import read_event
     from hhh_coffea.reconstruction import METHODS, method_options
     from hhh_coffea.reconstruction.spanet import SpanetError
     from hhh_coffea.reconstruction.user_method import is_user_method

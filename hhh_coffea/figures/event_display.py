@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
+from hhh_coffea.figures.one_event import EventView, Matrix
 from hhh_coffea.figures.style import NAMES, source_of
-from hhh_coffea.jobs.one_event import EventView, Matrix
 
 # Petroff (arXiv:2107.02270), one a Higgs boson; wrong candidates take from the end
 HIGGS_COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")

@@ -26,8 +26,8 @@ from hhh_coffea.engine.dask_cluster import ExecutorError
 from hhh_coffea.engine.dask_executor import DaskExecutor
 from hhh_coffea.engine.dask_futures import ClusterLostError
 from hhh_coffea.engine.executors import dashboard_of, executor, performance_report
-from hhh_coffea.engine.planning import make_plan, progress_bar
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import provenance
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results

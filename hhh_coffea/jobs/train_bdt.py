@@ -27,9 +27,9 @@ from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
 from hhh_coffea.engine.dask_executor import DaskExecutor
 from hhh_coffea.engine.executors import executor
-from hhh_coffea.engine.planning import make_plan
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
+from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.reconstruction.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import where_of

@@ -11,9 +11,9 @@ from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
 from hhh_coffea.engine.executors import executor
-from hhh_coffea.engine.planning import make_plan
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
+from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.results import console as report
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 

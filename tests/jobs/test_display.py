@@ -8,7 +8,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
 from hhh_coffea.figures.event_display import HIGGS_COLORS, NO_HIGGS, draw_event, draw_matrices
-from hhh_coffea.jobs.one_event import read_event
+from hhh_coffea.figures.one_event import read_event
 from hhh_coffea.reconstruction import method_options
 from hhh_coffea.run import main as run
 

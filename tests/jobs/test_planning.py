@@ -10,9 +10,9 @@ from rich.console import Console
 from hhh_coffea.config import make_config
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.executors import IterativeExecutor
-from hhh_coffea.engine.planning import make_plan
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.engine.store import FOLDER, KnownFiles
+from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.run import main
 
 

@@ -1,0 +1,51 @@
+"""Each folder of the package is a room; a room imports only rooms before it, so that a value travels one way."""
+
+import ast
+
+from conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "hhh_coffea"
+ORDER = (
+    "base",
+    "datasets",
+    "topology",
+    "inference",
+    "spanet",
+    "events",
+    "reconstruction",
+    "analyses",
+    "engine",
+    "results",
+)
+ORDER += ("training", "figures", "jobs")
+DOORS = {"cli", "config"}  # what the commands were told: jobs, which the commands call, may look at it
+
+
+def imported_rooms(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hhh_coffea":
+            parts = node.module.split(".")
+            yield from parts[1:2] or [alias.name for alias in node.names if alias.name != "__version__"]
+
+
+def test_no_import_goes_up():
+    upward = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        here = file.relative_to(PACKAGE).parts[0]
+        if "_bundled" in file.parts or here.endswith(".py"):
+            continue
+        for room in imported_rooms(file):
+            allowed = room in DOORS and here == "jobs"
+            if not allowed and (room not in ORDER or ORDER.index(room) > ORDER.index(here)):
+                upward.append(f"{file.relative_to(PACKAGE)} imports {room}")
+    assert upward == []
+
+
+def test_the_docs_list_the_rooms_in_their_order():
+    text = (REPOSITORY / "docs" / "how_it_works.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in text.partition("| room |")[2].splitlines()[2:] if line.startswith("| `")]
+    assert tuple(rows[: len(ORDER)]) == ORDER
+
+
+def test_the_top_of_the_package_stays_small():
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
