@@ -69,12 +69,13 @@ def save(
     ``training`` is provenance (data, epochs, command …) and must be plain YAML; ``card`` the text of README.md; ``price``
     what :meth:`~.mass_price.MassPrice.description` gives, with its own provenance.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     weights = directory / "weights.safetensors"
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, weights)
+    # written by us: save_file makes files that only their owner may read, whatever the umask
+    weights.write_bytes(serialised({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
     normalisation = {
         i.name: {f: [float(m), float(s)] for f, m, s in zip(i.feature_names, n.mean, n.std, strict=True)}
         for i, n in zip(model.topology.inputs, normalisers_of(model), strict=True)

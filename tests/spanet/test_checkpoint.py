@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 import torch
 import yaml
@@ -32,6 +35,17 @@ def test_roundtrip(directory, events):
     assert description["training"]["epochs"] == 3
     assert Topology.from_text(description["event"]).targets == model.topology.targets
     assert "small" in (directory / "README.md").read_text()
+
+
+def test_permissions_are_those_of_the_umask(directory):
+    """Everything in a model directory can be read by whoever may read new files: not the owner alone."""
+    before = os.umask(0o022)
+    try:
+        again = save(load(directory), directory.parent / "shared")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in again.iterdir()}
+    assert modes == {"model.yaml": 0o644, "weights.safetensors": 0o644, "README.md": 0o644}
 
 
 def edit(directory, **changes):

@@ -36,7 +36,7 @@ def write_state(
     folder: Path, model: SPANet, average: SPANet, optimiser: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write weights, averaged weights, the optimiser's moments and the progress (JSON in the file's header)."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialised
 
     tensors: dict[str, Tensor] = {}
     for prefix, module in (("model", model), ("average", average)):
@@ -45,7 +45,7 @@ def write_state(
         tensors |= {f"optimiser/{index}/{k}": torch.as_tensor(v).cpu().contiguous() for k, v in moments.items()}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{STATE_FILE}.partial"
-    save_file(tensors, partial, metadata={"progress": json.dumps(asdict(progress))})
+    partial.write_bytes(serialised(tensors, metadata={"progress": json.dumps(asdict(progress))}))
     partial.replace(folder / STATE_FILE)
 
 
