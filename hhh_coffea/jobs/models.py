@@ -77,7 +77,11 @@ def mass_price(arguments: argparse.Namespace) -> None:
 
 def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``export-onnx``."""
-    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="model directory to read")
+    from hhh_coffea.base.bundled import SPANETS, list_bundled
+
+    parser.add_argument(
+        "model", metavar="DIR|NAME", help=f"model directory, or bundled: {', '.join(list_bundled('models', SPANETS))}"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
     parser.add_argument(
         "--length", action="append", default=[], metavar="INPUT=N",
@@ -87,9 +91,11 @@ def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export_onnx(arguments: argparse.Namespace) -> None:
     """Write a model as ONNX, decoding included."""
+    from hhh_coffea.base.bundled import find_bundled
     from hhh_coffea.spanet.checkpoint import describe, load, price_of
     from hhh_coffea.spanet.export import export_onnx, parse_lengths
 
-    model = load(arguments.model)
-    price = price_of(describe(arguments.model), model.topology, str(arguments.model))
+    path = find_bundled("models", arguments.model) or Path(arguments.model)
+    model = load(path)
+    price = price_of(describe(path), model.topology, str(path))
     say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length), price)}")

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import hhh_coffea.spanet
+from hhh_coffea.base.bundled import bundled_folder
 from hhh_coffea.spanet.checkpoint import describe, load
 from hhh_coffea.train import COMMANDS, main
 
@@ -34,6 +36,24 @@ def test_errors_are_messages(tmp_path, capsys):
     assert "options.json" in capsys.readouterr().err
     assert main(["export-onnx", str(tmp_path), "--output", str(tmp_path / "x.onnx")]) == 2
     assert "model.yaml" in capsys.readouterr().err
+
+
+def test_export_takes_bundled_models_by_name(tmp_path, monkeypatch, capsys):
+    """By name as by path, with the weights and the price on masses that belong to it."""
+    from hhh_coffea.spanet import export
+
+    monkeypatch.setattr(
+        export, "export_onnx", lambda model, path, lengths, price: (given.append((model, price)), path)[1]
+    )
+    given: list = []
+    for name in ("spanet_hhh_decorrelated", str(bundled_folder("models") / "spanet_hhh_decorrelated")):
+        assert main(["export-onnx", name, "--output", str(tmp_path / "x.onnx")]) == 0
+    (model, price), (same, also) = given
+    assert price == also
+    assert price is not None
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+    assert main(["export-onnx", "spanet_of_nobody", "--output", str(tmp_path / "x.onnx")]) == 2
+    assert "spanet_of_nobody: not a model directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
