@@ -44,6 +44,23 @@ def test_outputs_agree_with_the_original(checkpoint):
     assert max(compare_with_reference(model, checkpoint / "reference.npz").values()) < 1e-4
 
 
+def test_outputs_that_one_side_lacks_are_reported(checkpoint, tmp_path):
+    """An output that is missing is no agreement: each is named, and infinitely different."""
+    with np.load(checkpoint / "reference.npz") as file:
+        stored = {key: file[key][:8] for key in file.files}
+    model = import_original(checkpoint)
+    first, last = model.topology.target_names[0], model.topology.target_names[-1]
+    del stored[f"OUTPUTS/{first}/assignment_log_probability"]
+    stored["OUTPUTS/REGRESSIONS/EVENT/mass"] = stored[f"OUTPUTS/{last}/detection_logit"]
+    np.savez(tmp_path / "partly.npz", **stored)
+    found = compare_with_reference(model, tmp_path / "partly.npz")
+    assert {key for key, difference in found.items() if difference == float("inf")} == {
+        f"{first}/assignment_log_probability (missing in partly.npz)",
+        "EVENT/mass (the model has no such output)",
+    }
+    assert found["assignment_log_probability"] < 1e-4  # of the other targets
+
+
 def test_raw_features_give_what_logarithms_give(checkpoint):
     model = import_original(checkpoint)
     with np.load(checkpoint / "reference.npz") as file:

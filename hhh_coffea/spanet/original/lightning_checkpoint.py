@@ -56,7 +56,8 @@ def compare_with_reference(model: OriginalSPANet, path: str | Path) -> dict[str,
 
     The file holds ``INPUTS/<name>/{data,mask}`` (logarithms already taken) and ``OUTPUTS/<target>/
     {assignment_log_probability,detection_logit}``, ``OUTPUTS/VECTORS/EVENT``, and regression and classification heads
-    by key. Infinite where one is finite and the other is not.
+    by key. Infinite where one is finite and the other is not, and for every output that one side lacks: the key then
+    names it and the side. ``VECTORS`` of targets are compared where the file has them.
     """
     with np.load(path) as file:
         stored = {key: torch.from_numpy(file[key]) for key in file.files}
@@ -72,11 +73,19 @@ def compare_with_reference(model: OriginalSPANet, path: str | Path) -> dict[str,
     ours = {f"{name}/assignment_log_probability": x for name, x in out.assignment.items()}
     ours |= {f"{name}/detection_logit": x for name, x in out.detection.items()}
     ours |= {f"VECTORS/{name}": x for name, x in out.vectors.items()}
-    for kind, values in (("REGRESSIONS", out.regression), ("CLASSIFICATIONS", out.classification)):
-        ours |= {f"{prefix}{key}": x for key, x in values.items() for prefix in ("", f"{kind}/")}
-    worst: dict[str, float] = {}
+    ours |= dict(out.regression) | dict(out.classification)
+    optional = {f"VECTORS/{name}" for name in model.topology.target_names}
+    # heads may stand with their kind before the key, or without
+    there = {
+        re.sub("^(OUTPUTS/)((REGRESSIONS|CLASSIFICATIONS)/)?", "", key): x
+        for key, x in stored.items()
+        if key.startswith("OUTPUTS/")
+    }
+    worst = {f"{key} (the model has no such output)": float("inf") for key in there if key not in ours}
     for key, value in ours.items():
-        if (theirs := stored.get(f"OUTPUTS/{key}")) is None:
+        if (theirs := there.get(key)) is None:
+            if key not in optional:
+                worst[f"{key} (missing in {Path(path).name})"] = float("inf")
             continue
         theirs = theirs.reshape(value.shape)
         # the original's log-probabilities are NaN where nothing can be assigned; ours are −inf
