@@ -32,6 +32,14 @@ class Wanted:
     name: str
     topology: Topology
 
+    def __post_init__(self) -> None:
+        """DatasetError for heads of which the event record holds no truth: they would be trained on zeros."""
+        if heads := [*(r.key for r in self.topology.regressions), *self.topology.classifications]:
+            raise DatasetError(
+                f"topology {self.name!r}: training data made of events hold no truth for {', '.join(heads)}; leave "
+                "REGRESSIONS and CLASSIFICATIONS empty, or bring the values in a file: train import-hdf5"
+            )
+
     @classmethod
     def of(cls, topology: str | Path) -> Wanted:
         """From a bundled topology's name or an event YAML; ValueError if it cannot be had or the record lacks it."""

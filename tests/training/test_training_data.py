@@ -14,6 +14,7 @@ from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.reconstruction.spanet import network_inputs, substructure_of
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
+from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main
 from hhh_coffea.training.spanet_data import Wanted
 
@@ -134,6 +135,24 @@ def test_errors_name_the_cause(hhh, tmp_path, capsys):
     (tmp_path / shard).write_bytes((hhh.path / shard).read_bytes()[:5000])
     with pytest.raises(DatasetError, match=r"\.npy: cannot be read"):
         TrainingData.open(tmp_path)
+
+
+@pytest.mark.parametrize(("section", "head"), [
+    ("REGRESSIONS:\n  EVENT: [mass]", "EVENT/mass"),
+    ("REGRESSIONS:\n  h1: {PARTICLE: [[pt, log_gaussian]]}", "h1/PARTICLE/pt"),
+    ("CLASSIFICATIONS:\n  EVENT: [signal]", "EVENT/signal"),
+])  # fmt: skip
+def test_heads_without_truth_are_refused(tmp_path, capsys, section, head):
+    """Their columns would stay zero, and a training would learn that."""
+    text = Topology.bundled("hhh_resolved").text
+    empty = section.split("\n")[0]
+    assert text.count(empty) == 1
+    (tmp_path / "heads.yaml").write_text(text.replace(empty, section))
+    assert Topology.from_file(tmp_path / "heads.yaml").target_names == ("h1", "h2", "h3")
+    arguments = ["data", "--fileset", "demo", "--datasets", "HHH", "--topology", str(tmp_path / "heads.yaml")]
+    assert main([*arguments, "--output", str(tmp_path / "data")]) == 2
+    assert f"topology 'heads': training data made of events hold no truth for {head}" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_misspelt_topology_is_named(tmp_path, capsys):
