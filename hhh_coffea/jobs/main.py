@@ -109,6 +109,10 @@ def _finish(
 ) -> int:
     """Write the results, print and draw them."""
     output = Path(config.output)
+    if exit_code(plan, total) == EXIT_NOTHING_READ and results.of_events(output):
+        report.print_failures(console, plan, total)
+        report.print_warnings(console, [f"nothing was read: the earlier results in {output} are kept as they were"])
+        return EXIT_NOTHING_READ
     lost = {(f.dataset, f.file, f.start) for f in total.failures}
     resume.drop_strays(output, (c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost))
     postprocessed = processor.postprocess(total.output) if total.output is not None else None

@@ -54,6 +54,14 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
 
 
+def of_events(folder: Path) -> bool:
+    """Whether ``folder`` holds results of a run that read something."""
+    try:
+        return bool(read_json(folder / "provenance.json")["ledger"]["chunks"]["processed"])
+    except (ResultsError, KeyError, TypeError):
+        return False
+
+
 @contextmanager
 def cleaned_up(folder: Path) -> Iterator[None]:
     """On leaving, by an error or an interrupt too, keep what a later run can build on, and leave no empty folder."""

@@ -344,6 +344,35 @@ def test_results_are_replaced_not_mixed(tmp_path):
     assert not list(output.glob("*.partial"))
 
 
+def test_a_run_that_reads_nothing_leaves_earlier_results(tmp_path, write_fileset, capsys):
+    """All files gone: exit 1, every reason named, and what an earlier run found is there to the byte."""
+    output = tmp_path / "r"
+    copy = tmp_path / "hhh.root"
+    copy.write_bytes((DEMO / "hhh.root").read_bytes())
+    command = ["--fileset", str(write_fileset(HHH=([str(copy)], {}))), "--output", str(output), "--no-plots"]
+    copy.rename(tmp_path / "elsewhere.root")
+    assert main(command) == 1  # into an empty directory: the failure is on record
+    assert json.loads((output / "provenance.json").read_text())["failures"][0]["reason"] == "file not found"
+    (tmp_path / "elsewhere.root").rename(copy)
+    command += ["--candidates", "--chunksize", "500", "--max-chunks", "1"]
+    assert main(command) == 0
+    before = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".parquet" for path in before)
+    for make_unreadable in (copy.unlink, lambda: copy.write_bytes(b"root" + bytes(100))):
+        make_unreadable()
+        capsys.readouterr()
+        assert main(command) == 1
+        printed = " ".join(capsys.readouterr().out.split())
+        assert str(copy) in printed
+        assert f"nothing was read: the earlier results in {output} are kept as they were" in printed
+        assert {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    copy.write_bytes((DEMO / "hhh.root").read_bytes())
+    (tmp_path / "mine.py").write_text(OWN)
+    broken = ["--processor", f"{tmp_path / 'mine.py'}:Broken"]  # planned, and no chunk comes through
+    assert main([*(word for word in command if word != "--candidates"), *broken]) == 1
+    assert {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
 def test_weights_and_cross_section(tmp_path, write_fileset):
     """The weighted cutflow and σ: 4225 of 5000 unit weights pass, so σ · 0.845 is left."""
     metadata = {"cross_section_pb": 2.0}
