@@ -57,6 +57,7 @@ class RunConfig(Strict):
     chunk_timeout: Annotated[float, Field(gt=0)] | None = None
     resume: bool = True
     on_error: Literal["stop", "skip"] = "skip"
+    overwrite: bool = False
     candidates: bool = False
     plots: bool = True
     overlay_published: bool = False

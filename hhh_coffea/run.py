@@ -141,6 +141,9 @@ def parser() -> argparse.ArgumentParser:
     )
     out = p.add_argument_group("what to write")
     out.add_argument("--output", metavar="DIR", help="results directory (default: results)")
+    out.add_argument(
+        "--overwrite", action="store_true", help="replace the results in --output even if they hold other datasets"
+    )
     out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
     out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")

@@ -59,7 +59,7 @@ def _run_job(config: RunConfig) -> int:
     source = ProcessorSource.of(processor)
     store = None
     if not config.dry_run:
-        results.prepare(output)
+        results.prepare(output, None if config.overwrite else datasets)
         store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
         report.print_warnings(console, notes)
     begin = time.perf_counter()

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,16 @@ class WritingError(OSError):
     """Results could not be written, for want of space say; the message names the folder. Earlier ones are whole."""
 
 
-def prepare(folder: Path) -> None:
-    """Make sure that results can go into ``folder`` and that nothing of somebody else's is overwritten.
+def prepare(folder: Path, datasets: Collection[str] | None = None) -> None:
+    """Make sure that results can go into ``folder`` and that nothing is overwritten that they do not replace.
+
+    ``datasets`` are those of the run; None where the user allows results of other datasets to be deleted.
 
     Raises
     ------
     ResultsError
-        if the folder holds something other than earlier results, or cannot be made.
+        if the folder holds something other than earlier results, or results of datasets that are not in ``datasets``, or
+        cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +55,15 @@ def prepare(folder: Path) -> None:
         raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
     if present and not present & {*OURS, resume.FOLDER}:
         raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
+    if datasets is None or not of_events(folder):
+        return
+    if others := [name for name in read_json(folder / "provenance.json").get("datasets", {}) if name not in datasets]:
+        parts = [f"{name}/" for name in (CANDIDATES, "plots") if name in present]
+        what = f"results ({', '.join(parts)} too)" if parts else "results"
+        raise ResultsError(
+            f"{folder}: holds {what} of {', '.join(others)}, which this run does not read and would delete; choose "
+            "another --output, or say --overwrite"
+        )
 
 
 def of_events(folder: Path) -> bool:

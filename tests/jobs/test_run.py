@@ -333,11 +333,16 @@ def test_debug_shows_where(tmp_path):
         main(["--fileset", "nowhere.json", "--debug", "--output", str(tmp_path / "r")])
 
 
-def test_results_are_replaced_not_mixed(tmp_path):
+def test_results_are_replaced_not_mixed(tmp_path, capsys):
+    """Those of the same datasets without a question, those of others only where the user says so."""
     output = tmp_path / "r"
     base = ["--fileset", "demo", "--output", str(output), "--no-plots", "--max-chunks", "1", "--chunksize", "500"]
     assert main([*base, "--candidates"]) == 0
-    assert main([*base, "--candidates", "--datasets", "HHH"]) == 0
+    fewer = [*base, "--candidates", "--datasets", "HHH"]
+    assert main(fewer) == 2
+    assert "holds results (candidates/ too) of HH, QCD, which this run does not read" in capsys.readouterr().err
+    assert set(ds.dataset(output / "candidates").to_table().to_pandas().dataset) == {"HHH", "HH", "QCD"}
+    assert main([*fewer, "--overwrite"]) == 0
     assert set(ds.dataset(output / "candidates").to_table().to_pandas().dataset) == {"HHH"}
     assert main(base) == 0
     assert not (output / "candidates").exists()
