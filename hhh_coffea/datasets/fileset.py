@@ -51,7 +51,7 @@ class DatasetMetadata(Strict):
     is_signal: bool = Field(True, description="events hold n_higgs H→bb decays in the generator record")
     cross_section_pb: Positive | None = None
     sum_of_weights: Positive | None = Field(None, description="of all events generated; else of those processed")
-    event: str = "Event"
+    event: str | None = Field("Event", description="its Weight is the generator's; null: every event has weight 1")
     jets: str = "Jet"
     fatjets: str = "FatJet"
     particles: str = "Particle"

@@ -48,7 +48,9 @@ def branches(
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
         raise FilesetError(f"Delphes files have no fat-jet features {unknown}; there are {sorted(FATJET_BRANCHES)}")
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
-    leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"], metadata.event: ["Weight"]}
+    leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"]}
+    if metadata.event is not None:
+        leaves[metadata.event] = ["Weight"]
     if "fatjets" in collections:
         leaves[metadata.fatjets] = [*KINEMATICS.values(), *fatjet_leaves]
     if "leptons" in collections:
@@ -212,9 +214,10 @@ def _fatjet_features(fatjets: ak.Array, name: str, wanted: Collection[str]) -> C
 
 
 def _generator_weight(events: Any, metadata: DatasetMetadata) -> npt.NDArray[np.float64]:
-    if metadata.event not in events.fields or "Weight" not in events[metadata.event].fields:
+    if metadata.event is None:
         return np.ones(len(events))
-    return np.asarray(ak.to_numpy(events[metadata.event].Weight), dtype=np.float64)
+    event = _collection(events, metadata.event, "event")
+    return np.asarray(ak.to_numpy(_branch(event, metadata.event, "Weight")), dtype=np.float64)
 
 
 def _collection(events: Any, name: str, role: str) -> ak.Array:

@@ -169,6 +169,21 @@ def test_missing_collection_and_branch_are_named(open_delphes):
         delphes.read(events, SIGNAL)
 
 
+def test_weights_come_from_the_collection_that_is_named(open_delphes):
+    """A collection that is not there, or has no weight, is an error: unit weights are for those who ask for them."""
+    events = open_delphes(DEMO / "hhh.root", stop=5)
+    events["Event"] = ak.with_field(events.Event, np.arange(5.0) - 2, "Weight")
+    assert delphes.read(events, SIGNAL).record.weight.tolist() == [-2, -1, 0, 1, 2]
+    wrong = DatasetMetadata(format="delphes", n_higgs=3, event="Evt")
+    with pytest.raises(KeyError, match=r"no collection 'Evt' .metadata field 'event'.*'Event'"):
+        delphes.read(events, wrong)
+    with pytest.raises(KeyError, match=r"no branch Jet\.Weight"):
+        delphes.read(events, DatasetMetadata(format="delphes", n_higgs=3, event="Jet"))
+    without = DatasetMetadata(format="delphes", n_higgs=3, event=None)
+    assert delphes.read(events, without).record.weight.tolist() == [1.0] * 5
+    assert not any("Weight" in branch for branch in delphes.branches(without))
+
+
 def test_truncation_keeps_the_first(open_delphes):
     record, _ = delphes.read(open_delphes(DEMO / "hhh.root", stop=300), SIGNAL)
     short = truncated(record, 7, 1)
