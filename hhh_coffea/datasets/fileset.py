@@ -53,7 +53,7 @@ class DatasetMetadata(Strict):
     sum_of_weights: Positive | None = Field(None, description="of all events generated; else of those processed")
     event: str | None = Field("Event", description="its Weight is the generator's; null: every event has weight 1")
     jets: str = "Jet"
-    fatjets: str = "FatJet"
+    fatjets: str | None = Field("FatJet", description="null: the files have none")
     particles: str = "Particle"
     electrons: str = "Electron"
     muons: str = "Muon"

@@ -67,12 +67,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What planning needs to know of a readable file."""
+    """What planning needs to know of a readable file. ``missing``: collections that will be read, and are not there."""
 
     source: SourceFile
     uuid: str
     entries: int
     bytes_per_event: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,14 @@ def _look_into(source: SourceFile) -> FileInfo | Failure:
         entries = int(tree.num_entries)
         present = [b for b in source.branches if b in tree]
         size = sum(tree[b].uncompressed_bytes for b in present)
-        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0)
+        missing = tuple(name for name, mark in _collections(source.branches).items() if mark not in tree)
+        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0, missing)
+
+
+def _collections(branches: Iterable[str]) -> dict[str, str]:
+    """Collections that these branches are of, and a branch that each has whatever its version: ``X``, or NanoAOD's ``nX``."""
+    delphes = {b.split("/")[0]: b.split("/")[0] for b in branches if "/" in b}
+    return delphes | {b[1:]: b for b in branches if b[:1] == "n" and b[1:2].isupper()}
 
 
 def died_opening(source: SourceFile, error: Any) -> Failure:

@@ -43,15 +43,20 @@ def branches(
     Raises
     ------
     FilesetError
-        naming the features that Delphes does not provide.
+        naming the features that Delphes does not provide, or that these files without fat jets lack.
     """
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
         raise FilesetError(f"Delphes files have no fat-jet features {unknown}; there are {sorted(FATJET_BRANCHES)}")
+    if metadata.fatjets is None and fatjet_features:
+        raise FilesetError(
+            f"the fat-jet features {sorted(fatjet_features)} are needed, and metadata field 'fatjets' is null: choose "
+            "methods without fat jets, or name the collection"
+        )
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
     leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"]}
     if metadata.event is not None:
         leaves[metadata.event] = ["Weight"]
-    if "fatjets" in collections:
+    if "fatjets" in collections and metadata.fatjets is not None:
         leaves[metadata.fatjets] = [*KINEMATICS.values(), *fatjet_leaves]
     if "leptons" in collections:
         leaves |= {name: list(LEPTON.values()) for name in (metadata.electrons, metadata.muons)}
@@ -116,6 +121,8 @@ def read(
     }
 
     if "fatjets" in collections:
+        if metadata.fatjets is None:
+            branches(metadata, fatjet_features)  # none may be needed
         record["fatjets"] = _fatjets(events, metadata, fatjet_features, dropped)
     if "leptons" in collections:
         record["leptons"] = _leptons(events, metadata, dropped)
@@ -161,6 +168,9 @@ def generated_tops(particles: ak.Array, name: str = "Particle") -> ak.Array:
 
 
 def _fatjets(events: Any, metadata: DatasetMetadata, features: Collection[str], dropped: dict[str, int]) -> ak.Array:
+    if metadata.fatjets is None:
+        counts, columns = np.zeros(len(events), dtype=np.int64), {name: np.zeros(0, np.float32) for name in KINEMATICS}
+        return ordered_collection(columns, counts, np.zeros(0, dtype=bool))
     fatjets = _collection(events, metadata.fatjets, "fatjets")
     counts, columns = _kinematics(fatjets, metadata.fatjets)
     finite = finite_kinematics(columns)

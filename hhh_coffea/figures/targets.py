@@ -47,6 +47,8 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
         return
     with write.figure(f"{key['dataset']}/{key['definition']}_target_mass", label, columns=2) as (left, right):
         for target, color, line in (("resolved", RESOLVED, "-"), ("boosted", BOOSTED, "--")):
+            if not counts(histograms["target_mass"], {**key, "target": target}).sum():
+                continue
             place = {name: hist.loc(value) for name, value in {**key, "target": target}.items()}
             for axis, name in ((left, "higgs_mass"), (right, "target_mass")):
                 density(axis, histograms[name][place], color=color, linestyle=line, label=target.capitalize())

@@ -77,7 +77,7 @@ def _run_job(config: RunConfig) -> int:
         plan = make_plan(config, datasets, source, where, console, known)
         if config.dry_run:
             report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
-            return exit_code(plan, None)
+            return exit_code(plan, None) or (EXIT_SKIPPED if any(info.missing for info in plan.files) else EXIT_OK)
         report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])

@@ -15,6 +15,7 @@ from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
 SHOWN_FAILURES = 20
+COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
 MEANING = (
     "purity: correct candidates of all; efficiency: found targets of all. In our definitions a Higgs boson that is a "
@@ -53,6 +54,11 @@ def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sourc
         if branches:
             console.print(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True)
     print_warnings(console, plan.warnings)
+    for info in plan.files:
+        roles = {str(v): k for k, v in datasets[info.source.dataset].metadata if k in COLLECTIONS}
+        for name in info.missing:
+            role = f" (metadata field {roles[name]!r})" if name in roles else ""
+            _warn(console, f"{info.source.path}: no collection {name!r}{role}; its events will be lost")
     _print_failures(console, list(plan.failures))
 
 

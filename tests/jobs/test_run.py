@@ -110,6 +110,25 @@ def test_dry_run_reads_no_events_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_dry_run_notices_missing_collections(tmp_path, write_fileset, capsys, relaid):
+    """Exit 3 as the run would have it, with the file and the metadata field; nothing is amiss in good files."""
+    command = ["--dry-run", "--output", str(tmp_path / "r")]
+    lacking = str(REPOSITORY / "tests/data/no_fatjet.root")
+    path = write_fileset(
+        A=([str(DEMO / "hhh.root"), lacking], {}), B=([str(DEMO / "hh.root")], {"n_higgs": 2, "event": "Evt"})
+    )
+    assert main(["--fileset", str(path), *command]) == 3
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{lacking}: no collection 'FatJet' (metadata field 'fatjets'); its events will be lost" in printed
+    assert f"{DEMO / 'hh.root'}: no collection 'Evt' (metadata field 'event')" in printed
+    assert f"{DEMO / 'hhh.root'}: no collection" not in printed
+    nano = {"format": "nanoaod"}
+    path = write_fileset(A=([str(relaid[12])], nano), B=([str(relaid[15])], nano))
+    assert main(["--fileset", str(path), *command]) == 0
+    assert "no collection" not in capsys.readouterr().out
+    assert not (tmp_path / "r").exists()
+
+
 def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
     """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
     options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]
@@ -376,6 +395,26 @@ def test_a_run_that_reads_nothing_leaves_earlier_results(tmp_path, write_fileset
     broken = ["--processor", f"{tmp_path / 'mine.py'}:Broken"]  # planned, and no chunk comes through
     assert main([*(word for word in command if word != "--candidates"), *broken]) == 1
     assert {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_files_without_fat_jets(tmp_path, write_fileset, capsys, demo_results):
+    """A card without FatJet: χ² finds what it finds with them; methods that need fat jets are refused before the run."""
+    files = [str(REPOSITORY / "tests/data/no_fatjet.root"), str(DEMO / "hhh.root")]
+    path = write_fileset(HHH=(files, {"fatjets": None}))
+    command = ["--fileset", str(path), "--output", str(tmp_path / "r")]
+    assert main([*command, "--dry-run"]) == 0
+    assert "FatJet" not in capsys.readouterr().out
+    assert main([*command, "--candidates"]) == 0
+    table, before = (ds.dataset(d / "candidates").to_table().to_pandas() for d in (tmp_path / "r", demo_results))
+    table, before = table[table.file == files[1]], before[before.dataset == "HHH"]
+    assert (table.fatjet == -1).all()
+    for name in ("entry", "jet1", "jet2", "mass", "correct"):
+        np.testing.assert_array_equal(table[name], before[name])
+    rows = json.loads((tmp_path / "r" / "summary.json").read_text())["results"]["HHH"]["default"]["chi2"]["categories"]
+    assert rows["boosted"]["targets"] == 0
+    for method in ("chi2+bdt", "spanet"):
+        assert main([*command[:3], str(tmp_path / "s"), "--methods", method]) == 2
+        assert "metadata field 'fatjets' is null" in capsys.readouterr().err
 
 
 def test_weights_and_cross_section(tmp_path, write_fileset):
