@@ -14,7 +14,7 @@ from hhh_coffea.base.errors import UserError
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = """\
-exit codes: 0 everything was processed, 3 something was skipped (named at the end and in provenance.json),
+exit codes: 0 everything was processed, 3 something was skipped, or n_higgs is not what events have (named at the end),
             1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
             4 the run could not end (cluster lost, disk full), 130 interrupted: run again goes on from there
 """

@@ -27,6 +27,7 @@ from hhh_coffea.engine.dask_executor import DaskExecutor
 from hhh_coffea.engine.dask_futures import ClusterLostError
 from hhh_coffea.engine.executors import dashboard_of, executor, performance_report
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import provenance
 from hhh_coffea.results import console as report
@@ -121,7 +122,8 @@ def _finish(
     summary = summarise(histograms, rest.pop("event_sums", None)) if is_main else {}
     cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
     weight_warnings = report.weight_warnings(cutflow, datasets)
-    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings))
+    empty, wrong_number = empty_signals(cutflow, datasets, plan)
+    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
     try:
         results.write(
             output,
@@ -144,7 +146,7 @@ def _finish(
     report.print_summary(console, summary, datasets)
     print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
-    report.print_warnings(console, weight_warnings)
+    report.print_warnings(console, [*weight_warnings, *empty])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:
         written.append("candidates/")
@@ -171,7 +173,7 @@ def _finish(
     if total.resumed:
         console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
     report.print_end(console, plan, total, wall, output, written)
-    return exit_code(plan, total)
+    return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
 
 
 def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: Console) -> Partial:

@@ -163,10 +163,6 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
             if number:
                 table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")
     console.print(table)
-    for name, entry in cutflow.items():
-        gone = next((r["cut"] for r in entry["cuts"] if r["events"] == 0 and entry["cuts"][0]["events"]), None)
-        if gone is not None and "Higgs" in gone:
-            _warn(console, f"no event of {name} has {gone}: if it is background, say is_signal: false in its metadata")
 
 
 def print_end(console: Console, plan: Plan, total: Partial, wall: float, output: Path, written: list[str]) -> None:

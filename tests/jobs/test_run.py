@@ -140,7 +140,7 @@ def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
 
 
 def test_limits(tmp_path, write_fileset):
-    path = write_fileset(A=([str(DEMO / "hhh.root"), str(DEMO / "hh.root")], {**HHH, "n_higgs": 2}))
+    path = write_fileset(A=([str(DEMO / "hh.root"), str(DEMO / "hhh.root")], {**HHH, "n_higgs": 2}))
     options = ["--fileset", str(path), "--no-plots", "--chunksize", "1000", "--max-chunks", "2", "--max-files", "1"]
     assert main([*options, "--output", str(tmp_path / "r")]) == 0
     provenance = json.loads((tmp_path / "r" / "provenance.json").read_text())
@@ -432,6 +432,24 @@ def test_background_called_signal_is_pointed_out(tmp_path, write_fileset, capsys
     path = write_fileset(QCD=([str(DEMO / "qcd.root")], {}))
     assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots"]) == 0
     assert "say is_signal: false" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("n_higgs", [2, 4])
+def test_another_number_of_higgs_bosons_than_the_files_hold(tmp_path, write_fileset, capsys, n_higgs):
+    """Results are empty: exit 3, and the warning says which number the generator record holds."""
+    path = write_fileset(HHH=([str(DEMO / "hhh.root")], {"n_higgs": n_higgs}), QCD=([str(DEMO / "qcd.root")], {}))
+    command = ["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots", "--max-chunks", "1"]
+    assert main([*command, "--chunksize", "500"]) == 3
+    printed = " ".join(capsys.readouterr().out.split())
+    told = (
+        f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty: 100% of its first 500 events have 3"
+    )
+    assert f"{told}: set n_higgs: 3 in its metadata" in printed
+    warnings = json.loads((tmp_path / "r" / "provenance.json").read_text())["warnings"]
+    assert [warning.split(":")[0] for warning in warnings] == [
+        f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty",
+        "no event of QCD has 3 Higgs → bb, so that its results are empty",
+    ]
 
 
 def test_events_without_jets(tmp_path, write_fileset):
