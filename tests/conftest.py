@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: pytest-xdist and the workers of tests share the cores
+
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
