@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+import threading
+import time
 
 import pytest
 import yaml
@@ -92,13 +94,25 @@ def test_workers_are_checked_and_the_package_is_shipped(foreign_cluster, tmp_pat
 def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
     """One with another package is sent away before it does anything, unless the package is shipped; one with ours helps."""
 
-    def origin(_):
+    settled = tmp_path / "settled"  # until this appears no task ends: there is work for whoever comes
+
+    def origin(_, settled=str(settled)):
         import time
+        from pathlib import Path
 
         import hhh_coffea
 
-        time.sleep(0.2)
+        begin = time.monotonic()
+        while not Path(settled).exists() and time.monotonic() < begin + 60:
+            time.sleep(0.05)
+        time.sleep(0.1)
         return hhh_coffea.__file__
+
+    def settle(client):
+        late[0].wait(timeout=60)
+        while late[1].poll() is None and len(client.nthreads()) != 2:
+            time.sleep(0.05)
+        settled.touch()
 
     ours = str(REPOSITORY / "hhh_coffea" / "__init__.py")
     late = []
@@ -107,8 +121,11 @@ def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
             (file,) = tmp_path.glob("scheduler-*.json")
             with executor("dask", scheduler=address) as where:
                 late += [clusters.join(file, foreign_package), clusters.join(file)]
-                assert {found for _, found in where.map(origin, range(120))} == {ours}
-                assert late[0].wait(timeout=60) is not None
+                watch = threading.Thread(target=settle, args=(where.client,))
+                watch.start()
+                assert {found for _, found in where.map(origin, range(12))} == {ours}
+                watch.join()
+                assert late[0].poll() is not None
                 assert len(where.client.nthreads()) == 2
                 assert late[1].poll() is None
             assert "a worker that came late was sent away" in caplog.text
