@@ -101,13 +101,13 @@ def run(tmp_path, name, *options, fileset="demo"):
 
 @pytest.mark.slow
 def test_same_bytes_whatever_the_executor_and_chunk_size(tmp_path):
-    """Iterative, futures and dask (2 workers); 500, 3,333 and one chunk a file."""
+    """Iterative, futures and dask (2 workers); 1,200, 3,333 and one chunk a file."""
     code, histograms, rows = run(tmp_path, "whole", "--chunksize", "1000000")
     assert code == 0
     assert len(rows) == 3 * (4225 + 2176) + 2 * 3583
     for kind in ("iterative", "futures", "dask"):
         workers = () if kind == "iterative" else ("--workers", "2")
-        for chunksize in ("500", "3333"):
+        for chunksize in ("1200", "3333"):
             code, other, other_rows = run(
                 tmp_path, kind + chunksize, "--executor", kind, *workers, "--chunksize", chunksize
             )
