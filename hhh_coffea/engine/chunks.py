@@ -16,7 +16,9 @@ from coffea.nanoevents import NanoEventsFactory
 from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.base.atomic import NoRoomError
+from hhh_coffea.base.contents import sha256_of, state_of
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
+from hhh_coffea.datasets.nanoaod_options import files_of
 from hhh_coffea.engine.processors import ProcessorSource, raised_at
 from hhh_coffea.engine.retry import patiently
 from hhh_coffea.engine.root_file import UnreadableFileError, explain, open_file
@@ -67,13 +69,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What planning needs to know of a readable file. ``missing``: collections that will be read, and are not there."""
+    """What planning needs to know of a readable file.
+
+    ``missing``: collections that will be read, and are not there; ``state``: size and time of change, where it has them.
+    """
 
     source: SourceFile
     uuid: str
     entries: int
     bytes_per_event: float
     missing: tuple[str, ...] = ()
+    state: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Chunk:
     uuid: str
     start: int
     stop: int
-    file_entries: int | None = None  # that the plan was made with
+    file_entries: int | None = None  # that the plan was made with, as is the state
+    file_state: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,9 @@ class Partial:
 class Job:
     """What a worker needs to run any chunk: the processor, and the metadata of the datasets.
 
-    ``store`` keeps finished chunks, ``timeout`` is the longest a chunk may take in seconds, ``wants_gpu`` whether chunks
-    go to workers with a GPU where there are such.
+    ``auxiliary`` holds path → sha256 of the files that the metadata name, as the run found them; ``store`` keeps finished
+    chunks, ``timeout`` is the longest a chunk may take in seconds, ``wants_gpu`` whether chunks go to workers with a GPU
+    where there are such.
     """
 
     processor: ProcessorSource
@@ -130,6 +138,21 @@ class Job:
     store: ChunkStore | None = None
     timeout: float | None = None
     wants_gpu: bool = False
+    auxiliary: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, processor: ProcessorSource, datasets: dict[str, Dataset], **options: Any) -> Job:
+        """The job of these datasets.
+
+        Raises
+        ------
+        OSError
+            if an auxiliary file cannot be read.
+        """
+        metadata = {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()}
+        given = {name: d.metadata.nanoaod for name, d in datasets.items()}
+        auxiliary = {n: {path: sha256_of(path) for _, path in files_of(o)} for n, o in given.items() if o is not None}
+        return cls(processor, metadata, auxiliary=auxiliary, **options)
 
 
 class ChunkStore(Protocol):
@@ -170,6 +193,7 @@ def inspect_file(source: SourceFile) -> FileInfo | Failure:
 
 
 def _look_into(source: SourceFile) -> FileInfo | Failure:
+    state = state_of(source.path)  # before it is read: what changes meanwhile counts as changed
     with open_file(source.path) as file:
         try:
             tree = file[source.tree]
@@ -186,13 +210,20 @@ def _look_into(source: SourceFile) -> FileInfo | Failure:
         present = [b for b in source.branches if b in tree]
         size = sum(tree[b].uncompressed_bytes for b in present)
         missing = tuple(name for name, mark in _collections(source.branches).items() if mark not in tree)
-        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0, missing)
+        return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0, missing, state)
 
 
 def _collections(branches: Iterable[str]) -> dict[str, str]:
     """Collections that these branches are of, and a branch that each has whatever its version: ``X``, or NanoAOD's ``nX``."""
     delphes = {b.split("/")[0]: b.split("/")[0] for b in branches if "/" in b}
     return delphes | {b[1:]: b for b in branches if b[:1] == "n" and b[1:2].isupper()}
+
+
+def _sha256_here(path: str) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UnreadableFileError(f"{path} cannot be read on this worker: {error.strerror}") from error
 
 
 def died_opening(source: SourceFile, error: Any) -> Failure:
@@ -232,7 +263,9 @@ def plan_chunks(
                 break
             per_dataset[source.dataset] = per_dataset.get(source.dataset, 0) + 1
             start, stop = (info.entries * k // pieces for k in (piece, piece + 1))
-            chunks.append(Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop, info.entries))
+            chunks.append(
+                Chunk(source.dataset, source.path, source.tree, info.uuid, start, stop, info.entries, info.state)
+            )
     return Plan(tuple(chunks), tuple(files), tuple(failures), tuple(warnings))
 
 
@@ -272,6 +305,9 @@ def process(job: Job, chunk: Chunk) -> Any:
     """Open a chunk as NanoEvents, exactly as coffea's Runner would, and hand it to the processor."""
     metadata = DatasetMetadata.model_validate(job.metadata[chunk.dataset])
     processor = job.processor.load()
+    for path, digest in job.auxiliary.get(chunk.dataset, {}).items():
+        if _sha256_here(path) != digest:
+            raise UnreadableFileError(f"{path} has changed since the run was planned")
     options: dict[str, Any] = {}
     if hasattr(processor, "branches"):
         wanted = set(processor.branches(metadata))
@@ -281,6 +317,9 @@ def process(job: Job, chunk: Chunk) -> Any:
     with open_file(chunk.path) as file:
         if str(file.file.uuid) != chunk.uuid:
             raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
+        # of its time of change nothing is said: workers may read copies of their own
+        if chunk.file_state and state_of(chunk.path)[:1] != chunk.file_state[:1]:
+            raise UnreadableFileError("another size than when the run was planned")
         if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
             raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
         events = NanoEventsFactory.from_root(

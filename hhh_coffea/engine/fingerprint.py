@@ -1,11 +1,13 @@
-"""What a stored chunk depends on beyond its events: code, options, models and library versions, as sha256 sums.
+"""What a stored chunk depends on beyond its events and metadata: code, options, models and library versions, as sha256 sums.
 
 Too wide rather than too narrow: a comment changed in the package gives new sums, and that costs computing time only.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import platform
 import sys
 import sysconfig
@@ -61,7 +63,7 @@ def code_of_package() -> str:
 
 
 def source_files(module: types.ModuleType) -> set[Path]:
-    """The module's file and those of the user's own modules that it takes names from; not libraries', not ours."""
+    """The module's file and those of the user's own modules that it imports, or holds names of; not libraries', not ours."""
     found: set[Path] = set()
     todo = [module]
     while todo:
@@ -74,7 +76,37 @@ def source_files(module: types.ModuleType) -> set[Path]:
             owner = value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", ""))
             if isinstance(owner, types.ModuleType):
                 todo.append(owner)
+    unread = list(found)
+    while unread:  # constants do not tell where they come from, and functions import too
+        new = {f for name in _imports(unread.pop()) for f in _files_of(name)} - found
+        found |= new
+        unread += new
     return found
+
+
+def _imports(file: Path) -> set[str]:
+    """Top-level names of what a file imports anywhere in it."""
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+def _files_of(name: str) -> set[Path]:
+    """The file of a module of the user's, or all Python files of a package."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return set()
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = {file for folder in folders if not _is_installed(folder) for file in folder.rglob("*.py")}
+    files |= {Path(spec.origin)} if spec.origin and spec.origin.endswith(".py") else set()
+    return {file for file in files if file.is_file() and not _is_installed(file)}
 
 
 def state_of(value: Any) -> str:
@@ -99,7 +131,7 @@ def _walk(value: Any, digest: Any, seen: dict[int, tuple[int, Any]]) -> None:
         digest.update(repr(value).encode())
         return
     if kind in (bytes, bytearray):
-        digest.update(value)
+        digest.update(b"%d:" % len(value) + value)
         return
     if id(value) in seen:
         digest.update(b"seen %d" % seen[id(value)][0])
@@ -108,24 +140,25 @@ def _walk(value: Any, digest: Any, seen: dict[int, tuple[int, Any]]) -> None:
     if isinstance(value, type | types.BuiltinFunctionType):
         digest.update(f"{value.__module__}.{value.__qualname__}".encode())
     elif kind in (set, frozenset):
-        digest.update("".join(sorted(state_of(item) for item in value)).encode())
+        digest.update("".join(sorted(state_of(item) for item in value)).encode() + b";")
     else:
-        for part in _parts(value):
+        parts = _parts(value)
+        digest.update(b"%d:" % len(parts))  # else [[1], 2] would be [[1, 2]]
+        for part in parts:
             _walk(part, digest, seen)
 
 
 def _parts(value: Any) -> list[Any]:
     """What an object is made of, besides its type."""
-    if isinstance(value, dict):
-        return [part for item in value.items() for part in item]
-    if isinstance(value, list | tuple):
-        return list(value)
+    if isinstance(value, dict | list | tuple):
+        return [part for item in value.items() for part in item] if isinstance(value, dict) else list(value)
     if isinstance(value, types.ModuleType):
         return [value.__name__]
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        names = [value.__module__, value.__qualname__, value.__code__.co_code]
-        return [*names, value.__defaults__, value.__kwdefaults__, cells]
+        return [value.__module__, value.__qualname__, value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, types.CodeType):
+        return [value.co_code, value.co_consts, value.co_names, value.co_varnames, value.co_freevars]
     if isinstance(value, types.MethodType):
         return [value.__func__, value.__self__]
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea.base.atomic import replacing
+from hhh_coffea.base.contents import state_of
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, Partial, SourceFile
 from hhh_coffea.engine.fingerprint import UnknownStateError, fingerprint
 from hhh_coffea.engine.storable import UnstorableError, decode, encode, json_default, json_hook
@@ -37,9 +38,13 @@ class Store:
     fingerprint: str
 
     def key(self, job: Job, chunk: Chunk) -> str:
-        """Of the fingerprint, the dataset's metadata, and the file (its uuid too) and entries of the chunk."""
-        parts = [self.fingerprint, job.metadata[chunk.dataset], chunk.dataset, chunk.path, chunk.tree, chunk.uuid]
-        text = json.dumps([*parts, chunk.start, chunk.stop], sort_keys=True)
+        """Of the fingerprint, the dataset's metadata with the contents of the files that they name, and the chunk.
+
+        Of its file the uuid and, where it is local, size and time of change: one that is updated keeps its uuid.
+        """
+        dataset = [chunk.dataset, job.metadata[chunk.dataset], job.auxiliary.get(chunk.dataset, {})]
+        file = [chunk.path, chunk.tree, chunk.uuid, chunk.file_state]
+        text = json.dumps([self.fingerprint, *dataset, *file, chunk.start, chunk.stop], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def path(self, job: Job, chunk: Chunk) -> Path:
@@ -58,7 +63,7 @@ class Store:
                 if (Path(self.folder) / CANDIDATES / name).stat().st_size != size:
                     return None
             return Partial(decode(entry["output"]), 1, entry["events"], [], entry["seconds"], resumed=1)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, LookupError):
+        except Exception:  # zlib, json, uhi, hist: each has errors of its own for what is damaged
             return None
 
     def save(self, job: Job, chunk: Chunk, partial: Partial) -> str | None:
@@ -182,8 +187,8 @@ class KnownFiles:
     def get(self, source: SourceFile) -> FileInfo | None:
         """What is known of a file; None if nothing is, or if the file has changed."""
         match self._known.get(_file_key(source)):
-            case [uuid, int(entries), bytes_per_event, *state] if state == _state(source.path) != []:
-                return FileInfo(source, str(uuid), entries, float(bytes_per_event))
+            case [uuid, int(entries), bytes_per_event, *state] if tuple(state) == state_of(source.path) != ():
+                return FileInfo(source, str(uuid), entries, float(bytes_per_event), state=tuple(state))
         return None
 
     def keep(self, infos: Iterable[FileInfo | Any]) -> None:
@@ -191,9 +196,9 @@ class KnownFiles:
         if self._path is None:
             return
         content = {
-            _file_key(info.source): [info.uuid, info.entries, info.bytes_per_event, *state]
+            _file_key(info.source): [info.uuid, info.entries, info.bytes_per_event, *info.state]
             for info in infos
-            if isinstance(info, FileInfo) and (state := _state(info.source.path))
+            if isinstance(info, FileInfo) and info.state
         }
         try:
             with replacing(self._path) as partly:
@@ -205,17 +210,6 @@ class KnownFiles:
 def _file_key(source: SourceFile) -> str:
     branches = hashlib.sha256("\n".join(source.branches).encode()).hexdigest()[:12]
     return json.dumps([source.path, source.tree, branches])
-
-
-def _state(path: str) -> list[int]:
-    """Size and time of change; empty for remote files, which tell neither."""
-    if "://" in path:
-        return []
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
 
 
 def unkept(reasons: Counter[str]) -> list[str]:

@@ -97,7 +97,7 @@ def read_event(
         raise UserError(f"{file}: {info.reason}")
     if not 0 <= entry < info.entries:
         raise UserError(f"option --event: {file} has the events 0 to {info.entries - 1}, not {entry}")
-    job = Job(source, {dataset.name: dataset.metadata.model_dump(exclude_unset=True)})
+    job = Job.of(source, {dataset.name: dataset})
     found = process(job, Chunk(dataset.name, file, dataset.files[file], info.uuid, entry, entry + 1))
     if "failed" in found:
         raise UserError(f"event {entry} of {file} does not pass the selection: {', '.join(found['failed'])}")

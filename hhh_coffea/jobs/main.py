@@ -82,8 +82,8 @@ def _run_job(config: RunConfig) -> int:
         report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])
-        metadata = {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()}
-        job = Job(source, metadata, store, config.chunk_timeout, getattr(processor, "wants_gpu", False))
+        wants_gpu = getattr(processor, "wants_gpu", False)
+        job = Job.of(source, datasets, store=store, timeout=config.chunk_timeout, wants_gpu=wants_gpu)
         try:
             with performance_report(where, output / "dask_report.html" if config.performance_report else None):
                 total = process(config, job, plan, where, console)

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from hhh_coffea.base.contents import state_of
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
@@ -66,7 +67,7 @@ def make_plan(
     if known is not None and n_known < len(files):
         known.keep(seen)
     found = [
-        FileInfo(file, *file.stated, sizes[file.dataset]) if info is None and file.stated else info
+        FileInfo(file, *file.stated, sizes[file.dataset], state=state_of(file.path)) if info is None and file.stated else info
         for file, info in zip(files, seen, strict=True)
     ]
     return plan_chunks(found, config.chunksize, config.max_chunks)

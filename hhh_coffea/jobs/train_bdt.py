@@ -190,7 +190,7 @@ def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where:
     plan = make_plan(config, datasets, source, where, console)
     if plan.failures:
         raise TrainingError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
-    job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
+    job = Job.of(source, datasets)
     try:
         process(config.model_copy(update={"on_error": "stop"}), job, plan, where, console)
     except RunStopped as stop:

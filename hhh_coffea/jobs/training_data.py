@@ -37,7 +37,7 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
     with executor(config.executor, config.workers, config.scheduler) as where:
         plan = make_plan(config, datasets, source, where, console)
         report.print_warnings(console, plan.warnings)
-        job = Job(source, {name: d.metadata.model_dump(exclude_unset=True) for name, d in datasets.items()})
+        job = Job.of(source, datasets)
         if config.on_error == "stop" and plan.failures:
             raise DatasetError(f"{report.where_of(plan.failures[0])}: {plan.failures[0].reason}")
         try:

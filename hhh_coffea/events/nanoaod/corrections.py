@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from hhh_coffea.base.arrays import IntArray
+from hhh_coffea.base.contents import sha256_of
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, JER, JetCorrections
@@ -43,13 +44,17 @@ class RandomSeed(NamedTuple):
     jet: IntArray
 
 
-@lru_cache(maxsize=32)
 def correction_set(path: str) -> Any:
-    """Open a correctionlib file, once a process."""
+    """Open a correctionlib file, once a process for each of its contents: workers outlive a run."""
     try:
-        return correctionlib.CorrectionSet.from_file(path)
+        return _correction_set(path, sha256_of(path))
     except (OSError, RuntimeError, ValueError) as error:
         raise FilesetError(f"{path}: not a file of corrections: {error}") from error
+
+
+@lru_cache(maxsize=32)
+def _correction_set(path: str, _sha256: str) -> Any:
+    return correctionlib.CorrectionSet.from_file(path)
 
 
 def correction(path: str, name: str, field: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.arrays import counts_of, event_index
+from hhh_coffea.base.contents import sha256_of
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import LeptonVeto, NanoAODOptions
 from hhh_coffea.events.nanoaod.columns import column, flat_values, is_data, values
@@ -87,11 +88,15 @@ def _flags(events: Any, names: Iterable[str], field: str) -> list[BoolArray]:
     return [values(events, name, f"metadata field 'nanoaod.{field}'").astype(bool) for name in names]
 
 
-@lru_cache(maxsize=8)
 def _lumi_mask(path: str) -> Any:
-    from coffea.lumi_tools import LumiMask
-
     try:
-        return LumiMask(path)
+        return _lumi_mask_of(path, sha256_of(path))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FilesetError(f"metadata field 'nanoaod.golden_json': {path} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _lumi_mask_of(path: str, _sha256: str) -> Any:
+    from coffea.lumi_tools import LumiMask
+
+    return LumiMask(path)
