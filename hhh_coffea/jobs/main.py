@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,8 @@ from hhh_coffea.results.summary import summarise
 def run_job(config: RunConfig) -> int:
     """Plan, process, merge, write, draw; returns the exit code (0 all done, 3 something skipped, 1 nothing read).
 
-    A run that ends early leaves nothing behind in the results directory.
+    A run that ends early leaves nothing behind in the results directory; a dry run does not touch it.
     """
-    with results.cleaned_up(Path(config.output)):
-        return _run_job(config)
-
-
-def _run_job(config: RunConfig) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 120  # logs and pipes: wide enough for the tables
@@ -57,10 +53,16 @@ def _run_job(config: RunConfig) -> int:
         config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
         asked_for={*config.model_fields_set, *config.options},
     )
+    overwritten = None if config.overwrite else datasets
+    with nullcontext() if config.dry_run else results.owned(output, overwritten):
+        return _run_job(config, console, datasets, processor)
+
+
+def _run_job(config: RunConfig, console: Console, datasets: dict[str, Dataset], processor: Any) -> int:
+    output = Path(config.output)
     source = ProcessorSource.of(processor)
     store = None
     if not config.dry_run:
-        results.prepare(output, None if config.overwrite else datasets)
         store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
         report.print_warnings(console, notes)
     begin = time.perf_counter()

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import uhi.io.json
 from hist import Hist
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.lock import TakenError, locked
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.results.histograms import canonical
@@ -27,6 +28,7 @@ SCHEMA_VERSION = 1
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
+LOCK = ".lock"
 
 
 class ResultsError(UserError):
@@ -37,28 +39,44 @@ class WritingError(OSError):
     """Results could not be written, for want of space say; the message names the folder. Earlier ones are whole."""
 
 
-def prepare(folder: Path, datasets: Collection[str] | None = None) -> None:
-    """Make sure that results can go into ``folder`` and that nothing is overwritten that they do not replace.
+@contextmanager
+def owned(folder: Path, datasets: Collection[str] | None = None) -> Iterator[None]:
+    """Own ``folder`` for a run: make it if need be, and let no other run in.
 
-    ``datasets`` are those of the run; None where the user allows results of other datasets to be deleted.
+    On leaving, by an error or an interrupt too, what a later run can build on is kept. A folder that was made here and is
+    empty is removed. ``datasets`` are those of the run; None where the user allows results of other datasets to be deleted.
 
     Raises
     ------
     ResultsError
-        if the folder holds something other than earlier results, or results of datasets that are not in ``datasets``, or
-        cannot be made.
+        if another run is writing there, if the folder holds something other than earlier results, or results of datasets
+        that are not in ``datasets``, or cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        present = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
-    if present and not present & {*OURS, resume.FOLDER}:
-        raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
+    was_there = folder.is_dir()
+    with ExitStack() as stack:
+        stack.callback(_remove_if_empty, None if was_there else folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not _is_ours(folder):
+                raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
+            stack.enter_context(locked(folder / LOCK))
+        except TakenError as error:
+            raise ResultsError(f"{folder}: another run is writing there ({error}); choose another --output") from None
+        except OSError as error:
+            raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
+        try:
+            _refuse_others(folder, datasets)
+            yield
+        finally:
+            if not resume.holds_chunks(folder):
+                resume.clear(folder)
+
+
+def _refuse_others(folder: Path, datasets: Collection[str] | None) -> None:
     if datasets is None or not of_events(folder):
         return
     if others := [name for name in read_json(folder / "provenance.json").get("datasets", {}) if name not in datasets]:
-        parts = [f"{name}/" for name in (CANDIDATES, "plots") if name in present]
+        parts = [f"{name}/" for name in (CANDIDATES, "plots") if (folder / name).exists()]
         what = f"results ({', '.join(parts)} too)" if parts else "results"
         raise ResultsError(
             f"{folder}: holds {what} of {', '.join(others)}, which this run does not read and would delete; choose "
@@ -74,16 +92,22 @@ def of_events(folder: Path) -> bool:
         return False
 
 
-@contextmanager
-def cleaned_up(folder: Path) -> Iterator[None]:
-    """On leaving, by an error or an interrupt too, keep what a later run can build on, and leave no empty folder."""
-    try:
-        yield
-    finally:
-        if not resume.holds_chunks(folder):
-            resume.clear(folder)
-        if folder.is_dir() and not any(folder.iterdir()):
+def _remove_if_empty(folder: Path | None) -> None:
+    if folder is not None:
+        with suppress(OSError):
             folder.rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is empty, or holds the results of a run, whole or cut short; a file of the same name is not enough."""
+    present = {path.name for path in folder.iterdir()}
+    if not present or present & {LOCK, resume.FOLDER}:
+        return True
+    try:
+        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"schema_version", "ledger", "config"} <= set(content)
 
 
 def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
