@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -62,6 +63,9 @@ def guarded(
 
     ``lost`` says what an interrupt costs. Anything else is a fault of ours and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a ± that the terminal cannot show is no reason to lose a run
     try:
         return action()
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.base.errors import UserError, why_unreadable
-from hhh_coffea.base.strict import Strict
+from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
@@ -54,7 +54,7 @@ class RunConfig(Strict):
     tls_ca_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
-    chunk_timeout: Annotated[float, Field(gt=0)] | None = None
+    chunk_timeout: Positive | None = None
     resume: bool = True
     on_error: Literal["stop", "skip"] = "skip"
     overwrite: bool = False

@@ -19,6 +19,7 @@ from hhh_coffea.base.atomic import NoRoomError
 from hhh_coffea.base.contents import sha256_of, state_of
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import files_of
+from hhh_coffea.engine.outputs import check
 from hhh_coffea.engine.processors import ProcessorSource, raised_at
 from hhh_coffea.engine.retry import patiently
 from hhh_coffea.engine.root_file import UnreadableFileError, explain, open_file
@@ -349,4 +350,5 @@ def process(job: Job, chunk: Chunk) -> Any:
             raise error.told_from(there).with_traceback(error.__traceback__) from None
     if output is None:
         raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
+    check(output)
     return output

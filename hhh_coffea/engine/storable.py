@@ -41,10 +41,22 @@ def encode(value: Any, where: str = "output") -> Any:
     if kind in (list, tuple, set, frozenset):
         return [name, [encode(item, where) for item in value]]
     if kind is Hist:
-        return ["Hist", value]  # the JSON writer asks uhi for its form
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufU":
+        return _encode_histogram(value)
+    if (
+        (kind is np.ndarray or isinstance(value, np.generic))
+        and value.dtype.kind in "biufU"
+        and value.dtype != np.longdouble
+    ):
         return ["numpy", value.dtype.str, list(value.shape), np.ravel(value).tolist()]
     raise UnstorableError(f"{where} is a {kind.__module__}.{kind.__qualname__}")
+
+
+def _encode_histogram(value: Any) -> Any:
+    """The JSON writer asks uhi for its form; but for means that has variances, which empty bins do not have."""
+    if value.kind != "MEAN":
+        return ["Hist", value]
+    view = value.view(flow=True)
+    return ["Mean", value.copy().reset(), {field: np.ravel(view[field]).tolist() for field in view.dtype.names}]
 
 
 def decode(raw: Any) -> Any:
@@ -56,8 +68,12 @@ def decode(raw: Any) -> Any:
         return (dict if kind == "dict" else Counter)({decode(k): decode(v) for k, v in raw[1]})
     if kind == "defaultdict":
         return defaultdict(FACTORIES[raw[1]], decode(raw[2]))
-    if kind == "Hist":
-        return Hist(raw[1])
+    if kind in ("Hist", "Mean"):
+        histogram: Any = Hist(raw[1])
+        for field, numbers in raw[2].items() if kind == "Mean" else ():
+            view = histogram.view(flow=True)
+            view[field] = np.reshape(numbers, view.shape)
+        return histogram
     if kind == "numpy":
         array = np.array(raw[3], dtype=np.dtype(raw[1])).reshape(raw[2])
         return array if raw[2] else array[()]

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.results.summary import COVERAGE
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
@@ -90,6 +91,9 @@ class Writer:
                 axis.set_title(label, loc="right", fontsize=26)
             figure.align_ylabels()
             path = self.folder / name
+            # names come from files, which come from anywhere
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise UserError(f"{name!r}: no figure is written outside {self.folder}")
             path.parent.mkdir(parents=True, exist_ok=True)
             for suffix in self.formats:
                 # no creation date: the same results give the same file

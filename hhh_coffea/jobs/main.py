@@ -35,6 +35,7 @@ from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
+from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.summary import summarise
 
 
@@ -122,7 +123,9 @@ def _finish(
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     summary = summarise(histograms, rest.pop("event_sums", None)) if is_main else {}
-    cutflow = report.cutflow_table(rest.pop("cutflow", {}), rest.pop("dropped", {}), datasets)
+    has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
+    counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
+    cutflow = report.cutflow_table(counted[0], counted[1], datasets)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, plan)
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
@@ -146,7 +149,8 @@ def _finish(
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
     report.print_summary(console, summary, datasets)
-    print_sculpting(console, rest.get("sculpting", {}))
+    if SPECTRA in histograms:
+        print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
     report.print_warnings(console, [*weight_warnings, *empty])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]

@@ -52,7 +52,9 @@ def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sourc
     for name in datasets:
         branches = next((s.branches for s in sources if s.dataset == name), ())
         if branches:
-            console.print(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True)
+            console.print(
+                f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True, markup=False
+            )
     print_warnings(console, plan.warnings)
     for info in plan.files:
         roles = {str(v): k for k, v in datasets[info.source.dataset].metadata if k in COLLECTIONS}
@@ -118,6 +120,19 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
         console.print(f"[dim]{MEANING}[/]\n", highlight=False)
 
 
+def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
+    """Whether these have the form of our processors': ``{dataset: {cut: {events, weighted}}}``, ``{dataset: {what: n}}``."""
+    tables = (cutflow, dropped)
+    if not all(isinstance(t, dict) and set(t) <= set(datasets) for t in tables):
+        return False
+    if not all(isinstance(entry, dict) for table in tables for entry in table.values()):
+        return False
+    rows = [row for cuts in cutflow.values() for row in cuts.values()]
+    numbers = [n for counts in dropped.values() for n in counts.values()]
+    numbers += [row.get(key) for row in rows if isinstance(row, dict) for key in ("events", "weighted")]
+    return all(isinstance(row, dict) for row in rows) and all(isinstance(n, int | float) for n in numbers)
+
+
 def cutflow_table(
     cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset]
 ) -> dict[str, dict[str, Any]]:
@@ -172,7 +187,7 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
         f"({total.events / wall:,.0f} events/s); chunks: {len(plan.chunks)} planned = {total.chunks} processed "
         f"+ {len(total.failures)} failed; files that could not be opened: {len(plan.failures)}"
     )
-    console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True)
+    console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True, markup=False)
 
 
 def count(value: int | None) -> str:

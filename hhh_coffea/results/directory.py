@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uhi.io.json
 from hist import Hist
 
@@ -22,6 +23,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import TakenError, locked
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
+from hhh_coffea.engine.outputs import split
 from hhh_coffea.results.histograms import canonical
 
 SCHEMA_VERSION = 1
@@ -137,13 +139,29 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON (histograms in UHI form, NaN refused) atomically; bin contents are not spread over a line each."""
+    """Write JSON (histograms in UHI form, null for NaN in bins) atomically; bin contents are not spread over a line each."""
     _write_partial(path, content).replace(path)
+
+
+def _default(value: Any) -> Any:
+    """UHI's form of histograms; JSON has no NaN, which the mean of an empty bin is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        plain = value.astype(object)
+        plain[~np.isfinite(value)] = None
+        return plain.tolist()
+    return uhi.io.json.default(value)
+
+
+def _object_hook(content: dict[str, Any]) -> dict[str, Any]:
+    for key, value in uhi.io.json.object_hook(content).items():
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            content[key] = value.astype(np.float64)
+    return content
 
 
 def _write_partial(path: Path, content: Any) -> Path:
     indent = None if path.name == "histograms.json" else 1
-    text = json.dumps(content, default=uhi.io.json.default, allow_nan=False, indent=indent, ensure_ascii=False)
+    text = json.dumps(content, default=_default, allow_nan=False, indent=indent, ensure_ascii=False)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text + "\n")
@@ -192,24 +210,22 @@ def read_json(path: Path) -> Any:
         if it is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_hook=uhi.io.json.object_hook)
+        return json.loads(path.read_text(encoding="utf-8"), object_hook=_object_hook)
     except FileNotFoundError:
         raise ResultsError(f"{path.parent}: no results here ({path.name} is missing)") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(f"{path}: cannot be read: {error}") from error
 
 
 def split_output(output: Any) -> tuple[dict[str, Hist], dict[str, Any]]:
     """Any processor's output → its histograms by name, and the rest as JSON-able values.
 
-    Histograms may be nested in dicts; their names are then joined by ``/`` (the top level ``histograms`` is left out).
+    The names of histograms are those of :func:`hhh_coffea.engine.outputs.split`.
     """
-    histograms: dict[str, Hist] = {}
+    histograms, values = split(output)
     rest: dict[str, Any] = {}
-    for path, value in _leaves(output):
-        if isinstance(value, Hist):
-            name = "/".join(path[1:] if len(path) > 1 and path[0] == "histograms" else path)
-            histograms[name] = value
+    for path, value in values.items():
+        if value is None:
             continue
         place = rest
         for part in path[:-1]:
@@ -218,21 +234,17 @@ def split_output(output: Any) -> tuple[dict[str, Hist], dict[str, Any]]:
     return histograms, rest
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, str(key)))
-    elif value is not None:
-        yield path, value
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
+    if isinstance(value, np.longdouble):
+        value = float(value)  # its tolist() is itself
     if hasattr(value, "tolist"):  # numpy and awkward
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN and no infinity
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else repr(value)

@@ -174,13 +174,16 @@ def fill_method(
 
 
 def canonical(histogram: Hist) -> Hist:
-    """The same contents with every growing category axis sorted: the order of filling leaves no trace."""
+    """The same contents with every growing category axis sorted: the order of filling leaves no trace.
+
+    Other axes, and what they have of overflow, stay as they are.
+    """
     orders, axes = [], []
     for axis in histogram.axes:
-        if isinstance(axis, hist.axis.StrCategory):
+        if isinstance(axis, hist.axis.StrCategory | hist.axis.IntCategory) and axis.traits.growth:
             names = list(axis)
             orders.append(np.argsort(names))
-            axes.append(hist.axis.StrCategory(sorted(names), growth=True, name=axis.name, label=axis.label))
+            axes.append(type(axis)(sorted(names), growth=True, name=axis.name, label=axis.label))
         else:
             orders.append(np.arange(axis.extent))
             axes.append(axis)

@@ -20,6 +20,7 @@ def print_sculpting(console: Console, measured: dict[str, Any]) -> None:
                     (f"{method} · {category}", ranks["all"])
                     for method, categories in methods.items()
                     for category, ranks in categories.items()
+                    if "all" in ranks  # weights of both signs may add up to nothing
                 ]
                 names = sorted({name for _, row in rows for name in row[span] if not name.startswith("js_")})
                 title = f"masses in {dataset}, {span} GeV, {definition} definitions"

@@ -11,6 +11,7 @@ import pytest
 from conftest import REPOSITORY
 
 from hhh_coffea.base.lock import TakenError, locked
+from hhh_coffea.plot import main as plot
 from hhh_coffea.run import main
 
 RUN = ["--fileset", "demo", "--datasets", "HHH", "--metrics", "default", "--no-plots"]
@@ -76,3 +77,16 @@ def test_folders_of_the_user_stay(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([*RUN, "--output", str(tmp_path / "file")]) == 2
     assert "file: cannot be used for results: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/hhh_coffea_outside/x"])
+def test_figures_of_foreign_results_stay_in_their_folder(tmp_path, capsys, name):
+    output = tmp_path / "deep" / "r"
+    assert main([*RUN, "--output", str(output)]) == 0
+    for file in ("histograms.json", "summary.json", "cutflow.json"):
+        (output / file).write_text((output / file).read_text().replace('"HHH"', json.dumps(name)))
+    before = set(tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert plot([str(output)]) == 2
+    assert "no figure is written outside" in capsys.readouterr().err
+    assert {path for path in set(tmp_path.rglob("*")) - before if not path.is_relative_to(output)} == set()
