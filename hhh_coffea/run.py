@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         "--chunk-timeout",
         type=float,
         metavar="SECONDS",
-        help="set a chunk aside that takes longer, twice (default: none)",
+        help="set a file or chunk aside that takes longer to open or to process, twice (default: none)",
     )
     where.add_argument(
         "--no-resume",

@@ -185,10 +185,10 @@ class Executor(Protocol):
         ...
 
 
-def inspect_file(source: SourceFile) -> FileInfo | Failure:
-    """Open a file and count its events, or say why that cannot be done."""
+def inspect_file(source: SourceFile, timeout: float | None = None) -> FileInfo | Failure:
+    """Open a file and count its events within ``timeout`` seconds, or say why that cannot be done."""
     try:
-        return patiently(lambda: _look_into(source))
+        return patiently(lambda: _look_into(source), timeout)
     except Exception as error:
         return Failure(source.dataset, source.path, explain(error, source.path))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -59,7 +60,8 @@ class FuturesExecutor:
         while waiting or suspects:
             queue, in_flight = (suspects, 1) if suspects else (waiting, 2 * self.workers)
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self.workers, context, initializer=_end_with_parent)
             running: dict[Future[Any], int] = {}
             try:
                 while queue or running:
@@ -114,6 +116,18 @@ def executor(
             yield DaskExecutor(client)
     else:
         raise ValueError(f"no executor {kind!r}; there are iterative, futures and dask")
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when the process that started it does, for it would wait for work for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 class _ChunkRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ def open_file(path: str) -> Any:
     Raises
     ------
     UnreadableFileError
-        for a local path that is a directory, empty, or not a ROOT file.
+        for a local path that is a directory, a pipe or a device, empty, or not a ROOT file.
     """
     if "://" not in path:
         if Path(path).is_dir():
             raise UnreadableFileError("is a directory")
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise UnreadableFileError("not a regular file")  # opening a pipe waits for its other end
         with Path(path).open("rb") as stream:
             magic = stream.read(4)
         if not magic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -48,11 +49,12 @@ def make_plan(
     files = sources_of(datasets, source, config.max_files)
     seen: list[Any] = [None if known is None else known.get(file) for file in files]
     n_known = sum(info is not None for info in seen)
+    inspect = partial(inspect_file, timeout=config.chunk_timeout)
     with progress_bar(console) as bar:
         task = bar.add_task("opening files", total=len(files), completed=n_known, note="")
 
         def look_into(positions: list[int]) -> None:
-            for place, info in where.map(inspect_file, [files[position] for position in positions]):
+            for place, info in where.map(inspect, [files[position] for position in positions]):
                 file = files[positions[place]]
                 seen[positions[place]] = info if isinstance(info, FileInfo | Failure) else died_opening(file, info)
                 bar.advance(task)
