@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hhh_coffea.events.nanoaod.names import MET_FILTERS
+from hhh_coffea.events.nanoaod.names import MET_FILTERS, YEARS
 
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 TAGGED, UNTAGGED = 0.97, 0.01  # above and below every working point
@@ -61,7 +61,7 @@ def _event_content(n: int, version: int) -> dict[str, np.ndarray | ak.Array]:
         "HLT_Third": number % 3 == 0,
         "Rho_fixedGridRhoFastjetAll": (10 + number % 20).astype(np.float32),
     }
-    found |= {name: np.ones(n, dtype=bool) for name in MET_FILTERS[version]}
+    found |= {name: np.ones(n, dtype=bool) for name in MET_FILTERS[YEARS[version]]}
     found["Flag_goodVertices"] = number % 5 != 0
     electron, muon, loose_muon = ((number % k == 0).astype(int) for k in (7, 11, 13))  # the last is not isolated
     found["Electron"] = _leptons(electron, cutBased=(3, np.uint8))

@@ -2,14 +2,16 @@
 
 import json
 
+import awkward as ak
 import numpy as np
 import pytest
 from correction_files import write_btag_corrections
 
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.datasets.nanoaod_options import LeptonVeto
+from hhh_coffea.datasets.nanoaod_options import LeptonVeto, NanoAODOptions
 from hhh_coffea.events.nanoaod import event_cuts
 from hhh_coffea.events.nanoaod import reader as nanoaod
+from hhh_coffea.events.nanoaod.names import MET_FILTERS, YEAR_MARKS, resolve
 from hhh_coffea.events.record import cuts_of, selected, weights_of
 from hhh_coffea.run import main
 
@@ -121,3 +123,31 @@ def test_named_filters(relaid, open_nanoaod):
     metadata = DatasetMetadata(format="nanoaod", n_higgs=3, is_signal=False, nanoaod=section)
     with pytest.raises(KeyError, match=r"no branch Flag_nothing \(metadata field 'nanoaod.met_filters'\)"):
         nanoaod.read(events, metadata)
+
+
+def test_recommended_filters_are_those_of_the_year():
+    """The table of the JetMET group: HBHE in Run 2, ecalBadCalib from 2017 on, hfNoisyHits recommended in Run 3."""
+    filters = {
+        year: {name.removeprefix("Flag_").removesuffix("Filter") for name in f} for year, f in MET_FILTERS.items()
+    }
+    common = {
+        "goodVertices",
+        "globalSuperTightHalo2016",
+        "EcalDeadCellTriggerPrimitive",
+        "BadPFMuon",
+        "BadPFMuonDz",
+        "eeBadSc",
+    }
+    hbhe = {"HBHENoise", "HBHENoiseIso"}
+    assert filters["2016preVFP"] == filters["2016"] == common | hbhe
+    assert filters["2017"] == filters["2018"] == common | hbhe | {"ecalBadCalib"}
+    for year in ("2022", "2022EE", "2023", "2023BPix", "2024"):
+        assert filters[year] == common | {"ecalBadCalib", "hfNoisyHits"}
+
+
+def test_a_run_2_file_of_version_15_is_one_of_run_2():
+    """Seen from its triggers; its filters follow from the year."""
+    year, trigger = YEAR_MARKS[9][0]
+    events = ak.Array({"Jet_btagUParTAK4B": [0.5], trigger: [True]})
+    assert (resolve(events, NanoAODOptions()).year, year) == ("2018", "2018")
+    assert resolve(events[["Jet_btagUParTAK4B"]], NanoAODOptions()).year == "2024"

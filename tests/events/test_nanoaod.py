@@ -91,8 +91,8 @@ def test_reads_the_branches_it_needs_and_nothing_else(relaid, open_nanoaod, vers
 
 def test_version_tagger_and_year_are_seen_or_said(relaid, open_nanoaod):
     said = {v: describe(open_nanoaod(relaid[v], stop=5), background()) for v in (12, 15)}
-    assert said[12] == "NanoAOD v12, simulation, 2022, b tag Jet_btagPNetB > 0.245, jet ID tight"
-    assert said[15] == "NanoAOD v15, simulation, 2024, b tag Jet_btagUParTAK4B > 0.1272, jet ID tight"
+    assert said[12] == "NanoAOD v12, simulation, 2022 (guessed), b tag Jet_btagPNetB > 0.245, jet ID tight"
+    assert said[15] == "NanoAOD v15, simulation, 2024 (guessed), b tag Jet_btagUParTAK4B > 0.1272, jet ID tight"
     events = open_nanoaod(relaid[12], stop=300)
     right = nanoaod.read(events, background()).record
     chosen = background(tagger="RobustParTAK4B", year="2022EE", working_point="tight", use_regressed_pt=True)
@@ -123,7 +123,7 @@ def test_version_9_by_its_own_names(relaid, open_nanoaod):
     plain = events.Jet.pt
     for name, value in old.items():
         events[name] = value
-    assert "v9, simulation, 2018, b tag Jet_btagDeepFlavB > 0.2783" in describe(events, background())
+    assert "v9, simulation, 2018 (guessed), b tag Jet_btagDeepFlavB > 0.2783" in describe(events, background())
     record = nanoaod.read(events, background(), ["xbb", "regressed_mass"]).record
     np.testing.assert_allclose(flat(record.fatjets.xbb), flat(new.fatjets.xbb), atol=1e-6)
     np.testing.assert_allclose(flat(record.fatjets.regressed_mass), flat(new.fatjets.regressed_mass), rtol=1e-6)

@@ -81,7 +81,7 @@ def test_all_methods_on_both_versions(relaid, models, tmp_path):
     assert data["candidates"] == found["B"]["chi2"]["categories"]["merged"]["candidates"]
     assert data["purity"] is None
     assert summary["other"]["read_as"]["DATA"] == [
-        "NanoAOD v15, data, 2024, b tag Jet_btagUParTAK4B > 0.1272, jet ID tight"
+        "NanoAOD v15, data, 2024 (guessed), b tag Jet_btagUParTAK4B > 0.1272, jet ID tight"
     ]
 
 

@@ -34,7 +34,7 @@ def branches(options: NanoAODOptions) -> list[str]:
     return names
 
 
-def event_cuts(events: Any, options: NanoAODOptions, version: int) -> dict[str, BoolArray]:
+def event_cuts(events: Any, options: NanoAODOptions, year: str) -> dict[str, BoolArray]:
     """Masks by the name they have in the cutflow, in the order they are applied.
 
     Raises
@@ -53,7 +53,7 @@ def event_cuts(events: Any, options: NanoAODOptions, version: int) -> dict[str, 
         runs, sections = (values(events, name).astype(np.uint32) for name in ("run", "luminosityBlock"))
         cuts["golden JSON"] = _lumi_mask(options.golden_json)(runs, sections)
     if options.met_filters:
-        names = MET_FILTERS[version] if options.met_filters == "recommended" else options.met_filters
+        names = MET_FILTERS[year] if options.met_filters == "recommended" else options.met_filters
         cuts["MET filters"] = np.logical_and.reduce(_flags(events, names, "met_filters"))
     if options.triggers:
         cuts["trigger"] = np.logical_or.reduce(_flags(events, options.triggers, "triggers"))

@@ -47,24 +47,26 @@ REGRESSED_MASS = (
 # Energy density of the event, an input of jet energy corrections
 RHO = ("Rho_fixedGridRhoFastjetAll", "fixedGridRhoFastjetAll")
 
-# Filters that CMS recommends for Run 2 and Run 3 (JetMET group, "MET filter recommendations")
-MET_FILTERS_RUN3 = (
+# Filters that the CMS JetMET group recommends for data and simulation (TWiki CMS/MissingETOptionalFiltersRun2, sections
+# "UL data" and "Run 3 2022 and 2023 data and MC"), as several analyses have written them down. ecalBadCalib is for 2017 on;
+# hfNoisyHits is optional in Run 2, and so not among these; the HBHE filters are not for Run 3.
+_FILTERS = (
     "Flag_goodVertices",
     "Flag_globalSuperTightHalo2016Filter",
     "Flag_EcalDeadCellTriggerPrimitiveFilter",
     "Flag_BadPFMuonFilter",
     "Flag_BadPFMuonDzFilter",
-    "Flag_hfNoisyHitsFilter",
     "Flag_eeBadScFilter",
-    "Flag_ecalBadCalibFilter",
 )
-MET_FILTERS = {
-    15: MET_FILTERS_RUN3,
-    12: MET_FILTERS_RUN3,
-    9: (*MET_FILTERS_RUN3, "Flag_HBHENoiseFilter", "Flag_HBHENoiseIsoFilter"),
+_HBHE, _ECAL = ("Flag_HBHENoiseFilter", "Flag_HBHENoiseIsoFilter"), ("Flag_ecalBadCalibFilter",)
+_RUN3 = (*_FILTERS, *_ECAL, "Flag_hfNoisyHitsFilter")
+MET_FILTERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("2016preVFP", "2016"), (*_FILTERS, *_HBHE)),
+    **dict.fromkeys(("2017", "2018"), (*_FILTERS, *_HBHE, *_ECAL)),
+    **dict.fromkeys(("2022", "2022EE", "2023", "2023BPix", "2024"), _RUN3),
 }
 
-# The year is only needed for working points. Triggers that tell one from another; else the year of the version.
+# The year is needed for working points and MET filters. Triggers that tell one from another; else the year of the version.
 YEAR_MARKS = {
     12: (("2023", "HLT_PFHT280_QuadPFJet30_PNet2BTagMean0p55"),),
     9: (
@@ -73,6 +75,7 @@ YEAR_MARKS = {
         ("2016", "HLT_QuadJet45_TripleBTagCSV_p087"),
     ),
 }
+YEAR_MARKS[15] = YEAR_MARKS[9]  # Run 2 was processed again; 2022 to 2024 share triggers
 YEARS = {15: "2024", 12: "2022", 9: "2018"}
 
 # Score for 10%, 1% and 0.1% misidentification of light jets (CMS BTV group, btv-wiki.docs.cern.ch/ScaleFactors)

@@ -153,7 +153,7 @@ def read(
         record |= {name: truth[name](events) for name in truth if name in collections}
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
-    if cuts := event_cuts.event_cuts(events, options, names.version):
+    if cuts := event_cuts.event_cuts(events, options, names.year):
         record["cuts"] = ak.zip(cuts)
     if weights:
         central = weights["central"]
@@ -170,7 +170,8 @@ def describe(events: Any, metadata: DatasetMetadata) -> str:
     kind = "data" if is_data(events) else "simulation"
     pt = ", regressed pT" if options.use_regressed_pt else ""
     cut = f"{names.tagger} > {names.btag_cut:g}"
-    return f"NanoAOD v{names.version}, {kind}, {names.year}, b tag {cut}, jet ID {options.jet_id}{pt}"
+    year = names.year if options.year else f"{names.year} (guessed)"
+    return f"NanoAOD v{names.version}, {kind}, {year}, b tag {cut}, jet ID {options.jet_id}{pt}"
 
 
 def generated_higgs(events: Any) -> ak.Array:
