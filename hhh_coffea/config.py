@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.base.errors import UserError, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
 from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
@@ -234,13 +235,17 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path}: must be a mapping of options to values")
     # on the command line it is --no-plots and --chi2-jets; both spellings are understood here
-    return {key.replace("-", "_"): value for key, value in content.items()}
+    options = {key.replace("-", "_"): value for key, value in content.items()}
+    if len(options) < len(content):
+        twice = sorted(key for key in content if "-" in key and key.replace("-", "_") in content)
+        raise ConfigError(f"{path}: option {twice[0]!r} is listed twice, with - and with _")
+    return options
 
 
 def _explain(problem: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.user_files import expanded
 
 
 class UserCodeError(UserError):
@@ -24,7 +25,7 @@ class UserCodeError(UserError):
 def split_name(name: str) -> tuple[Path, str]:
     """``PATH.py:Class`` or ``PATH.py`` → (path, class name or an empty string)."""
     path, _, class_name = name.partition(":") if ".py:" in name else (name, "", "")
-    return Path(path).expanduser(), class_name
+    return expanded(path), class_name
 
 
 def import_file(file: Path) -> ModuleType:

@@ -11,6 +11,7 @@ import difflib
 import glob
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.user_files import expanded
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
@@ -125,12 +127,14 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     """
     path = _find(str(name))
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
             raw = json.load(stream, object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError:
         hint = ", but a ROOT file: list it in a JSON, see docs/fileset.md" if path.suffix == ".root" else ""
         raise FilesetError(f"{path}: not a fileset{hint}") from None
-    except (OSError, EOFError, json.JSONDecodeError, FilesetError) as error:
+    except RecursionError:
+        raise FilesetError(f"{path}: cannot be read as a fileset: nested too deeply") from None
+    except (OSError, EOFError, zlib.error, json.JSONDecodeError, FilesetError) as error:
         raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")
@@ -147,7 +151,7 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
 
 
 def _find(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         return path
     if path.parent == Path() and (bundled := find_bundled("fileset", name)) is not None:
@@ -171,8 +175,12 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
             metadata = metadata.model_copy(update={"nanoaod": nanoaod})
         files, known = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
         return Dataset(name=name, files=files, known=known, metadata=metadata)
+    except FilesetError:
+        raise
     except FileNotFoundError as error:
         raise FilesetError(f"{where}, field {error.args[0]!r}: no such file {error.args[1]!r}") from None
+    except UserError as error:
+        raise FilesetError(f"{where}: {error}") from None
     except ValidationError as error:
         raise FilesetError("\n".join(_explain(where, problem) for problem in error.errors())) from None
 
@@ -219,7 +227,7 @@ def _known(where: str, pattern: str, given: dict[str, Any]) -> tuple[str, int] |
 def _expand(where: str, pattern: str, folder: Path) -> list[str]:
     if "://" in pattern:
         return [pattern]
-    full = str(folder / Path(pattern).expanduser())
+    full = str(folder / expanded(pattern))
     if not glob.has_magic(pattern) or Path(full).exists():
         return [str(Path(full).resolve())]  # a missing file is reported by name when it is opened, beside the others
     found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern

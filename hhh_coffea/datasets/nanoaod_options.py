@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.user_files import expanded
 
 Tagger = Literal["UParTAK4B", "PNetB", "RobustParTAK4B", "DeepFlavB"]
 XbbTagger = Literal["globalParT3", "particleNet", "particleNetMD", "particleNetLegacy"]
@@ -145,7 +146,7 @@ def with_absolute_paths(options: NanoAODOptions, folder: Path) -> NanoAODOptions
     """Resolve every auxiliary file against ``folder``; FileNotFoundError ``(field, path)`` names the first missing."""
     content = options.model_dump(exclude_unset=True)
     for field, given in files_of(options):
-        path = folder / Path(given).expanduser()
+        path = folder / expanded(given)
         if not path.is_file():
             raise FileNotFoundError(f"nanoaod.{field}", given)
         *parents, last = field.split(".")

@@ -244,16 +244,19 @@ def plan_chunks(
     files: list[FileInfo] = []
     failures: list[Failure] = []
     warnings: list[str] = []
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[str, SourceFile] = {}
     per_dataset: dict[str, int] = {}
     for info in inspected:
         if isinstance(info, Failure):
             failures.append(info)
             continue
         source = info.source
-        twin = seen.setdefault((source.dataset, info.uuid), source.path)
-        if twin != source.path:
-            warnings.append(f"{source.path} has the content of {twin} (same file uuid): its events count twice")
+        twin = seen.setdefault(info.uuid, source)
+        if twin.path != source.path:
+            owner = "" if twin.dataset == source.dataset else f" in dataset {twin.dataset!r}"
+            warnings.append(
+                f"{source.path} has the content of {twin.path}{owner} (same file uuid): its events count twice"
+            )
         if info.entries == 0:
             warnings.append(f"{source.path}: the tree {source.tree!r} holds no events")
         files.append(info)

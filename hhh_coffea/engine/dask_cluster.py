@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.engine import dask_check as cluster_check
 
 # of a local cluster: a chunk under which more workers die is tried alone; dask itself would give up a worker that takes
@@ -144,7 +145,7 @@ def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:
             "option 'cluster' needs 'cluster_config': a YAML with jobs, cores, memory … (docs/clusters.md)"
         )
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ExecutorError(
             f"option 'cluster_config': {path}: cannot be read as YAML: {why_unreadable(error)}"

@@ -58,7 +58,9 @@ def test_default_chunks_shrink_for_large_events():
 def test_max_chunks_counts_per_dataset_and_twins_are_reported():
     plan = plan_chunks([info(10), info(10, "copy.root"), info(10, "g.root", "B", "v")], 2, max_chunks=3)
     assert [c.dataset for c in plan.chunks] == ["A"] * 3 + ["B"] * 3
-    assert "copy.root has the content of f.root" in plan.warnings[0]
+    assert "copy.root has the content of f.root (same" in plan.warnings[0]
+    plan = plan_chunks([info(10), info(10, "copy.root", "B")])
+    assert "copy.root has the content of f.root in dataset 'A'" in plan.warnings[0]
 
 
 @given(st.integers(1, 200), st.randoms(use_true_random=False))

@@ -127,3 +127,36 @@ def test_results_of_users(tmp_path, capsys, result, code, expected):
 def test_a_time_limit_is_finite(capsys):
     assert main(["--fileset", "demo", "--chunk-timeout", "inf"]) == 2
     assert "chunk_timeout" in capsys.readouterr().err
+
+
+def test_a_chunk_damaged_anywhere_counts_as_not_there(tmp_path):
+    """gzip finds some damage by itself; zlib, JSON and the histograms find the rest, each with errors of its own."""
+    from hhh_coffea.engine.chunks import Chunk, Job, Partial
+    from hhh_coffea.engine.processors import ProcessorSource
+    from hhh_coffea.engine.store import Store
+
+    store, job = Store(str(tmp_path), "f"), Job(ProcessorSource(b"", ""), {"A": {}})
+    chunk = Chunk("A", "a.root", "t", "uuid", 0, 10)
+    assert store.save(job, chunk, Partial({"h": Hist(AXIS).fill(np.linspace(0, 1, 99)), "n": [1, 2]}, 1, 10)) is None
+    path = store.path(job, chunk)
+    whole = path.read_bytes()
+    known = store.load(job, chunk)
+    assert known is not None
+    for place in range(0, len(whole) - 8, 3):
+        path.write_bytes(whole[:place] + bytes(b ^ 255 for b in whole[place : place + 8]) + whole[place + 8 :])
+        damaged = store.load(job, chunk)
+        assert damaged is None or damaged.output == known.output  # the header has bytes that mean nothing
+
+
+def test_spectra_without_net_candidates_are_left_out(capsys):
+    """Weights of both signs add up to nothing over all ranks, not in each."""
+    from rich.console import Console
+
+    from hhh_coffea.base.mass_measures import RANGES
+    from hhh_coffea.results.sculpting_console import print_sculpting
+
+    row = {"candidates": 1.0} | {span: {"peak_share": {"value": 0.5, "error": None}} for span in RANGES}
+    print_sculpting(Console(), {"QCD": {"default": {"chi2": {"merged": {"1": row}, "resolved": {"all": row}}}}})
+    printed = capsys.readouterr().out
+    assert "resolved" in printed
+    assert "merged" not in printed
