@@ -12,6 +12,7 @@ import platform
 import sys
 import sysconfig
 import types
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def _files_of(name: str) -> set[Path]:
 def state_of(value: Any) -> str:
     """A sum over the contents of any object that can be copied, the same in every process.
 
-    Objects are taken apart as for copying (``__reduce_ex__``), functions and classes by their names and code.
+    Objects are taken apart as for copying (``__reduce_ex__``), functions by their names and code, classes of the user's by
+    the files of their module.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def state_of(value: Any) -> str:
 
 def _walk(value: Any, digest: Any, seen: dict[int, tuple[int, Any]]) -> None:
     kind = type(value)
-    digest.update(f"<{kind.__module__}.{kind.__qualname__}>".encode())
+    digest.update(f"<{kind.__module__}.{kind.__qualname__}{_code_of(kind.__module__)}>".encode())
     if value is None or kind in (bool, int, float, complex, str):
         digest.update(repr(value).encode())
         return
@@ -138,7 +140,7 @@ def _walk(value: Any, digest: Any, seen: dict[int, tuple[int, Any]]) -> None:
         return
     seen[id(value)] = (len(seen), value)  # kept alive, so that its id stays its own
     if isinstance(value, type | types.BuiltinFunctionType):
-        digest.update(f"{value.__module__}.{value.__qualname__}".encode())
+        digest.update(f"{value.__module__}.{value.__qualname__}{_code_of(value.__module__)}".encode())
     elif kind in (set, frozenset):
         digest.update("".join(sorted(state_of(item) for item in value)).encode() + b";")
     else:
@@ -146,6 +148,16 @@ def _walk(value: Any, digest: Any, seen: dict[int, tuple[int, Any]]) -> None:
         digest.update(b"%d:" % len(parts))  # else [[1], 2] would be [[1, 2]]
         for part in parts:
             _walk(part, digest, seen)
+
+
+@lru_cache(maxsize=256)
+def _code_of(name: str) -> str:
+    """A sum over the files of a module of the user's, with what it imports; empty for libraries' and ours."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if module is None or not file or _is_installed(Path(file)):
+        return ""
+    return " " + _sha256(*(found.read_bytes() for found in sorted(source_files(module))))
 
 
 def _parts(value: Any) -> list[Any]:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
-from conftest import DEMO
+from conftest import DEMO, REPOSITORY
 from correction_files import write_btag_corrections
 
 from hhh_coffea.datasets.fileset import load_fileset
@@ -117,3 +118,20 @@ def test_files_of_a_processor_are_all_that_it_imports(tmp_path, monkeypatch):
     names = {"mine_too.py", "only_cuts.py", "only_numbers.py", "only_late.py", "__init__.py", "inner.py"}
     assert {file.name for file in found} == names
     assert "only_late" not in sys.modules
+
+
+def test_the_state_holds_the_code_of_classes_in_it(tmp_path):
+    """As that of a method of the user's own, with a module that only it imports."""
+    (tmp_path / "held_helper.py").write_text("CUT = 30\n")
+    (tmp_path / "held.py").write_text("from held_helper import CUT\nclass Held:\n    x = 1\n")
+    code = "from hhh_coffea.engine.fingerprint import state_of; import held; print(state_of([held.Held()]), state_of(held.Held))"
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
+
+    def state():
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    before = state()
+    assert state() == before
+    (tmp_path / "held_helper.py").write_text("CUT = 40\n")
+    assert all(one != other for one, other in zip(before, state(), strict=True))
