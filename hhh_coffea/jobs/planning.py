@@ -69,7 +69,9 @@ def make_plan(
     if known is not None and n_known < len(files):
         known.keep(seen)
     found = [
-        FileInfo(file, *file.stated, sizes[file.dataset], state=state_of(file.path)) if info is None and file.stated else info
+        FileInfo(file, *file.stated, sizes[file.dataset], state=state_of(file.path))
+        if info is None and file.stated
+        else info
         for file, info in zip(files, seen, strict=True)
     ]
     return plan_chunks(found, config.chunksize, config.max_chunks)
