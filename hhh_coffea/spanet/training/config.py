@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from hhh_coffea.base.errors import UserError, why_unreadable
-from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.spanet.training.loss import LossOptions
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
@@ -91,7 +90,7 @@ class TrainingConfig:
         if not file.is_file() and (bundled := BUNDLED / f"{path}.yaml").is_file():
             file = bundled
         try:
-            content = load_yaml(file.read_text(encoding="utf-8"))
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             recipes = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.yaml")))
             raise ConfigError(
