@@ -13,7 +13,7 @@ from coffea.processor import ProcessorABC
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.spanet_inputs import substructure_of
-from hhh_coffea.training.spanet_data import Wanted, training_rows, write_schema, write_shard
+from hhh_coffea.training.spanet_data import TrainingSpecification, training_rows, write_schema, write_shard
 
 
 class TrainingDataProcessor(ProcessorABC):
@@ -38,11 +38,11 @@ class TrainingDataProcessor(ProcessorABC):
         truth_definition: str = "default",
         btagging: str | None = None,
     ) -> None:
-        self.wanted = Wanted.of(topology)
+        self.specification = TrainingSpecification.of(topology)
         self.data = Path(data).resolve()
         self.truth_definition = truth_definition
         self.btagging = btagging
-        self.fatjet_features = substructure_of(self.wanted.topology)
+        self.fatjet_features = substructure_of(self.specification.topology)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
@@ -51,15 +51,15 @@ class TrainingDataProcessor(ProcessorABC):
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        self.wanted.check(dataset, metadata)
+        self.specification.check(dataset, metadata)
         prepared = prepare(events, metadata, [self.truth_definition], self.fatjet_features)
         targets = prepared.targets[self.truth_definition]
-        rows = training_rows(prepared.record, targets, self.wanted, metadata, events.metadata["fileuuid"])
+        rows = training_rows(prepared.record, targets, self.specification, metadata, events.metadata["fileuuid"])
         return {
             "shards": write_shard(self.data, rows, events.metadata),
             **prepared.accounts(dataset),
         }
 
     def postprocess(self, accumulator):
-        write_schema(self.data, self.wanted.topology, accumulator["shards"], self.truth_definition)
+        write_schema(self.data, self.specification.topology, accumulator["shards"], self.truth_definition)
         return accumulator

@@ -21,7 +21,7 @@ from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import files_of
 from hhh_coffea.engine.outputs import check
 from hhh_coffea.engine.processors import ProcessorSource, raised_at
-from hhh_coffea.engine.retry import patiently
+from hhh_coffea.engine.retry import with_retries
 from hhh_coffea.engine.root_file import UnreadableFileError, explain, open_file
 from hhh_coffea.events.formats import schema_of
 from hhh_coffea.events.missing import MissingError
@@ -188,7 +188,7 @@ class Executor(Protocol):
 def inspect_file(source: SourceFile, timeout: float | None = None) -> FileInfo | Failure:
     """Open a file and count its events within ``timeout`` seconds, or say why that cannot be done."""
     try:
-        return patiently(lambda: _look_into(source), timeout)
+        return with_retries(lambda: _look_into(source), timeout)
     except Exception as error:
         return Failure(source.dataset, source.path, explain(error, source.path))
 
@@ -292,7 +292,7 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
         return known
     begin = time.perf_counter()
     try:
-        output = patiently(lambda: process(job, chunk), job.timeout)
+        output = with_retries(lambda: process(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
         # no line of code helps with a fault of the file
         where = "" if isinstance(error, OSError | MissingError) else raised_at(error)

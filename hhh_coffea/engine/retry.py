@@ -30,7 +30,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, LASTING) and error.errno not in NO_ROOM
 
 
-def patiently(function: Callable[[], T], timeout: float | None = None) -> T:
+def with_retries(function: Callable[[], T], timeout: float | None = None) -> T:
     """Call a function, again after a growing pause where an error is transient.
 
     At most :data:`ATTEMPTS` times, each no longer than ``timeout`` seconds. The last error is raised.

@@ -31,7 +31,7 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
     options: dict[str, Any] = {"topology": topology, "data": config.output, "truth_definition": truth}
     processor: Any = load_processor(config.processor, {**options, "btagging": config.btagging})
     for dataset in datasets.values():
-        processor.wanted.check(dataset.name, dataset.metadata)
+        processor.specification.check(dataset.name, dataset.metadata)
     source = ProcessorSource.of(processor)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     with executor(config.executor, config.workers, config.scheduler) as where:

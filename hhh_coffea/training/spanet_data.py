@@ -26,7 +26,7 @@ SHARDS = "shards"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrainingSpecification:
     """What training data are made for: stands where a model would, in errors and for its topology."""
 
     name: str
@@ -41,15 +41,15 @@ class Wanted:
             )
 
     @classmethod
-    def of(cls, topology: str | Path) -> Wanted:
+    def of(cls, topology: str | Path) -> TrainingSpecification:
         """From a bundled topology's name or an event YAML; ValueError if it cannot be had or the record lacks it."""
         name = str(topology)
         read = Topology.bundled(name) if name in bundled_names() or not Path(name).is_file() else None
-        wanted = cls(Path(name).stem, read or Topology.from_file(name))
-        pairs_and_singles(wanted.topology)
-        for event_input in wanted.topology.inputs:
-            collection_of(event_input, wanted.name)
-        return wanted
+        specification = cls(Path(name).stem, read or Topology.from_file(name))
+        pairs_and_singles(specification.topology)
+        for event_input in specification.topology.inputs:
+            collection_of(event_input, specification.name)
+        return specification
 
     def lengths(self, metadata: DatasetMetadata) -> list[int]:
         """Padded length of each input: depends on the selection, never on the events of a chunk."""
@@ -66,11 +66,13 @@ class Wanted:
             )
 
 
-def training_rows(record: ak.Array, targets: Targets, wanted: Wanted, metadata: DatasetMetadata, uuid: str) -> Rows:
+def training_rows(
+    record: ak.Array, targets: Targets, specification: TrainingSpecification, metadata: DatasetMetadata, uuid: str
+) -> Rows:
     """One row for each event of a truncated record; ``targets`` are positions in its lists."""
-    topology, lengths = wanted.topology, wanted.lengths(metadata)
+    topology, lengths = specification.topology, specification.lengths(metadata)
     rows = np.zeros(len(record), dtype=row_type(topology, lengths))
-    for event_input, x, mask in zip(topology.inputs, *network_inputs(record, wanted), strict=True):
+    for event_input, x, mask in zip(topology.inputs, *network_inputs(record, specification), strict=True):
         # a chunk may have come out shorter than the selection allows: what is beyond stays padding
         rows[f"inputs/{event_input.name}"][:, : x.shape[1]] = np.where(mask[..., None], x, 0.0)
         rows[f"masks/{event_input.name}"][:, : x.shape[1]] = mask

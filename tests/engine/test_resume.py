@@ -320,12 +320,12 @@ def test_what_is_tried_again(monkeypatch):
 
         return function
 
-    assert retry.patiently(failing(OSError("a"), ConnectionResetError("b"))) == 3
+    assert retry.with_retries(failing(OSError("a"), ConnectionResetError("b"))) == 3
     for error in (FileNotFoundError("x"), OSError(errno.ENOSPC, "full"), ValueError("bug")):
         with pytest.raises(type(error)):
-            retry.patiently(failing(error))
+            retry.with_retries(failing(error))
     with pytest.raises(OSError, match="third"):
-        retry.patiently(failing(OSError("first"), OSError("second"), OSError("third")))
+        retry.with_retries(failing(OSError("first"), OSError("second"), OSError("third")))
 
 
 def test_what_hangs_is_left_behind(monkeypatch):
@@ -337,7 +337,7 @@ def test_what_hangs_is_left_behind(monkeypatch):
 
     begin = time.monotonic()
     with pytest.raises(retry.ChunkTimeoutError, match=r"not done after 0.1 s .--chunk-timeout"):
-        retry.patiently(hang, timeout=0.1)
+        retry.with_retries(hang, timeout=0.1)
     assert time.monotonic() - begin < 0.9
     assert retry.stuck_threads() == retry.TIMEOUTS
     assert retry.within(lambda: 5, 1.0) == 5

@@ -16,7 +16,7 @@ from hhh_coffea.reconstruction.spanet import network_inputs, substructure_of
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main
-from hhh_coffea.training.spanet_data import Wanted
+from hhh_coffea.training.spanet_data import TrainingSpecification
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def everything(data):
 
 def test_round_trip(hhh, open_delphes):
     """Rows hold the inputs a model would get, and the targets of truth.match."""
-    wanted, metadata = Wanted.of("hhh"), DatasetMetadata(format="delphes", n_higgs=3)
+    wanted, metadata = TrainingSpecification.of("hhh"), DatasetMetadata(format="delphes", n_higgs=3)
     record = read(open_delphes(DEMO / "hhh.root"), metadata, substructure_of(wanted.topology)).record
     record = selected(record, event_selection(record, metadata).all())
     targets = truth.match(record, 3, 10, 3)

@@ -30,10 +30,13 @@ from hhh_coffea.events.tops import top_decays
 IS_LAST_COPY = 13  # bit of GenPart_statusFlags
 
 
-class SCHEMA(NanoAODSchema):  # type: ignore[misc]
+class QuietNanoAODSchema(NanoAODSchema):  # type: ignore[misc]
     """coffea's schema, silent about references to collections that are not read."""
 
     warn_missing_crossrefs = False
+
+
+SCHEMA = QuietNanoAODSchema
 
 
 def options_of(metadata: DatasetMetadata) -> NanoAODOptions:
