@@ -292,7 +292,7 @@ def run_chunk(job: Job, chunk: Chunk) -> Partial:
         return known
     begin = time.perf_counter()
     try:
-        output = with_retries(lambda: process(job, chunk), job.timeout)
+        output = with_retries(lambda: _accumulator(job, chunk), job.timeout)
     except (Exception, SystemExit) as error:  # a processor that exits must not end the run as if all were well
         # no line of code helps with a fault of the file
         where = "" if isinstance(error, OSError | MissingError) else raised_at(error)
@@ -351,7 +351,14 @@ def process(job: Job, chunk: Chunk) -> Any:
         except MissingError as error:  # events hold only the branches asked for
             there = {branch.name: bool(branch.branches) for branch in file[chunk.tree].branches}
             raise error.told_from(there).with_traceback(error.__traceback__) from None
+    return output
+
+
+def _accumulator(job: Job, chunk: Chunk) -> Any:
+    """What a chunk gives, checked to be something that adds up."""
+    output = process(job, chunk)
     if output is None:
-        raise TypeError(f"{type(processor).__name__}.process returned None; it must return an accumulator")
+        name = type(job.processor.load()).__name__
+        raise TypeError(f"{name}.process returned None; it must return an accumulator")
     check(output)
     return output
