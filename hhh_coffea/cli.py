@@ -15,14 +15,14 @@ from hhh_coffea.base.errors import UserError
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = """\
-exit codes: 0 everything was processed, 3 something was skipped, or n_higgs is not what events have (named at the end),
+exit codes: 0 everything was processed, 3 something was skipped, or signal is of another analysis (named at the end),
             1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
             4 the run could not end (cluster lost, disk full), 130 interrupted: run again goes on from there
 """
 
 # command → what it does; each is a module of this package with parser() and main(arguments)
 COMMANDS = {
-    "run": "the main job: Higgs candidates with every method, and how often they are right",
+    "run": "the main job: candidates with every method, and how often they are right",
     "plot": "draw the figures of a results directory again, or compare several in the same figures",
     "display": "picture one event: jets, truth, and each method's candidates",
     "tradeoff": "compare models in correctness and mass sculpting",

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.errors import UserError, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
-from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT, METHODS
-from hhh_coffea.reconstruction.chi2 import HIGGS_MASS
+from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT
+from hhh_coffea.reconstruction.chi2 import MASS
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction.user_method import is_user_method
 
@@ -36,7 +37,7 @@ class RunConfig(Strict):
     metrics: Literal["default", "reference", "both"] = "both"
     datasets: tuple[str, ...] | None = None
     chi2_jets: Annotated[int, Field(ge=2, le=10)] | None = None
-    chi2_mass: float = Field(HIGGS_MASS, gt=0, lt=1000)
+    chi2_mass: float = Field(MASS, gt=0, lt=1000)
     bdt: str = DEFAULT_BDT
     bdt_wp: str | float = DEFAULT_WORKING_POINT
     model: tuple[str, ...] = ()
@@ -77,10 +78,11 @@ class RunConfig(Strict):
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = all_methods()
         for name in value:
-            if name not in METHODS and not is_user_method(name):
+            if name not in known and not is_user_method(name):
                 raise ValueError(
-                    f"no method {name!r}{_suggestion(name, METHODS)}; there are {', '.join(sorted(METHODS))}, "
+                    f"no method {name!r}{_suggestion(name, known)}; there are {', '.join(sorted(known))}, "
                     "and files of your own: my_method.py:MyMethod"
                 )
         if len(set(value)) != len(value) or not value:
@@ -149,7 +151,7 @@ class RunConfig(Strict):
         kinds = self._kinds
         for option, need in (("bdt", "bdt"), ("bdt_wp", "bdt"), ("model", "spanet"), ("device", "spanet")):
             if option in self.model_fields_set and need not in kinds:
-                users = ", ".join(name for name, method in METHODS.items() if method.needs == need)
+                users = ", ".join(name for name, method in all_methods().items() if method.needs == need)
                 raise ValueError(
                     f"option {option!r} has no effect on the methods {', '.join(self.methods)}: it is for {users}"
                 )
@@ -176,7 +178,8 @@ class RunConfig(Strict):
     @property
     def _kinds(self) -> set[str | None]:
         """The kinds of models that the methods need; None stands for methods without one."""
-        return {METHODS[name].needs if name in METHODS else None for name in self.methods}
+        known = all_methods()
+        return {known[name].needs if name in known else None for name in self.methods}
 
     @property
     def cluster_options(self) -> ClusterOptions:

@@ -52,19 +52,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _display(options: argparse.Namespace) -> int:
+    from hhh_coffea.analyses import load_analyses
     from hhh_coffea.datasets.fileset import load_fileset
     from hhh_coffea.figures.event_display import draw_event, draw_matrices
     from hhh_coffea.figures.one_event import read_event
-    from hhh_coffea.reconstruction import METHODS, method_options
+    from hhh_coffea.reconstruction import method_options
     from hhh_coffea.reconstruction.spanet import SpanetError
     from hhh_coffea.reconstruction.user_method import is_user_method
 
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
     dataset = next(iter(datasets.values()))
+    analysis = load_analyses({dataset.name: dataset})[dataset.metadata.analysis]
     methods = [name.strip() for name in options.methods.split(",")]
-    if unknown := [name for name in methods if name not in METHODS and not is_user_method(name)]:
+    if unknown := [name for name in methods if name not in analysis.methods and not is_user_method(name)]:
         raise UserError(
-            f"option --methods: no method {unknown[0]!r}; there are {', '.join(METHODS)}, and files of yours"
+            f"option --methods: no method {unknown[0]!r}; there are {', '.join(analysis.methods)}, and files of yours"
         )
     model = options.model.split(",") if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
@@ -72,11 +74,13 @@ def _display(options: argparse.Namespace) -> int:
     methods = list(made.methods)
     if "spanet" in methods and options.methods == parser().get_default("methods"):
         try:
-            made.spanet_for(dataset.metadata.n_higgs)
+            made.spanet_for(analysis)
         except SpanetError as error:  # not asked for by name: leave it out, and say so
             _say(f"without spanet: {error}")
             methods.remove("spanet")
-    event = read_event(dataset, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made)
+    event = read_event(
+        dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made
+    )
     options.output.mkdir(parents=True, exist_ok=True)
     figures = {"event": draw_event(event), **({"matrices": draw_matrices(event)} if event.matrices else {})}
     for name, figure in figures.items():

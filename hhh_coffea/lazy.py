@@ -13,7 +13,7 @@ functions need are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import awkward as ak
@@ -21,13 +21,13 @@ import dask_awkward as dak
 from coffea.nanoevents import NanoEventsFactory
 from numba.core.entrypoints import init_all
 
+from hhh_coffea.analyses import Analysis, all_methods, analysis_of, load_analyses
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, load_fileset
 from hhh_coffea.engine.chunks import FileInfo, SourceFile, inspect_file, plan_chunks
 from hhh_coffea.events.formats import branches_of, metadata_of, schema_of
 from hhh_coffea.reconstruction import (
-    METHODS,
     MethodOptions,
     check_models,
     check_trained_on,
@@ -35,7 +35,7 @@ from hhh_coffea.reconstruction import (
     method_options,
 )
 from hhh_coffea.reconstruction import reconstruct as run_methods
-from hhh_coffea.reconstruction.metrics import Definition, evaluate
+from hhh_coffea.reconstruction.metrics import Definition
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.user_method import is_user_method
 
@@ -78,7 +78,9 @@ def open_events(
         raise UserError(f"no mode {mode!r}; there are {', '.join(modes)}")
     # awkward is made known to numba: left to numba, a second thread may compile before that is done
     init_all()  # type: ignore[no-untyped-call]
-    chosen = next(iter(load_fileset(fileset, [dataset] if dataset else None).values()))
+    datasets = load_fileset(fileset, [dataset] if dataset else None)
+    load_analyses(dict(list(datasets.items())[:1]))  # a wrong name or selection is an error here
+    chosen = next(iter(datasets.values()))
     metadata = {**chosen.metadata.model_dump(exclude_unset=True), "dataset": chosen.name}
     if mode == "virtual":
         return _open_file(_look_into(chosen, _one(chosen, file)), metadata)
@@ -122,8 +124,8 @@ def reconstruct(events: Any, method: str, definition: Definition = "default", **
         if there is no such method or its model cannot be used, or if ``events`` are not what :func:`open_events`
         returned: cut the result instead.
     """
-    if method not in METHODS and not is_user_method(method):
-        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}, and files: my_method.py:MyMethod")
+    if method not in (known := all_methods()) and not is_user_method(method):
+        raise UserError(f"no method {method!r}; there are {', '.join(known)}, and files: my_method.py:MyMethod")
     made = method_options([method], **options)
     return _run(_Step(made.methods, definition, made, candidates=True), events)
 
@@ -136,32 +138,38 @@ class _Step:
     definition: Definition
     options: MethodOptions
     candidates: bool
+    analysis: Analysis | None = None
 
     def __call__(self, events: Any, chunk: Any) -> ak.Array:
         if ak.backend(events) != "typetracer":
             return self.compute(_of_chunk(events, chunk[0]))
-        for branch in branches_of(metadata_of(events), fatjet_features(self.methods, self.options)):
+        metadata = metadata_of(events)
+        analysis = self.analysis or analysis_of(metadata)
+        features = fatjet_features(self.methods, self.options, analysis)
+        for branch in branches_of(metadata, features, analysis.collections):
             _touch(events, branch)
         return self.shape_of(events)
 
     def shape_of(self, events: Any) -> ak.Array:
         """The result's type, from a run on no events at all (χ² stands for every method: all return one type)."""
         empty = ak.Array(events.layout.form.length_zero_array(), behavior=events.behavior)
-        step = _Step(("chi2",), self.definition, MethodOptions(), True) if self.candidates else self
+        step = _Step(("chi2",), self.definition, MethodOptions(), True, self.analysis) if self.candidates else self
         result = step.compute(_of_chunk(empty, {"fileuuid": "", "entrystart": 0}))
         return ak.Array(result.layout.to_typetracer(forget_length=True))
 
     def compute(self, events: Any) -> ak.Array:
         """Read, select, match and reconstruct."""
         metadata = metadata_of(events)
+        analysis = self.analysis or analysis_of(metadata)
         definitions = [self.definition] if self.candidates else []
-        prepared = prepare(events, metadata, definitions, fatjet_features(self.methods, self.options))
+        features = fatjet_features(self.methods, self.options, analysis)
+        prepared = prepare(events, metadata, analysis, definitions, features)
         if not self.candidates:
             return prepared.record
-        found = run_methods({self.definition: self.methods}, prepared.record, metadata.n_higgs, self.options)
+        found = run_methods({self.definition: self.methods}, prepared.record, analysis, self.options)
         candidates = found[self.definition][self.methods[0]]
         if metadata.is_signal:
-            correct = evaluate(candidates, prepared.targets[self.definition], self.definition).correct
+            correct = analysis.evaluate(candidates, prepared.targets[self.definition], self.definition).correct
             candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")
         return candidates
 
@@ -171,19 +179,21 @@ def _run(step: _Step, events: Any) -> Any:
         metadata = dict(events.metadata)
         if "entrystop" not in metadata or len(events) != metadata["entrystop"] - metadata["entrystart"]:
             raise UserError("events must be what open_events() returned, uncut: cut the result instead")
-        _check(step, metadata_of(events))
-        return step.compute(events)
+        return _checked(step, metadata_of(events)).compute(events)
     if events.name not in _CHUNKS:
         raise UserError("events must be what open_events() returned, uncut: cut the result instead")
-    _check(step, metadata_of(events._meta))
+    step = _checked(step, metadata_of(events._meta))
     return dak.map_partitions(
         step, events, _CHUNKS[events.name], label="record" if not step.candidates else step.methods[0]
     )
 
 
-def _check(step: _Step, metadata: DatasetMetadata) -> None:
-    check_models(step.methods, metadata.n_higgs, step.options)
-    check_trained_on(step.methods, step.options, metadata.format)
+def _checked(step: _Step, metadata: DatasetMetadata) -> _Step:
+    """The step with the analysis of the dataset, which travels to workers with it."""
+    analysis = analysis_of(metadata)
+    check_models(step.methods, analysis, step.options)
+    check_trained_on(step.options.needs(step.methods, analysis), step.options, metadata.format)
+    return replace(step, analysis=analysis)
 
 
 def _of_chunk(events: Any, chunk: Any) -> Any:

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 from hhh_coffea import __version__
+from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.bundled import BDTS, SPANETS, list_bundled
 from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, guarded
 from hhh_coffea.config import RunConfig, make_config
-from hhh_coffea.reconstruction import METHODS
 
 EXAMPLES = """\
 examples:
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = CommandParser(
         prog="python -m hhh_coffea.run",
-        description="Find Higgs candidates in Delphes and NanoAOD events and measure how often they are right.",
+        description="Find out which objects of Delphes and NanoAOD events came from which particle.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--methods",
         metavar="A[,B]",
-        help=f"reconstruction methods: {', '.join(METHODS)}, or a file of yours, my_method.py:MyMethod, which is executed "
+        help=f"reconstruction methods: {', '.join(all_methods())}, or a file of yours, my_method.py:MyMethod, which is executed "
         "(default: chi2)",
     )
     how.add_argument(
@@ -67,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
         help="our definitions, those of arXiv:2412.03819, or both (default)",
     )
     how.add_argument(
-        "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: 2·n_higgs)"
+        "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: those needed)"
     )
-    how.add_argument("--chi2-mass", type=float, metavar="GEV", help="Higgs mass in χ² (default: 125)")
+    how.add_argument("--chi2-mass", type=float, metavar="GEV", help="mass of the particle in χ² (default: 125)")
     how.add_argument(
         "--bdt",
         metavar="PATH|NAME",
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--model",
         metavar="PATH|NAME[,…]",
-        help="SPANet model, one for each number of Higgs bosons in the fileset: bundled "
+        help="SPANet model, one for each analysis in the fileset: bundled "
         f"({', '.join(list_bundled('models', SPANETS))}) or a model directory (default: spanet_hhh,spanet_hh)",
     )
     how.add_argument("--device", metavar="auto|cpu|cuda[:i]", help="where SPANet runs (default: a GPU if there is one)")

@@ -1,4 +1,4 @@
-"""The main job: Higgs candidates from every method on identical events, and what they got right.
+"""The main job: candidates from every method on identical events, and what they got right.
 
 Copy this file, edit it, and run it with ``--processor my_processor.py``. It is a stock coffea processor: a plain
 ``coffea.processor.Runner`` runs it too.
@@ -11,6 +11,7 @@ from pathlib import Path
 import awkward as ak
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, describe, metadata_of
 from hhh_coffea.reconstruction import (
     check_models,
@@ -20,14 +21,14 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.reconstruction.candidate_table import write_candidates
-from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, write_candidates
+from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import histograms, paired
 
 
 class AssignmentProcessor(ProcessorABC):
-    """Select events, match them to truth, reconstruct Higgs candidates, count and histogram.
+    """Select events, match them to truth, reconstruct candidates, count and histogram.
 
     Parameters
     ----------
@@ -36,16 +37,18 @@ class AssignmentProcessor(ProcessorABC):
     metrics
         ``default``, ``reference`` or both
     chi2_jets, chi2_mass
-        jets that the χ² pairing may choose from (2·n_higgs when None) and the Higgs mass in GeV
+        jets that the χ² pairing may choose from (as many as the targets need when None) and the particle's mass in GeV
     bdt, bdt_wp
         model of ``chi2+bdt`` (a bundled name or a path; read only if that method is asked for) and its working point:
         a name or a score
     model, device
-        SPANet models (bundled names or paths, one for each number of Higgs bosons) and where they run
+        SPANet models (bundled names or paths, each for other targets) and where they run
     btagging
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
         folder that takes one parquet file of candidates a chunk; none are written when None
+    analyses
+        those of the user's own, by their names in the metadata (:func:`hhh_coffea.analyses.load_analyses`)
     """
 
     def __init__(
@@ -60,55 +63,66 @@ class AssignmentProcessor(ProcessorABC):
         device: str = "auto",
         btagging: str | None = None,
         candidates: str | Path | None = None,
+        analyses: Analyses | None = None,
     ) -> None:
         self.metrics = tuple(metrics)
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.methods = self.options.methods
+        self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
         self.candidates = candidates
-        self.fatjet_features = fatjet_features(self.methods, self.options)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        check_models(self.methods, metadata.n_higgs, self.options)
-        check_trained_on(self.methods, self.options, metadata.format)
-        return branches_of(metadata, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        check_models(self.methods, analysis, self.options)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        features = fatjet_features(self.methods, self.options, analysis)
+        return branches_of(metadata, features, analysis.collections)
 
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        check_trained_on(self.methods, self.options, metadata.format)
-        prepared = prepare(events, metadata, self.metrics, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        definitions = analysis.asked_for(self.metrics)
+        features = fatjet_features(self.methods, self.options, analysis)
+        prepared = prepare(events, metadata, analysis, definitions, features)
         record, weight = prepared.record, prepared.weight
         output = {
-            "histograms": histograms.book(),
+            "histograms": histograms.book(analysis),
             **prepared.accounts(dataset),
             "read_as": {dataset: {describe(events, metadata)}},
-            "event_sums": {dataset: {definition: {} for definition in self.metrics}},
+            "event_sums": {dataset: {definition: {} for definition in definitions}},
+            CANDIDATE_FILES: {},
         }
-        before_jet_cut = prepared.selection.all(*prepared.selection.names[:-1])
         generated = ak.to_numpy(prepared.all_events.weight)
-        histograms.fill_multiplicity(output["histograms"], dataset, prepared.all_events, before_jet_cut, generated)
+        histograms.fill_multiplicity(
+            output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated
+        )
 
-        wanted = {d: methods_for(self.methods, d, metadata.n_higgs) for d in self.metrics}
-        found = reconstruct(wanted, record, metadata.n_higgs, self.options)
-        for definition in self.metrics:
+        wanted = {d: methods_for(self.methods, d, analysis) for d in definitions}
+        found = reconstruct(wanted, record, analysis, self.options)
+        for definition in definitions:
             truth_here = prepared.targets[definition]
             if metadata.is_signal:
-                histograms.fill_targets(output["histograms"], dataset, definition, record, truth_here, weight)
+                histograms.fill_targets(output["histograms"], dataset, definition, analysis, record, truth_here, weight)
             for method, candidates in found[definition].items():
-                result = evaluate(candidates, truth_here, definition)
+                result = analysis.evaluate(candidates, truth_here, definition)
                 if metadata.is_signal:
                     output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
                 histograms.fill_method(
-                    output["histograms"], dataset, method, definition, candidates, truth_here, result, weight
+                    output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )
-                if self.candidates is not None and definition == self.metrics[0]:
+                if self.candidates is not None and definition == definitions[0]:
                     correct = result.correct if metadata.is_signal else None
-                    write_candidates(self.candidates, events.metadata, method, record, candidates, correct)
+                    output[CANDIDATE_FILES] |= write_candidates(
+                        self.candidates, events.metadata, method, analysis, record, candidates, correct
+                    )
         return output
 
     def postprocess(self, accumulator):
+        accumulator.pop(CANDIDATE_FILES, None)
         return accumulator

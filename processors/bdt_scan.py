@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
 from hhh_coffea.reconstruction.bdt_model import load_model
-from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan
 
@@ -37,7 +38,7 @@ class BdtScanProcessor(ProcessorABC):
         self,
         metrics: tuple[str, ...] = DEFINITIONS,
         chi2_jets: int | None = None,
-        chi2_mass: float = chi2.HIGGS_MASS,
+        chi2_mass: float = chi2.MASS,
         bdt: str = "hbb_bdt",
         btagging: str | None = None,
     ) -> None:
@@ -49,21 +50,24 @@ class BdtScanProcessor(ProcessorABC):
 
     def check(self, metadata):
         """Refuse a model for events of a format that it was not trained on."""
-        check_trained_on(["chi2+bdt"], MethodOptions(bdt=self.model), metadata.format)
+        check_trained_on(["bdt"], MethodOptions(bdt=self.model), metadata.format)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
         self.check(metadata)
-        check_models((), metadata.n_higgs, MethodOptions(chi2_jets=self.chi2[0]))
-        return branches_of(metadata, self.model.substructure)
+        analysis = analysis_of(metadata)
+        check_models((), analysis, MethodOptions(chi2_jets=self.chi2[0]))
+        return branches_of(metadata, self.model.substructure, analysis.collections)
 
     def process(self, events):
         """Read, select and score once; reconstruct and evaluate at every working point."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
         self.check(metadata)
-        prepared = prepare(events, metadata, self.metrics, self.model.substructure)
-        record, n_higgs = prepared.record, metadata.n_higgs
+        analysis = analysis_of(metadata)
+        boosted, resolved = analysis.kinds["boosted"], analysis.kinds["resolved"]
+        prepared = prepare(events, metadata, analysis, self.metrics, self.model.substructure)
+        record = prepared.record
         output = {
             "histograms": {bdt_scan.SCAN: bdt_scan.book()},
             **prepared.accounts(dataset),
@@ -71,14 +75,14 @@ class BdtScanProcessor(ProcessorABC):
         if not metadata.is_signal:  # nothing is right or wrong there
             return output
         scores = bdt.score(record.fatjets, self.model)
-        pairs = chi2.reconstruct(record, n_higgs, *self.chi2) if "reference" in self.metrics else None
+        pairs = chi2.reconstruct(record, resolved, *self.chi2) if "reference" in self.metrics else None
         for point, cut in bdt_scan.cuts(self.model).items():
             for definition in self.metrics:
                 if definition == "reference":
-                    candidates = bdt.reconstruct_reference(record, scores, cut, n_higgs, pairs)
+                    candidates = bdt.reconstruct_reference(record, scores, cut, boosted, pairs)
                 else:
-                    candidates = bdt.reconstruct(record, scores, cut, n_higgs, *self.chi2)
-                result = evaluate(candidates, prepared.targets[definition], definition)
+                    candidates = bdt.reconstruct(record, scores, cut, boosted, resolved, *self.chi2)
+                result = analysis.evaluate(candidates, prepared.targets[definition], definition)
                 bdt_scan.fill(output["histograms"][bdt_scan.SCAN], dataset, definition, point, result)
         return output
 

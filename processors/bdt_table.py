@@ -1,4 +1,4 @@
-"""The table a BDT is trained on: one row a fat jet, with its features and whether it is a Higgs boson.
+"""The table a BDT is trained on: one row a fat jet, with its features and whether it is a target.
 
 ``python -m hhh_coffea.train bdt`` runs this; a plain coffea ``Runner`` can too.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.training.bdt_table import DEFAULT_FEATURES, write_part
@@ -18,7 +19,7 @@ from hhh_coffea.training.bdt_table import DEFAULT_FEATURES, write_part
 class BdtTableProcessor(ProcessorABC):
     """Write the fat jets that the method will see: those kept, of events that pass the selection.
 
-    Signal is a fat jet matched to a Higgs boson (``default`` truth); background is every other fat jet of signal events
+    Signal is a fat jet that is a target (``default`` truth); background is every other fat jet of signal events
     and all fat jets of background events.
 
     Parameters
@@ -44,14 +45,16 @@ class BdtTableProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        return branches_of(metadata, self.fatjet_features)
+        return branches_of(metadata, self.fatjet_features, analysis_of(metadata).collections)
 
     def process(self, events):
         """Select events, match their fat jets to truth, write them; returns cutflow and rows by class."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
-        prepared = prepare(events, metadata, ["default"], self.fatjet_features)
-        fatjet = prepared.targets["default"].fatjet
+        analysis = analysis_of(metadata)
+        prepared = prepare(events, metadata, analysis, ["default"], self.fatjet_features)
+        kind = next(k for k in analysis.kinds.values() if k.collections == ("fatjets",))
+        fatjet = prepared.targets["default"].objects[kind.name][..., 0]
         signal = write_part(
             self.table, events.metadata, prepared.record, fatjet, self.features, self.validation_fraction
         )

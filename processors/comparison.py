@@ -1,4 +1,4 @@
-"""The main job with what a comparison of methods needs: errors on ratios, and SPANet with more or fewer Higgs declared.
+"""The main job with what a comparison of methods needs: errors on ratios, and SPANet with more or fewer particles declared.
 
 ``python benchmarks/results.py`` runs it. The network runs once an event, whatever the number of decodings.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import (
     check_models,
@@ -17,7 +18,7 @@ from hhh_coffea.reconstruction import (
     reconstruct,
     spanet,
 )
-from hhh_coffea.reconstruction.metrics import CATEGORIES, DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan, histograms, paired
 
@@ -44,27 +45,32 @@ class ComparisonProcessor(ProcessorABC):
         model: tuple[str, ...] = (),
         device: str = "auto",
         btagging: str | None = None,
+        analyses: Analyses | None = None,
     ) -> None:
         self.metrics = tuple(metrics)
         self.options = method_options(methods, bdt=bdt, bdt_wp=bdt_wp, model=model, device=device)
         self.methods = self.options.methods
+        self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
-        self.fatjet_features = fatjet_features(self.methods, self.options)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        check_models(self.methods, metadata.n_higgs, self.options)
-        check_trained_on(self.methods, self.options, metadata.format)
-        return branches_of(metadata, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        check_models(self.methods, analysis, self.options)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        features = fatjet_features(self.methods, self.options, analysis)
+        return branches_of(metadata, features, analysis.collections)
 
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        prepared = prepare(events, metadata, self.metrics, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        features = fatjet_features(self.methods, self.options, analysis)
+        prepared = prepare(events, metadata, analysis, self.metrics, features)
         record, weight = prepared.record, prepared.weight
-        booked = histograms.book() | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}
+        booked = histograms.book(analysis) | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}
         output = {
             "histograms": booked,
             **prepared.accounts(dataset),
@@ -72,30 +78,32 @@ class ComparisonProcessor(ProcessorABC):
         }
         if not metadata.is_signal:  # nothing is right or wrong there
             return output
-        n_higgs = metadata.n_higgs
 
         scan, decoded = {}, None
-        if "spanet" in self.options.needs(self.methods):
-            decodings = {d for name in self.methods for d in self.options.method(name).decodings.values()}
-            decoded = spanet.reconstruct(record, self.options.spanet_for(n_higgs), [*sorted(decodings), *SCAN])
+        if "spanet" in self.options.needs(self.methods, analysis):
+            decodings = {d for name in self.methods for d in self.options.method(name, analysis).decodings.values()}
+            model = self.options.spanet_for(analysis)
+            decoded = spanet.reconstruct(record, model, [*sorted(decodings), *SCAN], analysis)
             scan = {point: decoded[point] for point in SCAN}
-        wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
-        found = reconstruct(wanted, record, n_higgs, self.options, decoded)
+        wanted = {d: methods_for(self.methods, d, analysis) for d in self.metrics}
+        found = reconstruct(wanted, record, analysis, self.options, decoded)
         for definition in self.metrics:
             truth_here = prepared.targets[definition]
-            histograms.fill_targets(booked, dataset, definition, record, truth_here, weight)
-            results = {m: evaluate(candidates, truth_here, definition) for m, candidates in found[definition].items()}
+            histograms.fill_targets(booked, dataset, definition, analysis, record, truth_here, weight)
+            results = {m: analysis.evaluate(c, truth_here, definition) for m, c in found[definition].items()}
             for method, result in results.items():
                 candidates = found[definition][method]
-                histograms.fill_method(booked, dataset, method, definition, candidates, truth_here, result, weight)
+                histograms.fill_method(
+                    booked, dataset, method, definition, analysis, candidates, truth_here, result, weight
+                )
             output["event_sums"][dataset][definition] = {
                 m: paired.event_sums(found[definition][m], r) for m, r in results.items()
             }
-            for category in CATEGORIES[definition]:
+            for category in analysis.categories_of(definition):
                 counts = {m: paired.per_event(found[definition][m], r, category) for m, r in results.items()}
                 paired.fill(booked[paired.PAIRED], dataset, definition, category, counts)
             for point, candidates in scan.items():
-                result = evaluate(candidates, truth_here, definition)
+                result = analysis.evaluate(candidates, truth_here, definition)
                 bdt_scan.fill(booked[SPANET_SCAN], dataset, definition, point, result)
         return output
 

@@ -1,4 +1,4 @@
-"""The main job with a close look at masses in background: how much of a Higgs peak each method carves into it.
+"""The main job with a close look at masses in background: how much of a peak each method carves into it.
 
 What the main job fills is filled here too, so one run gives purity and efficiency in signal and sculpting in background.
 """
@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction import (
@@ -20,13 +21,13 @@ from hhh_coffea.reconstruction import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.reconstruction.metrics import DEFINITIONS, evaluate
+from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import histograms, paired, sculpting_spectra
 
 
 class SculptingProcessor(ProcessorABC):
-    """Reconstruct Higgs candidates; in background, fill their masses and those of random pairings, with replicas.
+    """Reconstruct candidates; in background, fill their masses and those of random pairings, with replicas.
 
     A dataset whose metadata say ``"user": {"validation_fraction": 0.05}`` is reduced to the events that a SPANet training
     with that fraction kept for validation.
@@ -48,32 +49,36 @@ class SculptingProcessor(ProcessorABC):
         model: tuple[str, ...] = (),
         device: str = "auto",
         btagging: str | None = None,
+        analyses: Analyses | None = None,
     ) -> None:
         self.metrics = tuple(metrics)
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.methods = self.options.methods
+        self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
-        self.fatjet_features = fatjet_features(self.methods, self.options)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        check_models(self.methods, metadata.n_higgs, self.options)
-        check_trained_on(self.methods, self.options, metadata.format)
-        return branches_of(metadata, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        check_models(self.methods, analysis, self.options)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        features = fatjet_features(self.methods, self.options, analysis)
+        return branches_of(metadata, features, analysis.collections)
 
     def process(self, events):
         dataset, uuid = events.metadata["dataset"], events.metadata["fileuuid"]
         metadata = metadata_of(events, self.btagging)
-        n_higgs = metadata.n_higgs
+        analysis = analysis_of(metadata, self.analyses)
         cuts = {}
         if fraction := metadata.user.get("validation_fraction"):
             cuts["validation events"] = lambda record: is_validation(uuid, ak.to_numpy(record.id), fraction)
-        prepared = prepare(events, metadata, self.metrics, self.fatjet_features, more_cuts=cuts)
+        features = fatjet_features(self.methods, self.options, analysis)
+        prepared = prepare(events, metadata, analysis, self.metrics, features, more_cuts=cuts)
         record, weight = prepared.record, prepared.weight
         output = {
-            "histograms": histograms.book() | sculpting_spectra.book(),
+            "histograms": histograms.book(analysis) | sculpting_spectra.book(),
             **prepared.accounts(dataset),
             "event_sums": {dataset: {definition: {} for definition in self.metrics}},
         }
@@ -84,21 +89,23 @@ class SculptingProcessor(ProcessorABC):
             weights = sculpting_spectra.replica_weights(weight, uuid, ak.to_numpy(record.id))
             sculpting_spectra.fill_fatjets(filled, dataset, record, weights)
 
-        wanted = {d: methods_for(self.methods, d, n_higgs) for d in self.metrics}
-        found = reconstruct(wanted, record, n_higgs, self.options)
+        wanted = {d: methods_for(self.methods, d, analysis) for d in self.metrics}
+        found = reconstruct(wanted, record, analysis, self.options)
         for definition in self.metrics:
             truth_here = prepared.targets[definition]
             if metadata.is_signal:
-                histograms.fill_targets(filled, dataset, definition, record, truth_here, weight)
+                histograms.fill_targets(filled, dataset, definition, analysis, record, truth_here, weight)
             for method, candidates in found[definition].items():
-                result = evaluate(candidates, truth_here, definition)
+                result = analysis.evaluate(candidates, truth_here, definition)
                 if metadata.is_signal:
                     output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
-                histograms.fill_method(filled, dataset, method, definition, candidates, truth_here, result, weight)
+                histograms.fill_method(
+                    filled, dataset, method, definition, analysis, candidates, truth_here, result, weight
+                )
                 if weights is not None:
                     key = {"dataset": dataset, "method": method, "definition": definition}
-                    first = jets_paired(method, n_higgs, metadata.selection.max_jets, self.options)
-                    sculpting_spectra.fill_method(filled, key, record, candidates, first, weights, uuid)
+                    first = jets_paired(method, analysis, metadata.selection.max_jets, self.options)
+                    sculpting_spectra.fill_method(filled, key, analysis.kinds, record, candidates, first, weights, uuid)
         return output
 
     def postprocess(self, accumulator):

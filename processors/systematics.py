@@ -9,11 +9,11 @@ from __future__ import annotations
 import awkward as ak
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, variations
 from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
-from hhh_coffea.reconstruction.candidates import KINDS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import systematics
 
@@ -36,31 +36,36 @@ class SystematicsProcessor(ProcessorABC):
         bdt_wp: str | float = "loose",
         model: tuple[str, ...] = (),
         device: str = "auto",
+        analyses: Analyses | None = None,
     ) -> None:
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.methods = self.options.methods
+        self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
-        self.fatjet_features = fatjet_features(self.methods, self.options)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        check_models(self.methods, metadata.n_higgs, self.options)
-        check_trained_on(self.methods, self.options, metadata.format)
-        return branches_of(metadata, self.fatjet_features)
+        analysis = analysis_of(metadata, self.analyses)
+        check_models(self.methods, analysis, self.options)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        features = fatjet_features(self.methods, self.options, analysis)
+        return branches_of(metadata, features, analysis.collections)
 
     def process(self, events):
         """Read, select and reconstruct once for each variation of the jets; fill once for each variation."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
-        check_trained_on(self.methods, self.options, metadata.format)
+        analysis = analysis_of(metadata, self.analyses)
+        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
+        features = fatjet_features(self.methods, self.options, analysis)
         output = {"histograms": systematics.book(), "read_as": {dataset: {describe(events, metadata)}}}
 
         def found_in(record):
-            return reconstruct({"default": self.methods}, record, metadata.n_higgs, self.options)["default"]
+            return reconstruct({"default": self.methods}, record, analysis, self.options)["default"]
 
         for shape, names in variations(metadata).items():
-            prepared = prepare(events, metadata, fatjet_features=self.fatjet_features, variation=shape)
+            prepared = prepare(events, metadata, analysis, fatjet_features=features, variation=shape)
             record = prepared.record
             n_jets = counts_of(prepared.all_events.jets.pt)[prepared.selection.all()]
             if shape == NOMINAL:
@@ -73,7 +78,7 @@ class SystematicsProcessor(ProcessorABC):
                 weight = ak.to_numpy(record.weight)
                 if name != shape:
                     weight = weight * ak.to_numpy(record.shifts[name])
-                systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, KINDS)
+                systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, tuple(analysis.kinds))
         return output
 
     def postprocess(self, accumulator):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.spanet_inputs import substructure_of
@@ -26,7 +27,7 @@ class TrainingDataProcessor(ProcessorABC):
     data
         directory to write
     truth_definition
-        ``default`` or ``reference``: which jets count as those of a Higgs boson
+        ``default`` or ``reference``: which objects count as those of a particle
     btagging
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     """
@@ -37,24 +38,34 @@ class TrainingDataProcessor(ProcessorABC):
         data: str | Path = "training_data",
         truth_definition: str = "default",
         btagging: str | None = None,
+        analyses: Analyses | None = None,
     ) -> None:
         self.specification = TrainingSpecification.of(topology)
         self.data = Path(data).resolve()
         self.truth_definition = truth_definition
         self.btagging = btagging
+        self.analyses = dict(analyses or {})
         self.fatjet_features = substructure_of(self.specification.topology)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        return branches_of(metadata, self.fatjet_features)
+        return branches_of(metadata, self.fatjet_features, analysis_of(metadata, self.analyses).collections)
 
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        self.specification.check(dataset, metadata)
-        prepared = prepare(events, metadata, [self.truth_definition], self.fatjet_features)
-        targets = prepared.targets[self.truth_definition]
-        rows = training_rows(prepared.record, targets, self.specification, metadata, events.metadata["fileuuid"])
+        analysis = analysis_of(metadata, self.analyses)
+        self.specification.check(dataset, analysis)
+        (definition,) = analysis.asked_for([self.truth_definition])
+        prepared = prepare(events, metadata, analysis, [definition], self.fatjet_features)
+        rows = training_rows(
+            prepared.record,
+            prepared.targets[definition],
+            self.specification,
+            analysis,
+            metadata,
+            events.metadata["fileuuid"],
+        )
         return {
             "shards": write_shard(self.data, rows, events.metadata),
             **prepared.accounts(dataset),

@@ -85,6 +85,26 @@ def choose_class(file: Path, class_name: str, fits: Callable[[type], bool], kind
     return next(iter(classes.values()))
 
 
+def choose_value(file: Path, name: str, kind: type[Any], what: str) -> Any:
+    """The object of a class ``kind`` that a file holds, by its name, or the only one; ``what`` stands in messages.
+
+    Raises
+    ------
+    UserCodeError
+        if there is none of this name, or several where none is named.
+    """
+    values = {key: value for key, value in vars(import_file(file)).items() if isinstance(value, kind)}
+    if name:
+        if name not in values:
+            raise UserCodeError(f"{file}: no {what} {name!r}; it has {sorted(values)}")
+        return values[name]
+    if len(values) != 1:
+        raise UserCodeError(
+            f"{file}: has {len(values)} objects of class {kind.__name__} {sorted(values)}; name one: PATH.py:NAME"
+        )
+    return next(iter(values.values()))
+
+
 def _line_in(file: Path, error: BaseException) -> int | None:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return lines[-1] if lines else None

@@ -40,17 +40,18 @@ class Selection(Strict):
     fatjet_pt_min: float = Field(200.0, ge=0, allow_inf_nan=False)
     fatjet_abs_eta_max: Positive | None = None
     max_jets: int = Field(10, ge=2, description="small-radius jets kept, b-tagged first, then by pT")
-    max_fatjets: int | None = Field(None, ge=1, description="fat jets kept; n_higgs when not given")
-    min_jets: int | None = Field(None, ge=0, description="small-radius jets required; 2·n_higgs when not given")
+    max_fatjets: int | None = Field(None, ge=1, description="fat jets kept; as many as the analysis has targets")
+    min_jets: int | None = Field(None, ge=0, description="small-radius jets required; those the analysis needs")
 
 
 class DatasetMetadata(Strict):
     """What the program must know of a dataset beyond its files."""
 
     format: Literal["delphes", "nanoaod"]
-    n_higgs: int = Field(ge=1, le=4, description="Higgs bosons to look for in each event")
+    analysis: str = Field("", description="what is looked for: a declared analysis, or my_analysis.py:ANALYSIS")
+    n_higgs: int | None = Field(None, ge=1, le=4, exclude=True, description="short for analysis h, hh, hhh or hhhh")
     label: str = Field("", description="legend entry; the dataset's name when not given")
-    is_signal: bool = Field(True, description="events hold n_higgs H→bb decays in the generator record")
+    is_signal: bool = Field(True, description="the generator record holds the decays that the analysis looks for")
     cross_section_pb: Positive | None = None
     sum_of_weights: Positive | None = Field(None, description="of all events generated; else of those processed")
     event: str | None = Field("Event", description="its Weight is the generator's; null: every event has weight 1")
@@ -68,13 +69,17 @@ class DatasetMetadata(Strict):
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
 
     @model_validator(mode="after")
-    def _room_for_all_higgs(self) -> DatasetMetadata:
-        if self.selection.max_jets < 2 * self.n_higgs:
-            raise ValueError(
-                f"selection.max_jets = {self.selection.max_jets} cannot hold 2·n_higgs = {2 * self.n_higgs}"
-            )
-        if self.selection.min_jets is not None and self.selection.min_jets < 2 * self.n_higgs:
-            raise ValueError(f"selection.min_jets = {self.selection.min_jets} is below 2·n_higgs = {2 * self.n_higgs}")
+    def _one_analysis(self) -> DatasetMetadata:
+        if self.n_higgs is not None:
+            short = "h" * self.n_higgs
+            if self.analysis not in ("", short):
+                raise ValueError(
+                    f"n_higgs: {self.n_higgs} is short for analysis {short!r}, and {self.analysis!r} is given"
+                )
+            object.__setattr__(self, "analysis", short)  # validated models do not change
+            self.model_fields_set.add("analysis")
+        if not self.analysis:
+            raise ValueError("field 'analysis' is missing: hh, hhh (or n_higgs: 3), …; see docs/fileset.md")
         return self
 
     @model_validator(mode="after")
@@ -83,16 +88,6 @@ class DatasetMetadata(Strict):
         if given := [name for name in foreign if name in self.model_fields_set]:
             raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
         return self
-
-    @property
-    def min_jets(self) -> int:
-        """Small-radius jets an event must have."""
-        return self.selection.min_jets or 2 * self.n_higgs
-
-    @property
-    def max_fatjets(self) -> int:
-        """Fat jets kept per event."""
-        return self.selection.max_fatjets or self.n_higgs
 
 
 class Dataset(Strict):
@@ -170,6 +165,8 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
             raise FilesetError(f"{where}: field {required!r} is missing")
     try:
         metadata = DatasetMetadata.model_validate(raw["metadata"])
+        if ".py" in metadata.analysis:
+            metadata = metadata.model_copy(update={"analysis": _beside(path.parent, metadata.analysis)})
         if metadata.nanoaod is not None:
             nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
             metadata = metadata.model_copy(update={"nanoaod": nanoaod})
@@ -183,6 +180,12 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
         raise FilesetError(f"{where}: {error}") from None
     except ValidationError as error:
         raise FilesetError("\n".join(_explain(where, problem) for problem in error.errors())) from None
+
+
+def _beside(folder: Path, name: str) -> str:
+    """``my_analysis.py:ANALYSIS`` with the path taken from the fileset's folder."""
+    file, colon, variable = name.partition(".py")
+    return f"{(folder / expanded(file + colon)).resolve()}{variable}"
 
 
 def _files(where: str, raw: Any, folder: Path, default_tree: str) -> tuple[dict[str, str], dict[str, tuple[str, int]]]:

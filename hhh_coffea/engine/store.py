@@ -23,7 +23,7 @@ from hhh_coffea.base.contents import state_of
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, Partial, SourceFile
 from hhh_coffea.engine.fingerprint import UnknownStateError, fingerprint
 from hhh_coffea.engine.storable import UnstorableError, decode, encode, json_default, json_hook
-from hhh_coffea.reconstruction import candidate_table
+from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, stem, stem_of
 
 SCHEMA_VERSION = 1
 FOLDER = ".resume"
@@ -68,7 +68,7 @@ class Store:
 
     def save(self, job: Job, chunk: Chunk, partial: Partial) -> str | None:
         """Keep a finished chunk. A run goes on where that fails; returns why it did."""
-        written = candidate_table.written_by(chunk.dataset, chunk.path, chunk.start, chunk.stop)
+        written = partial.output.get(CANDIDATE_FILES, {}) if isinstance(partial.output, dict) else {}
         try:
             entry = {
                 "schema_version": SCHEMA_VERSION,
@@ -164,9 +164,9 @@ def drop_strays(output: Path, finished: Iterable[Chunk]) -> None:
     folder = output / FOLDER / CANDIDATES
     if not folder.is_dir():
         return
-    wanted = {candidate_table.stem(c.dataset, c.path, c.start, c.stop) for c in finished}
+    wanted = {stem(c.dataset, c.path, c.start, c.stop) for c in finished}
     for entry in os.scandir(folder):
-        if candidate_table.stem_of(entry.name) not in wanted:
+        if stem_of(entry.name) not in wanted:
             Path(entry.path).unlink(missing_ok=True)
 
 

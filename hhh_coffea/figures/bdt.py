@@ -12,12 +12,11 @@ from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
 from hhh_coffea.figures.style import CATEGORY_NAMES, Writer
-from hhh_coffea.reconstruction.metrics import CATEGORIES
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
-from hhh_coffea.training.bdt_evaluation import HIGGS, OTHER
+from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 
-CLASS_STYLES = {HIGGS: ("H → bb", "#bd1f01", "o"), OTHER: ("other fat jets", "#3f90da", "s")}
+CLASS_STYLES = {TARGET: ("H → bb", "#bd1f01", "o"), OTHER: ("other fat jets", "#3f90da", "s")}
 LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD fat jets (§3)
@@ -98,7 +97,7 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
         position = 0
         for model in sorted(histogram.axes["model"], key=lambda name: name != own):
             for signal in (name for name in datasets if name not in backgrounds):
-                found = _scores_of(histogram, model, part, [signal, *backgrounds], HIGGS)[::-1].cumsum()
+                found = _scores_of(histogram, model, part, [signal, *backgrounds], TARGET)[::-1].cumsum()
                 fakes = _scores_of(histogram, model, part, [signal, *backgrounds], OTHER)[::-1].cumsum()
                 if not found[-1] or not fakes[-1]:
                     continue
@@ -174,8 +173,6 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
     points = [name for name in histogram.axes["working_point"] if name not in WORKING_POINT_NAMES]
     with write.figure(f"{key['dataset']}/{key['definition']}_bdt_trade_off", label, columns=2) as axes:
         for axis, category in zip(axes, ("merged", "boosted"), strict=True):
-            if category not in CATEGORIES[key["definition"]]:
-                continue
 
             def at(names: list[str], category: str = category) -> Any:
                 found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in names]
@@ -204,7 +201,7 @@ def _scores_of(histogram: Hist, model: str, part: str, datasets: list[str], kind
     """Score counts of a class (both when None), summed over datasets; zeros where nothing was filled."""
     total = np.zeros(len(histogram.axes["score"]))
     for dataset in datasets:
-        for name in (HIGGS, OTHER) if kind is None else (kind,):
+        for name in (TARGET, OTHER) if kind is None else (kind,):
             place = {"model": model, "part": part, "dataset": dataset, "class": name}
             if all(value in histogram.axes[axis] for axis, value in place.items()):
                 total += histogram[{axis: hist.loc(value) for axis, value in place.items()}].values()

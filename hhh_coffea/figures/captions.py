@@ -13,7 +13,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"(?P<definition>default|reference)_purity_efficiency_(?P<category>\w+)",
         (
-            "Purity against the pT of the candidate (left) and efficiency against the pT of the generated Higgs boson (right), "
+            "Purity against the pT of the candidate (left) and efficiency against the pT of the generated particle (right), "
             "{category}, in {definition}. Bins of 50 GeV, the last holds all above 1000 GeV; points of several methods stand "
             "side by side in their bin. Bars: 68.27% Clopper–Pearson intervals; light dashed, if any: published curves."
         ),
@@ -21,21 +21,21 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"(?P<definition>default|reference)_confusion_(?P<method>.+)",
         (
-            "Events by what is there to be found (rows, b boosted and r resolved targets) and what {method} found (columns), in "
-            "{definition}: share of the row, number of events in brackets. Complete events only."
+            "Events by what is there to be found (rows, the numbers of targets of each kind) and what {method} found "
+            "(columns), in {definition}: share of the row, number of events in brackets. Complete events only."
         ),
     ),
     (
-        r"(?P<definition>default|reference)_higgs_pt",
+        r"(?P<definition>default|reference)_generated_pt",
         (
-            "pT of the generated Higgs bosons: all, those whose quarks match two small-radius jets, those inside one fat jet, "
-            "and the shares of all (below), in {definition}."
+            "pT of the generated particles: all, those with a target of each kind, and the shares of all (below), in "
+            "{definition}."
         ),
     ),
     (
         r"(?P<definition>default|reference)_target_mass",
         (
-            "Mass of the generated Higgs bosons with a target (left) and of the jets that make the target (right), in "
+            "Mass of the generated particles with a target (left) and of the objects that make the target (right), in "
             "{definition}, normalised."
         ),
     ),
@@ -46,7 +46,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"mass_sculpting_(?P<category>\w+)",
         (
-            "Shape of the candidate mass in background, {category}, all methods, normalised: a peak near 125 GeV is sculpted by "
+            "Shape of the candidate mass in background, {category}, all methods, normalised: a peak is sculpted by "
             "the method."
         ),
     ),

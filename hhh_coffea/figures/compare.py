@@ -38,7 +38,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[
     for name, (_, own) in runs.items():
         for dataset, info in own.items():
             known = datasets.setdefault(dataset, info)
-            for key in ("n_higgs", "is_signal"):
+            for key in ("analysis", "is_signal"):
                 if info[key] != known[key]:
                     raise ResultsError(
                         f"dataset {dataset!r}: {key} is {known[key]} in one run and {info[key]} in {name}"

@@ -1,7 +1,8 @@
 """Pictures of one event: η–φ and transverse views of truth and of each method, and SPANet's assignment matrices.
 
-Colours stand for Higgs bosons, the same in every panel: a correct candidate has the colour of the Higgs it found, a
-wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets. Numbers are positions in the file.
+Colours stand for particles, the same in every panel: a correct candidate has the colour of the particle it is, a
+wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets; triangles: leptons. Numbers are
+positions in the file.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from matplotlib.patheffects import withStroke
 from hhh_coffea.figures.one_event import EventView, Matrix
 from hhh_coffea.figures.style import NAMES, source_of
 
-# Petroff (arXiv:2107.02270), one a Higgs boson; wrong candidates take from the end
-HIGGS_COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
+# Petroff (arXiv:2107.02270), one a particle; wrong candidates take from the end
+COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
 WRONG_COLORS = ("#bd1f01", "#a96b59", "#b9ac70", "#94a4a2")
-NO_HIGGS = "#d9dde1"
+UNUSED = "#d9dde1"
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
 STYLE: Any = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
 
 
 def draw_event(event: EventView) -> Figure:
     """Truth (where there is any) and every method side by side: η–φ above, transverse view below, candidates in words."""
-    panels = (["truth"] if event.targets else []) + list(event.candidates)
+    panels = (["truth"] if event.known else []) + list(event.candidates)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.6 * len(panels), 11.6), dpi=100)
         FigureCanvasAgg(figure)
@@ -45,7 +46,7 @@ def draw_event(event: EventView) -> Figure:
         for column, name in enumerate(panels):
             assigned = _truth(event) if name == "truth" else _candidates(event, name)
             above = figure.add_subplot(grid[0, column])
-            _eta_phi(above, event, assigned, show_higgs=name == "truth")
+            _eta_phi(above, event, assigned, show_generated=name == "truth")
             above.set_title("Truth" if name == "truth" else NAMES.get(name, name), fontweight="bold")
             below = figure.add_subplot(grid[1, column], projection="polar")
             _transverse(below, event, assigned)
@@ -53,7 +54,7 @@ def draw_event(event: EventView) -> Figure:
             words.axis("off")
             for row, (text, color) in enumerate(_words(event, assigned, name == "truth")):
                 words.text(0.0, 1 - 0.2 * row, text, color=color, va="top", fontsize=11, transform=words.transAxes)
-        _legend(figure)
+        _legend(figure, event)
     return figure
 
 
@@ -72,7 +73,7 @@ def draw_matrices(event: EventView) -> Figure:
         )  # fmt: skip
         figure.text(
             0.02, 0.905 if len(rows) > 1 else 0.87, "Numbers of jets: positions in the file. In colour: the true assignments, "
-            "one colour a Higgs boson.", fontsize=12,
+            "one colour a particle.", fontsize=12,
         )  # fmt: skip
         grid = figure.add_gridspec(
             len(rows), columns, height_ratios=(5, 2.2)[: len(rows)], left=0.06, right=0.93,
@@ -91,45 +92,43 @@ def draw_matrices(event: EventView) -> Figure:
 
 
 def _truth(event: EventView) -> list[dict[str, Any]]:
-    """The targets in the form of candidates: a Higgs may have two, resolved and boosted."""
-    found = []
-    for number, target in enumerate(event.targets):
-        for names, kind in ((("jet1", "jet2"), 0), (("fatjet",), 1)):
-            if target[names[0]] >= 0:
-                own = {name: target[name] if name in names else -1 for name in ("jet1", "jet2", "fatjet")}
-                found.append({**own, "kind": kind, "color": HIGGS_COLORS[number], "higgs": number, "overlaps": False})
-    return found
+    """The targets in the form of candidates: a particle may have several, resolved and boosted."""
+    return [
+        {**target, "color": COLORS[target["particle"] % len(COLORS)], "overlaps": False} for target in event.targets
+    ]
 
 
 def _candidates(event: EventView, method: str) -> list[dict[str, Any]]:
     found, wrong = [], 0
     for candidate in event.candidates[method]:
-        color = HIGGS_COLORS[candidate["higgs"]] if candidate["higgs"] is not None else WRONG_COLORS[wrong % 4]
-        wrong += candidate["higgs"] is None
+        particle = candidate["particle"]
+        color = COLORS[particle % len(COLORS)] if particle is not None else WRONG_COLORS[wrong % 4]
+        wrong += particle is None
         found.append({**candidate, "color": color})
     return found
 
 
-def _colors(event: EventView, assigned: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Colour of every jet and of every fat jet; dropped candidates colour nothing."""
-    jets, fatjets = [NO_HIGGS] * len(event.jets), [NO_HIGGS] * len(event.fatjets)
+def _daughters(event: EventView, candidate: dict[str, Any]) -> list[tuple[str, int]]:
+    """(collection, position) of each daughter."""
+    return list(zip(event.kinds[candidate["kind"]].collections, candidate["objects"], strict=False))
+
+
+def _colors(event: EventView, assigned: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Colour of every object by collection; dropped candidates colour nothing."""
+    colors = {name: [UNUSED] * len(objects) for name, objects in event.objects.items()}
     for candidate in assigned:
-        if candidate["overlaps"]:
-            continue
-        for name, colors in (("jet1", jets), ("jet2", jets), ("fatjet", fatjets)):
-            if candidate[name] >= 0:
-                colors[candidate[name]] = candidate["color"]
-    return jets, fatjets
+        if not candidate["overlaps"]:
+            for collection, position in _daughters(event, candidate):
+                colors[collection][position] = candidate["color"]
+    return colors
 
 
-def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_higgs: bool) -> None:
-    jets, fatjets = _colors(event, assigned)
-    for objects, colors, radius, fat in (
-        (event.fatjets, fatjets, FATJET_RADIUS, True),
-        (event.jets, jets, JET_RADIUS, False),
-    ):
+def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_generated: bool) -> None:
+    colors_of = _colors(event, assigned)
+    for name, radius in (("fatjets", FATJET_RADIUS), ("jets", JET_RADIUS)):
+        objects, colors, fat = event.objects.get(name, []), colors_of.get(name, []), name == "fatjets"
         for position, (jet, color) in enumerate(zip(objects, colors, strict=True)):
-            edge = ("black" if jet["btag"] else "#717581") if not fat else ("#717581" if color == NO_HIGGS else color)
+            edge = ("black" if jet["btag"] else "#717581") if not fat else ("#717581" if color == UNUSED else color)
             for phi in (jet["phi"], jet["phi"] - 2 * np.pi, jet["phi"] + 2 * np.pi):  # circles go round the cylinder
                 axis.add_patch(
                     Circle(
@@ -149,16 +148,17 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
                 text = f"fat {int(jet['index'])}"
                 shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
             shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
-    if show_higgs:
-        for number, higgs in enumerate(event.higgs):
-            color = HIGGS_COLORS[number]
-            for quark in (higgs["b1"], higgs["b2"]):
-                axis.plot(quark["eta"], quark["phi"], "x", color=color, markersize=9, markeredgewidth=2.5, zorder=3)
-                axis.plot(quark["eta"], quark["phi"], "x", color="black", markersize=9, markeredgewidth=0.8, zorder=3)
-            axis.plot(
-                higgs["eta"], higgs["phi"], "*", color=color, markersize=15, markeredgecolor="black", zorder=3
-            )  # fmt: skip
-    largest = max([2.0, *(abs(jet["eta"]) for jet in (*event.jets, *event.fatjets))]) + 0.9
+    for lepton, color in zip(event.objects.get("leptons", []), colors_of.get("leptons", []), strict=True):
+        axis.plot(lepton["eta"], lepton["phi"], "^", color=color, markersize=11, markeredgecolor="black", zorder=3)
+    if show_generated:
+        for number, marker, eta, phi in event.marks:
+            color = COLORS[number % len(COLORS)]
+            if marker == "x":
+                axis.plot(eta, phi, marker, color=color, markersize=9, markeredgewidth=2.5, zorder=3)
+                axis.plot(eta, phi, marker, color="black", markersize=9, markeredgewidth=0.8, zorder=3)
+            else:
+                axis.plot(eta, phi, marker, color=color, markersize=15, markeredgecolor="black", zorder=3)
+    largest = max([2.0, *(abs(o["eta"]) for some in event.objects.values() for o in some)]) + 0.9
     axis.set(xlim=(-largest, largest), ylim=(-np.pi - JET_RADIUS, np.pi + JET_RADIUS), xlabel="η")
     for end in (-np.pi, np.pi):
         axis.axhline(end, color="#94a4a2", linestyle=":", zorder=0)
@@ -168,13 +168,15 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
 
 def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> None:
     """pT of every jet along its azimuth; fat jets as dashed outlines behind."""
-    jets, fatjets = _colors(event, assigned)
-    for jet, color in zip(event.fatjets, fatjets, strict=True):
-        edge = "#717581" if color == NO_HIGGS else color
+    colors = _colors(event, assigned)
+    for jet, color in zip(event.objects.get("fatjets", []), colors.get("fatjets", []), strict=True):
+        edge = "#717581" if color == UNUSED else color
         axis.bar(
             jet["phi"], jet["pt"], width=2 * FATJET_RADIUS * 0.5, color="none", edgecolor=edge, linestyle="--", linewidth=1.8
         )  # fmt: skip
-    for jet, color in zip(event.jets, jets, strict=True):
+    for lepton, color in zip(event.objects.get("leptons", []), colors.get("leptons", []), strict=True):
+        axis.bar(lepton["phi"], lepton["pt"], width=0.05, color=color, edgecolor="black", linewidth=1)
+    for jet, color in zip(event.objects["jets"], colors["jets"], strict=True):
         axis.bar(
             jet["phi"], jet["pt"], width=0.16, color=color, edgecolor="black" if jet["btag"] else "#717581",
             linewidth=1.8 if jet["btag"] else 0.8,
@@ -182,7 +184,7 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
-    axis.set_rlabel_position(np.degrees(_free_angle([jet["phi"] for jet in (*event.jets, *event.fatjets)])))
+    axis.set_rlabel_position(np.degrees(_free_angle([o["phi"] for some in event.objects.values() for o in some])))
     axis.text(1.14, 0.02, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
     axis.grid(alpha=0.4)
 
@@ -198,20 +200,21 @@ def _free_angle(azimuths: list[float]) -> float:
 def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> list[tuple[str, str]]:
     """A line for each candidate: what it is made of, its mass, its probabilities, and whether it is right."""
     lines = []
+    short = {"jets": "", "fatjets": "fat ", "leptons": "lepton "}
     for candidate in assigned:
-        if candidate["kind"] == 1:
-            made_of = f"fat {int(event.fatjets[candidate['fatjet']]['index'])}"
-        else:
-            made_of = " + ".join(str(int(event.jets[candidate[name]]["index"])) for name in ("jet1", "jet2"))
+        made_of = " + ".join(
+            f"{short[name]}{int(event.objects[name][place]['index'])}" for name, place in _daughters(event, candidate)
+        )
+        number = candidate["particle"]
         if truth:
-            higgs = event.higgs[candidate["higgs"]]
-            lines.append((f"H{candidate['higgs'] + 1} (pT {higgs['pt']:.0f} GeV): {made_of}", candidate["color"]))
+            momentum = f" (pT {event.particles[number]['pt']:.0f} GeV)" if event.particles else ""
+            lines.append((f"{event.symbol}{number + 1}{momentum}: {made_of}", candidate["color"]))
             continue
         text = f"{made_of}: m = {candidate['mass']:.0f} GeV"
         if not candidate["assignment_probability"] == candidate["detection_probability"] == 1:
             text += f", AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
-        if event.targets:
-            text += f", is H{candidate['higgs'] + 1}" if candidate["higgs"] is not None else ", wrong"
+        if event.known:
+            text += f", is {event.symbol}{number + 1}" if number is not None else ", wrong"
         if candidate["overlaps"]:
             text += " (overlaps: dropped)"
         lines.append((text, candidate["color"]))
@@ -224,7 +227,7 @@ def _dark(color: str) -> str:
     return mpl.colors.to_hex((0.62 * red, 0.62 * green, 0.62 * blue))
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, event: EventView) -> None:
     handles = [
         Line2D(
             [],
@@ -238,10 +241,12 @@ def _legend(figure: Figure) -> None:
             label="b-tagged jet",
         ),
         Line2D([], [], marker="o", ls="", color="white", markeredgecolor="#717581", ms=12, label="other jet"),
-        Line2D([], [], marker="o", ls="", color=NO_HIGGS, ms=12, label="not used"),
+        Line2D([], [], marker="o", ls="", color=UNUSED, ms=12, label="not used"),
         Line2D([], [], ls="--", color="#717581", label="fat jet"),
-        Line2D([], [], marker="*", ls="", color="white", markeredgecolor="black", ms=13, label="generated H"),
-        Line2D([], [], marker="x", ls="", color="black", ms=9, label="its b quarks"),
+        Line2D(
+            [], [], marker="*", ls="", color="white", markeredgecolor="black", ms=13, label=f"generated {event.symbol}"
+        ),
+        Line2D([], [], marker="x", ls="", color="black", ms=9, label="its quarks"),
     ]
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.015, 0.965), ncols=6, frameon=False, fontsize=11)
 
@@ -253,14 +258,13 @@ def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:
         if value >= 0.005:
             color = "black" if value > 0.5 else "white"
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=10)
-    for number, target in enumerate(event.targets):
-        if target["jet1"] >= 0:
-            for x, y in ((target["jet1"], target["jet2"]), (target["jet2"], target["jet1"])):
-                frame = mpl.patches.Rectangle(
-                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=HIGGS_COLORS[number], linewidth=3
-                )
+    for target in event.targets:
+        if target["kind"] == matrix.kind:
+            for x, y in (target["objects"], target["objects"][::-1]):
+                color = COLORS[target["particle"] % len(COLORS)]
+                frame = mpl.patches.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=color, linewidth=3)
                 axis.add_patch(frame)
-    names = [str(int(jet["index"])) for jet in event.jets]
+    names = [str(int(jet["index"])) for jet in event.objects["jets"]]
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="jet", ylabel="jet")
@@ -270,12 +274,14 @@ def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:
 
 def _bars(axis: Axes, event: EventView, matrix: Matrix) -> None:
     colors = ["#94a4a2"] * len(matrix.probability)
-    for number, target in enumerate(event.targets):
-        if target["fatjet"] >= 0:
-            colors[target["fatjet"]] = HIGGS_COLORS[number]
+    for target in event.targets:
+        if target["kind"] == matrix.kind:
+            colors[target["objects"][0]] = COLORS[target["particle"] % len(COLORS)]
     axis.bar(range(len(colors)), matrix.probability, color=colors)
-    axis.set_xticks(range(len(colors)), [str(int(jet["index"])) for jet in event.fatjets])
-    axis.set(ylim=(0, 1.05), xlabel="fat jet", ylabel="P(fat jet)")
+    collection = event.kinds[matrix.kind].collections[0]
+    name = {"fatjets": "fat jet", "jets": "jet"}.get(collection, collection)
+    axis.set_xticks(range(len(colors)), [str(int(o["index"])) for o in event.objects[collection]])
+    axis.set(ylim=(0, 1.05), xlabel=name, ylabel=f"P({name})")
     if not len(colors):
-        axis.text(0.5, 0.5, "no fat jets", ha="center", va="center", transform=axis.transAxes)
+        axis.text(0.5, 0.5, f"no {name}s", ha="center", va="center", transform=axis.transAxes)
     axis.set_title(f"{matrix.target}: detection {matrix.detection:.2f}")

@@ -22,9 +22,11 @@ from hhh_coffea.reconstruction import (
     fatjet_features,
     reconstruct,
 )
-from hhh_coffea.reconstruction.metrics import Definition, evaluate
+from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.spanet import SpanetModel, network_inputs
+from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.topology.kinds import Kind, partner
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Matrix:
     """SPANet's opinion of one target: ``probability`` of each object or pair, ``(N,)`` or symmetric ``(N, N)``."""
 
     target: str
+    kind: str
     probability: npt.NDArray[np.float64]
     detection: float
 
@@ -44,11 +47,14 @@ class EventView:
     label: str
     file: str
     entry: int
-    jets: list[dict[str, float]]
-    fatjets: list[dict[str, float]]
-    higgs: list[dict[str, Any]]  # with b1 and b2; empty without truth
-    targets: list[dict[str, int]]  # jet1, jet2, fatjet of each Higgs, −1 where none
-    candidates: dict[str, list[dict[str, Any]]]  # by method; ``higgs``: the Higgs it found, None if wrong or unknown
+    symbol: str  # of a particle: H
+    kinds: dict[str, Kind]
+    objects: dict[str, list[dict[str, float]]]  # by collection of the record
+    particles: list[dict[str, float]]  # pt and mass of the generated ones; empty without truth
+    marks: list[tuple[int, str, float, float]]  # generated: particle, marker, η, φ
+    targets: list[dict[str, Any]]  # particle, kind, objects; only those that exist
+    candidates: dict[str, list[dict[str, Any]]]  # by method; ``particle``: the one it is, None if wrong or unknown
+    known: bool = True  # whether there is truth
     matrices: list[Matrix] = field(default_factory=list)
     format: str = "delphes"
 
@@ -56,33 +62,38 @@ class EventView:
 class _Picker:
     """A processor in all but name: the chain of the main job on a chunk of one event, with all it finds on the way."""
 
-    def __init__(self, methods: Sequence[str], definition: Definition, options: MethodOptions) -> None:
-        self.methods, self.definition, self.options = tuple(methods), definition, options
-        self.features = fatjet_features(self.methods, options)
+    def __init__(self, methods: Sequence[str], definition: str, options: MethodOptions, analysis: Analysis) -> None:
+        self.methods, self.definition, self.options, self.analysis = tuple(methods), definition, options, analysis
+        self.features = fatjet_features(self.methods, options, analysis)
 
     def branches(self, metadata: DatasetMetadata) -> list[str]:
-        check_models(self.methods, metadata.n_higgs, self.options)
-        check_trained_on(self.methods, self.options, metadata.format)
-        return branches_of(metadata, self.features)
+        check_models(self.methods, self.analysis, self.options)
+        check_trained_on(self.options.needs(self.methods, self.analysis), self.options, metadata.format)
+        return branches_of(metadata, self.features, self.analysis.collections)
 
     def process(self, events: Any) -> Any:
         metadata = metadata_of(events)
-        prepared = prepare(events, metadata, [self.definition], self.features)
+        prepared = prepare(events, metadata, self.analysis, [self.definition], self.features)
         record, targets, selection = prepared.record, prepared.targets[self.definition], prepared.selection
         failed = [name for name in selection.names if not selection.all(name).all()]
         if failed:
             return {"failed": failed}
-        found = reconstruct({self.definition: self.methods}, record, metadata.n_higgs, self.options)[self.definition]
+        found = reconstruct({self.definition: self.methods}, record, self.analysis, self.options)[self.definition]
         return {
             "record": record,
             "targets": targets,
             "candidates": found,
-            "correct": {name: evaluate(c, targets, self.definition).correct for name, c in found.items()},
         }
 
 
 def read_event(
-    dataset: Dataset, file: str, entry: int, methods: Sequence[str], definition: Definition, options: MethodOptions
+    dataset: Dataset,
+    analysis: Analysis,
+    file: str,
+    entry: int,
+    methods: Sequence[str],
+    definition: str,
+    options: MethodOptions,
 ) -> EventView:
     """Read one entry of one file and run the methods on it.
 
@@ -91,7 +102,7 @@ def read_event(
     UserError
         if the file cannot be read, has no such entry, or the event fails the selection.
     """
-    source = ProcessorSource.of(_Picker(methods, definition, options))
+    source = ProcessorSource.of(_Picker(methods, analysis.asked_for([definition])[0], options, analysis))
     info = inspect_file(SourceFile(dataset.name, file, dataset.files[file]))
     if not isinstance(info, FileInfo):
         raise UserError(f"{file}: {info.reason}")
@@ -102,43 +113,57 @@ def read_event(
     if "failed" in found:
         raise UserError(f"event {entry} of {file} does not pass the selection: {', '.join(found['failed'])}")
     record, targets = found["record"], found["targets"]
-    known = [
-        {name: int(getattr(targets, name)[0, i]) for name in ("jet1", "jet2", "fatjet")}
-        for i in range(targets.pt.shape[1])
-        if targets.known
-    ]
+    there = _targets(targets, analysis) if targets.known else []
+    by_number = {kind.number: kind for kind in analysis.kinds.values()}
     candidates = {
         name: [
-            {**candidate, "higgs": _which(candidate, known) if right else None}
-            for candidate, right in zip(ak.to_list(array)[0], found["correct"][name], strict=True)
+            {**candidate, "kind": by_number[candidate["kind"]].name, "particle": _which(candidate, by_number, there)}
+            for candidate in ak.to_list(array)[0]
         ]
         for name, array in found["candidates"].items()
     }
+    known = targets.known and bool(np.isfinite(targets.pt[0]).any())
     return EventView(
         dataset.name,
         dataset.label,
         file,
         entry,
-        ak.to_list(record.jets)[0],
-        ak.to_list(record.fatjets)[0],
-        ak.to_list(record.higgs)[0] if "higgs" in record.fields else [],
-        known,
+        analysis.symbol or analysis.particle,
+        analysis.kinds,
+        {name: ak.to_list(record[name])[0] for name in ("jets", "fatjets", "leptons") if name in record.fields},
+        [{"pt": float(pt), "mass": float(m)} for pt, m in zip(targets.pt[0], targets.mass[0], strict=True)]
+        if known
+        else [],
+        analysis.marks(record) if analysis.marks is not None and targets.known else [],
+        there,
         candidates,
-        assignment_matrices(record, options.spanet_for(dataset.metadata.n_higgs))
-        if "spanet" in options.needs(methods)
+        targets.known,
+        assignment_matrices(record, options.spanet_for(analysis), analysis)
+        if "spanet" in options.needs(methods, analysis)
         else [],
         dataset.metadata.format,
     )
 
 
-def _which(candidate: dict[str, Any], targets: list[dict[str, int]]) -> int:
-    """The Higgs that a correct candidate is."""
-    names = ("fatjet",) if candidate["fatjet"] >= 0 else ("jet1", "jet2")
-    return next(i for i, target in enumerate(targets) if all(target[n] == candidate[n] for n in names))
+def _targets(targets: Targets, analysis: Analysis) -> list[dict[str, Any]]:
+    return [
+        {"particle": particle, "kind": kind.name, "objects": targets.objects[kind.name][0, member].tolist()}
+        for kind in analysis.kinds.values()
+        for member, particle in enumerate(kind.particles)
+        if targets.exists(kind.name)[0, member]
+    ]
 
 
-def assignment_matrices(record: ak.Array, model: SpanetModel) -> list[Matrix]:
-    """P(j1, j2) of each resolved target and P(fat jet) of each boosted one, for a record of one event.
+def _which(candidate: dict[str, Any], kinds: dict[int, Kind], targets: list[dict[str, Any]]) -> int | None:
+    """The particle that a candidate is, None if it is wrong."""
+    kind = kinds[candidate["kind"]]
+    name = int(kind.identity(np.array(candidate["objects"][: kind.degree])))
+    same = (t for t in targets if t["kind"] == kind.name and int(kind.identity(np.array(t["objects"]))) == name)
+    return next((int(target["particle"]) for target in same), None)
+
+
+def assignment_matrices(record: ak.Array, model: SpanetModel, analysis: Analysis) -> list[Matrix]:
+    """P(j1, j2) of each pair and P(object) of each single object, for a record of one event.
 
     The orderings of a pair's jets are one assignment: their probabilities are added (docs/spanet.md).
     """
@@ -155,7 +180,11 @@ def assignment_matrices(record: ak.Array, model: SpanetModel) -> list[Matrix]:
     ranges = spans(topology, [x.shape[1] for x in inputs])
     objects = {i.name: int(m[0].sum()) for i, m in zip(topology.inputs, masks, strict=True)}
     found = []
-    for target in topology.targets:
+    own_kind = {i: partner(kind, analysis.kinds) for kind in model.kinds.values() for i in kind.members}
+    for number, target in enumerate(topology.targets):
+        kind = own_kind[number]
+        if target.degree > 2 or kind is None:
+            continue  # a picture of three jets would need a third axis
         probability = outputs.assignment[target.name][0].double().exp().numpy()
         source = target.sources[0]
         first, end = ranges[source]
@@ -165,5 +194,7 @@ def assignment_matrices(record: ak.Array, model: SpanetModel) -> list[Matrix]:
         probability = probability[(own,) * target.degree]
         if target.degree == 2:
             probability = probability + probability.T
-        found.append(Matrix(target.name, probability, float(torch.sigmoid(outputs.detection[target.name][0]))))
+        found.append(
+            Matrix(target.name, kind.name, probability, float(torch.sigmoid(outputs.detection[target.name][0])))
+        )
     return found

@@ -27,13 +27,13 @@ def _content() -> dict[str, Any]:
     return data
 
 
-def curves(n_higgs: int, category: str, what: str) -> list[tuple[str, npt.NDArray[np.float64]]]:
+def curves(analysis: str, category: str, what: str) -> list[tuple[str, npt.NDArray[np.float64]]]:
     """(our name of the method, points) of the published methods; none where nothing was published.
 
     ``points`` is ``(21, 3)``: value, upper and lower end for pT in steps of 50 GeV, the last bin the overflow; NaN where
     the figure hides a point. ``what`` is ``purity`` or ``efficiency``.
     """
-    figure = f"{'H' * n_higgs}_{_FIGURES.get(category)}"
+    figure = f"{analysis.upper()}_{_FIGURES.get(category)}"
     found = _content().get(figure, {}).get({"purity": "pur", "efficiency": "eff"}[what], {})
     return [
         (method, np.array([p or [np.nan] * 3 for p in found[name]], dtype=np.float64))

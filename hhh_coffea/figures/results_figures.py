@@ -21,12 +21,12 @@ from hhh_coffea.figures import sculpting as figures_sculpting
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
 from hhh_coffea.figures.style import (
-    CATEGORY_NAMES,
     FORMATS,
     NAMES,
     PALETTE,
     PT_CENTERS,
     Writer,
+    category_name,
     color_of,
     density,
     error_points,
@@ -36,9 +36,8 @@ from hhh_coffea.figures.style import (
     source_of,
     styles_of,
 )
-from hhh_coffea.reconstruction.metrics import CATEGORIES
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, UNKNOWN, WRONG, book
+from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
@@ -61,19 +60,20 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         return write.written
     for name, info in datasets.items():
         label = str(info["label"])
-        for definition in histograms["candidates"].axes["definition"]:
+        for definition in _definitions(histograms, info):
             key = {"dataset": name, "definition": definition}
-            for category in CATEGORIES[definition]:
+            for category in info["categories"][definition]:
                 _purity_efficiency(write, histograms, {**key, "category": category}, info, overlay_published)
             _confusion(write, histograms["confusion"], key, info)
-            figures_targets.draw(write, histograms, key, label)
-        first = next(iter(histograms["candidates"].axes["definition"]), None)
-        if first is not None:
-            _candidate_mass(write, histograms, {"dataset": name, "definition": first}, label)
+            figures_targets.draw(write, histograms, key, info)
+        for first in _definitions(histograms, info)[:1]:
+            key = {"dataset": name, "definition": first, "category": info["categories"][first][0]}
+            _candidate_mass(write, histograms, key, label)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
-    for name in sorted(histograms.keys() - book().keys()):  # added by a copy of the processor
+    ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
+    for name in sorted(histograms.keys() - ours):  # added by a copy of the processor
         _any_histogram(write, name, histograms[name])
     return write.written
 
@@ -88,8 +88,8 @@ def draw_comparison(
     """Draw what :func:`hhh_coffea.figures.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
     write = Writer(folder, formats, source_of(datasets))
     for name, info in datasets.items():
-        for definition in histograms["candidates"].axes["definition"]:
-            for category in CATEGORIES[definition]:
+        for definition in _definitions(histograms, info):
+            for category in info["categories"][definition]:
                 key = {"dataset": name, "definition": definition, "category": category}
                 _purity_efficiency(write, histograms, key, info, overlay_published)
     _mass_sculpting(write, histograms, datasets)
@@ -99,7 +99,7 @@ def draw_comparison(
 def _purity_efficiency(
     write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
-    """Purity against reconstructed and efficiency against generated Higgs pT, all methods (figures 1 and 2)."""
+    """Purity against reconstructed and efficiency against generated pT, all methods (figures 1 and 2)."""
     names = _methods(histograms)
     if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
         return
@@ -112,17 +112,17 @@ def _purity_efficiency(
             for (method, (total, passed)), place in zip(found.items(), side_by_side(len(found)), strict=True):
                 error_points(axis, passed, total, place, **styles[method])
             if overlay and key["definition"] == "reference":
-                _overlay(axis, info["n_higgs"], key["category"], what)
+                _overlay(axis, info["analysis"], key["category"], what)
             entries = sorted(
                 zip(*axis.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1].endswith(PUBLISHED)
             )
             rows = (len(entries) + 1) // 2
             axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
             axis.set_yticks(np.arange(0, 1.1, 0.2))
-            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} H $p_T$ [GeV]")
+            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {info['symbol']} $p_T$ [GeV]")
             axis.legend(
                 *zip(*entries, strict=True),
-                title=f"{CATEGORY_NAMES[key['category']]} ({key['definition']} definitions)",
+                title=f"{category_name(key['category'])} ({key['definition']} definitions)",
                 loc="upper left",
                 ncols=2,
                 fontsize=18,
@@ -136,8 +136,8 @@ def _methods(histograms: dict[str, Hist]) -> list[str]:
     return sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
 
 
-def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
-    for method, points in published.curves(n_higgs, category, what):
+def _overlay(axis: Axes, analysis: str, category: str, what: str) -> None:
+    for method, points in published.curves(analysis, category, what):
         style: dict[str, Any] = {"color": lighter(color_of(method)), "zorder": 0}
         axis.fill_between(PT_CENTERS, points[:, 2], points[:, 1], alpha=0.35, linewidth=0, **style)
         axis.plot(PT_CENTERS, points[:, 0], linestyle="--", linewidth=2.5, label=NAMES[method] + PUBLISHED, **style)
@@ -146,10 +146,11 @@ def _overlay(axis: Axes, n_higgs: int, category: str, what: str) -> None:
 def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
     """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
     for method in histogram.axes["method"]:
-        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["n_higgs"])
+        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["particles"])
         if not matrix.sum():
             continue
-        names = [f"{boosted}b{resolved}r" for boosted, resolved in classes]
+        kinds = [axis.name.removeprefix("target_") for axis in histogram.axes if axis.name.startswith("target_")]
+        names = ["".join(f"{n}{_initials(kinds)[k]}" for k, n in zip(kinds, c, strict=True)) for c in classes]
         with write.figure(
             f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
         ) as (axis,):
@@ -174,6 +175,19 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
 
 
+def _definitions(histograms: dict[str, Hist], info: dict[str, Any]) -> list[str]:
+    """Definitions of a dataset that were evaluated, ours first."""
+    return [d for d in histograms["candidates"].axes["definition"] if d in info["categories"]]
+
+
+def _initials(kinds: list[str]) -> dict[str, str]:
+    """The shortest beginnings that tell the kinds apart: b and r of boosted and resolved."""
+    for length in range(1, max(map(len, kinds)) + 1):
+        if len({kind[:length] for kind in kinds}) == len(kinds):
+            return {kind: kind[:length] for kind in kinds}
+    return {kind: kind for kind in kinds}
+
+
 def _file_name(method: str) -> str:
     return method.replace(":", "_")
 
@@ -182,7 +196,7 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
     """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
     histogram = histograms["candidate_mass"]
     for method in histogram.axes["method"]:
-        place = {**key, "method": method, "category": "merged"}
+        place = {**key, "method": method}
         if not counts(histograms["candidates"], place).sum():
             continue
         chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
@@ -205,37 +219,43 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 color=[p[2] for p in parts],
                 flow="none",
             )
-            axis.set(xlim=(30, 230), xlabel="Candidate mass [GeV]", ylabel="Candidates / 5 GeV")
+            edges = histogram.axes["mass"].edges
+            axis.set(
+                xlim=(edges[0], edges[-1]),
+                xlabel="Candidate mass [GeV]",
+                ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV",
+            )
             axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
 
 
 def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
     """Mass shape of all candidates in background, all methods over each other (figure 3)."""
-    definition = next(iter(histograms["candidate_mass"].axes["definition"]), None)
     for name, info in datasets.items():
-        if info["is_signal"] or definition is None:
-            continue
-        key = {"dataset": name, "definition": definition}
-        for what, histogram, category in (
-            ("merged", histograms["candidate_mass"], {"category": "merged"}),
-            ("resolved", histograms["candidate_mass"], {"category": "resolved"}),
-            ("boosted", histograms["boosted_mass"], {}),
-        ):
-            spectra = []
-            for method in histogram.axes["method"]:
-                place = {**key, "method": method, **category}
-                if counts(histogram, place).sum():
-                    chosen = histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")
-                    spectra.append((method, chosen))
-            if not spectra:
-                continue
-            with write.figure(f"{name}/mass_sculpting_{what}", str(info["label"])) as (axis,):
-                styles = styles_of(_methods(histograms))
-                for (method, spectrum), width in zip(spectra, line_widths(len(spectra)), strict=True):
-                    style = {key: styles[method][key] for key in ("color", "label")}
-                    density(axis, spectrum, width, **style)
-                axis.set(xlim=(30, 230), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
-                axis.legend(title=CATEGORY_NAMES[what], fontsize=20, title_fontsize=20)
+        for definition in [] if info["is_signal"] else _definitions(histograms, info)[:1]:
+            key = {"dataset": name, "definition": definition}
+            for what in (info["categories"][definition][0], *info["kinds"]):
+                finer = f"{what}_mass" in histograms
+                histogram = histograms[f"{what}_mass" if finer else "candidate_mass"]
+                _mass_shapes(write, histograms, histogram, key if finer else {**key, "category": what}, what, info)
+
+
+def _mass_shapes(
+    write: Writer, histograms: dict[str, Hist], histogram: Hist, key: dict[str, str], what: str, info: dict[str, Any]
+) -> None:
+    spectra = []
+    for method in histogram.axes["method"]:
+        place = {**key, "method": method}
+        if counts(histogram, place).sum():
+            spectra.append((method, histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")))
+    if not spectra:
+        return
+    with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
+        styles = styles_of(_methods(histograms))
+        for (method, spectrum), width in zip(spectra, line_widths(len(spectra)), strict=True):
+            density(axis, spectrum, width, **{part: styles[method][part] for part in ("color", "label")})
+        edges = histogram.axes["mass"].edges
+        axis.set(xlim=(edges[0], edges[-1]), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
+        axis.legend(title=category_name(what), fontsize=20, title_fontsize=20)
 
 
 def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:

@@ -52,6 +52,13 @@ CATEGORY_NAMES = {
     "resolved": "Resolved",
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
+
+
+def category_name(category: str) -> str:
+    """How figures call a category; a kind of an analysis by its own name."""
+    return CATEGORY_NAMES.get(category, category)
+
+
 RUN = " @ "  # between a method and the run it is from, where several are compared
 PT_WIDTH = 50
 PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from hhh_coffea.analyses import Analyses, load_analyses
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
@@ -30,7 +31,7 @@ from hhh_coffea.engine.executors import dashboard_of, executor, performance_repo
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
-from hhh_coffea.jobs.provenance import provenance
+from hhh_coffea.jobs.provenance import provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
@@ -49,17 +50,21 @@ def run_job(config: RunConfig) -> int:
         console.width = 120  # logs and pipes: wide enough for the tables
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
+    analyses = load_analyses(datasets)
+    in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
     processor = load_processor(
         config.processor,
-        config.processor_options((output / results.CANDIDATES_IN_PROGRESS).resolve()),
+        {**config.processor_options(in_progress), "analyses": analyses},
         asked_for={*config.model_fields_set, *config.options},
     )
     overwritten = None if config.overwrite else datasets
     with nullcontext() if config.dry_run else results.owned(output, overwritten):
-        return _run_job(config, console, datasets, processor)
+        return _run_job(config, console, datasets, analyses, processor)
 
 
-def _run_job(config: RunConfig, console: Console, datasets: dict[str, Dataset], processor: Any) -> int:
+def _run_job(
+    config: RunConfig, console: Console, datasets: dict[str, Dataset], analyses: Analyses, processor: Any
+) -> int:
     output = Path(config.output)
     source = ProcessorSource.of(processor)
     store = None
@@ -80,7 +85,7 @@ def _run_job(config: RunConfig, console: Console, datasets: dict[str, Dataset], 
         known = resume.KnownFiles(output if store is not None else None)
         plan = make_plan(config, datasets, source, where, console, known)
         if config.dry_run:
-            report.print_plan(console, plan, datasets, sources_of(datasets, source, config.max_files))
+            report.print_plan(console, plan, datasets, analyses, sources_of(datasets, source, config.max_files))
             return exit_code(plan, None) or (EXIT_SKIPPED if any(info.missing for info in plan.files) else EXIT_OK)
         report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
@@ -98,13 +103,14 @@ def _run_job(config: RunConfig, console: Console, datasets: dict[str, Dataset], 
             return _unfinished(console, error)
     _check_ledger(plan, total)
     wall = time.perf_counter() - begin
-    return _finish(config, console, datasets, processor, plan, total, wall, keeps=store is not None)
+    return _finish(config, console, datasets, analyses, processor, plan, total, wall, keeps=store is not None)
 
 
 def _finish(
     config: RunConfig,
     console: Console,
     datasets: dict[str, Dataset],
+    analyses: Analyses,
     processor: Any,
     plan: Plan,
     total: Partial,
@@ -122,25 +128,30 @@ def _finish(
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
-    summary = summarise(histograms, rest.pop("event_sums", None)) if is_main else {}
+    of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
+    categories = {
+        name: {d: list(a.categories_of(d)) for d in a.asked_for(config.definitions)} for name, a in of_dataset.items()
+    }
+    summary = summarise(histograms, categories, rest.pop("event_sums", None)) if is_main else {}
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
     counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
     cutflow = report.cutflow_table(counted[0], counted[1], datasets)
     weight_warnings = report.weight_warnings(cutflow, datasets)
-    empty, wrong_number = empty_signals(cutflow, datasets, plan)
+    empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
+    used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
         results.write(
             output,
             {
-                "histograms.json": results.histogram_file(histograms, datasets),
+                "histograms.json": results.histogram_file(histograms, datasets, analyses),
                 "summary.json": {
                     "schema_version": results.SCHEMA_VERSION,
                     "results": summary,
                     "other": rest,
                 },
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
-                "provenance.json": provenance(config, datasets, plan, total, wall, getattr(processor, "models", {})),
+                "provenance.json": provenance(config, datasets, plan, total, wall, used),
             },
             config.candidates,
         )

@@ -41,7 +41,9 @@ def import_spanet(arguments: argparse.Namespace) -> None:
 
 def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mass-price``."""
-    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="trained model of Higgs bosons")
+    parser.add_argument(
+        "--model", required=True, metavar="DIR|NAME", help="trained model of pairs of jets and single fat jets"
+    )
     parser.add_argument(
         "--background", type=Path, required=True, metavar="DIR", help="training data directory of background alone"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea import __version__
+from hhh_coffea.analyses import Analyses
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine.chunks import Partial, Plan
@@ -78,6 +79,15 @@ def provenance(
             "worker_seconds": round(total.seconds, 3),
             "events_per_second": round(total.events / wall, 1),
         },
+    }
+
+
+def user_files(analyses: Analyses) -> dict[str, dict[str, Any]]:
+    """Files of the user's own analyses, for the record of a run."""
+    return {
+        f"analysis {analysis.name}": dict(zip(("file", "sha256"), analysis.made_from, strict=True))
+        for analysis in analyses.values()
+        if analysis.made_from is not None
     }
 
 

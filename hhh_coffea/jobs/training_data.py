@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from hhh_coffea.analyses import load_analyses
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
@@ -28,10 +29,11 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
     """
     console = Console(stderr=True)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
+    analyses = load_analyses(datasets)
     options: dict[str, Any] = {"topology": topology, "data": config.output, "truth_definition": truth}
-    processor: Any = load_processor(config.processor, {**options, "btagging": config.btagging})
+    processor: Any = load_processor(config.processor, {**options, "btagging": config.btagging, "analyses": analyses})
     for dataset in datasets.values():
-        processor.specification.check(dataset.name, dataset.metadata)
+        processor.specification.check(dataset.name, analyses[dataset.metadata.analysis])
     source = ProcessorSource.of(processor)
     Path(config.output).mkdir(parents=True, exist_ok=True)
     with executor(config.executor, config.workers, config.scheduler) as where:

@@ -1,12 +1,12 @@
 """From the event record to candidates and what they got right: one file per method, one common result.
 
-:data:`METHODS` lists the methods by name: what ``--methods`` accepts, besides a file of the user's own.
+An :class:`~hhh_coffea.reconstruction.analysis.Analysis` declares what is looked for, and which methods there are.
 """
 
+from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.methods import (
     DEFAULT_BDT,
     DEFAULT_WORKING_POINT,
-    METHODS,
     ForeignEventsError,
     Method,
     MethodOptions,
@@ -22,7 +22,7 @@ from hhh_coffea.reconstruction.methods import (
 __all__ = [
     "DEFAULT_BDT",
     "DEFAULT_WORKING_POINT",
-    "METHODS",
+    "Analysis",
     "ForeignEventsError",
     "Method",
     "MethodOptions",

@@ -1,6 +1,6 @@
-"""Boosted H → bb candidates from a boosted decision tree on large-radius jets, and their marriage with χ² pairs.
+"""Candidates from a boosted decision tree on large-radius jets, and their marriage with χ² pairs.
 
-A model scores every fat jet; those above the working point are Higgs candidates. Two ways to go on: ours
+A model scores every fat jet; those above the working point are candidates. Two ways to go on: ours
 (:func:`reconstruct`) takes what they cover out of the pairing and pairs what is left; the published one
 (:func:`reconstruct_reference`, §3) pairs everything and only marks the overlaps afterwards.
 """
@@ -16,13 +16,14 @@ from hhh_coffea.base.kinematics import Cartesian, delta_r_squared
 from hhh_coffea.events.record import field, momentum
 from hhh_coffea.reconstruction import chi2
 from hhh_coffea.reconstruction.bdt_model import BdtModel
-from hhh_coffea.reconstruction.candidates import NONE, boosted_candidates, merge, resolved_candidates
+from hhh_coffea.reconstruction.candidates import make_candidates, merge
+from hhh_coffea.topology.kinds import NONE, Kind
 
 POOL_RADIUS = 0.8  # the fat jets' own radius: a small jet inside it is made of the same particles
 
 
 def score(fatjets: ak.Array, model: BdtModel) -> npt.NDArray[np.float32]:
-    """The model's output for every fat jet, flat: from 0 (like background) to 1 (like H → bb).
+    """The model's output for every fat jet, flat: from 0 (like background) to 1 (like signal).
 
     It ranks fat jets; it is no probability, for training gives both classes the same total weight.
 
@@ -39,15 +40,16 @@ def reconstruct(
     record: ak.Array,
     scores: npt.NDArray[np.floating],
     cut: float,
-    n_higgs: int,
+    boosted: Kind,
+    resolved: Kind,
     n_jets: int | None = None,
-    mass: float = chi2.HIGGS_MASS,
+    mass: float = chi2.MASS,
 ) -> ak.Array:
     """Candidates of ``chi2+bdt`` in our definition (``default``).
 
-    Of the fat jets that score above ``cut`` the best ``n_higgs`` are boosted candidates. Small-radius jets within
-    ΔR < 0.8 of one of them leave the pool. The χ² pairing makes the other Higgs candidates among the first jets of the
-    pool: twice as many jets as Higgs bosons are missing, or ``n_jets`` if that is more. Where the pool is too small for
+    Of the fat jets that score above ``cut`` the best are boosted candidates, at most one a particle. Small-radius jets
+    within ΔR < 0.8 of one of them leave the pool. The χ² pairing makes the other candidates among the first jets of the
+    pool: twice as many jets as particles are missing, or ``n_jets`` if that is more. Where the pool is too small for
     all of them it makes as many pairs as it can.
 
     A boosted candidate's detection probability is its score, its assignment probability 1 (one object: there is nothing
@@ -61,45 +63,47 @@ def reconstruct(
         flat, one a fat jet
     cut
         working point: a score
-    n_higgs, n_jets, mass
+    boosted, resolved
+        single fat jets and pairs of jets
+    n_jets, mass
         as in :func:`hhh_coffea.reconstruction.chi2.reconstruct`
     """
-    fatjet = tagged(record.fatjets, scores > cut, scores, n_higgs)
+    n = len(resolved.members)
+    fatjet = tagged(record.fatjets, scores > cut, scores, n)
     taken = fatjet >= 0
     counts = counts_of(record.fatjets.pt)
     score_of_fatjet = np.zeros(fatjet.shape)
     score_of_fatjet[taken] = scores[((np.cumsum(counts) - counts)[:, None] + fatjet)[taken]]
-    boosted = boosted_candidates(record, fatjet, 1.0, score_of_fatjet)
+    fat = make_candidates(record, boosted, fatjet[..., None], 1.0, score_of_fatjet)
 
     counts = counts_of(record.jets.pt)
     pool = np.flatnonzero(~covered(record, fatjet))
     event, position = event_index(counts)[pool], position_in_event(counts)[pool]
     in_pool = np.bincount(event, minlength=len(counts))
     start = np.cumsum(in_pool) - in_pool
-    n_pairs = np.minimum(n_higgs - taken.sum(axis=1), in_pool // 2)
+    n_pairs = np.minimum(n - taken.sum(axis=1), in_pool // 2)
     momenta = momentum(record.jets)
-    pair = np.full((len(record), n_higgs, 2), NONE, dtype=np.int64)
-    for wanted in range(1, n_higgs + 1):
+    pair = np.full((len(record), n, 2), NONE, dtype=np.int64)
+    for wanted in range(1, n + 1):
         events = np.flatnonzero(n_pairs == wanted)
         if len(events):
             jets = pool[n_pairs[event] == wanted]
             found = chi2.pairs(Cartesian(*(c[jets] for c in momenta)), in_pool[events], wanted, n_jets, mass)
             pair[events, :wanted] = position[start[events][:, None, None] + found]
-    resolved = resolved_candidates(record, pair[..., 0], pair[..., 1])
     # no pair can overlap: the pool's radius is larger than that of the overlap removal
-    return ak.concatenate([boosted, resolved], axis=1)
+    return ak.concatenate([fat, make_candidates(record, resolved, pair)], axis=1)
 
 
 def reconstruct_reference(
-    record: ak.Array, scores: npt.NDArray[np.floating], cut: float, n_higgs: int, pairs: ak.Array
+    record: ak.Array, scores: npt.NDArray[np.floating], cut: float, boosted: Kind, pairs: ak.Array
 ) -> ak.Array:
     """Candidates of ``chi2+bdt`` as published (``reference``, §3).
 
-    Every fat jet above ``cut`` is a boosted candidate, at most ``n_higgs`` in order of pT, and all ``pairs`` (those of a
+    Every fat jet above ``cut`` is a boosted candidate, at most one a particle in order of pT, and all ``pairs`` (those of a
     χ² method that knows nothing of fat jets) stay; pairs that overlap are marked. All probabilities are 1.
     """
-    fatjet = tagged(record.fatjets, scores > cut, flat(record.fatjets.pt), n_higgs)
-    return merge(record, boosted_candidates(record, fatjet), pairs)
+    fatjet = tagged(record.fatjets, scores > cut, flat(record.fatjets.pt), len(boosted.members))
+    return merge(record, make_candidates(record, boosted, fatjet[..., None]), boosted, pairs)
 
 
 def tagged(fatjets: ak.Array, passes: npt.NDArray[np.bool_], rank: npt.NDArray[np.floating], most: int) -> IntArray:

@@ -14,76 +14,64 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat
+from hhh_coffea.base.arrays import counts_of, event_index, flat
 from hhh_coffea.base.atomic import replacing
-from hhh_coffea.reconstruction.candidates import KINDS
+from hhh_coffea.reconstruction.analysis import Analysis
 
+CANDIDATE_FILES = "candidate_files"  # key of a processor's output: names and bytes of what write_candidates() wrote
 _NAME = pa.dictionary(pa.int32(), pa.string())
-SCHEMA = pa.schema(
-    [
-        ("dataset", _NAME),
-        ("file", _NAME),
-        ("entry", pa.int64()),
-        ("method", _NAME),
-        ("kind", _NAME),
-        ("jet1", pa.int32()),
-        ("jet2", pa.int32()),
-        ("fatjet", pa.int32()),
-        ("pt", pa.float64()),
-        ("eta", pa.float64()),
-        ("phi", pa.float64()),
-        ("mass", pa.float64()),
-        ("assignment_probability", pa.float64()),
-        ("detection_probability", pa.float64()),
-        ("overlaps", pa.bool_()),
-        ("correct", pa.bool_()),
-    ],
-    metadata={"schema_version": "1"},
-)
-_written: dict[str, dict[str, int]] = {}  # files of the chunks this process is at: name → bytes
+_BEFORE = (("dataset", _NAME), ("file", _NAME), ("entry", pa.int64()), ("method", _NAME), ("kind", _NAME))
+_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
+_AFTER = (*((name, pa.float64()) for name in _NUMBERS), ("overlaps", pa.bool_()), ("correct", pa.bool_()))
+
+
+def schema_of(analysis: Analysis) -> pa.Schema:
+    """Columns of the table: a position in the file for each daughter, by the analysis's names of them."""
+    columns = [(name, pa.int32()) for name in analysis.columns()]
+    return pa.schema([*_BEFORE, *columns, *_AFTER], metadata={"schema_version": "1"})
 
 
 def write_candidates(
     folder: str | Path,
     chunk: Mapping[str, Any],
     method: str,
+    analysis: Analysis,
     record: ak.Array,
     candidates: ak.Array,
     correct: npt.NDArray[np.bool_] | None,
-) -> None:
-    """Write a chunk's candidates of one method into ``folder``.
+) -> dict[str, int]:
+    """Write a chunk's candidates of one method into ``folder``; returns the file's name and its bytes.
 
-    ``jet1``, ``jet2`` and ``fatjet`` become positions in the FILE (−1 where none), ``correct`` is null without truth.
-    ``chunk`` is ``events.metadata``. The name depends on the chunk alone and the file appears whole or not at all, so a
-    chunk that is processed again replaces what it wrote before.
+    Columns of daughters are positions in the FILE (−1 where none), ``correct`` is null without truth. ``chunk`` is
+    ``events.metadata``. The name depends on the chunk alone and the file appears whole or not at all, so a chunk that is
+    processed again replaces what it wrote before.
     """
     event = event_index(counts_of(candidates.kind))
 
     def constant(value: str) -> pa.Array:
         return pa.DictionaryArray.from_arrays(np.zeros(len(event), dtype=np.int32), pa.array([value]))
 
+    kind = flat(candidates.kind).astype(np.int32)
     columns: dict[str, Any] = {
         "dataset": constant(chunk["dataset"]),
         "file": constant(chunk["filename"]),
         "entry": np.asarray(record.id)[event],
         "method": constant(method),
-        "kind": pa.DictionaryArray.from_arrays(flat(candidates.kind).astype(np.int32), pa.array(KINDS)),
-        "jet1": _position_in_file(record.jets, event, flat(candidates.jet1)),
-        "jet2": _position_in_file(record.jets, event, flat(candidates.jet2)),
-        "fatjet": _position_in_file(record.fatjets, event, flat(candidates.fatjet)),
+        "kind": pa.DictionaryArray.from_arrays(kind, pa.array(list(analysis.kinds))),
+        **positions_in_file(analysis, record, candidates),
         "correct": pa.nulls(len(event), pa.bool_()) if correct is None else correct,
     }
-    for name in ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "overlaps"):
+    for name in (*_NUMBERS, "overlaps"):
         columns[name] = flat(candidates[name])
-    table = pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+    schema = schema_of(analysis)
+    table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     name = stem(chunk["dataset"], chunk["filename"], chunk["entrystart"], chunk["entrystop"])
     path = Path(folder) / f"{name}-{method.replace(':', '_')}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
         pq.write_table(table, partial, compression="zstd", store_schema=False)
-        size = partial.stat().st_size
-    _written.setdefault(name, {})[path.name] = size
+        return {path.name: partial.stat().st_size}
 
 
 def stem(dataset: str, file: str, start: int, stop: int) -> str:
@@ -97,16 +85,16 @@ def stem_of(name: str) -> str:
     return found[1] if found else ""
 
 
-def written_by(dataset: str, file: str, start: int, stop: int) -> dict[str, int]:
-    """Name and bytes of the files that this process wrote for a chunk since it was last asked."""
-    return _written.pop(stem(dataset, file, start, stop), {})
-
-
-def _position_in_file(objects: ak.Array, event: IntArray, position: IntArray) -> npt.NDArray[np.int32]:
-    counts = counts_of(objects.index)
-    starts = np.cumsum(counts) - counts
-    index = flat(objects.index)
-    result = np.full(len(position), -1, dtype=np.int32)
-    there = position >= 0
-    result[there] = index[(starts[event] + position)[there]]
-    return result
+def positions_in_file(analysis: Analysis, record: ak.Array, candidates: ak.Array) -> dict[str, npt.NDArray[np.int32]]:
+    """Flat, by the analysis's names of daughters: position in the file, −1 where a candidate has no such daughter."""
+    kind, objects = flat(candidates.kind), flat(candidates.objects)
+    event = event_index(counts_of(candidates.kind))
+    found = {}
+    for name, places in analysis.columns().items():
+        found[name] = np.full(len(kind), -1, dtype=np.int32)
+        for number, daughter, collection in places:
+            own = np.flatnonzero(kind == number)
+            counts = counts_of(record[collection].index)
+            starts = np.cumsum(counts) - counts
+            found[name][own] = flat(record[collection].index)[starts[event[own]] + objects[own, daughter]]
+    return found

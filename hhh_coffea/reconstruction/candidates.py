@@ -1,8 +1,9 @@
-"""Higgs candidates: the one form every method returns, and the removal of overlaps between them.
+"""Candidates: the one form every method returns, and the removal of overlaps between them.
 
-Per event a list of ``{kind, jet1, jet2, fatjet, pt, eta, phi, mass, assignment_probability, detection_probability,
-overlaps}``: ``kind`` is :data:`RESOLVED` or :data:`BOOSTED`, ``jet1 < jet2`` and ``fatjet`` are positions in the
-record's lists (−1 where none), and ``overlaps`` marks resolved candidates that overlap a boosted one.
+Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
+``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
+daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
+another kind of candidate displaces.
 """
 
 from __future__ import annotations
@@ -11,136 +12,117 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad, unflatten
-from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, delta_r_squared, polar
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad
+from hhh_coffea.base.kinematics import Cartesian, FloatArray, delta_r_squared, polar
 from hhh_coffea.events.record import momentum
+from hhh_coffea.topology.kinds import NONE, Kind
 
-RESOLVED, BOOSTED = 0, 1
-KINDS = ("resolved", "boosted")
 FIELDS = (
-    *("kind", "jet1", "jet2", "fatjet", "pt", "eta", "phi", "mass"),
+    *("kind", "objects", "pt", "eta", "phi", "mass"),
     *("assignment_probability", "detection_probability", "overlaps"),
 )
-NONE = -1
+KINEMATICS = ("pt", "eta", "phi", "mass")
 OVERLAP_RADIUS = 0.5
 
 
-def resolved_candidates(
+def make_candidates(
     record: ak.Array,
-    jet1: IntArray,
-    jet2: IntArray,
+    kind: Kind,
+    objects: IntArray,
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
+    beyond: Cartesian | None = None,
 ) -> ak.Array:
-    """Candidates from pairs of small-radius jets.
+    """Candidates of one kind.
 
-    ``jet1`` and ``jet2`` are ``(N, C)`` positions in ``record.jets``, −1 where there is no candidate.
+    Parameters
+    ----------
+    record
+        event record, truncated
+    kind
+        what they are
+    objects
+        ``(N, C, k)`` positions of the daughters in their collections, −1 throughout where there is no candidate
+    assignment_probability, detection_probability
+        ``(N, C)``, or one number for all
+    beyond
+        ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
+
+    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
+    §5), others the sum of their daughters'.
     """
-    exists = jet1 >= 0
-    low, high = np.minimum(jet1, jet2)[exists], np.maximum(jet1, jet2)[exists]
-    four_vector = polar(pair_momentum(record, jet1, jet2))
-    return _candidates(exists, RESOLVED, low, high, None, four_vector, assignment_probability, detection_probability)
+    exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
+    chosen = kind.ordered(objects[exists])
+    event = np.nonzero(exists)[0]
+    if kind.degree == 1 and beyond is None:
+        daughters = record[kind.collections[0]]
+        index = _starts(daughters)[event] + chosen[:, 0]
+        four_vector = tuple(flat(daughters[name])[index].astype(np.float64) for name in KINEMATICS)
+    else:
+        total = summed_momentum(record, kind, event, chosen)
+        if beyond is not None:
+            total = Cartesian(*(a + b[event] for a, b in zip(total, beyond, strict=True)))
+        four_vector = polar(total)
+    positions = np.full((len(chosen), kind.width), NONE, dtype=np.int64)
+    positions[:, : kind.degree] = chosen
+    columns = {
+        "kind": np.full(len(chosen), kind.number, dtype=np.int8),
+        "objects": positions,
+        **dict(zip(KINEMATICS, four_vector, strict=True)),
+        "assignment_probability": np.broadcast_to(assignment_probability, exists.shape)[exists].astype(np.float64),
+        "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
+        "overlaps": np.zeros(len(chosen), dtype=bool),
+    }
+    return ak.unflatten(ak.zip(columns, depth_limit=1), exists.sum(axis=1))
 
 
-def pair_momentum(record: ak.Array, jet1: IntArray, jet2: IntArray) -> Cartesian:
-    """Flat summed momenta (GeV) of the jet pairs at ``(N, C)`` positions, those with −1 left out."""
-    exists = jet1 >= 0
-    counts = counts_of(record.jets.pt)
-    start = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]]
-    first, second = start + jet1[exists], start + jet2[exists]
-    return Cartesian(*(component[first] + component[second] for component in momentum(record.jets)))
+def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:
+    """Summed momenta (GeV) of the daughters at ``(C, k)`` positions in the events ``(C,)``."""
+    parts = []
+    for d, name in enumerate(kind.collections):
+        index = _starts(record[name])[event] + objects[:, d]
+        parts.append([component[index] for component in momentum(record[name])])
+    total = parts[0]
+    for part in parts[1:]:
+        total = [a + b for a, b in zip(total, part, strict=True)]
+    return Cartesian(*total)
 
 
-def fatjet_momentum(record: ak.Array, fatjet: IntArray) -> Cartesian:
-    """Flat momenta (GeV) of the fat jets at ``(N, C)`` positions, those with −1 left out."""
-    exists = fatjet >= 0
-    counts = counts_of(record.fatjets.pt)
-    index = (np.cumsum(counts) - counts)[np.nonzero(exists)[0]] + fatjet[exists]
-    return cartesian(*(flat(record.fatjets[name])[index] for name in ("pt", "eta", "phi", "mass")))
+def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) -> ak.Array:
+    """Candidates of ``kind`` (single fat jets) first, then the others, with ``overlaps`` set."""
+    return mark_overlaps(record, ak.concatenate([displacing, others], axis=1), kind)
 
 
-def boosted_candidates(
-    record: ak.Array,
-    fatjet: IntArray,
-    assignment_probability: FloatArray | float = 1.0,
-    detection_probability: FloatArray | float = 1.0,
-) -> ak.Array:
-    """Candidates from single fat jets; ``fatjet`` is ``(N, C)``, −1 where there is no candidate.
+def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind) -> ak.Array:
+    """Set ``overlaps``: a candidate with any small-radius jet within ΔR < 0.5 of one of ``kind`` is dropped by it.
 
-    The candidate's mass is the ungroomed one of the fat jet, as published (§5).
+    The fat jet always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures choose.
     """
-    fatjets = record.fatjets
-    exists = fatjet >= 0
-    starts = np.cumsum(counts_of(fatjets.pt)) - counts_of(fatjets.pt)
-    index = starts[np.nonzero(exists)[0]] + fatjet[exists]
-    pt, eta, phi, mass = (flat(fatjets[name])[index].astype(np.float64) for name in ("pt", "eta", "phi", "mass"))
-    return _candidates(
-        exists, BOOSTED, None, None, fatjet[exists], (pt, eta, phi, mass), assignment_probability, detection_probability
-    )
-
-
-def merge(record: ak.Array, boosted: ak.Array, resolved: ak.Array) -> ak.Array:
-    """Boosted candidates first, then the resolved ones, with ``overlaps`` set."""
-    return mark_overlaps(record, ak.concatenate([boosted, resolved], axis=1))
-
-
-def mark_overlaps(record: ak.Array, candidates: ak.Array) -> ak.Array:
-    """Set ``overlaps``: a resolved candidate with either jet within ΔR < 0.5 of a boosted candidate is dropped by it.
-
-    Boosted always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures choose.
-    """
-    boosted = candidates.fatjet[candidates.kind == BOOSTED]
-    width = int(counts_of(boosted).max(initial=0))
+    fatjets = candidates.objects[candidates.kind == kind.number][..., 0]
+    width = int(counts_of(fatjets).max(initial=0))
     overlaps = np.zeros(int(counts_of(candidates.kind).sum()), dtype=bool)
     if width:
         event = event_index(counts_of(candidates.kind))
-        fat = pad(boosted, width, NONE)[event]  # (candidates, boosted)
+        fat = pad(fatjets, width, NONE)[event]  # (candidates, fat jets)
         fat_eta, fat_phi = _directions(record.fatjets, event[:, None], fat)
-        for name in ("jet1", "jet2"):
-            jet = flat(candidates[name])
+        objects, others = flat(candidates.objects), flat(candidates.kind) != kind.number
+        for d in range(kind.width):
+            jet = np.where(others, objects[:, d], NONE)
             eta, phi = _directions(record.jets, event, jet)
             close = delta_r_squared(eta[:, None], phi[:, None], fat_eta, fat_phi) < OVERLAP_RADIUS**2
             overlaps |= (close & (fat >= 0) & (jet >= 0)[:, None]).any(axis=1)
     return ak.with_field(candidates, ak.unflatten(overlaps, counts_of(candidates.kind)), "overlaps")
 
 
-def _directions(objects: ak.Array, event: IntArray, position: IntArray) -> tuple[FloatArray, FloatArray]:
+def _starts(objects: ak.Array) -> IntArray:
+    counts = counts_of(objects.pt)
+    return np.cumsum(counts) - counts
+
+
+def _directions(objects: ak.Array, event: IntArray, position: npt.NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
     """(η, φ) at ``position`` in each ``event``; any value where the position is −1."""
-    counts = counts_of(objects.eta)
-    starts = np.cumsum(counts) - counts
-    index = np.where(position >= 0, starts[event] + position, 0)
+    index = np.where(position >= 0, _starts(objects)[event] + position, 0)
     eta, phi = flat(objects.eta), flat(objects.phi)
     if len(eta) == 0:
         return np.zeros(index.shape), np.zeros(index.shape)
     return eta[index], phi[index]
-
-
-def _candidates(
-    exists: npt.NDArray[np.bool_],
-    kind: int,
-    jet1: IntArray | None,
-    jet2: IntArray | None,
-    fatjet: IntArray | None,
-    four_vector: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    assignment_probability: FloatArray | float,
-    detection_probability: FloatArray | float,
-) -> ak.Array:
-    total = int(exists.sum())
-    none = np.full(total, NONE, dtype=np.int64)
-    pt, eta, phi, mass = four_vector
-    return unflatten(
-        {
-            "kind": np.full(total, kind, dtype=np.int8),
-            "jet1": none if jet1 is None else jet1,
-            "jet2": none if jet2 is None else jet2,
-            "fatjet": none if fatjet is None else fatjet,
-            "pt": pt,
-            "eta": eta,
-            "phi": phi,
-            "mass": mass,
-            "assignment_probability": np.broadcast_to(assignment_probability, exists.shape)[exists].astype(np.float64),
-            "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
-            "overlaps": np.zeros(total, dtype=bool),
-        },
-        exists.sum(axis=1),
-    )

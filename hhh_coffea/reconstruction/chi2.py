@@ -1,7 +1,7 @@
-"""χ² pairing: the disjoint jet pairs whose masses are together nearest to the Higgs mass.
+"""χ² pairing: the disjoint jet pairs whose masses are together nearest to that of one particle.
 
-χ² = Σ (m_jj − m_H)² over n pairs (§3 of the published analysis), minimised over every choice of 2n of the first K jets
-and every way to pair them: 15 for HHH with K = 6, 3 for HH with K = 4, 3150 for HHH with K = 10.
+χ² = Σ (m_jj − m)² over n pairs (§3 of the published analysis), minimised over every choice of 2n of the first K jets
+and every way to pair them: 15 for n = 3 with K = 6, 3 for n = 2 with K = 4, 3150 for n = 3 with K = 10.
 """
 
 from __future__ import annotations
@@ -18,42 +18,32 @@ import numpy.typing as npt
 from hhh_coffea.base.arrays import IntArray, counts_of
 from hhh_coffea.base.kinematics import Cartesian, FloatArray
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction.candidates import NONE, resolved_candidates
+from hhh_coffea.reconstruction.candidates import make_candidates
+from hhh_coffea.topology.kinds import NONE, Kind
 
-HIGGS_MASS = 125.0
+MASS = 125.0  # GeV
 Chooser = Callable[[FloatArray, int], IntArray]  # (χ² table, jets) → pairs
 BLOCK = 4096  # events at a time: the tables of a block stay in the processor's cache
 FEW_PAIRINGS = 105
 
 
-def reconstruct(record: ak.Array, n_higgs: int, n_jets: int | None = None, mass: float = HIGGS_MASS) -> ak.Array:
-    """n Higgs candidates per event among the first ``n_jets`` (2·n_higgs when None) jets of the record.
+def reconstruct(record: ak.Array, kind: Kind, n_jets: int | None = None, mass: float = MASS) -> ak.Array:
+    """A candidate for each member of ``kind``, pairs among the first ``n_jets`` (2n when None) jets of the record.
 
-    ``mass`` is the Higgs mass in GeV. An event with fewer than 2·n_higgs jets gets no candidates.
+    ``mass`` is that of the particle in GeV. An event with fewer than 2n jets gets no candidates.
     """
-    return _candidates(record, pairs(momentum(record.jets), counts_of(record.jets.pt), n_higgs, n_jets, mass))
+    n_pairs = len(kind.members)
+    return make_candidates(record, kind, pairs(momentum(record.jets), counts_of(record.jets.pt), n_pairs, n_jets, mass))
 
 
 def pairs(
-    momenta: Cartesian, counts: IntArray, n_pairs: int, n_jets: int | None = None, mass: float = HIGGS_MASS
+    momenta: Cartesian, counts: IntArray, n_pairs: int, n_jets: int | None = None, mass: float = MASS
 ) -> IntArray:
     """``(N, n_pairs, 2)``: positions of the jets paired among the first ``n_jets`` (2·n_pairs when None, and at least).
 
     ``momenta`` are flat (GeV), ``counts`` the jets of each event. −1 throughout where there are fewer than 2·n_pairs.
     """
-    return _pairs(momenta, counts, n_pairs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_pairs), mass)
-
-
-def reconstruct_as_published(record: ak.Array, n_higgs: int, mass: float = HIGGS_MASS) -> ak.Array:
-    """The published baseline, its fault for two Higgs bosons included.
-
-    For HH the published code sums χ² over THREE different pairs that together cover the four jets (16 such triples)
-    and takes the first two of them, which often share a jet (§3). For HHH it is :func:`reconstruct`.
-    """
-    if n_higgs != 2:
-        return reconstruct(record, n_higgs, mass=mass)
-    momenta, counts = momentum(record.jets), counts_of(record.jets.pt)
-    return _candidates(record, _pairs(momenta, counts, 2, None, lambda chi2, _: _first_two_of_three(chi2), mass))
+    return chosen_pairs(momenta, counts, n_pairs, n_jets, lambda chi2, k: best_pairing(chi2, k, n_pairs), mass)
 
 
 def best_pairing(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
@@ -170,15 +160,7 @@ def _first_of_all(chi2: FloatArray, n_jets: int, n_pairs: int) -> IntArray:
     return pairings[best]
 
 
-def _first_two_of_three(chi2: FloatArray) -> IntArray:
-    pairs = np.array(list(combinations(range(4), 2)))
-    triples = np.array([t for t in combinations(range(6), 3) if len(set(pairs[list(t)].ravel())) == 4])
-    best = np.argmin(chi2[triples[:, 0]] + chi2[triples[:, 1]] + chi2[triples[:, 2]], axis=0)
-    chosen: IntArray = pairs[triples[best, :2]]
-    return chosen
-
-
-def _pairs(
+def chosen_pairs(
     momenta: Cartesian, counts: IntArray, n_pairs: int, n_jets: int | None, choose: Chooser, mass: float
 ) -> IntArray:
     """``(N, n_pairs, 2)`` jet positions, −1 where an event has too few jets."""
@@ -197,7 +179,7 @@ def _pairs(
     return result
 
 
-def pair_chi2(momenta: Cartesian, exists: npt.NDArray[np.bool_], mass: float = HIGGS_MASS) -> FloatArray:
+def pair_chi2(momenta: Cartesian, exists: npt.NDArray[np.bool_], mass: float = MASS) -> FloatArray:
     """(m_jj − mass)² of every jet pair: ``(jets, N)`` components → ``(jets·(jets−1)/2, N)``, +inf where one is absent."""
     n_jets, n_events = exists.shape
     table = np.empty((n_jets * (n_jets - 1) // 2, n_events))
@@ -219,7 +201,3 @@ def pair_chi2(momenta: Cartesian, exists: npt.NDArray[np.bool_], mass: float = H
             rows[~(exists[first] & exists[first + 1 :])] = np.inf
         start += len(rows)
     return table
-
-
-def _candidates(record: ak.Array, pairing: IntArray) -> ak.Array:
-    return resolved_candidates(record, pairing[..., 0], pairing[..., 1])

@@ -18,8 +18,8 @@ from hhh_coffea.base.arrays import IntArray
 from hhh_coffea.base.kinematics import Cartesian, FloatArray
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.reconstruction.best_assignment import best_assignment
-from hhh_coffea.reconstruction.targets import NONE
 from hhh_coffea.topology.assignments import Pattern, assignments
+from hhh_coffea.topology.kinds import NONE
 
 PATTERNS = {"ht": Pattern.of(3, (1, 2)), "lt": Pattern.of(1), "h": Pattern.of(2, (0, 1))}
 B_DAUGHTERS = {"ht": (0,), "lt": (0,), "h": (0, 1)}  # the others are light quarks

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
-from hhh_coffea.reconstruction.targets import NONE, nearest_exclusive
+from hhh_coffea.topology.kinds import NONE
 
 
 class AssignmentTarget(NamedTuple):
@@ -54,3 +54,33 @@ def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float
 def target_of(matched: IntArray) -> AssignmentTarget:
     """Target whose daughters are the ``(N, k)`` matched positions."""
     return AssignmentTarget(matched, (matched != NONE).all(axis=1))
+
+
+def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:
+    """Indices of the (left, right) pairs that remain when the nearest is taken first and every object only once.
+
+    ``left`` and ``right`` number the objects globally (an object of another event has another number). Ties go to the
+    pair listed first. Rounds take every pair that is the nearest left for both its objects, which is what taking one
+    pair at a time would do.
+    """
+    # most objects have a single partner: only the others compete
+    alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else np.zeros(0, dtype=bool)
+    taken = [np.flatnonzero(alone)]
+    order = np.flatnonzero(~alone)
+    order = order[np.argsort(distance[order], kind="stable")]
+    while len(order):
+        rank = np.arange(len(order))
+        best_of_left = np.empty(left.max() + 1, dtype=np.int64)
+        best_of_right = np.empty(right.max() + 1, dtype=np.int64)
+        # written back to front, so that the nearest pair of each object is what stays
+        best_of_left[left[order[::-1]]] = rank[::-1]
+        best_of_right[right[order[::-1]]] = rank[::-1]
+        mutual = (best_of_left[left[order]] == rank) & (best_of_right[right[order]] == rank)
+        accepted = order[mutual]
+        taken.append(accepted)
+        used_left = np.zeros(len(best_of_left), dtype=bool)
+        used_right = np.zeros(len(best_of_right), dtype=bool)
+        used_left[left[accepted]] = True
+        used_right[right[accepted]] = True
+        order = order[~used_left[left[order]] & ~used_right[right[order]]]
+    return np.concatenate(taken)

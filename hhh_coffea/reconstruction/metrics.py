@@ -1,41 +1,94 @@
-"""Purity and efficiency of Higgs reconstruction: our definition (``default``) and the published one (``reference``).
+"""What a method got right: one comparison of candidates with targets for every topology.
 
-Purity = correct candidates / candidates. Efficiency = retrieved targets / targets. A resolved candidate is correct if
-its two jets are those of a resolved target, a boosted one if its fat jet is that of a boosted target.
-
-``default`` uses one convention throughout: only candidates that survive overlap removal count, and a Higgs is
-retrieved if a surviving candidate equals its boosted OR its resolved target.
-
-``reference`` reproduces §5 of the published analysis: a Higgs with both targets counts as boosted only, resolved
-targets may be retrieved by candidates that overlap removal dropped, and an event without candidates is pure.
+Purity = correct candidates / candidates. Efficiency = retrieved targets / targets. A candidate is correct if its objects
+are those of a target of its kind, up to the kind's symmetry. Which candidates and targets a row of the summary counts,
+its *category*, is declared by the analysis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat
-from hhh_coffea.reconstruction.candidates import BOOSTED
 from hhh_coffea.reconstruction.targets import BoolArray, Targets
+from hhh_coffea.topology.kinds import Kind
 
 Definition = Literal["default", "reference"]
 DEFINITIONS: tuple[Definition, ...] = ("default", "reference")
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    "default": ("merged", "boosted", "resolved"),
-    "reference": ("merged", "merged_without_overlap_removal", "boosted", "resolved", "resolved_after_overlap_removal"),
-}
+_NO_TARGET = np.iinfo(np.int64).min  # no candidate has this number
 
 
-class Category(NamedTuple):
-    """Who counts in a category: candidates (flat), and targets and retrieved targets ``(N, n)``."""
+class Counted(NamedTuple):
+    """Who counts in a category: candidates (flat), and targets and retrieved targets ``(N, n)``, one a particle."""
 
     candidates: BoolArray
     targets: BoolArray
     retrieved: BoolArray
+
+
+class Comparison:
+    """Candidates of N events beside their targets: what categories are made of."""
+
+    def __init__(self, candidates: ak.Array, targets: Targets, kinds: Mapping[str, Kind]) -> None:
+        self.targets, self.kinds = targets, kinds
+        self.kind = flat(candidates.kind)
+        self.event = event_index(counts_of(candidates.kind))
+        self.survives: BoolArray = ~flat(candidates.overlaps)
+        self._objects = flat(candidates.objects)
+
+    def of(self, *names: str) -> BoolArray:
+        """Flat: candidates of these kinds."""
+        found: BoolArray = np.isin(self.kind, [self.kinds[name].number for name in names])
+        return found
+
+    def has(self, *names: str) -> BoolArray:
+        """``(N, n)``: particles that have a target of one of these kinds."""
+        found = np.zeros(self.targets.pt.shape, dtype=bool)
+        for name in names:
+            found[:, self.kinds[name].particles] |= self.targets.exists(name)
+        return found
+
+    def first(self, name: str, before: Sequence[str]) -> BoolArray:
+        """``(N, n)``: particles that have a target of this kind and none of the kinds ``before`` it."""
+        return self.has(name) & ~self.has(*before)
+
+    def found(self, use: BoolArray) -> BoolArray:
+        """``(N, n)``: particles of which some candidate in ``use`` is a target."""
+        result = np.zeros(self.targets.pt.shape, dtype=bool)
+        for particle, same in enumerate(self._equal):
+            result[self.event[same & use], particle] = True
+        return result
+
+    @cached_property
+    def correct(self) -> BoolArray:
+        """Flat: candidates that are a target."""
+        found: BoolArray = np.logical_or.reduce(self._equal)
+        return found
+
+    @cached_property
+    def _equal(self) -> list[BoolArray]:
+        """By particle, flat: candidate is a target of it. Numbers name objects and kind together."""
+        made_of = np.full(len(self.kind), -1, dtype=np.int64)
+        n_kinds = len(self.kinds)
+        for kind in self.kinds.values():
+            own = self.kind == kind.number
+            made_of[own] = kind.identity(self._objects[own]) * n_kinds + kind.number
+        equal = [np.zeros(len(self.kind), dtype=bool) for _ in range(self.targets.pt.shape[1])]
+        for kind in self.kinds.values():
+            number = kind.identity(self.targets.objects[kind.name])
+            target = np.where(number >= 0, number * n_kinds + kind.number, _NO_TARGET)
+            for member, particle in enumerate(kind.particles):
+                equal[particle] |= made_of == target[:, member][self.event]
+        return equal
+
+
+Category = Callable[[Comparison], Counted]
 
 
 @dataclass(frozen=True)
@@ -46,8 +99,8 @@ class EventLevel:
     all_correct: BoolArray
     n_targets: IntArray
     all_retrieved: BoolArray
-    target_class: tuple[IntArray, IntArray]  # (boosted, resolved without boosted twin)
-    candidate_class: tuple[IntArray, IntArray]  # (boosted, resolved), surviving
+    target_class: Mapping[str, IntArray]  # by kind: particles that have a target of it, and none of a kind before it
+    candidate_class: Mapping[str, IntArray]  # by kind: surviving candidates
 
 
 @dataclass(frozen=True)
@@ -55,90 +108,57 @@ class Evaluation:
     """How one method did on a chunk of events, in one definition."""
 
     correct: BoolArray  # flat, one a candidate
-    categories: dict[str, Category]
+    categories: dict[str, Counted]
     events: EventLevel
 
 
-def evaluate(candidates: ak.Array, targets: Targets, definition: Definition) -> Evaluation:
-    """Compare the candidates of N events with their targets ``(N, n)``."""
-    kind = flat(candidates.kind)
-    event = event_index(counts_of(candidates.kind))
-    survives = ~flat(candidates.overlaps)
-    is_boosted = kind == BOOSTED
-
-    # one number names what a candidate or target is made of; −1 and −2 are never equal
-    made_of = _name(flat(candidates.jet1), flat(candidates.jet2), flat(candidates.fatjet), is_boosted)
-    resolved_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.zeros(targets.pt.shape, dtype=bool))
-    boosted_target = _name(targets.jet1, targets.jet2, targets.fatjet, np.ones(targets.pt.shape, dtype=bool))
-    # equal[i][c]: candidate c is target i of its event
-    equal = [
-        (made_of == np.where(targets.resolved[:, i], resolved_target[:, i], -2)[event])
-        | (is_boosted & (made_of == np.where(targets.boosted[:, i], boosted_target[:, i], -2)[event]))
-        for i in range(targets.pt.shape[1])
-    ]
-    correct = np.logical_or.reduce(equal)
-
-    def found_by(use: BoolArray) -> BoolArray:
-        """(N, n): targets that equal some candidate in ``use``."""
-        found = np.zeros(targets.pt.shape, dtype=bool)
-        for i, same in enumerate(equal):
-            found[event[same & use], i] = True
-        return found
-
-    if definition == "default":
-        retrieved = found_by(survives)
-        wanted = targets.boosted | targets.resolved
-        categories = {
-            "merged": Category(survives, wanted, retrieved),
-            "boosted": Category(survives & is_boosted, targets.boosted, retrieved & targets.boosted),
-            "resolved": Category(survives & ~is_boosted, targets.resolved, retrieved & targets.resolved),
-        }
-    else:
-        only_resolved = targets.resolved & ~targets.boosted
-        by_boosted, by_resolved = found_by(is_boosted), found_by(~is_boosted)
-        wanted = targets.boosted | only_resolved
-        retrieved = by_boosted | (by_resolved & only_resolved)
-        categories = {
-            "merged": Category(survives, wanted, retrieved),
-            "merged_without_overlap_removal": Category(np.ones_like(survives), wanted, retrieved),
-            "boosted": Category(is_boosted, targets.boosted, by_boosted),
-            "resolved": Category(~is_boosted, targets.resolved, by_resolved),
-            "resolved_after_overlap_removal": Category(
-                ~is_boosted & survives, only_resolved, found_by(~is_boosted & survives) & only_resolved
-            ),
-        }
-    return Evaluation(
-        correct,
-        categories,
-        _event_level(event, survives, is_boosted, correct, targets, wanted, retrieved),
-    )
-
-
-def _name(jet1: IntArray, jet2: IntArray, fatjet: IntArray, is_boosted: BoolArray) -> IntArray:
-    """Number that stands for a jet pair (even) or a fat jet (odd) of an event, −1 for a pair that is not there."""
-    pair = np.where(jet1 >= 0, 2 * ((jet1 << 16) + jet2), -1)
-    return np.where(is_boosted, 2 * fatjet + 1, pair)
-
-
-def _event_level(
-    event: IntArray,
-    survives: BoolArray,
-    is_boosted: BoolArray,
-    correct: BoolArray,
+def evaluate(
+    candidates: ak.Array,
     targets: Targets,
-    wanted: BoolArray,
-    retrieved: BoolArray,
-) -> EventLevel:
-    n_events = len(targets.pt)
+    kinds: Mapping[str, Kind],
+    categories: Mapping[str, Category],
+    classes: Sequence[str],
+) -> Evaluation:
+    """Compare the candidates of N events with their targets.
+
+    Parameters
+    ----------
+    kinds
+        of the topology, by name
+    categories
+        of one set of definitions, by name; the first is that of whole events
+    classes
+        kinds by which events are classified, in the order in which a particle counts for one of them
+    """
+    comparison = Comparison(candidates, targets, kinds)
+    counted = {name: category(comparison) for name, category in categories.items()}
+    whole = next(iter(counted.values()))
 
     def per_event(use: BoolArray) -> IntArray:
-        return np.bincount(event[use], minlength=n_events)
+        return np.bincount(comparison.event[use], minlength=len(targets.pt))
 
-    return EventLevel(
-        n_candidates=per_event(survives),
-        all_correct=per_event(survives & ~correct) == 0,
-        n_targets=wanted.sum(axis=1),
-        all_retrieved=np.logical_and.reduce(retrieved | ~wanted, axis=1),
-        target_class=(targets.boosted.sum(axis=1), (targets.resolved & ~targets.boosted).sum(axis=1)),
-        candidate_class=(per_event(survives & is_boosted), per_event(survives & ~is_boosted)),
+    events = EventLevel(
+        n_candidates=per_event(comparison.survives),
+        all_correct=per_event(comparison.survives & ~comparison.correct) == 0,
+        n_targets=whole.targets.sum(axis=1),
+        all_retrieved=np.logical_and.reduce(whole.retrieved | ~whole.targets, axis=1),
+        target_class={name: comparison.first(name, classes[:i]).sum(axis=1) for i, name in enumerate(classes)},
+        candidate_class={name: per_event(comparison.survives & comparison.of(name)) for name in classes},
     )
+    return Evaluation(comparison.correct, counted, events)
+
+
+def one_for_each_kind(kinds: Mapping[str, Kind], everything: str = "all") -> dict[str, Category]:
+    """Categories of an analysis that declares none: all kinds together, and each on its own.
+
+    Candidates count that survive overlap removal, and a particle is found by any candidate that is a target of it.
+    """
+
+    def category(names: Sequence[str]) -> Category:
+        def counted(c: Comparison) -> Counted:
+            targets = c.has(*names)
+            return Counted(c.survives & c.of(*names), targets, c.found(c.survives) & targets)
+
+        return counted
+
+    return {everything: category(tuple(kinds)), **({n: category((n,)) for n in kinds} if len(kinds) > 1 else {})}

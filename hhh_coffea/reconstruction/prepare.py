@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import read
 from hhh_coffea.events.record import selected, truncated, weights_of
+from hhh_coffea.reconstruction.analysis import Analysis, jet_cut
 from hhh_coffea.reconstruction.selection import Cutflow, cutflow, event_selection
-from hhh_coffea.reconstruction.targets import Targets, match_each
+from hhh_coffea.reconstruction.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Prepared:
     dropped: dict[str, int]  # objects set aside, by reason
     all_events: ak.Array  # before any cut
     selection: PackedSelection  # of all_events
+    before_jet_cut: npt.NDArray[np.bool_]  # of all_events: those that pass the cuts before that on the number of jets
 
     def accounts(self, dataset: str) -> dict[str, dict[str, Any]]:
         """What every processor reports of a chunk, besides its own results."""
@@ -39,7 +41,8 @@ class Prepared:
 def prepare(
     events: Any,
     metadata: DatasetMetadata,
-    definitions: Iterable[str] = (),
+    analysis: Analysis,
+    definitions: Collection[str] = (),
     fatjet_features: Collection[str] = (),
     variation: str = NOMINAL,
     more_cuts: Mapping[str, Any] | None = None,
@@ -50,6 +53,8 @@ def prepare(
     ----------
     events, metadata
         a chunk and what is known of its dataset (:func:`hhh_coffea.events.formats.metadata_of`)
+    analysis
+        the declaration of what is looked for
     definitions
         ``default``, ``reference``: of truth matching
     fatjet_features
@@ -59,13 +64,18 @@ def prepare(
     more_cuts
         name → function of the record of all events that returns a mask; applied after all others
     """
-    all_events, dropped = read(events, metadata, fatjet_features, variation)
-    selection = event_selection(all_events, metadata)
+    all_events, dropped = read(events, metadata, fatjet_features, variation, analysis.collections)
+    if analysis.refine is not None:
+        all_events = analysis.refine(all_events)
+    selection = event_selection(all_events, metadata, analysis)
+    early = selection.names[: selection.names.index(jet_cut(analysis.jets_required(metadata)))]
     for name, cut in (more_cuts or {}).items():
         selection.add(name, cut(all_events))
     steps = cutflow(selection, ak.to_numpy(all_events.weight), weights_of(all_events))
     record = selected(all_events, selection.all())
-    kept = (metadata.selection.max_jets, metadata.max_fatjets)
-    targets = match_each(definitions, record, metadata.is_signal, metadata.n_higgs, *kept)
+    kept = analysis.kept(metadata)
+    targets = analysis.targets(record, definitions, metadata.is_signal, kept)
     weight = ak.to_numpy(record.weight)
-    return Prepared(truncated(record, *kept), targets, weight, steps, dropped, all_events, selection)
+    return Prepared(
+        truncated(record, *kept), targets, weight, steps, dropped, all_events, selection, selection.all(*early)
+    )

@@ -19,24 +19,25 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, padded
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, delta_r_squared, invariant_mass
 from hhh_coffea.events.btagging import uniform
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction.candidates import BOOSTED, NONE, OVERLAP_RADIUS
+from hhh_coffea.reconstruction.candidates import OVERLAP_RADIUS
+from hhh_coffea.topology.kinds import NONE
 
 BoolArray = npt.NDArray[np.bool_]
 DRAWS = 16  # a power of two: 1/16 of a unit weight adds up without rounding
 _STREAM = 2**42  # no jet has this position, so these numbers have nothing to do with those of b tags and splits
 
 
-def usable_jets(record: ak.Array, candidates: ak.Array, first: int) -> BoolArray:
-    """``(N, first)``: jets among the ``first`` of an event that lie ΔR ≥ 0.5 from every boosted candidate.
+def usable_jets(record: ak.Array, candidates: ak.Array, is_fat: BoolArray, first: int) -> BoolArray:
+    """``(N, first)``: jets among the ``first`` of an event that lie ΔR ≥ 0.5 from every candidate ``is_fat`` (flat).
 
-    ``first`` is 2·n_higgs (or K) for χ², all jets kept for the network.
+    ``first`` is what the targets need (or K) for χ², all jets kept for the network.
     """
     counts = counts_of(record.jets.pt)
     eta, phi = (padded(_flat(record.jets[k]), counts, first, np.nan) for k in ("eta", "phi"))
     usable = np.arange(first) < counts[:, None]
-    boosted = candidates[candidates.kind == BOOSTED]
-    event = event_index(counts_of(boosted.eta))
-    near = delta_r_squared(eta[event], phi[event], _flat(boosted.eta)[:, None], _flat(boosted.phi)[:, None])
+    event = event_index(counts_of(candidates.eta))[is_fat]
+    fat_eta, fat_phi = (_flat(candidates[k])[is_fat, None] for k in ("eta", "phi"))
+    near = delta_r_squared(eta[event], phi[event], fat_eta, fat_phi)
     np.logical_and.at(usable, event, ~(near < OVERLAP_RADIUS**2))
     return usable
 

@@ -10,27 +10,31 @@ import numpy as np
 import numpy.typing as npt
 from coffea.analysis_tools import PackedSelection, Weights
 
-from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.record import cuts_of
+from hhh_coffea.reconstruction.analysis import Analysis, jet_cut, jet_mask
 
 Cutflow = dict[str, dict[str, float]]
 
 
-def event_selection(record: ak.Array, metadata: DatasetMetadata) -> PackedSelection:
-    """Build the cuts of the published analysis (§1), in the order they are applied.
+def event_selection(record: ak.Array, metadata: DatasetMetadata, analysis: Analysis) -> PackedSelection:
+    """Build the cuts, in the order they are applied.
 
-    ``finite weight``; the format's own cuts (trigger, …) where the metadata ask for them; in signal ``n Higgs → bb``
-    (every Higgs of the event decays to b quarks: 2·n_higgs of them); ``≥ min_jets jets``. For Delphes no trigger, lepton
-    veto or jet ID, as published.
+    ``finite weight``; the format's own cuts (trigger, …) where the metadata ask for them; the cuts of the analysis;
+    ``≥ N jets``; its late cuts. For Delphes no trigger or jet ID, as published.
     """
     selection = PackedSelection()
     selection.add("finite weight", np.isfinite(ak.to_numpy(record.weight)))
     for name, mask in cuts_of(record).items():
         selection.add(name, mask)
-    if metadata.is_signal:
-        selection.add(f"{metadata.n_higgs} Higgs → bb", counts_of(record.higgs.pt) == metadata.n_higgs)
-    selection.add(f"≥ {metadata.min_jets} jets", counts_of(record.jets.pt) >= metadata.min_jets)
+    if analysis.cuts is not None:
+        for name, mask in analysis.cuts(record, metadata.is_signal).items():
+            selection.add(name, mask)
+    required = analysis.jets_required(metadata)
+    selection.add(jet_cut(required), jet_mask(record, required))
+    if analysis.late_cuts is not None:
+        for name, mask in analysis.late_cuts(record, metadata.is_signal).items():
+            selection.add(name, mask)
     return selection
 
 

@@ -1,6 +1,6 @@
-"""Higgs candidates from SPANet, run in this process: the event record in, candidates out.
+"""Candidates from SPANet, run in this process: the event record in, candidates out.
 
-A model says by its event topology which features of which objects it takes and how many Higgs bosons it looks for.
+A model says by its event topology which features of which objects it takes and which targets it looks for.
 Scores depend on the event alone, whatever the chunk and the other events in the batch.
 """
 
@@ -13,7 +13,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.reconstruction.candidates import NONE, boosted_candidates, merge, resolved_candidates
+from hhh_coffea.reconstruction.analysis import Analysis
+from hhh_coffea.reconstruction.candidates import mark_overlaps
 from hhh_coffea.reconstruction.spanet_inputs import (
     PADDED_LENGTH,
     SpanetError,
@@ -24,6 +25,7 @@ from hhh_coffea.reconstruction.spanet_inputs import (
     substructure_of,
 )
 from hhh_coffea.reconstruction.spanet_model import SpanetModel, load_model, load_models, lock
+from hhh_coffea.topology.kinds import NONE, partner
 
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Topology
@@ -57,34 +59,40 @@ class Interpretation(NamedTuple):
     detection_probability: npt.NDArray[np.float32]
 
 
-def reconstruct(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> dict[str, ak.Array]:
-    """Candidates of each decoding, boosted ones first, with AP and DP as their probabilities.
+def reconstruct(
+    record: ak.Array, model: SpanetModel, decodings: Iterable[str], analysis: Analysis
+) -> dict[str, ak.Array]:
+    """Candidates of each decoding with AP and DP as their probabilities, those of single fat jets first.
 
     ``record`` is truncated. A target that the decoding leaves out gives no candidate.
     """
-    from hhh_coffea.spanet.decoding.decode import pairs_and_singles, spans
+    from hhh_coffea.spanet.decoding.decode import spans
 
     topology = model.topology
-    resolved, boosted = pairs_and_singles(topology)
     lengths = [padded_length(record, collection_of(i, model.name)) for i in topology.sequential]
     first = spans(topology, lengths)
+    # the model's kinds with those of the analysis, whatever both are called; single objects first
+    pairs = [(kind, partner(kind, analysis.kinds)) for kind in model.kinds.values()]
+    pairs.sort(key=lambda pair: pair[0].degree)
     found = {}
     for name, decoded in decode(record, model, decodings).items():
         objects = np.where(decoded.selected[..., None], decoded.objects, NONE)
-
-        def positions(members: list[int], daughter: int, objects: npt.NDArray[Any] = objects) -> npt.NDArray[np.int64]:
-            if not members:
-                return np.full((len(record), 1), NONE)
-            place = objects[:, members, daughter]
-            return np.where(place >= 0, place - first[topology.targets[members[0]].sources[0]][0], NONE)
-
-        def probabilities(members: list[int], decoded: Any = decoded) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            chosen = members or [0]
-            return decoded.assignment_probability[:, chosen], decoded.detection_probability[:, chosen]
-
-        pairs = resolved_candidates(record, positions(resolved, 0), positions(resolved, 1), *probabilities(resolved))
-        fat = boosted_candidates(record, positions(boosted, 0), *probabilities(boosted))
-        found[name] = merge(record, fat, pairs)
+        parts = []
+        for kind, own in pairs:
+            if own is None:
+                raise SpanetError(f"SPANet model {model.name!r} has targets that analysis {analysis.name!r} lacks")
+            members = list(kind.members)
+            place = objects[:, members][..., : kind.degree]
+            starts = np.array([first[source][0] for source in topology.targets[members[0]].sources])
+            place = np.where(place >= 0, place - starts, NONE)
+            # the model may list the daughters in another order
+            if set(kind.daughters) == set(own.daughters):
+                place = place[..., [kind.daughters.index(d) for d in own.daughters]]
+            probabilities = decoded.assignment_probability[:, members], decoded.detection_probability[:, members]
+            parts.append((own, analysis.candidates(record, own.name, place, *probabilities)))
+        fatjet = next((kind for kind, _ in parts if kind.collections == ("fatjets",)), None)
+        candidates = ak.concatenate([part for _, part in parts], axis=1)
+        found[name] = candidates if fatjet is None else mark_overlaps(record, candidates, fatjet)
     return found
 
 
@@ -98,7 +106,7 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     n_events = len(record)
     topology, forward, device, price = model.network(compiled=n_events >= COMPILE_FROM)
     parts: dict[str, list[Any]] = {name: [] for name in decodings}
-    ways = {name: decoding(name) for name in parts}
+    ways = {name: decoding(name, topology) for name in parts}
 
     def on_device(array: npt.NDArray[Any], batch: slice) -> Any:
         # a GPU sees one shape only; where there are no events, one of padding tells the shapes
@@ -119,17 +127,20 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     }
 
 
-def decoding(name: str) -> Any:
+def decoding(name: str, topology: Topology) -> Any:
     """Function ``(outputs, topology, lengths, overlaps, prices) → Decoded`` of a decoding by its name.
 
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
     takes prices. The published post-processing removes overlaps afterwards, so that metrics show both sides of it.
+    Joint decoding is defined for pairs of jets and single objects; other targets are decoded greedily in its place.
     """
     from hhh_coffea.spanet.decoding import decode
 
     kind, _, number = name.partition(":")
+    if kind == "joint" and not decode.is_of_pairs_and_singles(topology):
+        kind, number = "greedy", ""
     if kind == "joint":
         return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
     if kind == "greedy":

@@ -13,6 +13,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import delta_r_squared
 from hhh_coffea.events.record import field as record_field
 from hhh_coffea.reconstruction.candidates import OVERLAP_RADIUS
+from hhh_coffea.topology import kinds
 
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Input, Topology
@@ -93,7 +94,7 @@ def collection_of(event_input: Input, model: str) -> str:
     SpanetError
         naming the model and the features that the event record cannot give.
     """
-    is_fat = any(name.startswith("fj_") for name in event_input.feature_names)
+    is_fat = kinds.collection_of(event_input) == "fatjets"
     known = {**(FATJET_FEATURES if is_fat else JET_FEATURES)}
     known |= {("fj_" if is_fat else "") + angle: "phi" for angle in ANGLES}
     if event_input.kind != "sequential":

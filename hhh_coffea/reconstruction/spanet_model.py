@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhh_coffea.base.bundled import SPANETS, find_bundled, list_bundled
 from hhh_coffea.reconstruction.spanet_inputs import SpanetError, collection_of, substructure_of
+from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, same_targets
 
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Topology
@@ -49,9 +50,9 @@ class SpanetModel:
         return self.network().topology
 
     @property
-    def n_higgs(self) -> int:
-        """Higgs bosons it looks for."""
-        return len(self.topology.alternatives)
+    def kinds(self) -> dict[str, Kind]:
+        """Kinds of targets it looks for."""
+        return kinds_of(self.topology)
 
     @property
     def substructure(self) -> tuple[str, ...]:
@@ -85,7 +86,6 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
         naming the model, and the feature or device that cannot be had.
     """
     from hhh_coffea.spanet.checkpoint import CheckpointError, describe
-    from hhh_coffea.spanet.decoding.decode import pairs_and_singles
 
     path = Path(name).expanduser()
     if not path.is_dir():
@@ -107,7 +107,7 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
             _trained_on(card),
         )
         device_of(device)
-        pairs_and_singles(model.topology)
+        model.topology  # noqa: B018 - builds the network, so that faults show here
     except (CheckpointError, OSError, ValueError) as error:
         raise SpanetError(f"SPANet model {name}: {error}") from error
     for event_input in model.topology.inputs:
@@ -125,12 +125,12 @@ def _trained_on(card: dict[str, Any]) -> tuple[str, ...]:
 
 
 def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[SpanetModel, ...]:
-    """Load models for different numbers of Higgs bosons; the bundled ones of :data:`BUNDLED` where none is named.
+    """Load models for different targets; the bundled ones of :data:`BUNDLED` where none is named.
 
     Raises
     ------
     SpanetError
-        as :func:`load_model`, if two models look for the same number of Higgs bosons, or if there is none at all.
+        as :func:`load_model`, if two models look for the same targets, or if there is none at all.
     """
     names = list(names) or [name for name in BUNDLED if find_bundled("models", name) is not None]
     models = tuple(load_model(name, device) for name in names)
@@ -138,9 +138,9 @@ def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[Span
         raise SpanetError("method 'spanet' needs a model and none is bundled: name one with --model")
     for i, model in enumerate(models):
         for other in models[:i]:
-            if other.n_higgs == model.n_higgs:
+            if same_targets(other.kinds, model.kinds) or same_targets(model.kinds, other.kinds):
                 raise SpanetError(
-                    f"models {other.name!r} and {model.name!r} both look for {model.n_higgs} Higgs bosons"
+                    f"models {other.name!r} and {model.name!r} both look for the same targets: {in_words(model.kinds)}"
                 )
     return models
 

@@ -1,9 +1,8 @@
 """A method of the user's own: a class in a file, named by ``--methods my_method.py:MyMethod`` (docs/bring_your_own.md).
 
-The class needs one method, ``reconstruct(record, n_higgs)``, which gets the event record and returns candidates, made
-with :func:`~hhh_coffea.reconstruction.candidates.resolved_candidates` and
-:func:`~hhh_coffea.reconstruction.candidates.boosted_candidates`. It may have an attribute ``fatjet_features``: what it
-reads of the large-radius jets beyond their kinematics.
+The class needs one method, ``reconstruct(record, analysis)``, which gets the event record and the declared
+:class:`~hhh_coffea.reconstruction.analysis.Analysis`, and returns candidates, made with ``analysis.candidates()``. It may
+have an attribute ``fatjet_features``: what it reads of the large-radius jets beyond their kinematics.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import awkward as ak
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.user_code import choose_class, split_name
+from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.candidates import FIELDS
 
 
@@ -29,7 +29,7 @@ class UserMethod:
     sha256: str  # of the file: finished chunks of an earlier run are not taken after it was edited
     instance: Any
 
-    def reconstruct(self, record: ak.Array, n_higgs: int) -> ak.Array:
+    def reconstruct(self, record: ak.Array, analysis: Analysis) -> ak.Array:
         """Candidates of every event.
 
         Raises
@@ -37,12 +37,12 @@ class UserMethod:
         TypeError
             if what the class returned are not the candidates of these events.
         """
-        candidates = self.instance.reconstruct(record, n_higgs)
+        candidates = self.instance.reconstruct(record, analysis)
         at = f"method {self.name} of {Path(self.file).name}"
         if not isinstance(candidates, ak.Array) or set(FIELDS) - set(candidates.fields):
             raise TypeError(
-                f"{at}: reconstruct() must return candidates, as resolved_candidates() and boosted_candidates() make "
-                f"them, not {ak.type(candidates) if isinstance(candidates, ak.Array) else type(candidates).__name__}"
+                f"{at}: reconstruct() must return candidates, as analysis.candidates() makes them, "
+                f"not {ak.type(candidates) if isinstance(candidates, ak.Array) else type(candidates).__name__}"
             )
         if len(candidates) != len(record):
             raise TypeError(f"{at}: reconstruct() returned {len(candidates)} lists for {len(record)} events")
@@ -70,12 +70,12 @@ def load_user_method(name: str) -> UserMethod:
         class_name,
         lambda found: callable(getattr(found, "reconstruct", None)),
         "method",
-        "give one a method reconstruct(self, record, n_higgs)",
+        "give one a method reconstruct(self, record, analysis)",
     )
     try:
         instance = chosen()
     except Exception as error:
         raise UserError(f"{file}: {chosen.__name__}() cannot be made: {type(error).__name__}: {error}") from error
     if not callable(getattr(instance, "reconstruct", None)):
-        raise UserError(f"{file}: {chosen.__name__} has no method reconstruct(self, record, n_higgs)")
+        raise UserError(f"{file}: {chosen.__name__} has no method reconstruct(self, record, analysis)")
     return UserMethod(chosen.__name__, str(file), hashlib.sha256(file.read_bytes()).hexdigest(), instance)

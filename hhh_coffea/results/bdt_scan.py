@@ -9,7 +9,7 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.reconstruction.bdt_model import BdtModel
-from hhh_coffea.reconstruction.metrics import CATEGORIES, Definition, Evaluation
+from hhh_coffea.reconstruction.metrics import Evaluation
 from hhh_coffea.results.summary import ratio
 
 SCAN = "bdt_scan"
@@ -33,7 +33,7 @@ def book() -> Hist:
     return Hist(*axes, hist.axis.StrCategory(COUNTS, name="count"), storage=hist.storage.Int64())
 
 
-def fill(histogram: Hist, dataset: str, definition: Definition, point: str, result: Evaluation) -> None:
+def fill(histogram: Hist, dataset: str, definition: str, point: str, result: Evaluation) -> None:
     """Add what one working point gave on a chunk."""
     for name, use in result.categories.items():
         found = (
@@ -51,10 +51,12 @@ def table(histogram: Hist) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for dataset in histogram.axes["dataset"]:
         for definition in histogram.axes["definition"]:
-            for category in CATEGORIES[definition]:
+            for category in histogram.axes["category"]:
                 for point in histogram.axes["working_point"]:
                     key = {"dataset": dataset, "definition": definition, "category": category, "working_point": point}
                     n = counts(histogram, key)
+                    if not any(n.values()):
+                        continue  # a category of other definitions
                     place = result.setdefault(dataset, {}).setdefault(definition, {}).setdefault(category, {})
                     place[point] = {
                         "purity": ratio(n["correct"], n["candidates"]),

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hhh_coffea.analyses import Analyses, Analysis
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
@@ -18,7 +19,7 @@ SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
 MEANING = (
-    "purity: correct candidates of all; efficiency: found targets of all. In our definitions a Higgs boson that is a "
+    "purity: correct candidates of all; efficiency: found targets of all. In our definitions a particle that is a "
     "fat jet and a pair of jets counts as found either way, so that methods without fat jets find boosted ones too. "
     "Errors are 68.27% intervals that account for candidates of one event being right or wrong together. What every row "
     "counts: docs/definitions.md"
@@ -35,20 +36,24 @@ def where_of(failure: Failure) -> str:
     return f"{failure.dataset}: {failure.file}{entries}"
 
 
-def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sources: list[SourceFile]) -> None:
+def print_plan(
+    console: Console, plan: Plan, datasets: dict[str, Dataset], analyses: Analyses, sources: list[SourceFile]
+) -> None:
     """What ``--dry-run`` says."""
-    table = _table("would be read", ("dataset", "format"), ("n_higgs", "files", "chunks", "events"))
+    table = _table("would be read", ("dataset", "format", "analysis"), ("files", "chunks", "events"))
     for name, dataset in datasets.items():
         chunks = [c for c in plan.chunks if c.dataset == name]
         table.add_row(
             name,
             dataset.metadata.format,
-            str(dataset.metadata.n_higgs),
+            analyses[dataset.metadata.analysis].name,
             str(sum(f.source.dataset == name for f in plan.files)),
             str(len(chunks)),
             f"{sum(c.stop - c.start for c in chunks):,}",
         )
     console.print(table)
+    for analysis in {d.metadata.analysis: analyses[d.metadata.analysis] for d in datasets.values()}.values():
+        console.print(f"{analysis.name}: targets {targets_in_words(analysis)}", soft_wrap=True, markup=False)
     for name in datasets:
         branches = next((s.branches for s in sources if s.dataset == name), ())
         if branches:
@@ -62,6 +67,17 @@ def print_plan(console: Console, plan: Plan, datasets: dict[str, Dataset], sourc
             role = f" (metadata field {roles[name]!r})" if name in roles else ""
             _warn(console, f"{info.source.path}: no collection {name!r}{role}; its events will be lost")
     _print_failures(console, list(plan.failures))
+
+
+def targets_in_words(analysis: Analysis) -> str:
+    """Targets with the daughters that each is made of, and what may be exchanged."""
+    topology = analysis.topology
+    found = []
+    for target in topology.targets:
+        names = " ".join(target.daughters)
+        exchanged = [", ".join(target.daughters[i] for i in orbit) for orbit in target.orbits if len(orbit) > 1]
+        found.append(f"{target.name} → {names}" + "".join(f" ({e} exchangeable)" for e in exchanged))
+    return "; ".join(found)
 
 
 def print_warnings(console: Console, warnings: Iterable[str]) -> None:

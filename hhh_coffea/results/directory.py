@@ -19,6 +19,7 @@ import numpy as np
 import uhi.io.json
 from hist import Hist
 
+from hhh_coffea.analyses import Analyses, Analysis, analysis_of
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import TakenError, locked
 from hhh_coffea.datasets.fileset import Dataset
@@ -26,7 +27,7 @@ from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
 from hhh_coffea.results.histograms import canonical
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
@@ -170,25 +171,33 @@ def _write_partial(path: Path, content: Any) -> Path:
     return partial
 
 
-def histogram_file(histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+def histogram_file(
+    histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset], analyses: Analyses | None = None
+) -> dict[str, Any]:
     """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "datasets": {
-            name: {
-                "label": d.label,
-                "format": d.metadata.format,
-                "n_higgs": d.metadata.n_higgs,
-                "is_signal": d.metadata.is_signal,
-            }
-            for name, d in datasets.items()
-        },
+        "datasets": {name: _described(d, analysis_of(d.metadata, analyses)) for name, d in datasets.items()},
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
     }
 
 
+def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
+    return {
+        "label": dataset.label,
+        "format": dataset.metadata.format,
+        "is_signal": dataset.metadata.is_signal,
+        "analysis": analysis.name,
+        "particle": analysis.particle,
+        "symbol": analysis.symbol or analysis.particle,
+        "particles": analysis.n_particles,
+        "kinds": list(analysis.kinds),
+        "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+    }
+
+
 def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
-    """The histograms of a results directory, and ``{label, format, n_higgs, is_signal}`` of each dataset.
+    """The histograms of a results directory, and what figures need to know of each dataset (:func:`histogram_file`).
 
     Raises
     ------
@@ -197,7 +206,9 @@ def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, 
     """
     content = read_json(folder / "histograms.json")
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise ResultsError(f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}")
+        raise ResultsError(
+            f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}, but of another release: run again"
+        )
     return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
 
 

@@ -16,18 +16,26 @@ from hist import Hist
 
 from hhh_coffea.base.arrays import counts_of, event_index, flat, rank_in_event
 from hhh_coffea.base.kinematics import invariant_mass
-from hhh_coffea.reconstruction.candidates import BOOSTED, fatjet_momentum, pair_momentum
-from hhh_coffea.reconstruction.metrics import Definition, Evaluation
+from hhh_coffea.reconstruction.analysis import Analysis
+from hhh_coffea.reconstruction.metrics import Evaluation
 from hhh_coffea.reconstruction.targets import Targets
 
 Histograms = dict[str, Hist]
 UNKNOWN, WRONG, CORRECT = -1, 0, 1  # the ``correct`` axis; unknown where there is no truth
-MAX_HIGGS = 5  # counts of Higgs bosons up to 4, and one overflow bin
+EVERYTHING = "merged"  # targets of any kind
+NAMES_OF_ALL = (
+    *("candidates", "targets", "candidate_mass", "ranked_mass", "multiplicity", "generated_pt", "generated_mass"),
+    *("target_mass", "event_purity", "event_efficiency", "confusion"),
+)
 MAIN_HISTOGRAMS = ("candidates", "targets", "event_purity", "event_efficiency", "confusion")
 
 
-def book() -> Histograms:
-    """Empty histograms. pT and mass axes are those of the published figures (§5, §7), in GeV."""
+def book(analysis: Analysis) -> Histograms:
+    """Empty histograms. pT axes are those of the published figures (§5, §7), in GeV.
+
+    Analyses with the same words and :meth:`~hhh_coffea.reconstruction.analysis.Analysis.limits` book the same ones, and
+    can be run together.
+    """
 
     def axes(*names: str) -> list[Any]:
         return [hist.axis.StrCategory([], growth=True, name=name) for name in names]
@@ -35,48 +43,58 @@ def book() -> Histograms:
     def pt(label: str) -> Any:
         return hist.axis.Regular(20, 0, 1000, underflow=False, name="pt", label=label)
 
-    def number(name: str, label: str, stop: int = MAX_HIGGS) -> Any:
+    def number(name: str, label: str, stop: int) -> Any:
         return hist.axis.Integer(0, stop, underflow=False, name=name, label=label)
 
     def flag(name: str, label: str) -> Any:
         return hist.axis.Boolean(name=name, label=label)
 
+    def mass(finer: int = 1) -> Any:
+        bins, low, high = analysis.mass_range
+        return hist.axis.Regular(finer * bins, low, high, name="mass", label="Candidate mass [GeV]")
+
     candidate = ("dataset", "method", "definition", "category")
     correct = hist.axis.Integer(
         UNKNOWN, CORRECT + 1, flow=False, name="correct", label="−1 unknown, 0 wrong, 1 correct"
     )
-    resolved_mass = hist.axis.Regular(40, 30, 230, name="mass", label="Candidate mass [GeV]")
-    boosted_mass = hist.axis.Regular(80, 30, 230, name="mass", label="Candidate mass [GeV]")
+    particle = analysis.particle
+    most_particles, most = analysis.limits()
+    classes = analysis.classes_of_events()
     count, weight = hist.storage.Int64(), hist.storage.Weight()
     method = candidate[:3]
     return {
-        "candidates": Hist(*axes(*candidate), pt("Reconstructed Higgs pT [GeV]"), correct, storage=count),
+        "candidates": Hist(*axes(*candidate), pt(f"Reconstructed {particle} pT [GeV]"), correct, storage=count),
         "targets": Hist(
-            *axes(*candidate), pt("Generated Higgs pT [GeV]"), flag("retrieved", "retrieved"), storage=count
+            *axes(*candidate), pt(f"Generated {particle} pT [GeV]"), flag("retrieved", "retrieved"), storage=count
         ),
-        "candidate_mass": Hist(*axes(*candidate), resolved_mass, correct, storage=weight),
-        "boosted_mass": Hist(*axes(*method), boosted_mass, correct, storage=weight),
-        "ranked_mass": Hist(*axes(*method), number("rank", "Rank by pT"), resolved_mass, correct, storage=weight),
+        "candidate_mass": Hist(*axes(*candidate), mass(), correct, storage=weight),
+        **{f"{kind}_mass": Hist(*axes(*method), mass(finer=2), correct, storage=weight) for kind in analysis.fine_mass},
+        "ranked_mass": Hist(
+            *axes(*method), number("rank", "Rank by pT", most_particles + 1), mass(), correct, storage=weight
+        ),
         "multiplicity": Hist(*axes("dataset", "collection"), number("n", "Objects per event", 16), storage=weight),
-        "higgs_pt": Hist(*axes("dataset", "definition", "target"), pt("Generated Higgs pT [GeV]"), storage=count),
-        "higgs_mass": Hist(
+        "generated_pt": Hist(
+            *axes("dataset", "definition", "target"), pt(f"Generated {particle} pT [GeV]"), storage=count
+        ),
+        "generated_mass": Hist(
             *axes("dataset", "definition", "target"),
-            hist.axis.Regular(280, 60, 200, name="mass", label="Generated Higgs mass [GeV]"),
+            hist.axis.Regular(280, 60, 200, name="mass", label=f"Generated {particle} mass [GeV]"),
             storage=weight,
         ),
-        "target_mass": Hist(*axes("dataset", "definition", "target"), resolved_mass, storage=weight),
+        "target_mass": Hist(*axes("dataset", "definition", "target"), mass(), storage=weight),
         "event_purity": Hist(
             *axes(*method), number("n", "Candidates", 8), flag("pure", "all candidates correct"), storage=count
         ),
         "event_efficiency": Hist(
-            *axes(*method), number("n", "Targets"), flag("efficient", "all targets retrieved"), storage=count
+            *axes(*method),
+            number("n", "Targets", most_particles + 1),
+            flag("efficient", "all targets retrieved"),
+            storage=count,
         ),
         "confusion": Hist(
             *axes(*method),
-            number("target_boosted", "boosted targets"),
-            number("target_resolved", "resolved targets"),
-            number("candidate_boosted", "boosted candidates"),
-            number("candidate_resolved", "resolved candidates"),
+            *(number(f"target_{kind}", f"{kind} targets", most + 1) for kind in classes),
+            *(number(f"candidate_{kind}", f"{kind} candidates", most + 1) for kind in classes),
             storage=count,
         ),
     }
@@ -86,7 +104,7 @@ def fill_multiplicity(
     histograms: Histograms, dataset: str, record: ak.Array, use: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
 ) -> None:
     """Objects above threshold in each event in ``use``, before truncation."""
-    for name in ("jets", "fatjets"):
+    for name in (n for n in ("jets", "fatjets", "leptons") if n in record.fields):
         n = counts_of(record[name].pt)[use]
         histograms["multiplicity"].fill(dataset=dataset, collection=name, n=n, weight=weight[use])
 
@@ -94,39 +112,38 @@ def fill_multiplicity(
 def fill_targets(
     histograms: Histograms,
     dataset: str,
-    definition: Definition,
+    definition: str,
+    analysis: Analysis,
     record: ak.Array,
     targets: Targets,
     weight: npt.NDArray[np.float64],
 ) -> None:
-    """Generated Higgs pT and mass by what they can be reconstructed as, and the mass of the true assignment."""
-    for name, mask in (
-        ("all", np.ones(targets.pt.shape, dtype=bool)),
-        ("resolved", targets.resolved),
-        ("boosted", targets.boosted),
-        ("merged", targets.resolved | targets.boosted),
-    ):
-        key = {"dataset": dataset, "definition": definition, "target": name}
-        chosen = np.flatnonzero(mask)
-        histograms["higgs_pt"].fill(**key, pt=targets.pt.ravel()[chosen])
-        if name != "merged":
-            mass = targets.mass.ravel()[chosen]
-            histograms["higgs_mass"].fill(**key, mass=mass, weight=weight[chosen // mask.shape[1]])
-    for name, mask, momentum in (
-        ("resolved", targets.resolved, pair_momentum(record, targets.jet1, targets.jet2)),
-        ("boosted", targets.boosted, fatjet_momentum(record, targets.fatjet)),
-    ):
-        key = {"dataset": dataset, "definition": definition, "target": name}
-        histograms["target_mass"].fill(
-            **key, mass=invariant_mass(momentum), weight=weight[np.flatnonzero(mask) // mask.shape[1]]
-        )
+    """Generated pT and mass by what they can be reconstructed as, and the mass of the true assignment."""
+    place = {"dataset": dataset, "definition": definition}
+    kinds = analysis.kinds.values()
+    every = np.ones(targets.pt.shape, dtype=bool)
+    masks = {"all": every, **{kind.name: np.zeros_like(every) for kind in kinds}}
+    for kind in kinds:
+        exists = targets.exists(kind.name)
+        masks[kind.name][:, kind.particles] = exists
+        event = np.nonzero(exists)[0]
+        mass = invariant_mass(analysis.momentum(record, kind, event, targets.objects[kind.name][exists]))
+        histograms["target_mass"].fill(**place, target=kind.name, mass=mass, weight=weight[event])
+    for name, mask in masks.items():
+        chosen = np.flatnonzero(mask & np.isfinite(targets.pt))
+        histograms["generated_pt"].fill(**place, target=name, pt=targets.pt.ravel()[chosen])
+        mass = targets.mass.ravel()[chosen]
+        histograms["generated_mass"].fill(**place, target=name, mass=mass, weight=weight[chosen // targets.pt.shape[1]])
+    merged = np.logical_or.reduce([masks[kind.name] for kind in kinds])
+    histograms["generated_pt"].fill(**place, target=EVERYTHING, pt=targets.pt[merged & np.isfinite(targets.pt)])
 
 
 def fill_method(
     histograms: Histograms,
     dataset: str,
     method: str,
-    definition: Definition,
+    definition: str,
+    analysis: Analysis,
     candidates: ak.Array,
     targets: Targets,
     result: Evaluation,
@@ -152,24 +169,21 @@ def fill_method(
             histograms["targets"].fill(
                 **key, category=category, pt=targets.pt[use.targets], retrieved=use.retrieved[use.targets]
             )
-    boosted = flat(candidates.kind) == BOOSTED
-    histograms["boosted_mass"].fill(**key, mass=mass[boosted], correct=correct[boosted], weight=weight_of[boosted])
-    merged = np.flatnonzero(result.categories["merged"].candidates)  # what survives overlap removal
-    event = event_index(counts_of(candidates.pt))[merged]
-    rank = rank_in_event(pt[merged], np.bincount(event, minlength=len(candidates)))
-    histograms["ranked_mass"].fill(
-        **key, rank=rank, mass=mass[merged], correct=correct[merged], weight=weight_of[merged]
-    )
+    for name in analysis.fine_mass:
+        own = flat(candidates.kind) == analysis.kinds[name].number
+        histograms[f"{name}_mass"].fill(**key, mass=mass[own], correct=correct[own], weight=weight_of[own])
+    whole = np.flatnonzero(next(iter(result.categories.values())).candidates)  # what survives overlap removal
+    event = event_index(counts_of(candidates.pt))[whole]
+    rank = rank_in_event(pt[whole], np.bincount(event, minlength=len(candidates)))
+    histograms["ranked_mass"].fill(**key, rank=rank, mass=mass[whole], correct=correct[whole], weight=weight_of[whole])
     if has_truth:
         events = result.events
         histograms["event_purity"].fill(**key, n=events.n_candidates, pure=events.all_correct)
         histograms["event_efficiency"].fill(**key, n=events.n_targets, efficient=events.all_retrieved)
         histograms["confusion"].fill(
             **key,
-            target_boosted=events.target_class[0],
-            target_resolved=events.target_class[1],
-            candidate_boosted=events.candidate_class[0],
-            candidate_resolved=events.candidate_class[1],
+            **{f"target_{kind}": n for kind, n in events.target_class.items()},
+            **{f"candidate_{kind}": n for kind, n in events.candidate_class.items()},
         )
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hist import Hist
 
 from hhh_coffea.base.arrays import counts_of, event_index
-from hhh_coffea.reconstruction.metrics import Definition, Evaluation
+from hhh_coffea.reconstruction.metrics import Evaluation
 
 PAIRED = "paired"
 COUNTS = ("candidates", "correct", "targets", "retrieved")
@@ -73,7 +73,7 @@ def event_sums(candidates: ak.Array, result: Evaluation) -> dict[str, dict[str, 
     return sums
 
 
-def fill(histogram: Hist, dataset: str, definition: Definition, category: str, counts: Mapping[str, PerEvent]) -> None:
+def fill(histogram: Hist, dataset: str, definition: str, category: str, counts: Mapping[str, PerEvent]) -> None:
     """Add the events of a chunk; ``counts`` by method."""
     names = [EVENTS] + [f"{method} {count}" for method in counts for count in COUNTS]
     n_events = next(iter(counts.values())).shape[1]

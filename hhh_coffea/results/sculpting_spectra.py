@@ -8,7 +8,7 @@ random pairs and its fat jets share that weight, so correlations are in the erro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -21,11 +21,12 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, padde
 from hhh_coffea.base.mass_measures import EDGES, measures
 from hhh_coffea.events.btagging import uniform
 from hhh_coffea.reconstruction import random_pairing
-from hhh_coffea.reconstruction.candidates import BOOSTED, KINDS
 from hhh_coffea.results.summary import counts
+from hhh_coffea.topology.kinds import Kind
 
 FloatArray = npt.NDArray[np.float64]
 SPECTRA, FATJETS, BOOSTED_PT = "sculpting", "sculpting_fatjets", "sculpting_boosted_pt"
+KINDS = ("resolved", "boosted")  # pairs of jets, single fat jets
 CANDIDATES, RANDOM = "candidates", "random"
 REPLICAS = 100
 RANKS = 4  # by falling pT among the surviving candidates of an event; the fourth takes all beyond
@@ -74,6 +75,7 @@ def fill_fatjets(histograms: dict[str, Hist], dataset: str, record: ak.Array, we
 def fill_method(
     histograms: dict[str, Hist],
     key: dict[str, str],
+    kinds: Mapping[str, Kind],
     record: ak.Array,
     candidates: ak.Array,
     first: int,
@@ -82,15 +84,15 @@ def fill_method(
 ) -> None:
     """One method's surviving candidates, and random pairs in their place.
 
-    ``key``: dataset, method and definition; ``first``: jets of an event that the method may pair; ``weights`` those of
-    :func:`replica_weights`.
+    ``key``: dataset, method and definition; ``kinds``: pairs of jets, and single fat jets where there
+    are such; ``first``: jets of an event that the method may pair; ``weights`` those of :func:`replica_weights`.
     """
     spectra, boosted_pt = histograms[SPECTRA], histograms[BOOSTED_PT]
     by_mass = [spectra.axes[name] for name in ("rank", "mass")]
     by_pt = [boosted_pt.axes[name] for name in ("rank", "pt")]
     candidates = candidates[~candidates.overlaps]
     n, pt = counts_of(candidates.pt), flat(candidates.pt)
-    event, boosted = event_index(n), flat(candidates.kind) == BOOSTED
+    event, boosted = event_index(n), np.isin(flat(candidates.kind), [k.number for k in kinds.values() if k.degree == 1])
     rank = np.minimum(1 + rank_in_event(pt, n), RANKS)
     cell = _cell(by_mass, rank, flat(candidates.mass))
     for kind, use in zip(KINDS, (~boosted, boosted), strict=True):
@@ -100,7 +102,7 @@ def fill_method(
     _add(boosted_pt, key, by_pt, sums)
 
     usable, momenta = (
-        random_pairing.usable_jets(record, candidates, first),
+        random_pairing.usable_jets(record, candidates, boosted, first),
         random_pairing.padded_momenta(record, first),
     )
     k, n_boosted = (np.bincount(event[use], minlength=len(n)) for use in (~boosted, boosted))
@@ -166,7 +168,7 @@ def spectrum(histograms: dict[str, Hist], key: dict[str, str], category: str, ra
     chosen = slice(None) if rank == 0 else slice(rank - 1, rank)
     total = np.zeros((REPLICAS + 1, BINS))
     for kind in KINDS if category == "merged" else (category,):
-        if source == RANDOM and kind == KINDS[BOOSTED]:
+        if source == RANDOM and kind == KINDS[1]:
             wanted = counts(histograms[BOOSTED_PT], key)[chosen].sum(axis=0)  # (replica, pt)
             fatjets = counts(histograms[FATJETS], {"dataset": key["dataset"]})  # (replica, pt, mass)
             there = fatjets.sum(axis=2)

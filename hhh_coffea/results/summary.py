@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hist
@@ -10,7 +11,6 @@ import numpy as np
 from hist import Hist
 from hist.intervals import clopper_pearson_interval
 
-from hhh_coffea.reconstruction.metrics import CATEGORIES
 from hhh_coffea.results.histograms import CORRECT, UNKNOWN
 
 COVERAGE = 0.6827  # one standard deviation of a Gaussian
@@ -43,10 +43,16 @@ def ratio(numerator: int, denominator: int, sums: Mapping[str, int] | None = Non
     return entry if sums is None else {**entry, "design_effect": effect}
 
 
-def summarise(histograms: dict[str, Hist], event_sums: Mapping[str, Any] | None = None) -> dict[str, Any]:
+Categories = Mapping[str, Mapping[str, Sequence[str]]]  # dataset → definition → names
+
+
+def summarise(
+    histograms: dict[str, Hist], categories: Categories, event_sums: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """dataset → definition → method → ``{categories, events}``.
 
-    ``event_sums`` by dataset, definition and method, for the intervals: see :func:`ratio`.
+    ``categories`` of each dataset's analysis, by definition, in their order. ``event_sums`` by dataset,
+    definition and method, for the intervals: see :func:`ratio`.
     """
     # a method that found nothing fills no candidates, but its targets and events are on record
     filled = [histograms[name] for name in ("candidates", "targets", "event_efficiency")]
@@ -56,21 +62,23 @@ def summarise(histograms: dict[str, Hist], event_sums: Mapping[str, Any] | None 
 
     summary: dict[str, Any] = {}
     for dataset in values("dataset"):
-        for definition in values("definition"):
+        for definition in categories[dataset]:
             for method in values("method"):
                 key = {"dataset": dataset, "definition": definition, "method": method}
                 sums = (event_sums or {}).get(dataset, {}).get(definition, {}).get(method, {})
-                if (entry := _method(histograms, key, sums)) is not None:
+                if (entry := _method(histograms, key, categories[dataset][definition], sums)) is not None:
                     summary.setdefault(dataset, {}).setdefault(definition, {})[method] = entry
     return summary
 
 
-def _method(histograms: dict[str, Hist], key: dict[str, str], sums: Mapping[str, Any]) -> dict[str, Any] | None:
+def _method(
+    histograms: dict[str, Hist], key: dict[str, str], names: Sequence[str], sums: Mapping[str, Any]
+) -> dict[str, Any] | None:
     categories = {}
     has_truth = bool(counts(histograms["event_efficiency"], key).sum()) or bool(
         counts(histograms["targets"], key).sum()
     )
-    for name in CATEGORIES[key["definition"]]:
+    for name in names:
         n_candidates, n_correct = by_pt(histograms, {**key, "category": name}, "purity")
         if n_candidates.sum() == 0 and not has_truth:
             continue
@@ -151,13 +159,15 @@ def counts(histogram: Hist, key: dict[str, str]) -> Any:
     return histogram[index].values(flow=True)
 
 
-def confusion_matrix(histogram: Hist, key: dict[str, str], n_higgs: int) -> tuple[list[tuple[int, int]], Any]:
-    """(classes, matrix): events by (boosted, resolved) targets (rows) and candidates (columns).
+def confusion_matrix(histogram: Hist, key: dict[str, str], n_particles: int) -> tuple[list[tuple[int, ...]], Any]:
+    """(classes, matrix): events by the kinds of their targets (rows) and of their candidates (columns).
 
-    As published (§5) only events whose targets are complete (boosted + resolved = n_higgs) and whose candidates make one
-    of these classes too.
+    A class is the number of each kind, in the order of the histogram's axes. As published (§5) only events whose targets
+    are complete (together ``n_particles``) and whose candidates make one of these classes too.
     """
     values = counts(histogram, key)
-    classes = [(boosted, n_higgs - boosted) for boosted in range(n_higgs + 1)]
-    matrix = np.array([[values[row[0], row[1], column[0], column[1]] for column in classes] for row in classes])
+    n_kinds = values.ndim // 2
+    numbers = itertools.product(*(range(min(n_particles, size - 1) + 1) for size in values.shape[:n_kinds]))
+    classes = [c for c in numbers if sum(c) == n_particles]
+    matrix = np.array([[values[(*row, *column)] for column in classes] for row in classes])
     return classes, matrix

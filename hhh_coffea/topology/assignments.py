@@ -1,7 +1,7 @@
 """Every way to give n objects to the targets of an event, each once: assignments modulo symmetry.
 
 Two assignments are the same if the daughters of a target are exchanged as its group allows (q1 ↔ q2 of a W boson), or
-whole targets as the event's group allows (one Higgs boson and the other).
+whole targets as the event's group allows (one of two equal particles and the other).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well scores separate Higgs bosons from other fat jets: ROC, working points, and the histograms behind figures."""
+"""How well scores separate targets from other fat jets: ROC, working points, and the histograms behind figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 WORKING_POINTS = {"loose": 0.02, "medium": 0.01, "tight": 0.003}  # misidentification, as published (§3)
 EFFICIENCIES = (0.5, 0.7, 0.9)  # where the rejection is quoted
 REPLICAS = 200  # of the bootstrap
-HIGGS, OTHER = "higgs", "other"  # the ``class`` axis
+TARGET, OTHER = "higgs", "other"  # the ``class`` axis
 # (label, bins, low, high) of the figures
 RANGES: dict[str, tuple[str, int, float, float]] = {
     "pt": ("Fat jet $p_T$ [GeV]", 60, 200, 800),
@@ -46,7 +46,7 @@ def roc(
 
 
 def area(efficiency: FloatArray, misidentification: FloatArray) -> float:
-    """Area under the ROC curve: how often a Higgs boson scores higher than another fat jet; ties count half."""
+    """Area under the ROC curve: how often a target scores higher than another fat jet; ties count half."""
     return float(np.trapezoid(efficiency, misidentification))
 
 
@@ -126,7 +126,7 @@ def fill_scores(
 ) -> None:
     """Scores of one model on one part (training, validation or test) of the data."""
     for dataset in np.unique(rows.dataset):
-        for name, use in ((HIGGS, rows.signal), (OTHER, ~rows.signal)):
+        for name, use in ((TARGET, rows.signal), (OTHER, ~rows.signal)):
             chosen = scores[use & (rows.dataset == dataset)]
             if len(chosen):
                 key = {"model": model, "part": part, "dataset": str(dataset), "class": name}
@@ -136,7 +136,7 @@ def fill_scores(
 def fill_features(histograms: dict[str, Hist], features: Sequence[str], rows: Rows) -> None:
     """Distribution of every feature by class."""
     for dataset in np.unique(rows.dataset):
-        for name, use in ((HIGGS, rows.signal), (OTHER, ~rows.signal)):
+        for name, use in ((TARGET, rows.signal), (OTHER, ~rows.signal)):
             chosen = rows.features[use & (rows.dataset == dataset)]
             if len(chosen):
                 for column, feature in enumerate(features):

@@ -67,19 +67,19 @@ def write_part(
     folder: str | Path,
     chunk: Mapping[str, Any],
     record: ak.Array,
-    fatjet_of_higgs: IntArray,
+    fatjet_of_particle: IntArray,
     features: Sequence[str],
     validation_fraction: float,
 ) -> npt.NDArray[np.bool_]:
     """Write the fat jets of a chunk and return which are signal.
 
-    ``fatjet_of_higgs`` is ``(N, n)``: positions in ``record.fatjets``, −1 where a Higgs has none. ``chunk`` is
+    ``fatjet_of_particle`` is ``(N, n)``: positions in ``record.fatjets``, −1 where a particle has none. ``chunk`` is
     ``events.metadata``. The name depends on the file's content and the range of entries alone, and the file appears whole
     or not at all, so a chunk that is processed again replaces what it wrote before.
     """
     counts = counts_of(record.fatjets.pt)
     event, position = event_index(counts), position_in_event(counts)
-    signal: npt.NDArray[np.bool_] = (fatjet_of_higgs[event] == position[:, None]).any(axis=1)
+    signal: npt.NDArray[np.bool_] = (fatjet_of_particle[event] == position[:, None]).any(axis=1)
     entry = np.asarray(record.id, dtype=np.int64)[event]
     columns: dict[str, Any] = {
         name: flat(field(record.fatjets, name, "the BDT's training table")).astype(np.float32) for name in features

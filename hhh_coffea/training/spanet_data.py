@@ -16,10 +16,11 @@ import numpy as np
 
 from hhh_coffea.base.hashing import split_number
 from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.reconstruction.analysis import Analysis, Kept
 from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
 from hhh_coffea.reconstruction.targets import Targets
-from hhh_coffea.spanet.decoding.decode import pairs_and_singles
 from hhh_coffea.spanet.training.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
+from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, partner, same_targets
 from hhh_coffea.topology.topology import Topology, bundled_names
 
 SHARDS = "shards"
@@ -46,43 +47,52 @@ class TrainingSpecification:
         name = str(topology)
         read = Topology.bundled(name) if name in bundled_names() or not Path(name).is_file() else None
         specification = cls(Path(name).stem, read or Topology.from_file(name))
-        pairs_and_singles(specification.topology)
         for event_input in specification.topology.inputs:
             collection_of(event_input, specification.name)
         return specification
 
-    def lengths(self, metadata: DatasetMetadata) -> list[int]:
-        """Padded length of each input: depends on the selection, never on the events of a chunk."""
-        kept = {"jets": metadata.selection.max_jets, "fatjets": metadata.max_fatjets}
-        names = [collection_of(i, self.name) for i in self.topology.inputs]
-        return [max(PADDED_LENGTH[name], kept[name]) for name in names]
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Kinds of targets to be learnt."""
+        return kinds_of(self.topology)
 
-    def check(self, dataset: str, metadata: DatasetMetadata) -> None:
-        """DatasetError if the dataset has another number of Higgs bosons than the topology."""
-        n = len(self.topology.alternatives)
-        if metadata.n_higgs != n:
+    def lengths(self, kept: Kept) -> list[int]:
+        """Padded length of each input: depends on the selection, never on the events of a chunk."""
+        names = [collection_of(i, self.name) for i in self.topology.inputs]
+        return [max(PADDED_LENGTH[name], kept._asdict()[name]) for name in names]
+
+    def check(self, dataset: str, analysis: Analysis) -> None:
+        """DatasetError if the analysis of the dataset has other targets than the topology."""
+        if not same_targets(self.kinds, analysis.kinds):
             raise DatasetError(
-                f"topology {self.name!r} seeks {n} Higgs bosons, dataset {dataset!r} has n_higgs = {metadata.n_higgs}"
+                f"topology {self.name!r} seeks {in_words(self.kinds)}, dataset {dataset!r} is of analysis "
+                f"{analysis.name!r} with {in_words(analysis.kinds)}"
             )
 
 
 def training_rows(
-    record: ak.Array, targets: Targets, specification: TrainingSpecification, metadata: DatasetMetadata, uuid: str
+    record: ak.Array,
+    targets: Targets,
+    specification: TrainingSpecification,
+    analysis: Analysis,
+    metadata: DatasetMetadata,
+    uuid: str,
 ) -> Rows:
     """One row for each event of a truncated record; ``targets`` are positions in its lists."""
-    topology, lengths = specification.topology, specification.lengths(metadata)
+    topology, lengths = specification.topology, specification.lengths(analysis.kept(metadata))
     rows = np.zeros(len(record), dtype=row_type(topology, lengths))
     for event_input, x, mask in zip(topology.inputs, *network_inputs(record, specification), strict=True):
         # a chunk may have come out shorter than the selection allows: what is beyond stays padding
         rows[f"inputs/{event_input.name}"][:, : x.shape[1]] = np.where(mask[..., None], x, 0.0)
         rows[f"masks/{event_input.name}"][:, : x.shape[1]] = mask
-    resolved, boosted = pairs_and_singles(topology)
-    for members, positions in (
-        (resolved, np.stack([targets.jet1, targets.jet2], axis=2)),
-        (boosted, targets.fatjet[..., None]),
-    ):
-        for higgs, i in enumerate(members):
-            rows[f"targets/{topology.targets[i].name}"] = positions[:, higgs]
+    for kind in specification.kinds.values():
+        own = partner(kind, analysis.kinds)
+        assert own is not None  # checked before
+        positions = targets.objects[own.name]
+        if set(own.daughters) == set(kind.daughters):  # the topology may list them in another order
+            positions = positions[..., [own.daughters.index(d) for d in kind.daughters]]
+        for member, i in enumerate(kind.members):
+            rows[f"targets/{topology.targets[i].name}"] = positions[:, member]
     rows["weight"] = ak.to_numpy(record.weight)
     rows["entry"] = ak.to_numpy(record.id)
     rows["split"] = split_number(uuid, rows["entry"])

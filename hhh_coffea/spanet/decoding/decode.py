@@ -4,9 +4,9 @@ Three methods, all returning :class:`Decoded`:
 
 ``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
                repeat.
-``joint``      the most probable consistent interpretation: every Higgs boson resolved, boosted or absent, no object
+``joint``      the most probable consistent interpretation: every particle resolved, boosted or absent, no object
                used twice, no resolved pair overlapping a chosen large-radius jet. Exact.
-``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of Higgs bosons from the
+``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of particles from the
                detection probabilities, best ones kept, overlap removal.
 
 AP, the assignment probability, is |G| times the probability of one ordering of the daughters (all |G| orderings are the
@@ -219,7 +219,7 @@ def _detection(outputs: Outputs, topology: Topology) -> Tensor:
 def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
     """Targets that are pairs of jets and targets that are single objects, in the order of the particles they are.
 
-    ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for Higgs bosons.
+    ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for these.
     """
     alternatives = topology.alternatives
     alike = len({len(a) for a in alternatives}) == 1
@@ -233,6 +233,15 @@ def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
     resolved = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {2}]
     boosted = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {1}]
     return (resolved or [[]])[0], (boosted or [[]])[0]
+
+
+def is_of_pairs_and_singles(topology: Topology) -> bool:
+    """Whether :func:`pairs_and_singles` knows a topology."""
+    try:
+        pairs_and_singles(topology)
+    except ValueError:
+        return False
+    return True
 
 
 def joint(
@@ -296,7 +305,7 @@ def reference(
 ) -> Decoded:
     """Apply the post-processing of the published analysis (arXiv 2412.03819, code of July 2025) to greedy assignments.
 
-    For pairs and single objects separately: N = the most probable number of Higgs bosons, from the Poisson-binomial
+    For pairs and single objects separately: N = the most probable number of particles, from the Poisson-binomial
     distribution of the DPs; keep the N targets with the largest DP·AP. Pairs with AP < 1/169 get DP = 0 first. Kept
     targets with an object outside their own input are dropped, and so are pairs with a jet that ``overlaps`` with a
     kept large-radius jet. ``presence`` is added to the logit of every DP, as in :func:`joint`; as published: 0.

@@ -1,6 +1,6 @@
 """How good a network is on events it was not trained on: loss, and purity and efficiency after decoding.
 
-``joint`` where the targets are Higgs bosons; else ``greedy``, of the targets with a DP of at least one half.
+``joint`` where the targets are pairs and single objects; else ``greedy``, of the targets with a DP of at least one half.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Validation:
 
     @property
     def product(self) -> float:
-        """What the best checkpoint is chosen by: declaring fewer Higgs bosons trades one factor for the other."""
+        """What the best checkpoint is chosen by: declaring fewer particles trades one factor for the other."""
         return self.purity * self.efficiency
 
 
@@ -40,7 +40,7 @@ def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: l
     """(candidates, correct ones, particles with a target, those retrieved) of the selected targets.
 
     A candidate is correct if its objects are those of a true target that the event group may exchange it for, a
-    resolved Higgs boson for any other; a particle is retrieved if a candidate equals any of its targets, a Higgs boson
+    resolved particle for any other; a particle is retrieved if a candidate equals any of its targets, one
     the resolved or the boosted one. ``lengths`` as in :func:`.decode.joint`.
     """
     first = spans(topology, lengths)
@@ -68,7 +68,7 @@ def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: l
 def _decode(outputs: Outputs, topology: Topology, lengths: list[int], batch: Batch) -> Decoded:
     try:
         resolved, boosted = pairs_and_singles(topology)
-    except ValueError:  # not Higgs bosons
+    except ValueError:  # other targets
         found = greedy(outputs, topology, lengths, own_input=True)
         return found._replace(selected=found.selected & (found.detection_probability >= 0.5))
     near: Tensor | None = None

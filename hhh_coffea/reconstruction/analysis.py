@@ -1,0 +1,243 @@
+"""An analysis as it is declared: what one family of events is made of, in one place.
+
+Everything else in the package speaks of targets, daughters and kinds. docs/bring_your_own.md shows a declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.base.arrays import IntArray, counts_of
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
+from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
+from hhh_coffea.reconstruction.targets import Targets, no_targets
+from hhh_coffea.topology.kinds import Kind, kinds_of
+from hhh_coffea.topology.topology import Topology
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+
+
+class Kept(NamedTuple):
+    """How many objects of an event the methods see."""
+
+    jets: int
+    fatjets: int
+
+
+class Generated(NamedTuple):
+    """How to tell a user that a sample holds other events than its metadata say."""
+
+    cut: str  # name of the cut that asks for them
+    count: Callable[[ak.Array], Any]  # record → ``(N,)`` decays that the analysis looks for
+    advice: Callable[[int], str]  # their number → what to write into the metadata
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One family of events.
+
+    Parameters
+    ----------
+    name
+        what filesets and results call it
+    topology
+        targets, their daughters, inputs and symmetries
+    match
+        ``(record, definitions, kept) → {definition: Targets}``: truth in signal. ``record`` holds all objects above
+        threshold of selected events, positions count in its sorted lists, and only targets made of ``kept`` objects exist
+    methods
+        what reconstructs it, by name (:class:`hhh_coffea.reconstruction.methods.Method`)
+    definitions
+        sets of definitions that ``match`` and ``categories`` know
+    categories
+        by definition: which candidates and targets a row of the summary counts, the first for whole events. All kinds
+        together (``all``) and each on its own when not given
+    collections
+        of the event record that are read beside the jets
+    refine
+        record → record with fewer objects, before the cuts
+    cuts
+        ``(record, is_signal) → {name: mask}`` beside the number of jets, in their order
+    late_cuts
+        the same, applied after the number of jets
+    min_jets
+        small-radius jets an event must have, unless the metadata ask for more; what its targets need when not given
+    beyond
+        by kind: record → ``(N,)`` momenta (GeV) that belong to it beside its daughters
+    kind_names, particle, symbol
+        what kinds and particles are called in tables and figures
+    daughter_names
+        by kind: columns of the candidate table that hold its daughters; their names in the topology when not given
+    classes
+        kinds by which events are classified in the confusion figure, in order of preference; all when not given
+    most
+        the greatest numbers of particles and of members of a kind in this family of analyses: analyses that share it
+        can be run together. Those of the topology when not given
+    mass_range
+        of candidate masses in histograms (GeV)
+    fine_mass
+        kinds whose mass is histogrammed in finer bins as well
+    published
+        by definition: methods evaluated beside others, as the published analysis ran them
+    generated
+        for the advice to users whose sample does not fit
+    marks
+        record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
+    made_from
+        file and SHA-256, for one of the user's own
+    """
+
+    name: str
+    topology: Topology
+    match: Callable[[ak.Array, Collection[str], Kept], Mapping[str, Targets]]
+    methods: Mapping[str, Any] = field(default_factory=dict)
+    definitions: tuple[str, ...] = ("default",)
+    categories: Mapping[str, Mapping[str, Category]] = field(default_factory=dict)
+    collections: tuple[str, ...] = ()
+    refine: Callable[[ak.Array], ak.Array] | None = None
+    cuts: Callable[[ak.Array, bool], Masks] | None = None
+    late_cuts: Callable[[ak.Array, bool], Masks] | None = None
+    min_jets: int | None = None
+    beyond: Mapping[str, Callable[[ak.Array], Cartesian]] = field(default_factory=dict)
+    kind_names: tuple[str, ...] = ()
+    daughter_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    particle: str = "particle"
+    symbol: str = ""
+    classes: tuple[str, ...] = ()
+    most: tuple[int, int] | None = None
+    mass_range: tuple[int, float, float] = (80, 0.0, 400.0)  # bins, GeV, GeV
+    fine_mass: tuple[str, ...] = ()
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    generated: Generated | None = None
+    marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
+    made_from: tuple[str, str] | None = None
+    kinds: dict[str, Kind] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """The kinds of its targets, by name; ValueError where ``kind_names`` do not fit."""
+        object.__setattr__(self, "kinds", kinds_of(self.topology, self.kind_names))
+
+    @property
+    def n_particles(self) -> int:
+        """Particles to look for in an event."""
+        return len(self.topology.alternatives)
+
+    @property
+    def jets_needed(self) -> int:
+        """Small-radius jets that all particles need together, each in the kind that needs most."""
+        degrees = np.zeros(self.n_particles, dtype=int)
+        for kind in self.kinds.values():
+            for particle in kind.particles:
+                degrees[particle] = max(degrees[particle], kind.collections.count("jets"))
+        return int(degrees.sum())
+
+    def kept(self, metadata: DatasetMetadata) -> Kept:
+        """Objects of an event that the methods see."""
+        n_fatjets = sum(len(k.members) * k.collections.count("fatjets") for k in self.kinds.values())
+        return Kept(metadata.selection.max_jets, metadata.selection.max_fatjets or max(n_fatjets, 1))
+
+    def jets_required(self, metadata: DatasetMetadata) -> int:
+        """Small-radius jets an event must have."""
+        return metadata.selection.min_jets or (self.min_jets if self.min_jets is not None else self.jets_needed)
+
+    def check(self, metadata: DatasetMetadata) -> None:
+        """Check the selection of a dataset.
+
+        Raises
+        ------
+        UserError
+            if it keeps or requires fewer jets than the targets need.
+        """
+        selection, needed = metadata.selection, self.jets_needed
+        if selection.max_jets < needed:
+            raise UserError(
+                f"selection.max_jets = {selection.max_jets} cannot hold the {needed} jets of analysis {self.name!r}"
+            )
+        if selection.min_jets is not None and selection.min_jets < needed:
+            raise UserError(
+                f"selection.min_jets = {selection.min_jets} is below the {needed} jets of analysis {self.name!r}"
+            )
+
+    def categories_of(self, definition: str) -> Mapping[str, Category]:
+        """Categories of a set of definitions by name."""
+        return self.categories.get(definition) or one_for_each_kind(self.kinds)
+
+    def asked_for(self, definitions: Sequence[str]) -> tuple[str, ...]:
+        """Of the sets of definitions asked for those that it has; its own ``default`` where it has none of them."""
+        return tuple(d for d in definitions if d in self.definitions) or self.definitions[:1]
+
+    def classes_of_events(self) -> tuple[str, ...]:
+        """Kinds by which events are classified."""
+        return self.classes or tuple(self.kinds)
+
+    def limits(self) -> tuple[int, int]:
+        """Most particles of an event, and most members of a kind, in this family of analyses."""
+        return self.most or (self.n_particles, max(len(k.members) for k in self.kinds.values()))
+
+    def targets(
+        self, record: ak.Array, definitions: Collection[str], is_signal: bool, kept: Kept
+    ) -> dict[str, Targets]:
+        """Targets by definition; there are none outside signal."""
+        if not is_signal:
+            return dict.fromkeys(definitions, no_targets(len(record), self.kinds, self.n_particles))
+        return dict(self.match(record, definitions, kept)) if definitions else {}
+
+    def candidates(
+        self,
+        record: ak.Array,
+        kind: str,
+        objects: npt.NDArray[Any],
+        assignment_probability: npt.NDArray[Any] | float = 1.0,
+        detection_probability: npt.NDArray[Any] | float = 1.0,
+    ) -> ak.Array:
+        """Candidates of one kind at ``(N, C, k)`` positions: see :func:`hhh_coffea.reconstruction.candidates.make_candidates`.
+
+        Raises
+        ------
+        KeyError
+            if it has no kind of this name.
+        """
+        if kind not in self.kinds:
+            raise KeyError(f"analysis {self.name!r} has no kind {kind!r}; there are {', '.join(self.kinds)}")
+        beyond = self.beyond[kind](record) if kind in self.beyond else None
+        return make_candidates(record, self.kinds[kind], objects, assignment_probability, detection_probability, beyond)
+
+    def columns(self) -> dict[str, list[tuple[int, int, str]]]:
+        """Columns of the candidate table: name → (number of the kind, daughter, collection) of all that share it."""
+        found: dict[str, list[tuple[int, int, str]]] = {}
+        for kind in self.kinds.values():
+            names = self.daughter_names.get(kind.name, kind.daughters)
+            for daughter, (name, collection) in enumerate(zip(names, kind.collections, strict=True)):
+                found.setdefault(name, []).append((kind.number, daughter, collection))
+        return found
+
+    def evaluate(self, candidates: ak.Array, targets: Targets, definition: str) -> Evaluation:
+        """What candidates got right: see :func:`hhh_coffea.reconstruction.metrics.evaluate`."""
+        return evaluate(candidates, targets, self.kinds, self.categories_of(definition), self.classes_of_events())
+
+    def momentum(self, record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:
+        """Momenta (GeV) of targets or candidates of a kind: daughters at ``(C, k)`` positions in the events ``(C,)``."""
+        total = summed_momentum(record, kind, event, objects)
+        if kind.name not in self.beyond:
+            return total
+        return Cartesian(*(a + b[event] for a, b in zip(total, self.beyond[kind.name](record), strict=True)))
+
+
+def jet_cut(min_jets: int) -> str:
+    """Name of the cut on the number of small-radius jets."""
+    return f"≥ {min_jets} jets"
+
+
+def jet_mask(record: ak.Array, min_jets: int) -> npt.NDArray[np.bool_]:
+    """Events with at least so many small-radius jets."""
+    enough: npt.NDArray[np.bool_] = counts_of(record.jets.pt) >= min_jets
+    return enough
