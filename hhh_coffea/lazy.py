@@ -116,7 +116,8 @@ def reconstruct(events: Any, method: str, definition: Definition = "default", **
     """Candidates of one method in the selected events: one list an event, in the order of :func:`event_record`.
 
     ``options`` are those of :func:`hhh_coffea.reconstruction.method_options` (``chi2_jets``, ``bdt_wp``, ``model`` …). The
-    fields are those of :mod:`hhh_coffea.reconstruction.candidates`, and ``correct`` where there is truth.
+    fields are those of :mod:`hhh_coffea.reconstruction.candidates`, the daughters' positions by the analysis's names of
+    them (``jet1``, ``jet2``, ``fatjet`` of the Higgs analyses), and ``correct`` where there is truth.
 
     Raises
     ------
@@ -167,7 +168,7 @@ class _Step:
         if not self.candidates:
             return prepared.record
         found = run_methods({self.definition: self.methods}, prepared.record, analysis, self.options)
-        candidates = found[self.definition][self.methods[0]]
+        candidates = analysis.with_columns(found[self.definition][self.methods[0]])
         if metadata.is_signal:
             correct = analysis.evaluate(candidates, prepared.targets[self.definition], self.definition).correct
             candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")

@@ -13,14 +13,14 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of
+from hhh_coffea.base.arrays import IntArray, counts_of, flat
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
 from hhh_coffea.reconstruction.targets import Targets, no_targets
-from hhh_coffea.topology.kinds import Kind, kinds_of
+from hhh_coffea.topology.kinds import NONE, Kind, kinds_of
 from hhh_coffea.topology.topology import Topology
 
 Masks = Mapping[str, npt.NDArray[np.bool_]]
@@ -219,6 +219,17 @@ class Analysis:
             for daughter, (name, collection) in enumerate(zip(names, kind.collections, strict=True)):
                 found.setdefault(name, []).append((kind.number, daughter, collection))
         return found
+
+    def with_columns(self, candidates: ak.Array) -> ak.Array:
+        """Candidates with a field for each of :meth:`columns`: the position in the record's list, −1 where there is none."""
+        kind, objects, counts = flat(candidates.kind), flat(candidates.objects), counts_of(candidates.kind)
+        for name, places in self.columns().items():
+            positions = np.full(len(kind), NONE, dtype=np.int64)
+            for number, daughter, _ in places:
+                own = kind == number
+                positions[own] = objects[own, daughter]
+            candidates = ak.with_field(candidates, ak.unflatten(positions, counts), name)
+        return candidates
 
     def evaluate(self, candidates: ak.Array, targets: Targets, definition: str) -> Evaluation:
         """What candidates got right: see :func:`hhh_coffea.reconstruction.metrics.evaluate`."""
