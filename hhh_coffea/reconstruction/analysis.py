@@ -6,7 +6,7 @@ Everything else in the package speaks of targets, daughters and kinds. docs/brin
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -53,7 +53,8 @@ class Analysis:
         targets, their daughters, inputs and symmetries
     match
         ``(record, definitions, kept) → {definition: Targets}``: truth in signal. ``record`` holds all objects above
-        threshold of selected events, positions count in its sorted lists, and only targets made of ``kept`` objects exist
+        threshold of selected events, and positions count in its sorted lists; targets that need an object beyond the ``kept``
+        ones are removed afterwards
     methods
         what reconstructs it, by name (:class:`hhh_coffea.reconstruction.methods.Method`)
     definitions
@@ -189,7 +190,19 @@ class Analysis:
         """Targets by definition; there are none outside signal."""
         if not is_signal:
             return dict.fromkeys(definitions, no_targets(len(record), self.kinds, self.n_particles))
-        return dict(self.match(record, definitions, kept)) if definitions else {}
+        found = self.match(record, definitions, kept) if definitions else {}
+        return {definition: self._of_kept(targets, kept) for definition, targets in found.items()}
+
+    def _of_kept(self, targets: Targets, kept: Kept) -> Targets:
+        """Targets without those that need an object beyond the kept ones."""
+        limits = kept._asdict()
+        objects = {}
+        for kind in self.kinds.values():
+            positions = targets.objects[kind.name]
+            most = [limits.get(name, np.iinfo(np.int64).max) for name in kind.collections]
+            beyond = np.logical_or.reduce([positions[..., d] >= limit for d, limit in enumerate(most)])
+            objects[kind.name] = np.where(beyond[..., None], NONE, positions) if beyond.any() else positions
+        return replace(targets, objects=objects)
 
     def candidates(
         self,

@@ -146,11 +146,17 @@ def spanet_method(default: str, reference: str) -> Method:
     return Method(run, _spanet_features, "spanet", decodings)
 
 
-def _of_user(method: UserMethod) -> Method:
-    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
-        return dict.fromkeys(definitions, method.reconstruct(shared.record, shared.analysis))
+def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], fatjet_features: Sequence[str] = ()) -> Method:
+    """A method from a function ``(record, analysis) → candidates``, the same in all definitions."""
 
-    return Method(run, lambda _: tuple(getattr(method.instance, "fatjet_features", ())))
+    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+        return dict.fromkeys(definitions, reconstruct(shared.record, shared.analysis))
+
+    return Method(run, lambda _: tuple(fatjet_features))
+
+
+def _of_user(method: UserMethod) -> Method:
+    return method_of(method.reconstruct, getattr(method.instance, "fatjet_features", ()))
 
 
 def bdt_of(options: MethodOptions) -> BdtModel:
