@@ -47,6 +47,8 @@ class AssignmentProcessor(ProcessorABC):
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
         folder that takes one parquet file of candidates a chunk; none are written when None
+    settings
+        options that one method alone has, by its name: ``{chi2: {btag: veto}}`` of the analyses of top quarks
     analyses
         those of the user's own, by their names in the metadata (:func:`hhh_coffea.analyses.load_analyses`)
     """
@@ -63,10 +65,11 @@ class AssignmentProcessor(ProcessorABC):
         device: str = "auto",
         btagging: str | None = None,
         candidates: str | Path | None = None,
+        settings: dict | None = None,
         analyses: Analyses | None = None,
     ) -> None:
         self.metrics = tuple(metrics)
-        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, settings)
         self.methods = self.options.methods
         self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json

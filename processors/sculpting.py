@@ -104,7 +104,7 @@ class SculptingProcessor(ProcessorABC):
                 )
                 if weights is not None:
                     key = {"dataset": dataset, "method": method, "definition": definition}
-                    first = jets_paired(method, analysis, metadata.selection.max_jets, self.options)
+                    first = jets_paired(method, analysis, analysis.kept(metadata).jets, self.options)
                     sculpting_spectra.fill_method(filled, key, analysis.kinds, record, candidates, first, weights, uuid)
         return output
 

@@ -44,13 +44,18 @@ def cuts(record: ak.Array, min_jets: int, min_btags: int = MIN_BTAGS) -> dict[st
     Exactly one lepton (electrons and muons together), jets, b tags. There is no cut on the missing transverse momentum,
     but events where it is not a number are dropped.
     """
-    met = field(record, "met", "the selection of semi-leptonic tops")
     return {
-        "finite MET": np.isfinite(ak.to_numpy(met.pt)) & np.isfinite(ak.to_numpy(met.phi)),
+        **finite_met(record),
         "1 lepton": counts_of(record.leptons.pt) == 1,
         f"≥ {min_jets} jets": counts_of(record.jets.pt) >= min_jets,
         f"≥ {min_btags} b tags": count_btags(record) >= min_btags,
     }
+
+
+def finite_met(record: ak.Array) -> dict[str, BoolArray]:
+    """The cut that drops events of which the missing transverse momentum is not a number."""
+    met = field(record, "met", "the selection of semi-leptonic tops")
+    return {"finite MET": np.isfinite(ak.to_numpy(met.pt)) & np.isfinite(ak.to_numpy(met.phi))}
 
 
 def selected_leptons(record: ak.Array) -> dict[str, npt.NDArray[np.generic]]:

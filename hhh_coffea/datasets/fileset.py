@@ -39,7 +39,11 @@ class Selection(Strict):
     jet_abs_eta_max: Positive | None = None
     fatjet_pt_min: float = Field(200.0, ge=0, allow_inf_nan=False)
     fatjet_abs_eta_max: Positive | None = None
-    max_jets: int = Field(10, ge=2, description="small-radius jets kept, b-tagged first, then by pT")
+    max_jets: int | None = Field(
+        None,
+        ge=2,
+        description="small-radius jets kept, b-tagged first, then by pT; 10 unless the analysis says otherwise",
+    )
     max_fatjets: int | None = Field(None, ge=1, description="fat jets kept; as many as the analysis has targets")
     min_jets: int | None = Field(None, ge=0, description="small-radius jets required; those the analysis needs")
 

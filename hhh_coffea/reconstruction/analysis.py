@@ -72,6 +72,8 @@ class Analysis:
         the same, applied after the number of jets
     min_jets
         small-radius jets an event must have, unless the metadata ask for more; what its targets need when not given
+    max_jets
+        small-radius jets kept, unless the metadata say otherwise
     beyond
         by kind: record → ``(N,)`` momenta (GeV) that belong to it beside its daughters
     kind_names, particle, symbol
@@ -91,6 +93,9 @@ class Analysis:
         by definition: methods evaluated beside others, as the published analysis ran them
     generated
         for the advice to users whose sample does not fit
+    jet_bins
+        numbers of jets, the last for all above, in which the efficiency of whole assignments is counted: for methods that
+        give every target of every event a candidate (:mod:`hhh_coffea.results.assignment_efficiency`)
     marks
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
     made_from
@@ -108,6 +113,7 @@ class Analysis:
     cuts: Callable[[ak.Array, bool], Masks] | None = None
     late_cuts: Callable[[ak.Array, bool], Masks] | None = None
     min_jets: int | None = None
+    max_jets: int = 10
     beyond: Mapping[str, Callable[[ak.Array], Cartesian]] = field(default_factory=dict)
     kind_names: tuple[str, ...] = ()
     daughter_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -119,6 +125,7 @@ class Analysis:
     fine_mass: tuple[str, ...] = ()
     published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     generated: Generated | None = None
+    jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
     made_from: tuple[str, str] | None = None
     kinds: dict[str, Kind] = field(init=False, repr=False)
@@ -144,7 +151,7 @@ class Analysis:
     def kept(self, metadata: DatasetMetadata) -> Kept:
         """Objects of an event that the methods see."""
         n_fatjets = sum(len(k.members) * k.collections.count("fatjets") for k in self.kinds.values())
-        return Kept(metadata.selection.max_jets, metadata.selection.max_fatjets or max(n_fatjets, 1))
+        return Kept(metadata.selection.max_jets or self.max_jets, metadata.selection.max_fatjets or max(n_fatjets, 1))
 
     def jets_required(self, metadata: DatasetMetadata) -> int:
         """Small-radius jets an event must have."""
@@ -159,10 +166,8 @@ class Analysis:
             if it keeps or requires fewer jets than the targets need.
         """
         selection, needed = metadata.selection, self.jets_needed
-        if selection.max_jets < needed:
-            raise UserError(
-                f"selection.max_jets = {selection.max_jets} cannot hold the {needed} jets of analysis {self.name!r}"
-            )
+        if (kept := self.kept(metadata).jets) < needed:
+            raise UserError(f"selection.max_jets = {kept} cannot hold the {needed} jets of analysis {self.name!r}")
         if selection.min_jets is not None and selection.min_jets < needed:
             raise UserError(
                 f"selection.min_jets = {selection.min_jets} is below the {needed} jets of analysis {self.name!r}"
@@ -246,7 +251,8 @@ class Analysis:
 
     def evaluate(self, candidates: ak.Array, targets: Targets, definition: str) -> Evaluation:
         """What candidates got right: see :func:`hhh_coffea.reconstruction.metrics.evaluate`."""
-        return evaluate(candidates, targets, self.kinds, self.categories_of(definition), self.classes_of_events())
+        classes = [name for name in self.classes_of_events() if name in self.kinds]
+        return evaluate(candidates, targets, self.kinds, self.categories_of(definition), classes)
 
     def momentum(self, record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:
         """Momenta (GeV) of targets or candidates of a kind: daughters at ``(C, k)`` positions in the events ``(C,)``."""

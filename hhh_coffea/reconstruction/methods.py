@@ -11,8 +11,10 @@ from typing import Any, Literal
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.strict import Strict
 from hhh_coffea.reconstruction import bdt, chi2, spanet
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
@@ -35,6 +37,7 @@ class MethodOptions:
     spanet: tuple[SpanetModel, ...] = ()  # each for other targets
     methods: tuple[str, ...] = ()  # their names, as asked for
     own: Mapping[str, UserMethod] = field(default_factory=dict)  # the user's own among them
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by method: options that it alone has
 
     def method(self, name: str, analysis: Analysis) -> Method:
         """A method by its name, the user's own included; UserError if the analysis has none."""
@@ -127,13 +130,14 @@ class Method:
     ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
     analysis ran the method differently. ``fatjet_features(options)``: what it reads of the fat jets beyond
     their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
-    definition.
+    definition. ``settings``: the model of the options that this method alone has.
     """
 
     reconstruct: Reconstruct
     fatjet_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
     needs: Literal["bdt", "spanet"] | None = None
     decodings: Mapping[str, str] = field(default_factory=dict)
+    settings: type[Strict] | None = None
 
 
 def spanet_method(default: str, reference: str) -> Method:
@@ -191,6 +195,7 @@ def method_options(
     bdt_wp: str | float = DEFAULT_WORKING_POINT,
     model: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> MethodOptions:
     """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
 
@@ -204,13 +209,14 @@ def method_options(
     """
     names, own = _with_own(methods)
     needs = {NEEDS[name] for name in names if name in NEEDS}
-    settings: dict[str, Any] = {"chi2_jets": chi2_jets, "chi2_mass": chi2_mass, "methods": names, "own": own}
+    loaded: dict[str, Any] = {"chi2_jets": chi2_jets, "chi2_mass": chi2_mass, "methods": names, "own": own}
+    loaded["settings"] = dict(settings or {})
     if "bdt" in needs:
-        settings["bdt"] = load_model(bdt)
-        settings["bdt_cut"] = settings["bdt"].cut(bdt_wp)
+        loaded["bdt"] = load_model(bdt)
+        loaded["bdt_cut"] = loaded["bdt"].cut(bdt_wp)
     if "spanet" in needs:
-        settings["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
-    return MethodOptions(**settings)
+        loaded["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
+    return MethodOptions(**loaded)
 
 
 def _with_own(methods: Iterable[str]) -> tuple[tuple[str, ...], dict[str, UserMethod]]:
@@ -238,12 +244,30 @@ def check_models(methods: Iterable[str], analysis: Analysis, options: MethodOpti
     UserError
         if it has no such method, or if the χ² pairing may choose from too few jets.
     """
+    for name, given in options.settings.items():
+        _check_settings(name, given, methods, analysis, options)
     if "spanet" in options.needs(methods, analysis):
         options.spanet_for(analysis)
     if options.chi2_jets is not None and options.chi2_jets < analysis.jets_needed:
         raise UserError(
             f"option 'chi2_jets': {options.chi2_jets} jets cannot hold the {analysis.jets_needed} of analysis {analysis.name!r}"
         )
+
+
+def _check_settings(
+    name: str, given: Mapping[str, Any], methods: Iterable[str], analysis: Analysis, options: MethodOptions
+) -> None:
+    model = options.method(name, analysis).settings if name in methods else None
+    if model is None:
+        raise UserError(f"settings of method {name!r}: analysis {analysis.name!r} has none for it")
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"settings of method {name!r}, {place!r}: {problem['msg']}; there are {', '.join(model.model_fields)}"
+        ) from None
 
 
 class ForeignEventsError(UserError):

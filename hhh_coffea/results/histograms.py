@@ -182,8 +182,8 @@ def fill_method(
         histograms["event_efficiency"].fill(**key, n=events.n_targets, efficient=events.all_retrieved)
         histograms["confusion"].fill(
             **key,
-            **{f"target_{kind}": n for kind, n in events.target_class.items()},
-            **{f"candidate_{kind}": n for kind, n in events.candidate_class.items()},
+            **{f"target_{kind}": events.target_class.get(kind, 0) for kind in analysis.classes_of_events()},
+            **{f"candidate_{kind}": events.candidate_class.get(kind, 0) for kind in analysis.classes_of_events()},
         )
 
 

@@ -1,0 +1,115 @@
+"""Semi-leptonic tt̄ and ttH, as in M. Fenton et al., Commun. Phys. 7, 139 (2024), arXiv:2309.01886 (docs/tops.md).
+
+Targets are t_H (``ht``: b and two light quarks), t_L (``lt``: b; lepton and neutrino belong to it) and H (``h``: two b).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache, partial
+
+import awkward as ak
+import numpy as np
+
+from hhh_coffea.analyses import tops_objects, tops_truth
+from hhh_coffea.analyses.tops_kinematics import leptonic_w
+from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.events.record import momentum
+from hhh_coffea.events.tops import HADRONIC
+from hhh_coffea.reconstruction.analysis import Analysis, Kept, Masks
+from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
+from hhh_coffea.reconstruction.composites import summed
+from hhh_coffea.reconstruction.methods import Candidates, Method, SharedWork
+from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.topology.topology import Topology
+
+EVENT = """
+INPUTS:
+  SEQUENTIAL:
+    Jets: {{pt: log_normalize, eta: normalize, sinphi: none, cosphi: none, btag: none, mass: log_normalize}}
+EVENT:
+  ht: [b, q1, q2]
+  lt: [b]
+{higgs}
+PERMUTATIONS:
+  ht: [[q1, q2]]
+{exchange}
+"""
+JET_BINS = {"ttbar": (4, 5, 6), "tth": (6, 7, 8)}  # multiplicities of Table 1; the last stands for all above
+
+
+def _leptonic_w(record: ak.Array) -> Cartesian:
+    return summed(*leptonic_w(record))
+
+
+def _chi2(shared: SharedWork, definitions: Collection[str]) -> Candidates:
+    """χ² assignment: every event that passes the selection gets a candidate of each kind."""
+    record, analysis = shared.record, shared.analysis
+    options = TopChi2Options.model_validate(shared.options.settings.get("chi2", {}))
+    jets, kinds = record.jets, analysis.kinds
+    w = _leptonic_w(record)
+    chosen = assign(momentum(jets), flat(jets.btag), counts_of(jets.pt), w, "h" in kinds, options).objects
+    parts = [analysis.candidates(record, name, chosen[name][:, None]) for name in kinds]
+    return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
+
+
+def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
+    met = tops_objects.finite_met(record)
+    if not is_signal:
+        return {**met, "1 lepton": counts_of(record.leptons.pt) == 1}
+    decay = record.tops.decay
+    hadronic, leptonic = (ak.to_numpy(ak.sum(mask, axis=1)) == 1 for mask in (decay == HADRONIC, decay > HADRONIC))
+    of_both = (counts_of(decay) == 2) & hadronic & leptonic
+    return {"semi-leptonic tt̄": of_both, **met, "1 lepton": counts_of(record.leptons.pt) == 1}
+
+
+def _btags(record: ak.Array, is_signal: bool) -> Masks:
+    return {f"≥ {tops_objects.MIN_BTAGS} b tags": tops_objects.count_btags(record) >= tops_objects.MIN_BTAGS}
+
+
+def _match(record: ak.Array, definitions: Collection[str], kept: Kept, names: tuple[str, ...]) -> dict[str, Targets]:
+    truth = tops_truth.truth(record)
+    found = tops_truth.match(record, truth)
+    pt, mass = (np.stack([truth.particles[name][part] for name in names], axis=1) for part in ("pt", "mass"))
+    return dict.fromkeys(definitions, Targets({name: found[name].objects[:, None] for name in names}, pt, mass))
+
+
+def _marks(record: ak.Array, names: tuple[str, ...]) -> list[tuple[int, str, float, float]]:
+    """Top quarks and the Higgs boson as stars, their quarks as crosses, lepton and neutrino as triangles."""
+    parts = tops_truth.truth(record).particles
+    daughters = {"ht": ("ht_b", "q1", "q2"), "lt": ("lt_b",), "h": ("b1", "b2")}
+    found = []
+    for number, name in enumerate(names):
+        shown = [(own, "x") for own in daughters[name]] + [(name, "*")]
+        shown += [("lepton", "^"), ("neutrino", "v")] if name == "lt" else []
+        found += [(number, mark, float(parts[n]["eta"][0]), float(parts[n]["phi"][0])) for n, mark in shown]
+    return [mark for mark in found if np.isfinite(mark[2])]
+
+
+@cache
+def semileptonic(process: str) -> Analysis:
+    """The analysis ``ttbar_semileptonic`` or ``tth_semileptonic``, for ``process`` ttbar or tth."""
+    higgs = process == "tth"
+    names = ("ht", "lt", "h") if higgs else ("ht", "lt")
+    text = EVENT.format(higgs="  h: [b1, b2]" if higgs else "", exchange="  h: [[b1, b2]]" if higgs else "")
+    return Analysis(
+        name=f"{process}_semileptonic",
+        topology=Topology.from_text(text, f"analysis '{process}_semileptonic'"),
+        match=partial(_match, names=names),
+        methods={"chi2": Method(_chi2, settings=TopChi2Options)},
+        collections=(*tops_objects.COLLECTIONS, *(("higgs",) if higgs else ())),
+        refine=tops_objects.central,
+        cuts=_semileptonic,
+        late_cuts=_btags,
+        min_jets=tops_objects.MIN_JETS[process],
+        max_jets=20,
+        beyond={"lt": _leptonic_w},
+        classes=("ht", "lt", "h"),
+        most=(3, 1),
+        jet_bins=JET_BINS[process],
+        marks=partial(_marks, names=names),
+    )
+
+
+ANALYSES = {f"{process}_semileptonic": partial(semileptonic, process) for process in ("ttbar", "tth")}
