@@ -24,7 +24,7 @@ from hhh_coffea.reconstruction import (
 from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results import histograms, paired
+from hhh_coffea.results import assignment_efficiency, histograms, paired
 
 
 class AssignmentProcessor(ProcessorABC):
@@ -116,6 +116,9 @@ class AssignmentProcessor(ProcessorABC):
                 result = analysis.evaluate(candidates, truth_here, definition)
                 if metadata.is_signal:
                     output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
+                    assignment_efficiency.fill_method(
+                        output["histograms"], dataset, method, definition, analysis, record, result
+                    )
                 histograms.fill_method(
                     output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )

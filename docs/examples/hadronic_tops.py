@@ -25,7 +25,7 @@ def cuts(record, is_signal):
     )
 
 
-def match(record, definitions, kept):
+def match(record, definitions, _):
     """Each quark gets the nearest jet within ΔR < 0.4, and each jet is used once."""
     tops = record.tops
     quarks = [tops[name] for name in ("d1", "d2", "b")]  # the order of the daughters in the topology

@@ -1,6 +1,13 @@
 """HHH → 4b 2τ declared as a topology: two Higgs bosons of two b jets each, one of two τ jets."""
 
+import awkward as ak
+import numpy as np
+
 from hhh_coffea.analyses import Analysis
+from hhh_coffea.base.arrays import counts_of
+from hhh_coffea.events.record import momentum
+from hhh_coffea.reconstruction import chi2
+from hhh_coffea.reconstruction.methods import method_of
 from hhh_coffea.reconstruction.targets import no_targets
 from hhh_coffea.topology.topology import Topology
 
@@ -21,9 +28,26 @@ PERMUTATIONS:
 """)
 
 
-def match(record, definitions, kept):
+def match(record, definitions, _):
     """No truth is matched yet: every event counts as one without targets."""
     return dict.fromkeys(definitions, no_targets(len(record), ANALYSIS.kinds, ANALYSIS.n_particles))
 
 
-ANALYSIS = Analysis(name="hhh_4b2tau", topology=TOPOLOGY, match=match, particle="Higgs", symbol="H")
+def first_six(record, analysis):
+    """χ² pairs the first four jets, which are b-tagged if any are; the next two are the τ jets."""
+    counts = counts_of(record.jets.pt)
+    bb = chi2.pairs(momentum(record.jets), counts, n_pairs=2)
+    tautau = np.where(counts[:, None, None] >= 6, [[[4, 5]]], -1)
+    return ak.concatenate(
+        [analysis.candidates(record, "h", bb), analysis.candidates(record, "htautau", tautau)], axis=1
+    )
+
+
+ANALYSIS = Analysis(
+    name="hhh_4b2tau",
+    topology=TOPOLOGY,
+    match=match,
+    methods={"chi2": method_of(first_six)},
+    particle="Higgs",
+    symbol="H",
+)

@@ -64,11 +64,11 @@ def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
     return {"semi-leptonic tt̄": of_both, **met, "1 lepton": counts_of(record.leptons.pt) == 1}
 
 
-def _btags(record: ak.Array, is_signal: bool) -> Masks:
+def _btags(record: ak.Array, _: bool) -> Masks:
     return {f"≥ {tops_objects.MIN_BTAGS} b tags": tops_objects.count_btags(record) >= tops_objects.MIN_BTAGS}
 
 
-def _match(record: ak.Array, definitions: Collection[str], kept: Kept, names: tuple[str, ...]) -> dict[str, Targets]:
+def _match(record: ak.Array, definitions: Collection[str], _: Kept, names: tuple[str, ...]) -> dict[str, Targets]:
     truth = tops_truth.truth(record)
     found = tops_truth.match(record, truth)
     pt, mass = (np.stack([truth.particles[name][part] for name in names], axis=1) for part in ("pt", "mass"))

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hhh_coffea.figures import captions
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent
+from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
 
 REPORT = "report.html"
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
@@ -35,7 +35,7 @@ def write_report(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"count": count, "percent": percent, "number": _number}
+    templates.filters |= {"count": count, "percent": percent, "number": _number, "short_percent": short_percent}
     text = templates.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),

@@ -34,6 +34,7 @@ from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
+from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, tables
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
@@ -133,6 +134,8 @@ def _finish(
         name: {d: list(a.categories_of(d)) for d in a.asked_for(config.definitions)} for name, a in of_dataset.items()
     }
     summary = summarise(histograms, categories, rest.pop("event_sums", None)) if is_main else {}
+    content = results.histogram_file(histograms, datasets, analyses)
+    table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
     counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
     cutflow = report.cutflow_table(counted[0], counted[1], datasets)
@@ -144,10 +147,11 @@ def _finish(
         results.write(
             output,
             {
-                "histograms.json": results.histogram_file(histograms, datasets, analyses),
+                "histograms.json": content,
                 "summary.json": {
                     "schema_version": results.SCHEMA_VERSION,
                     "results": summary,
+                    "assignments": table_1,
                     "other": rest,
                 },
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
@@ -159,6 +163,7 @@ def _finish(
         return _unfinished(console, error)
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
+    report.print_assignments(console, table_1, content["datasets"])
     report.print_summary(console, summary, datasets)
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
@@ -167,21 +172,7 @@ def _finish(
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:
         written.append("candidates/")
-    if config.root:
-        from hhh_coffea.results.root_histograms import write_root
-
-        left_out = write_root(output / "histograms.root", histograms)
-        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
-    if config.plots and histograms and total.chunks:
-        from hhh_coffea.figures import results_figures as figures
-
-        console.print("results are written; drawing the figures")
-        try:
-            drawn = figures.draw_all(output, overlay_published=config.overlay_published)
-        except KeyboardInterrupt:
-            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
-        else:
-            written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
+    written += _extras(config, console, histograms, bool(total.chunks))
     from hhh_coffea.figures.html_report import write_report
 
     written.append(write_report(output).name)
@@ -191,6 +182,28 @@ def _finish(
         console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
+
+
+def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any_read: bool) -> list[str]:
+    """Write what is made of the results: ROOT histograms and figures; returns what was written."""
+    output = Path(config.output)
+    written = []
+    if config.root:
+        from hhh_coffea.results.root_histograms import write_root
+
+        left_out = write_root(output / "histograms.root", histograms)
+        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
+    if config.plots and histograms and any_read:
+        from hhh_coffea.figures import results_figures as figures
+
+        console.print("results are written; drawing the figures")
+        try:
+            drawn = figures.draw_all(output, overlay_published=config.overlay_published)
+        except KeyboardInterrupt:
+            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
+        else:
+            written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
+    return written
 
 
 def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: Console) -> Partial:

@@ -17,14 +17,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import awkward as ak
+import hist
 import numpy as np
 import numpy.typing as npt
+from hist import Hist
 
-from hhh_coffea.base.arrays import IntArray
+from hhh_coffea.base.arrays import IntArray, counts_of
+from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.matching import AssignmentTarget
+from hhh_coffea.reconstruction.metrics import Evaluation
+from hhh_coffea.results.summary import counts as summed
 from hhh_coffea.results.summary import ratio
 from hhh_coffea.topology.topology import Permutation
 
+ASSIGNMENTS = "assignments"  # name of the histogram
 KINDS = ("all", "full", "selected")
 EVENT = "event"
 BoolArray = npt.NDArray[np.bool_]
@@ -35,15 +42,13 @@ Groups = Mapping[str, tuple[Permutation, ...]]
 class AssignmentCounts:
     """Counts that add up over chunks of events. ``names`` are the targets; multiplicities fall into ``len(bins)`` bins.
 
-    ``passed`` and ``total`` are ``(bins, kinds, 1 + targets)``: of the event, then of each target. ``patterns`` is
-    ``(bins, 2^targets)``: events by which of their targets are reconstructable, target t being bit t.
+    ``passed`` and ``total`` are ``(bins, kinds, 1 + targets)``: of the event, then of each target.
     """
 
     names: tuple[str, ...]
     bins: tuple[int, ...]
     passed: IntArray
     total: IntArray
-    patterns: IntArray
 
     def __add__(self, other: AssignmentCounts) -> AssignmentCounts:
         """Counts of both.
@@ -55,7 +60,7 @@ class AssignmentCounts:
         """
         if (self.names, self.bins) != (other.names, other.bins):
             raise ValueError(f"counts of {self.names} in {self.bins} and of {other.names} in {other.bins} do not add")
-        parts = ((getattr(self, name), getattr(other, name)) for name in ("passed", "total", "patterns"))
+        parts = ((getattr(self, name), getattr(other, name)) for name in ("passed", "total"))
         return AssignmentCounts(self.names, self.bins, *(a + b for a, b in parts))
 
 
@@ -97,7 +102,18 @@ def count(
     use
         ``(N,)``: events to count (semi-leptonic ones); all if None
     """
-    reconstructable, right = right_targets(targets, assigned, groups)
+    return count_right(tuple(targets), *right_targets(targets, assigned, groups), multiplicity, bins, use)
+
+
+def count_right(
+    names: tuple[str, ...],
+    reconstructable: BoolArray,
+    right: BoolArray,
+    multiplicity: IntArray,
+    bins: tuple[int, ...],
+    use: BoolArray | None = None,
+) -> AssignmentCounts:
+    """Count, where it is known already which targets ``(N, T)`` are reconstructable and right; else as :func:`count`."""
     some: BoolArray = np.logical_or.reduce(reconstructable, axis=1)
     full: BoolArray = np.logical_and.reduce(reconstructable, axis=1)
     all_right: BoolArray = np.logical_and.reduce(right == reconstructable, axis=1)
@@ -120,14 +136,74 @@ def count(
     counted = bin_of >= 0 if use is None else (bin_of >= 0) & use
 
     def by_bin(masks: tuple[BoolArray, ...]) -> IntArray:
-        result = np.zeros((len(bins), len(KINDS), 1 + len(targets)), dtype=np.int64)
-        np.add.at(result, bin_of[counted], np.stack(masks, axis=1)[counted])
-        return result
+        table = np.stack(masks, axis=1)[counted].reshape(int(counted.sum()), -1)
+        sums = [np.bincount(bin_of[counted], weights=column, minlength=len(bins)) for column in table.T]
+        return np.stack(sums, axis=1).astype(np.int64).reshape(len(bins), len(KINDS), 1 + len(names))
 
-    pattern = reconstructable @ (1 << np.arange(len(targets)))
-    patterns = np.zeros((len(bins), 1 << len(targets)), dtype=np.int64)
-    np.add.at(patterns, (bin_of[counted], pattern[counted]), 1)
-    return AssignmentCounts(tuple(targets), tuple(bins), by_bin(passed), by_bin(total), patterns)
+    return AssignmentCounts(names, tuple(bins), by_bin(passed), by_bin(total))
+
+
+def book(n_bins: int) -> Hist:
+    """Empty counts of several datasets and methods, in the form of a histogram."""
+    names = ("dataset", "method", "definition", "events", "target")
+    jets = hist.axis.Integer(0, n_bins, flow=False, name="jets", label="Bin of the number of jets")
+    right = hist.axis.Boolean(name="right", label="assigned right")
+    axes = [hist.axis.StrCategory([], growth=True, name=name) for name in names]
+    return Hist(*axes, jets, right, storage=hist.storage.Int64())
+
+
+def fill(histogram: Hist, key: Mapping[str, str], counts: AssignmentCounts) -> None:
+    """Add counts; ``key`` gives dataset, method and definition."""
+    number = np.arange(len(counts.bins))
+    for k, kind in enumerate(KINDS):
+        for column, name in enumerate((EVENT, *counts.names)):
+            for right, found in ((True, counts.passed), (False, counts.total - counts.passed)):
+                weight = found[:, k, column]
+                histogram.fill(**key, events=kind, target=name, jets=number, right=right, weight=weight)
+
+
+def fill_method(
+    histograms: dict[str, Hist],
+    dataset: str,
+    method: str,
+    definition: str,
+    analysis: Analysis,
+    record: ak.Array,
+    result: Evaluation,
+) -> None:
+    """Count what one method got right, if the analysis declares ``jet_bins``; the first call books the histogram."""
+    if not (bins := analysis.jet_bins):
+        return
+    whole = next(iter(result.categories.values()))
+    names = tuple(analysis.topology.targets[members[0]].name for members in analysis.topology.alternatives)
+    counted = count_right(names, whole.targets, whole.retrieved, counts_of(record.jets.pt), bins)
+    key = {"dataset": dataset, "method": method, "definition": definition}
+    fill(histograms.setdefault(ASSIGNMENTS, book(len(bins))), key, counted)
+
+
+def from_histogram(
+    histogram: Hist, key: Mapping[str, str], names: tuple[str, ...], bins: tuple[int, ...]
+) -> AssignmentCounts | None:
+    """The counts at a dataset, method and definition; None where nothing was filled."""
+    table = [[summed(histogram, {**key, "events": kind, "target": name}) for name in (EVENT, *names)] for kind in KINDS]
+    found = np.moveaxis(np.array(table, dtype=np.int64), 2, 0)  # (bins, kinds, targets, right)
+    return AssignmentCounts(names, bins, found[..., 1], found.sum(axis=-1)) if found.any() else None
+
+
+def tables(histogram: Hist, datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """dataset → definition → method → :func:`efficiencies`, of ``datasets`` as ``histograms.json`` describes them."""
+    result: dict[str, Any] = {}
+    for dataset in histogram.axes["dataset"]:
+        targets, bins = tuple(datasets[dataset]["targets"]), tuple(datasets[dataset]["jet_bins"])
+        for definition in histogram.axes["definition"]:
+            for method in histogram.axes["method"]:
+                key = {"dataset": dataset, "definition": definition, "method": method}
+                if (counts := from_histogram(histogram, key, targets, bins)) is not None:
+                    result.setdefault(dataset, {}).setdefault(definition, {})[method] = {
+                        **efficiencies(counts),
+                        "shares": shares(counts),
+                    }
+    return result
 
 
 def labels(bins: tuple[int, ...]) -> list[str]:
@@ -156,13 +232,12 @@ def efficiencies(counts: AssignmentCounts) -> dict[str, dict[str, dict[str, Any]
 
 def shares(counts: AssignmentCounts) -> dict[str, dict[str, dict[str, Any]]]:
     """Bin (and ``all``) → ``any``, ``full`` and each target → share of all events where it is reconstructable."""
-    patterns = np.concatenate([counts.patterns, counts.patterns.sum(axis=0, keepdims=True)])
-    number = np.arange(patterns.shape[1])
-    which = {"any": number > 0, "full": number == len(number) - 1}
-    which |= {name: (number >> t) & 1 > 0 for t, name in enumerate(counts.names)}
+    total = np.concatenate([counts.total, counts.total.sum(axis=0, keepdims=True)])
+    place = {"any": (0, 0), "full": (1, 0)} | {name: (0, 1 + t) for t, name in enumerate(counts.names)}
+    every = (KINDS.index("selected"), 0)
     return {
-        label: {name: ratio(int(row[mask].sum()), int(row.sum())) for name, mask in which.items()}
-        for label, row in zip(labels(counts.bins), patterns, strict=True)
+        label: {name: ratio(int(row[at]), int(row[every])) for name, at in place.items()}
+        for label, row in zip(labels(counts.bins), total, strict=True)
     }
 
 

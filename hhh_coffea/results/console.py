@@ -136,6 +136,29 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
         console.print(f"[dim]{MEANING}[/]\n", highlight=False)
 
 
+def print_assignments(console: Console, table_1: dict[str, Any], datasets: dict[str, Any]) -> None:
+    """Efficiencies of whole assignments by number of jets: Table 1 of arXiv:2309.01886 in our columns, in per cent."""
+    for dataset, definitions in table_1.items():
+        targets = datasets[dataset]["targets"]
+        for definition, methods in definitions.items():
+            title = f"{dataset}: right assignments in % of events and targets ({definition})"
+            columns = ["Ev.", *targets]
+            table = _table(
+                title, ("method", "jets"), tuple(f"{kind}: {c}" for kind in ("All", "Full") for c in columns)
+            )
+            for method, entry in methods.items():
+                for position, label in enumerate(entry["all"]):
+                    cells = [entry[kind][label][name] for kind in ("all", "full") for name in ("event", *targets)]
+                    table.add_row(method if position == 0 else "", label, *map(short_percent, cells))
+            console.print(table)
+    if table_1:
+        console.print(
+            "[dim]All: events with any target that can be found; Full: events in which every target can be. Ev.: all of "
+            "them are right. Errors are binomial (docs/tops.md)[/]\n",
+            highlight=False,
+        )
+
+
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
     """Whether these have the form of our processors': ``{dataset: {cut: {events, weighted}}}``, ``{dataset: {what: n}}``."""
     tables = (cutflow, dropped)
@@ -217,6 +240,14 @@ def percent(entry: dict[str, Any] | None) -> str:
         return "–"
     value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
     return f"{value:.2f} +{high - value:.2f} −{value - low:.2f}"
+
+
+def short_percent(entry: dict[str, Any]) -> str:
+    """A fraction of ``summary.json`` in %, with the larger of its errors."""
+    if entry["value"] is None:
+        return "–"
+    value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} ± {max(high - value, value - low):.1f}"
 
 
 def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:

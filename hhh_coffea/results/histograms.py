@@ -25,7 +25,7 @@ UNKNOWN, WRONG, CORRECT = -1, 0, 1  # the ``correct`` axis; unknown where there 
 EVERYTHING = "merged"  # targets of any kind
 NAMES_OF_ALL = (
     *("candidates", "targets", "candidate_mass", "ranked_mass", "multiplicity", "generated_pt", "generated_mass"),
-    *("target_mass", "event_purity", "event_efficiency", "confusion"),
+    *("target_mass", "event_purity", "event_efficiency", "confusion", "assignments"),
 )
 MAIN_HISTOGRAMS = ("candidates", "targets", "event_purity", "event_efficiency", "confusion")
 
