@@ -40,7 +40,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         ),
     ),
     (
-        r"candidate_mass_(?P<method>.+)",
+        r"candidate_mass_(?P<method>.+)",  # perhaps with a kind before the method
         "Mass of the candidates of {method} that survive overlap removal: correct and wrong ones stacked, where there is truth.",
     ),
     (

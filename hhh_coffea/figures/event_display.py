@@ -208,13 +208,13 @@ def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> lis
         number = candidate["particle"]
         if truth:
             momentum = f" (pT {event.particles[number]['pt']:.0f} GeV)" if event.particles else ""
-            lines.append((f"{event.symbol}{number + 1}{momentum}: {made_of}", candidate["color"]))
+            lines.append((f"{event.names[number]}{momentum}: {made_of}", candidate["color"]))
             continue
         text = f"{made_of}: m = {candidate['mass']:.0f} GeV"
         if not candidate["assignment_probability"] == candidate["detection_probability"] == 1:
             text += f", AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
         if event.known:
-            text += f", is {event.symbol}{number + 1}" if number is not None else ", wrong"
+            text += f", is {event.names[number]}" if number is not None else ", wrong"
         if candidate["overlaps"]:
             text += " (overlaps: dropped)"
         lines.append((text, candidate["color"]))
@@ -248,7 +248,16 @@ def _legend(figure: Figure, event: EventView) -> None:
         ),
         Line2D([], [], marker="x", ls="", color="black", ms=9, label="its quarks"),
     ]
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.015, 0.965), ncols=6, frameon=False, fontsize=11)
+    if "leptons" in event.objects:
+        for marker, label in (("^", "lepton"), ("v", "generated neutrino")):
+            handles.append(
+                Line2D([], [], marker=marker, ls="", color="white", markeredgecolor="black", ms=10, label=label)
+            )
+    if "fatjets" not in event.objects:
+        del handles[3]
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.015, 0.965), ncols=len(handles), frameon=False, fontsize=11
+    )
 
 
 def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:

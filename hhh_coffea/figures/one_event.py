@@ -48,6 +48,7 @@ class EventView:
     file: str
     entry: int
     symbol: str  # of a particle: H
+    names: list[str]  # of the particles: H1, H2
     kinds: dict[str, Kind]
     objects: dict[str, list[dict[str, float]]]  # by collection of the record
     particles: list[dict[str, float]]  # pt and mass of the generated ones; empty without truth
@@ -129,6 +130,7 @@ def read_event(
         file,
         entry,
         analysis.symbol or analysis.particle,
+        analysis.particle_names(),
         analysis.kinds,
         {name: ak.to_list(record[name])[0] for name in ("jets", "fatjets", "leptons") if name in record.fields},
         [{"pt": float(pt), "mass": float(m)} for pt, m in zip(targets.pt[0], targets.mass[0], strict=True)]

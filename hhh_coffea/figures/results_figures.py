@@ -67,8 +67,9 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
             _confusion(write, histograms["confusion"], key, info)
             figures_targets.draw(write, histograms, key, info)
         for first in _definitions(histograms, info)[:1]:
-            key = {"dataset": name, "definition": first, "category": info["categories"][first][0]}
-            _candidate_mass(write, histograms, key, label)
+            apart = sum(info["kinds"].values()) == info["particles"]  # kinds are particles, not ways to see the same
+            for category in info["categories"][first] if apart else info["categories"][first][:1]:
+                _candidate_mass(write, histograms, {"dataset": name, "definition": first, "category": category}, info)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
@@ -146,8 +147,8 @@ def _overlay(axis: Axes, analysis: str, category: str, what: str) -> None:
 def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
     """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
     for method in histogram.axes["method"]:
-        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["particles"])
-        if not matrix.sum():
+        classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["kinds"], info["particles"])
+        if not matrix.sum() or len(classes) == 1:
             continue
         kinds = [axis.name.removeprefix("target_") for axis in histogram.axes if axis.name.startswith("target_")]
         names = ["".join(f"{n}{_initials(kinds)[k]}" for k, n in zip(kinds, c, strict=True)) for c in classes]
@@ -192,7 +193,7 @@ def _file_name(method: str) -> str:
     return method.replace(":", "_")
 
 
-def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], label: str) -> None:
+def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:
     """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
     histogram = histograms["candidate_mass"]
     for method in histogram.axes["method"]:
@@ -200,7 +201,8 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
         if not counts(histograms["candidates"], place).sum():
             continue
         chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
-        with write.figure(f"{key['dataset']}/candidate_mass_{_file_name(method)}", label) as (axis,):
+        kind = "" if key["category"] not in info["kinds"] else f"_{key['category']}"
+        with write.figure(f"{key['dataset']}/candidate_mass{kind}_{_file_name(method)}", str(info["label"])) as (axis,):
             parts = [
                 (chosen[:, hist.loc(value)], name, color)
                 for value, name, color in (
@@ -225,7 +227,8 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 xlabel="Candidate mass [GeV]",
                 ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV",
             )
-            axis.legend(title=NAMES.get(method, method), fontsize=20, title_fontsize=20)
+            title = NAMES.get(method, method) + (f", {key['category']}" if kind else "")
+            axis.legend(title=title, fontsize=20, title_fontsize=20)
 
 
 def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
@@ -259,16 +262,18 @@ def _mass_shapes(
 
 
 def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
-    """Small-radius and fat jets per event, before the jet cut (figure 6)."""
-    with write.figure(f"{dataset}/multiplicity", label, columns=2) as axes:
-        for axis, collection, name in zip(axes, ("jets", "fatjets"), ("small-radius jets", "fat jets"), strict=True):
-            values = counts(histogram, {"dataset": dataset, "collection": collection})
-            if not values.sum():
-                continue
+    """Objects per event, before the jet cut (figure 6)."""
+    names = {"jets": "small-radius jets", "fatjets": "fat jets", "leptons": "leptons"}
+    found = {name: counts(histogram, {"dataset": dataset, "collection": name}) for name in names}
+    found = {name: values for name, values in found.items() if values.sum()}
+    if not found:
+        return
+    with write.figure(f"{dataset}/multiplicity", label, columns=len(found)) as axes:
+        for axis, (collection, values) in zip(axes, found.items(), strict=True):
             last = int(np.flatnonzero(values)[-1])
             edges = np.arange(last + 2) - 0.5
             mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="#3f90da", linewidth=2)
-            axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {name}", ylabel="Share of events")
+            axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {names[collection]}", ylabel="Share of events")
             axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 
 

@@ -139,6 +139,12 @@ class Analysis:
         """Particles to look for in an event."""
         return len(self.topology.alternatives)
 
+    def particle_names(self) -> list[str]:
+        """H1, H2, … where there is a symbol; else the names of their targets."""
+        if self.symbol:
+            return [f"{self.symbol}{i + 1}" for i in range(self.n_particles)]
+        return [self.topology.targets[members[0]].name for members in self.topology.alternatives]
+
     @property
     def jets_needed(self) -> int:
         """Small-radius jets that all particles need together, each in the kind that needs most."""

@@ -175,7 +175,7 @@ def fill_method(
     if not (bins := analysis.jet_bins):
         return
     whole = next(iter(result.categories.values()))
-    names = tuple(analysis.topology.targets[members[0]].name for members in analysis.topology.alternatives)
+    names = tuple(analysis.particle_names())
     counted = count_right(names, whole.targets, whole.retrieved, counts_of(record.jets.pt), bins)
     key = {"dataset": dataset, "method": method, "definition": definition}
     fill(histograms.setdefault(ASSIGNMENTS, book(len(bins))), key, counted)

@@ -191,8 +191,8 @@ def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
         "particle": analysis.particle,
         "symbol": analysis.symbol or analysis.particle,
         "particles": analysis.n_particles,
-        "kinds": list(analysis.kinds),
-        "targets": [analysis.topology.targets[members[0]].name for members in analysis.topology.alternatives],
+        "kinds": {kind.name: len(kind.members) for kind in analysis.kinds.values()},
+        "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
     }

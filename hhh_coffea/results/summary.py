@@ -159,15 +159,18 @@ def counts(histogram: Hist, key: dict[str, str]) -> Any:
     return histogram[index].values(flow=True)
 
 
-def confusion_matrix(histogram: Hist, key: dict[str, str], n_particles: int) -> tuple[list[tuple[int, ...]], Any]:
+def confusion_matrix(
+    histogram: Hist, key: dict[str, str], kinds: Mapping[str, int], n_particles: int
+) -> tuple[list[tuple[int, ...]], Any]:
     """(classes, matrix): events by the kinds of their targets (rows) and of their candidates (columns).
 
-    A class is the number of each kind, in the order of the histogram's axes. As published (§5) only events whose targets
+    ``kinds`` gives the greatest number of each. A class is the number of each kind, in the order of the histogram's axes.
+    As published (§5) only events whose targets
     are complete (together ``n_particles``) and whose candidates make one of these classes too.
     """
     values = counts(histogram, key)
-    n_kinds = values.ndim // 2
-    numbers = itertools.product(*(range(min(n_particles, size - 1) + 1) for size in values.shape[:n_kinds]))
+    names = [axis.name.removeprefix("target_") for axis in histogram.axes if axis.name.startswith("target_")]
+    numbers = itertools.product(*(range(kinds.get(name, 0) + 1) for name in names))
     classes = [c for c in numbers if sum(c) == n_particles]
     matrix = np.array([[values[(*row, *column)] for column in classes] for row in classes])
     return classes, matrix
