@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import DelphesSchema
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, leptons
@@ -131,7 +131,7 @@ def read(
             _collection(events, name, role) for name, role in ((metadata.met, "met"), (metadata.sum_et, "sum_et"))
         )
         pt, phi = (ak.to_numpy(_branch(missing, metadata.met, leaf)) for leaf in ("MET", "Phi"))
-        record["met"] = ak.zip({"pt": pt, "phi": phi})
+        record["met"] = records({"pt": pt, "phi": phi})
         record["sum_et"] = ak.to_numpy(_branch(total, metadata.sum_et, "HT"))
 
     if metadata.is_signal:
@@ -141,7 +141,7 @@ def read(
             record[name] = read_truth[name](particles, metadata.particles)
     record["weight"] = _generator_weight(events, metadata)
     record["id"] = entry
-    return Reading(ak.zip(record, depth_limit=1), dropped)
+    return Reading(records(record), dropped)
 
 
 def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, unflatten
+from hhh_coffea.base.arrays import IntArray, records, unflatten
 from hhh_coffea.events.record import Columns
 
 HIGGS, B_QUARK = 25, 5
@@ -48,7 +48,7 @@ def higgs_to_bb(
     def four_vector(index: IntArray) -> Columns:
         return {name: values[index] for name, values in momenta.items()}
 
-    b1, b2 = (ak.zip(four_vector(quarks[by_mother[first + k]])) for k in (0, 1))
+    b1, b2 = (records(four_vector(quarks[by_mother[first + k]])) for k in (0, 1))
     event = np.searchsorted(starts, higgs, side="right") - 1
     return unflatten({**four_vector(higgs), "b1": b1, "b2": b2}, np.bincount(event, minlength=len(counts)))
 

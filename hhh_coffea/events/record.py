@@ -22,7 +22,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records, unflatten
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -86,7 +86,7 @@ def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
     fields = {}
     for name in record.fields:
         if name in ("shifts", "met"):
-            fields[name] = ak.zip({part: ak.to_numpy(record[name][part])[mask] for part in record[name].fields})
+            fields[name] = records({part: ak.to_numpy(record[name][part])[mask] for part in record[name].fields})
         elif name not in ("cuts", "weights"):
             if mask.all():
                 fields[name] = record[name]
@@ -95,7 +95,7 @@ def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
                 fields[name] = _flat_subset(values, mask) if name in LISTS else ak.to_numpy(values)[mask]
     for factor in weights_of(record).values():
         fields["weight"] = ak.to_numpy(fields["weight"]) * factor[mask]
-    return ak.zip(fields, depth_limit=1)
+    return records(fields)
 
 
 def cuts_of(record: ak.Array) -> dict[str, npt.NDArray[np.bool_]]:
@@ -126,7 +126,7 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     fields["jets"] = unflatten(columns, counts_of(jets.pt))
     if "fatjets" in fields:
         fields["fatjets"] = _first(record.fatjets, max_fatjets)
-    return ak.zip(fields, depth_limit=1)
+    return records(fields)
 
 
 def momentum(objects: ak.Array) -> Cartesian:
@@ -151,7 +151,7 @@ def _flat_subset(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
 
     def chosen(values: ak.Array) -> ak.Array:
         if values.fields:
-            return ak.zip({name: chosen(values[name]) for name in values.fields})
+            return records({name: chosen(values[name]) for name in values.fields})
         return ak.to_numpy(values)[keep]
 
     return ak.unflatten(chosen(content), counts[mask])
