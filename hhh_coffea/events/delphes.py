@@ -14,7 +14,7 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, posit
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, leptons
-from hhh_coffea.events.generator import B_QUARK, HIGGS, linked
+from hhh_coffea.events.generator import B_QUARK, HIGGS, flat_index
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
@@ -149,15 +149,13 @@ def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
 
     Of the copies of a Higgs boson the one counts whose first daughter is a b quark: it is the last.
     """
-    counts = counts_of(_branch(particles, name, "PID"))
-    starts = np.cumsum(counts) - counts
-    pid = flat(particles.PID)
-    higgs = np.flatnonzero(pid == HIGGS)
-    daughter = linked(higgs, flat(_branch(particles, name, "D1")), starts, counts)
-    decays = np.zeros(len(pid), dtype=bool)
-    decays[higgs[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]] = True
+    pid, first_daughter, mother = (_branch(particles, name, leaf) for leaf in ("PID", "D1", "M1"))
+    counts, pid = counts_of(pid), flat(pid)
+    copies = np.flatnonzero(pid == HIGGS)
+    daughter = flat_index(flat(first_daughter)[copies], event_index(counts)[copies], counts)
+    higgs = copies[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]
     momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
-    return higgs_with_quarks(counts, pid, flat(_branch(particles, name, "M1")), decays, momenta)
+    return higgs_with_quarks(counts, pid, flat(mother), higgs, momenta)
 
 
 def generated_tops(particles: ak.Array, name: str = "Particle") -> ak.Array:

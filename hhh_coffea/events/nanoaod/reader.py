@@ -183,7 +183,7 @@ def generated_higgs(events: Any) -> ak.Array:
     counts, momenta = kinematics(events, "GenPart")
     pid = flat_values(events, "GenPart_pdgId")
     flags = flat_values(events, "GenPart_statusFlags").astype(np.int64)
-    last = ((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS)
+    last = np.flatnonzero(((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS))
     return higgs_to_bb(counts, pid, flat_values(events, "GenPart_genPartIdxMother"), last, momenta)
 
 
