@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, records, unflatten
 from hhh_coffea.events.record import field
 
 PT_MIN, ABS_ETA_MAX = 25.0, 2.5  # GeV; of jets, electrons and muons
@@ -29,7 +29,7 @@ def central(record: ak.Array, pt_min: float = PT_MIN, abs_eta_max: float = ABS_E
         if not keep.all():
             columns = {part: flat(objects[part])[keep] for part in objects.fields}
             fields[name] = unflatten(columns, np.bincount(event_index(counts)[keep], minlength=len(counts)))
-    return ak.zip(fields, depth_limit=1)
+    return records(fields)
 
 
 def count_btags(record: ak.Array) -> IntArray:

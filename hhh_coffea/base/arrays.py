@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import awkward as ak
@@ -13,12 +14,22 @@ IntArray = npt.NDArray[np.int64]
 
 def counts_of(array: ak.Array) -> IntArray:
     """Length of each event's list."""
-    return np.asarray(ak.num(array, axis=1), dtype=np.int64)
+    offsets, _ = _lists(array)
+    return np.diff(offsets)
 
 
 def flat(array: ak.Array) -> npt.NDArray[Any]:
     """All events' values one after the other (one level of nesting removed)."""
-    return np.asarray(ak.to_numpy(ak.flatten(array, axis=1)))
+    offsets, content = _lists(array)
+    return np.asarray(ak.to_numpy(content[int(offsets[0]) : int(offsets[-1])]))
+
+
+def _lists(array: ak.Array) -> tuple[IntArray, Any]:
+    """(offsets, content) of the lists of an array, read from its layout: awkward's own functions cost 0.2 ms a call."""
+    layout = array.layout
+    if not isinstance(layout, ak.contents.ListOffsetArray):
+        layout = ak.to_packed(layout, highlevel=False).to_ListOffsetArray64(True)
+    return np.asarray(layout.offsets.data, dtype=np.int64), layout.content
 
 
 def event_index(counts: IntArray) -> IntArray:
@@ -28,14 +39,22 @@ def event_index(counts: IntArray) -> IntArray:
 
 def position_in_event(counts: IntArray) -> IntArray:
     """Position of each flat value in its event's list: counts (2, 0, 1) → (0, 1, 0)."""
-    starts = np.cumsum(counts) - counts
-    return np.arange(counts.sum(), dtype=np.int64) - np.repeat(starts, counts)
+    lengths = counts[counts > 0]
+    steps = np.ones(lengths.sum(), dtype=np.int64)
+    steps[:1] = 0
+    steps[np.cumsum(lengths)[:-1]] -= lengths[:-1]
+    return np.cumsum(steps, out=steps)
 
 
 def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
-    """Rank of each flat value in its event's list, 0 the largest: (5, 7, 1), counts (2, 1) → (1, 0, 0)."""
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[np.lexsort((-values, event_index(counts)))] = position_in_event(counts)
+    """Rank of each flat value in its event's list, 0 the largest, the first of equals: (5, 7, 1), counts (2, 1) → (1, 0, 0)."""
+    event = event_index(counts)
+    rank = np.zeros(len(values), dtype=np.int64)
+    for apart in range(1, int(counts.max(initial=0))):  # every pair of an event once: lists are short
+        together = event[apart:] == event[:-apart]
+        later_is_larger = values[apart:] > values[:-apart]
+        rank[:-apart] += together & later_is_larger
+        rank[apart:] += together & ~later_is_larger
     return rank
 
 
@@ -55,6 +74,16 @@ def padded(values: npt.NDArray[Any], counts: IntArray, length: int, fill: float 
     return np.where(inside, values[index], np.asarray(fill, dtype=values.dtype))
 
 
-def unflatten(values: dict[str, npt.NDArray[Any]], counts: IntArray) -> ak.Array:
+def records(columns: Mapping[str, npt.NDArray[Any] | ak.Array]) -> ak.Array:
+    """One record for each row of the columns: as ``ak.zip(columns, depth_limit=1)``, without its cost of 0.3 ms a call."""
+    layouts = [v.layout if isinstance(v, ak.Array) else ak.contents.NumpyArray(v) for v in columns.values()]
+    if len(lengths := {layout.length for layout in layouts}) > 1:
+        raise ValueError(f"columns of {len(lengths)} different lengths: {', '.join(columns)}")
+    return ak.Array(ak.contents.RecordArray(layouts, list(columns)))
+
+
+def unflatten(columns: Mapping[str, npt.NDArray[Any] | ak.Array], counts: IntArray) -> ak.Array:
     """Flat columns → one list of records per event."""
-    return ak.unflatten(ak.zip(values), counts)
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), records(columns).layout))

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import DelphesSchema
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, leptons
-from hhh_coffea.events.generator import B_QUARK, HIGGS, linked
+from hhh_coffea.events.generator import B_QUARK, HIGGS, flat_index
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
@@ -134,7 +134,7 @@ def read(
             _collection(events, name, role) for name, role in ((metadata.met, "met"), (metadata.sum_et, "sum_et"))
         )
         pt, phi = (ak.to_numpy(_branch(missing, metadata.met, leaf)) for leaf in ("MET", "Phi"))
-        record["met"] = ak.zip({"pt": pt, "phi": phi})
+        record["met"] = records({"pt": pt, "phi": phi})
         record["sum_et"] = ak.to_numpy(_branch(total, metadata.sum_et, "HT"))
 
     if metadata.is_signal:
@@ -144,7 +144,7 @@ def read(
             record[name] = read_truth[name](particles, metadata.particles)
     record["weight"] = _generator_weight(events, metadata)
     record["id"] = entry
-    return Reading(ak.zip(record, depth_limit=1), dropped)
+    return Reading(records(record), dropped)
 
 
 def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
@@ -152,15 +152,13 @@ def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
 
     Of the copies of a Higgs boson the one counts whose first daughter is a b quark: it is the last.
     """
-    counts = counts_of(_branch(particles, name, "PID"))
-    starts = np.cumsum(counts) - counts
-    pid = flat(particles.PID)
-    higgs = np.flatnonzero(pid == HIGGS)
-    daughter = linked(higgs, flat(_branch(particles, name, "D1")), starts, counts)
-    decays = np.zeros(len(pid), dtype=bool)
-    decays[higgs[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]] = True
+    pid, first_daughter, mother = (_branch(particles, name, leaf) for leaf in ("PID", "D1", "M1"))
+    counts, pid = counts_of(pid), flat(pid)
+    copies = np.flatnonzero(pid == HIGGS)
+    daughter = flat_index(flat(first_daughter)[copies], event_index(counts)[copies], counts)
+    higgs = copies[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]
     momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
-    return higgs_with_quarks(counts, pid, flat(_branch(particles, name, "M1")), decays, momenta)
+    return higgs_with_quarks(counts, pid, flat(mother), higgs, momenta)
 
 
 def generated_tops(particles: ak.Array, name: str = "Particle") -> ak.Array:

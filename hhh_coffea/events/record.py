@@ -22,7 +22,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records, unflatten
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -60,21 +60,17 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
 
     ``columns`` are flat arrays of the whole file order; ties keep the order of the file. Adds ``index``.
     """
-    index = position_in_event(counts)
-    event = event_index(counts)
-    columns = {**columns, "index": index}
-    if not keep.all():
-        event = event[keep]
-        columns = {name: values[keep] for name, values in columns.items()}
+    chosen = np.flatnonzero(keep)
+    event, pt = event_index(counts)[chosen], columns["pt"][chosen]
     group = 2 * event
     if "btag" in columns:
-        group += columns["btag"] == 0
-    pt = columns["pt"]
-    falling = (np.diff(pt) <= 0) | (np.diff(event) != 0)
+        group += columns["btag"][chosen] == 0
+    falling = (pt[1:] <= pt[:-1]) | (event[1:] != event[:-1])
     # files are written by falling pT almost always, and then only the tags have to be brought to order
-    order = np.argsort(group, kind="stable") if falling.all() else np.lexsort((-pt, group))
-    counts = np.bincount(event, minlength=len(counts))
-    return unflatten({name: values[order] for name, values in columns.items()}, counts)
+    chosen = chosen[np.argsort(group, kind="stable") if falling.all() else np.lexsort((-pt, group))]
+    columns = {name: values[chosen] for name, values in columns.items()}
+    columns["index"] = position_in_event(counts)[chosen]
+    return unflatten(columns, np.bincount(event, minlength=len(counts)))
 
 
 def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
@@ -86,16 +82,16 @@ def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
     fields = {}
     for name in record.fields:
         if name in ("shifts", "met"):
-            fields[name] = ak.zip({part: ak.to_numpy(record[name][part])[mask] for part in record[name].fields})
+            fields[name] = records({part: ak.to_numpy(record[name][part])[mask] for part in record[name].fields})
         elif name not in ("cuts", "weights"):
             if mask.all():
                 fields[name] = record[name]
             else:
                 values = record[name]
-                fields[name] = _flat_subset(values, mask) if name in LISTS else ak.to_numpy(values)[mask]
+                fields[name] = _events(values, mask) if name in LISTS else ak.to_numpy(values)[mask]
     for factor in weights_of(record).values():
         fields["weight"] = ak.to_numpy(fields["weight"]) * factor[mask]
-    return ak.zip(fields, depth_limit=1)
+    return records(fields)
 
 
 def cuts_of(record: ak.Array) -> dict[str, npt.NDArray[np.bool_]]:
@@ -126,7 +122,7 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     fields["jets"] = unflatten(columns, counts_of(jets.pt))
     if "fatjets" in fields:
         fields["fatjets"] = _first(record.fatjets, max_fatjets)
-    return ak.zip(fields, depth_limit=1)
+    return records(fields)
 
 
 def momentum(objects: ak.Array) -> Cartesian:
@@ -140,21 +136,23 @@ def _first(objects: ak.Array, length: int) -> ak.Array:
     counts = counts_of(objects.pt)
     if (counts <= length).all():
         return objects
-    keep = position_in_event(counts) < length
-    return unflatten({name: flat(objects[name])[keep] for name in objects.fields}, np.minimum(counts, length))
+    return _taken(objects, position_in_event(counts) < length, np.minimum(counts, length))
 
 
-def _flat_subset(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
+def _events(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
     counts = counts_of(objects.pt)
-    content = ak.flatten(objects, axis=1)
-    keep = np.repeat(mask, counts)
+    return _taken(objects, np.repeat(mask, counts), counts[mask])
 
-    def chosen(values: ak.Array) -> ak.Array:
-        if values.fields:
-            return ak.zip({name: chosen(values[name]) for name in values.fields})
-        return ak.to_numpy(values)[keep]
 
-    return ak.unflatten(chosen(content), counts[mask])
+def _taken(objects: ak.Array, keep: npt.NDArray[np.bool_], counts: IntArray) -> ak.Array:
+    """Those of the objects (flat) that are kept, ``counts`` in each event."""
+    index = np.flatnonzero(keep)  # once for all columns
+
+    def columns(values: ak.Array) -> dict[str, Any]:
+        parts = {name: values[name] for name in values.fields}
+        return {n: records(columns(part)) if part.fields else flat(part)[index] for n, part in parts.items()}
+
+    return unflatten(columns(objects), counts)
 
 
 def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:

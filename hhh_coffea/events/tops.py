@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, position_in_event, unflatten
+from hhh_coffea.base.arrays import IntArray, position_in_event, records, unflatten
 from hhh_coffea.base.kinematics import Cartesian, cartesian, polar
 from hhh_coffea.events.generator import B_QUARK
 from hhh_coffea.events.record import Columns
@@ -108,11 +108,11 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
             **{name: momenta[name][tops] for name in KINEMATICS},
             "pid": pid[tops],
             "decay": decay,
-            "b": ak.zip(four_vector(b)),
-            "w": ak.zip(four_vector(w)),
-            "d1": ak.zip(with_pid(d1)),
-            "d2": ak.zip(with_pid(d2)),
-            "nu_sum": ak.zip(_sum(four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau.T))),
+            "b": records(four_vector(b)),
+            "w": records(four_vector(w)),
+            "d1": records(with_pid(d1)),
+            "d2": records(with_pid(d2)),
+            "nu_sum": records(_sum(four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau.T))),
         },
         np.bincount(event, minlength=len(counts)),
     )

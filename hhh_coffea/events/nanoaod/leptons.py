@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, padded
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, padded, records
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.datasets.nanoaod_options import LeptonOptions, NanoAODOptions
 from hhh_coffea.events.leptons import ELECTRON, MUON, finite, merged, moved
@@ -114,7 +114,7 @@ def met(
         use = _corrects_met(events, jets["pt"], gained)
         change = np.where(use, jets["pt"] * gained, 0.0)
         result = moved(pt, phi, counts, jets["phi"], change)
-    return {"met": ak.zip(result), "sum_et": total}
+    return {"met": records(result), "sum_et": total}
 
 
 def _corrects_met(events: Any, pt: npt.NDArray[Any], gained: FloatArray) -> BoolArray:

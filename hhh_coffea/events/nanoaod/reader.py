@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import NanoAODSchema
 
+from hhh_coffea.base.arrays import records
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
 from hhh_coffea.events.generator import HIGGS, higgs_to_bb
@@ -157,13 +158,13 @@ def read(
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
     if cuts := event_cuts.event_cuts(events, options, names.year):
-        record["cuts"] = ak.zip(cuts)
+        record["cuts"] = records(cuts)
     if weights:
         central = weights["central"]
-        record["weights"] = ak.zip({"b tag": central})
+        record["weights"] = records({"b tag": central})
         safe = np.where(central > 0, central, 1.0)
-        record["shifts"] = ak.zip({f"{BTAG}_{way}": weights[way] / safe for way in ("up", "down")})
-    return Reading(ak.zip(record, depth_limit=1), dropped)
+        record["shifts"] = records({f"{BTAG}_{way}": weights[way] / safe for way in ("up", "down")})
+    return Reading(records(record), dropped)
 
 
 def describe(events: Any, metadata: DatasetMetadata) -> str:
@@ -182,7 +183,7 @@ def generated_higgs(events: Any) -> ak.Array:
     counts, momenta = kinematics(events, "GenPart")
     pid = flat_values(events, "GenPart_pdgId")
     flags = flat_values(events, "GenPart_statusFlags").astype(np.int64)
-    last = ((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS)
+    last = np.flatnonzero(((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS))
     return higgs_to_bb(counts, pid, flat_values(events, "GenPart_genPartIdxMother"), last, momenta)
 
 
