@@ -8,9 +8,11 @@ import importlib
 import io
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.user_files import expanded
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -49,6 +51,14 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
                 yield from _options(sub)
+
+
+def path_of(text: str) -> Path:
+    """The type of an option that names a file or folder: ``~`` and ``~user`` are understood."""
+    try:
+        return expanded(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

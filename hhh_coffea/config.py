@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.errors import UserError, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
-from hhh_coffea.base.user_files import load_yaml
+from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.reconstruction.chi2 import MASS
@@ -68,6 +68,11 @@ class RunConfig(Strict):
     dry_run: bool = False
     debug: bool = False
 
+    @field_validator("output", "cluster_config", "tls_ca_file", "tls_cert", "tls_key")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        return None if value is None else str(expanded(value))
+
     @field_validator("methods", "datasets", "model", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
@@ -114,7 +119,9 @@ class RunConfig(Strict):
             if name in found:
                 raise ValueError(f"{name!r} is given twice")
             try:
-                found[name] = yaml.safe_load(text)
+                found[name] = load_yaml(text)
+            except yaml.constructor.ConstructorError as error:  # a key twice, say: YAML, but not one that can be used
+                raise ValueError(f"{item!r}: {why_unreadable(error)}") from None
             except yaml.YAMLError:
                 found[name] = text
         return found
@@ -225,7 +232,7 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
     ConfigError
         naming the file and every option at fault.
     """
-    options = dict(_read_yaml(Path(config_file))) if config_file else {}
+    options = dict(_read_yaml(config_file)) if config_file else {}
     source = f"{config_file}: " if config_file else ""
     options.update(given)
     try:
@@ -236,9 +243,9 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
         ) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(expanded(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

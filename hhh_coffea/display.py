@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import CommandParser, add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as in the main job")
     p.add_argument("--model", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as in the main job")
     p.add_argument(
-        "--output", type=Path, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
+        "--output", type=path_of, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
     )
     p.add_argument("--format", choices=["png", "pdf", "svg"], default="png")
     add_debug(p)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import CommandParser, add_debug, guarded
+from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("results", type=Path, nargs="+", help="results directories of python -m hhh_coffea.run")
-    p.add_argument("--output", type=Path, metavar="DIR", help="where a comparison goes (default: comparison)")
+    p.add_argument("results", type=path_of, nargs="+", help="results directories of python -m hhh_coffea.run")
+    p.add_argument("--output", type=path_of, metavar="DIR", help="where a comparison goes (default: comparison)")
     p.add_argument("--overlay-published", action="store_true", help="draw the curves of arXiv:2412.03819 over ours")
     p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
     add_debug(p)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded
+from hhh_coffea.base.lock import owned
+from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
@@ -33,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="JSON",
         help="one signal and one background dataset (default: sculpting_validation)",
     )
-    p.add_argument("--output", type=Path, default=Path("tradeoff"), metavar="DIR", help="default: tradeoff")
+    p.add_argument("--output", type=path_of, default=Path("tradeoff"), metavar="DIR", help="default: tradeoff")
     p.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="where SPANet runs")
-    p.add_argument("--redraw", type=Path, metavar="DIR", help="only draw the figure of an earlier comparison")
+    p.add_argument("--redraw", type=path_of, metavar="DIR", help="only draw the figure of an earlier comparison")
     add_debug(p)
     return p
 
@@ -54,7 +55,8 @@ def _tradeoff(options: argparse.Namespace) -> int:
 
     folder = options.redraw or options.output
     if options.redraw is None:
-        compare(options.fileset, options.models, folder, options.device)
+        with owned(folder):
+            compare(options.fileset, options.models, folder, options.device)
     content = read(folder)
     drawn = figures_sculpting.draw_tradeoff(folder, content)
     sys.stdout.write(f"{markdown(content)}\nwritten to {folder.resolve()}: tradeoff.json, tradeoff.md, {drawn}\n")

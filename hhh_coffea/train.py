@@ -10,10 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hhh_coffea.cli import CommandParser, add_debug, guarded
+from hhh_coffea.base.lock import owned
+from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 from hhh_coffea.jobs import models as train_models
 from hhh_coffea.jobs.models import say
 
@@ -23,7 +25,9 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="training data directory (or FILE.h5) to write")
+    parser.add_argument(
+        "--output", type=path_of, required=True, metavar="DIR", help="training data directory (or FILE.h5) to write"
+    )
     parser.add_argument(
         "--format",
         choices=["directory", "spanet-hdf5"],
@@ -49,6 +53,7 @@ def _data(arguments: argparse.Namespace) -> None:
 
     names = ("fileset", "output", "datasets", "btagging", "executor", "workers", "scheduler", "chunksize", "max_chunks")
     given = {name: getattr(arguments, name) for name in (*names, "on_error")}
+    given["output"] = str(arguments.output)
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
@@ -57,17 +62,16 @@ def _data(arguments: argparse.Namespace) -> None:
     from hhh_coffea.training.spanet_hdf5 import h5py, write_hdf5
 
     h5py()  # before the work, not after it
-    output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = arguments.output
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
         say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
 
 
 def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.h5", help="training file of the original SPANet")
+    parser.add_argument("file", type=path_of, metavar="FILE.h5", help="training file of the original SPANet")
     parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml beside it)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="training data directory to write")
 
 
 def _import_hdf5(arguments: argparse.Namespace) -> None:
@@ -78,9 +82,9 @@ def _import_hdf5(arguments: argparse.Namespace) -> None:
 
 
 def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="training data directory")
+    parser.add_argument("--data", type=path_of, required=True, metavar="DIR", help="training data directory")
     parser.add_argument("--config", required=True, metavar="YAML", help="recipe: a file, or a bundled one by name")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
     parser.add_argument(
@@ -113,7 +117,6 @@ def _spanet(arguments: argparse.Namespace) -> None:
     config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
     if start := arguments.start_from or config.start_from:
         config = replace(config, start_from=str(find_bundled("models", start) or start))
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
     progress = train(
         config,
         data,
@@ -121,10 +124,10 @@ def _spanet(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         device=arguments.device,
         say=say,
-        record=_tensorboard(arguments.output) if arguments.tensorboard and is_first else lambda _: None,
+        record=_tensorboard(arguments.output) if arguments.tensorboard and _is_first() else lambda _: None,
         compile_network=arguments.compile,
     )
-    if not is_first:
+    if not _is_first():
         return
     say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
@@ -180,7 +183,9 @@ def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
     out = parser.add_argument_group("what to write")
-    out.add_argument("--output", required=True, metavar="DIR", help="model directory; its name is the model's name")
+    out.add_argument(
+        "--output", type=path_of, required=True, metavar="DIR", help="model directory; its name is the model's name"
+    )
     out.add_argument("--keep-table", action="store_true", help="keep the table of fat jets (parquet, below --output)")
 
 
@@ -190,6 +195,7 @@ def _bdt(arguments: argparse.Namespace) -> None:
 
     given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
+    given["output"] = str(arguments.output)
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
@@ -271,12 +277,25 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _owned(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """The lock on what a command writes; of the processes that torchrun starts the first has it."""
+    if not _is_first():
+        return nullcontext()
+    writes_file = arguments.command == "export-onnx" or getattr(arguments, "format", "directory") != "directory"
+    return owned(arguments.output, writes_file)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
     arguments = parser().parse_args(argv)
 
     def run() -> int:
-        arguments.run(arguments)
+        with _owned(arguments):
+            arguments.run(arguments)
         return 0
 
     return guarded(run, getattr(arguments, "debug", False), mistakes=(ValueError, OSError, ImportError))

@@ -22,9 +22,18 @@ REGRESSION = {12: "PNetReg", 15: "UParTAK4Reg"}
 
 
 def write_nanoaod(
-    delphes: Path, output: Path, version: int, stop: int | None = None, data: bool = False, signal: bool = True
+    delphes: Path,
+    output: Path,
+    version: int,
+    stop: int | None = None,
+    data: bool = False,
+    signal: bool = True,
+    weight: float | None = None,
 ) -> Path:
-    """Write ``Events`` with the first ``stop`` events of a Delphes file; ``data`` leaves out all that is generated."""
+    """Write ``Events`` with the first ``stop`` events of a Delphes file; ``data`` leaves out all that is generated.
+
+    ``weight`` of every event, else as in the Delphes file.
+    """
     with uproot.open(delphes) as file:
         tree = file["Delphes"]
         wanted = [f"{c}.{leaf}" for c in ("Jet", "FatJet") for leaf in KINEMATICS.values()]
@@ -45,6 +54,8 @@ def write_nanoaod(
     if not data:
         branches["GenJet"] = ak.zip(_generated_jets(branches["Jet"]))
         branches["genWeight"] = ak.to_numpy(ak.flatten(events["Event.Weight"])).astype(np.float32)
+        if weight is not None:
+            branches["genWeight"] = np.full(n, weight, dtype=np.float32)
         if signal:
             branches["GenPart"] = ak.zip(_particles(events))
     with uproot.recreate(output) as file:

@@ -7,8 +7,12 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from hhh_coffea.base.errors import UserError
+
+LOCK = ".lock"  # in a directory that is being written
 
 
 class TakenError(OSError):
@@ -50,6 +54,40 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextmanager
+def owned(output: Path, is_file: bool = False) -> Iterator[None]:
+    """Own the directory ``output`` while a command writes there: make it if need be, and let no other command in.
+
+    On leaving, folders that were made here and are empty are removed. Of a file (``is_file``) the folder is made, and the
+    lock lies beside the file, so that others may write there.
+
+    Raises
+    ------
+    UserError
+        naming the path, if another command is writing there or it cannot be made.
+    """
+    folder = output.parent if is_file else output
+    with ExitStack() as stack:
+        for path in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
+            stack.callback(remove_if_empty, path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / (f".{output.name}{LOCK}" if is_file else LOCK)))
+        except TakenError as error:
+            raise UserError(
+                f"{output}: another command is writing there ({error}); wait for it, or choose another --output"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{output}: cannot be written to: {error.strerror}") from error
+        yield
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder unless something is in it."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager

@@ -26,6 +26,22 @@ def expanded(path: str) -> Path:
         raise UserError(f"{path}: there is no such user, or the home folder is not known") from None
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An ``object_pairs_hook`` of json: it allows a key twice and Python keeps the last, so something would vanish unsaid.
+
+    Raises
+    ------
+    UserError
+        naming the key.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise UserError(f"{key!r} is listed twice")
+        found[key] = value
+    return found
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """YAML forbids a key twice, and its library keeps the last without a word."""
 

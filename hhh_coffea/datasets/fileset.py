@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Positive, Strict
-from hhh_coffea.base.user_files import expanded
+from hhh_coffea.base.user_files import expanded, unique_keys
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
@@ -127,13 +127,13 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     path = _find(str(name))
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
-            raw = json.load(stream, object_pairs_hook=_without_duplicates)
+            raw = json.load(stream, object_pairs_hook=unique_keys)
     except UnicodeDecodeError:
         hint = ", but a ROOT file: list it in a JSON, see docs/fileset.md" if path.suffix == ".root" else ""
         raise FilesetError(f"{path}: not a fileset{hint}") from None
     except RecursionError:
         raise FilesetError(f"{path}: cannot be read as a fileset: nested too deeply") from None
-    except (OSError, EOFError, zlib.error, json.JSONDecodeError, FilesetError) as error:
+    except (OSError, EOFError, zlib.error, json.JSONDecodeError, UserError) as error:
         raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")
@@ -250,16 +250,6 @@ def _no_file_twice(path: Path, datasets: dict[str, Dataset]) -> None:
             if file in owner:
                 raise FilesetError(f"{path}: {file} is listed in dataset {owner[file]!r} and again in {dataset.name!r}")
             owner[file] = dataset.name
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON allows a key twice and Python keeps the last: a dataset or file would vanish without a word."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise FilesetError(f"{key!r} is listed twice")
-        found[key] = value
-    return found
 
 
 def _explain(where: str, problem: Any) -> str:

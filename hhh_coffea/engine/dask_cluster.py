@@ -75,7 +75,7 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
         try:
             address = _address(scheduler)
             client = Client(address, timeout="20s", set_as_default=False, security=security)
-        except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError, KeyError, RecursionError) as error:
             encrypted = security is None and address.startswith("tls:")
             hint = "; it is encrypted and wants --tls-ca-file, --tls-cert and --tls-key" if encrypted else ""
             raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}{hint}") from error

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
     try:
         earlier = json.loads((folder / RUN).read_text(encoding="utf-8"))
         old = {str(k): str(v) for k, v in earlier["fingerprint"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         old = {}
     if old != found:
         if kept := sum(1 for _ in (folder / CHUNKS).glob("*/*.json.gz")):
@@ -179,16 +180,16 @@ class KnownFiles:
     def __init__(self, output: Path | None) -> None:
         self._path = None if output is None else output / FOLDER / FILES
         self._known: dict[str, Any] = {}
-        try:
-            self._known = {} if self._path is None else json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
+        if self._path is not None:
+            with suppress(OSError, ValueError, RecursionError):
+                content = json.loads(self._path.read_text(encoding="utf-8"))
+                self._known = content if isinstance(content, dict) else {}
 
     def get(self, source: SourceFile) -> FileInfo | None:
         """What is known of a file; None if nothing is, or if the file has changed."""
         match self._known.get(_file_key(source)):
-            case [uuid, int(entries), bytes_per_event, *state] if tuple(state) == state_of(source.path) != ():
-                return FileInfo(source, str(uuid), entries, float(bytes_per_event), state=tuple(state))
+            case [str(uuid), int(entries), float(size), *state] if tuple(state) == state_of(source.path) != ():
+                return FileInfo(source, uuid, entries, size, state=tuple(state))
         return None
 
     def keep(self, infos: Iterable[FileInfo | Any]) -> None:

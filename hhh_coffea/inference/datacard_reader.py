@@ -71,7 +71,7 @@ def read_datacard(path: Path) -> Workspace:
 def _parse(path: Path) -> _Card:
     card = _Card()
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot be read as a datacard: {error}") from None
     for number, line in enumerate(lines, start=1):

@@ -75,7 +75,7 @@ def write_datacard(folder: Path, workspace: Workspace, templates: Templates) -> 
                         varied = np.asarray(modifier["data"][key], dtype=np.float64)
                         file[f"{place}_{_plain(modifier['name'])}{direction}"] = _histogram(varied, None, own)
     with replacing(folder / CARD) as partial:
-        partial.write_text("\n".join(_card(workspace, columns, observed)) + "\n")
+        partial.write_text("\n".join(_card(workspace, columns, observed)) + "\n", encoding="utf-8")
 
 
 def _columns(workspace: Workspace, templates: Templates) -> list[_Column]:

@@ -88,7 +88,7 @@ def build_workspace(
 def write_workspace(path: Path, workspace: Workspace) -> None:
     """Write the JSON; the file appears whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(workspace, indent=1) + "\n")
+        partial.write_text(json.dumps(workspace, indent=1) + "\n", encoding="utf-8")
 
 
 def read_workspace(path: Path) -> Workspace:
@@ -100,9 +100,9 @@ def read_workspace(path: Path) -> Workspace:
         naming the file and what is wrong with it.
     """
     try:
-        workspace = json.loads(path.read_text())
+        workspace = json.loads(path.read_text(encoding="utf-8"))
         pyhf.schema.validate(workspace, "workspace.json")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as a workspace: {error}") from None
     except pyhf.exceptions.InvalidSpecification as error:
         raise ModelError(f"{path}: not a workspace of pyhf: {str(error).splitlines()[0]}") from None

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from hhh_coffea.cli import path_of
+
 
 def say(text: str) -> None:
     """Print a line at once, so that a log file shows where the work is."""
@@ -17,11 +19,11 @@ def import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``import-spanet``."""
     parser.add_argument(
         "checkpoint",
-        type=Path,
+        type=path_of,
         metavar="CHECKPOINT_DIR",
         help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
 
 
@@ -45,13 +47,13 @@ def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="DIR|NAME", help="trained model of pairs of jets and single fat jets"
     )
     parser.add_argument(
-        "--background", type=Path, required=True, metavar="DIR", help="training data directory of background alone"
+        "--background", type=path_of, required=True, metavar="DIR", help="training data directory of background alone"
     )
     parser.add_argument(
         "--slope", type=float, required=True, metavar="S",
         help="bound on the slope of the price, 1/GeV: 0.02 is gentle, 0.06 leaves little of a peak",
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
 
 
 def mass_price(arguments: argparse.Namespace) -> None:
@@ -84,7 +86,7 @@ def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="DIR|NAME", help=f"model directory, or bundled: {', '.join(list_bundled('models', SPANETS))}"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="file to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="FILE.onnx", help="file to write")
     parser.add_argument(
         "--length", action="append", default=[], metavar="INPUT=N",
         help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",

@@ -71,12 +71,18 @@ def read(folder: Path) -> dict[str, Any]:
 
 def _point(name: str, folder: Path, signal: str, background: str) -> dict[str, Any]:
     summary = results.read_json(folder / "summary.json")
-    (method, entry), *_ = summary["results"][signal]["default"].items()
-    merged = entry["categories"]["merged"]
-    measured = summary["other"]["sculpting"].get(background, {}).get("default", {}).get(method)
-    if measured is None:
-        raise TradeoffError(f"{folder}: {method} found no candidate in {background}")
-    sculpting = measured["merged"]["all"]
+    (method, entry), *_ = summary["results"].get(signal, {}).get("default", {}).items() or [("it", {"categories": {}})]
+    merged = entry["categories"].get("merged")
+    if merged is None or None in (merged["purity"]["value"], merged["efficiency"]["value"]):
+        raise TradeoffError(f"{folder}: {signal} has no candidate or no target, so nothing to be right or wrong")
+    measured = summary["other"].get("sculpting", {}).get(background, {}).get("default", {}).get(method, {})
+    sculpting = measured.get("merged", {}).get("all")
+    # a sum of weights of 0 has no entry; one that is negative has no shape, and so no distance
+    if sculpting is None or sculpting["30-225"]["emd_to_random_gev"]["value"] is None:
+        raise TradeoffError(
+            f"{folder}: the candidates that {method} found in {background} have no sum of weights above 0 from 30 to "
+            "225 GeV, so their masses cannot be compared"
+        )
     purity, efficiency = (merged[k]["value"] for k in ("purity", "efficiency"))
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     return {
@@ -94,14 +100,18 @@ def _relate(points: list[dict[str, Any]]) -> None:
     """Add each point's product over that of the first model, and its distance over the baseline's and the first's."""
     baseline, first = points[0], points[1] if len(points) > 1 else points[0]
     for point in points:
-        point["product_over_first"] = point["product"] / first["product"]
+        point["product_over_first"] = _over(point["product"], first["product"])
         for name, other in (("baseline", baseline), ("first", first)):
-            point[f"emd_over_{name}"] = emd(point)["value"] / emd(other)["value"]
+            point[f"emd_over_{name}"] = _over(emd(point)["value"], emd(other)["value"])
 
 
-def emd(point: dict[str, Any]) -> dict[str, float]:
+def _over(value: float, other: float) -> float | None:
+    return value / other if other else None
+
+
+def emd(point: dict[str, Any]) -> dict[str, Any]:
     """Earth mover's distance to random pairing over 30–225 GeV, with its error."""
-    entry: dict[str, float] = point["sculpting"]["30-225"]["emd_to_random_gev"]
+    entry: dict[str, Any] = point["sculpting"]["30-225"]["emd_to_random_gev"]
     return entry
 
 
@@ -121,12 +131,17 @@ def markdown(content: dict[str, Any]) -> str:
         wide, narrow = p["sculpting"]["30-225"], p["sculpting"]["75-175"]
         lines.append(
             f"| `{p['name']}` | {p['purity']['value']:.4f} | {p['efficiency']['value']:.4f} | {p['product']:.4f} "
-            f"| {p['product_over_first']:.3f} | {_pm(emd(p), 2)} | {p['emd_over_baseline']:.2f} "
-            f"| {p['emd_over_first']:.2f} | {_pm(wide['js_to_random_bits'], 4)} "
+            f"| {_number(p['product_over_first'], 3)} | {_pm(emd(p), 2)} | {_number(p['emd_over_baseline'], 2)} "
+            f"| {_number(p['emd_over_first'], 2)} | {_pm(wide['js_to_random_bits'], 4)} "
             f"| {_pm(narrow['emd_to_random_gev'], 2)} | {_pm(wide['peak_share'], 3)} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def _pm(entry: dict[str, float], digits: int) -> str:
-    return f"{entry['value']:.{digits}f} ± {entry['error']:.{digits}f}"
+def _pm(entry: dict[str, float | None], digits: int) -> str:
+    error = "" if entry["error"] is None else f" ± {entry['error']:.{digits}f}"
+    return _number(entry["value"], digits) + error
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from hhh_coffea import __version__
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.lock import LOCK
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
@@ -32,7 +33,7 @@ from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.reconstruction.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.console import where_of
+from hhh_coffea.results.console import print_warnings, where_of
 from hhh_coffea.training import bdt_card, bdt_evaluation
 from hhh_coffea.training.bdt_boosting import ROUNDS, STOP_AFTER, Trained, fit_here, fit_on_cluster
 from hhh_coffea.training.bdt_evaluation import at_working_points, measure, working_points
@@ -102,7 +103,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     console = Console()
     output = Path(config.output)
     present = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if present - {"table"} and CARD not in present:
+    if present - {"table", LOCK} and CARD not in present:
         raise TrainingError(f"{output}: is not empty and holds no earlier model; choose another --output")
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
@@ -188,6 +189,7 @@ def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where:
     }
     source = ProcessorSource.of(load_processor("bdt_table", settings))
     plan = make_plan(config, datasets, source, where, console)
+    print_warnings(console, plan.warnings)
     if plan.failures:
         raise TrainingError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
     job = Job.of(source, datasets)

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhh_coffea.base.bundled import BDTS, find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.user_files import expanded, load_yaml
 
 SCHEMA_VERSION = 1
 CARD = "model.yaml"
@@ -135,7 +136,7 @@ def load_model(name: str | Path) -> BdtModel:
     BdtError
         naming the file, and the features where they do not fit the event record.
     """
-    path = Path(name).expanduser()
+    path = expanded(str(name))
     if not path.exists():
         bundled = find_bundled("models", str(name)) if path.parent == Path() else None
         if bundled is None:
@@ -164,7 +165,7 @@ def read_booster(weights: bytes, where: str) -> Any:
 def read_card(path: Path) -> ModelCard:
     """Read and validate a ``model.yaml``."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BdtError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     try:
@@ -219,6 +220,14 @@ def _check_features(path: Path, features: list[str]) -> None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        weights = path.read_bytes()
     except OSError as error:
         raise BdtError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.suffix == ".json":
+        try:
+            json.loads(weights)
+        except ValueError:
+            pass  # xgboost says what is wrong
+        except RecursionError:  # xgboost would go down as deep, and take the process with it
+            raise BdtError(f"{path}: not a model xgboost can load: nested too deeply") from None
+    return weights

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhh_coffea.base.bundled import SPANETS, find_bundled, list_bundled
+from hhh_coffea.base.user_files import expanded
 from hhh_coffea.reconstruction.spanet_inputs import SpanetError, collection_of, substructure_of
 from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, same_targets
 
@@ -87,7 +88,7 @@ def load_model(name: str | Path, device: str = "auto") -> SpanetModel:
     """
     from hhh_coffea.spanet.checkpoint import CheckpointError, describe
 
-    path = Path(name).expanduser()
+    path = expanded(str(name))
     if not path.is_dir():
         bundled = find_bundled("models", str(name)) if path.parent == Path() else None
         if bundled is None:

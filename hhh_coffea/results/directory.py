@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hist import Hist
 
 from hhh_coffea.analyses import Analyses, Analysis, analysis_of
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.base.lock import TakenError, locked
+from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
@@ -31,7 +31,6 @@ SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
-LOCK = ".lock"
 
 
 class ResultsError(UserError):
@@ -57,7 +56,8 @@ def owned(folder: Path, datasets: Collection[str] | None = None) -> Iterator[Non
     """
     was_there = folder.is_dir()
     with ExitStack() as stack:
-        stack.callback(_remove_if_empty, None if was_there else folder)
+        if not was_there:
+            stack.callback(remove_if_empty, folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not _is_ours(folder):
@@ -93,12 +93,6 @@ def of_events(folder: Path) -> bool:
         return bool(read_json(folder / "provenance.json")["ledger"]["chunks"]["processed"])
     except (ResultsError, KeyError, TypeError):
         return False
-
-
-def _remove_if_empty(folder: Path | None) -> None:
-    if folder is not None:
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def _is_ours(folder: Path) -> bool:
@@ -164,7 +158,8 @@ def _write_partial(path: Path, content: Any) -> Path:
     indent = None if path.name == "histograms.json" else 1
     text = json.dumps(content, default=_default, allow_nan=False, indent=indent, ensure_ascii=False)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
+    # names of files need not be UTF-8: what of them is not becomes \\udcxx, which JSON reads back as it was
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text + "\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -238,7 +233,7 @@ def split_output(output: Any) -> tuple[dict[str, Hist], dict[str, Any]]:
     histograms, values = split(output)
     rest: dict[str, Any] = {}
     for path, value in values.items():
-        if value is None:
+        if value is None and not path:  # nothing was processed
             continue
         place = rest
         for part in path[:-1]:

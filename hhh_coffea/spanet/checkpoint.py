@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor
 
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.network.features import Normaliser
 from hhh_coffea.spanet.network.network import DefaultSPANet
@@ -149,7 +150,7 @@ def price_of(description: bytes | Mapping[str, Any], topology: Topology, name: s
 def parse(content: bytes, path: str) -> dict[str, Any]:
     """Check the contents of a ``model.yaml``; ``path`` names it in errors."""
     try:
-        description = yaml.safe_load(content)
+        description = load_yaml(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(description, dict) or "schema_version" not in description:

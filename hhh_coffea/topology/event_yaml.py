@@ -42,6 +42,8 @@ class Reader:
             root = yaml.compose(self.text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
             raise TopologyError(f"{self.name}: not valid YAML: {why_unreadable(error)}") from error
+        except RecursionError:
+            raise TopologyError(f"{self.name}: not valid YAML: nested too deeply") from None
         if root is None:
             raise self._fail(None, "file", "is empty")
         sections = {key.value: value for key, value in self._items(root, "file")}

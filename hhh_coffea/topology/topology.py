@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, why_unreadable
 
 Permutation = tuple[int, ...]
 """``g[i]`` is the position that position ``i`` is sent to."""
@@ -135,7 +135,11 @@ class Topology:
     @classmethod
     def from_file(cls, path: str | Path) -> Topology:
         """Read an event YAML from ``path``; :class:`TopologyError` names what is wrong in it."""
-        return cls.from_text(Path(path).read_text(encoding="utf-8"), name=str(path))
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TopologyError(f"{path}: cannot be read: {why_unreadable(error)}") from error
+        return cls.from_text(text, name=str(path))
 
     @classmethod
     def bundled(cls, name: str) -> Topology:

@@ -175,3 +175,11 @@ def test_sums_of_weights_agree_to_rounding_between_chunk_sizes():
     one, other = filled(len(x)), filled(997)
     np.testing.assert_allclose(one.values(flow=True), other.values(flow=True), rtol=1e-12)
     np.testing.assert_allclose(one.variances(flow=True), other.variances(flow=True), rtol=1e-12)
+
+
+def test_what_was_measured_as_nothing_is_null():
+    assert split_output({"a": {"value": None, "error": 0.5}, "b": None})[1] == {
+        "a": {"value": None, "error": 0.5},
+        "b": None,
+    }
+    assert split_output(None)[1] == {}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hhh_coffea.results import sculpting_spectra
 from hhh_coffea.spanet.checkpoint import CheckpointError, describe, load, price_of, save
+from hhh_coffea.spanet.decoding.decode import joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
-from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODES
+from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES
+from hhh_coffea.spanet.training import mass_price_fit
 from hhh_coffea.spanet.training.batches import make_batch
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.mass_price_fit import distance, stepped
@@ -68,6 +72,7 @@ def test_price_is_that_of_the_mass(folders):
     assert found["h1"] is found["h3"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a machine with other work
 @given(
     st.lists(st.floats(0, 1e3), min_size=NODES, max_size=NODES),
     st.lists(st.floats(0, 1e3), min_size=NODES, max_size=NODES),
@@ -160,3 +165,63 @@ def test_table_that_does_not_fit_is_named(folders, tmp_path):
         assert yaml.safe_load((folder / "model.yaml").read_text())["mass_price"]["targets"] == targets
         with pytest.raises(CheckpointError, match=message):
             price_of(describe(folder), model.topology, "broken")
+
+
+def weighted(source, target):
+    """Training data with the same events and weights from 0 to 3, drawn once."""
+    target.mkdir()
+    schema = json.loads((source / "schema.json").read_text())
+    for shard in schema["shards"]:
+        rows = np.load(source / shard["file"])
+        rows["weight"] = np.random.default_rng(5).uniform(0, 3, len(rows))
+        (target / shard["file"]).parent.mkdir(exist_ok=True)
+        np.save(target / shard["file"], rows)
+    (target / "schema.json").write_text(json.dumps(schema))
+    return TrainingData.open(target)
+
+
+def with_leading_fatjets(part, topology, member):
+    """The choice of joint decoding, but the first large-radius jet of every event that has one is a candidate."""
+    decoded = joint(part.outputs, topology, part.lengths, part.near)
+    objects, selected = decoded.objects.clone(), decoded.selected.clone()
+    selected[:, member] = part.masks[1].any(dim=1)
+    objects[:, member, 0] = part.lengths[0]
+    return decoded._replace(objects=objects, selected=selected)
+
+
+def test_random_masses_are_those_of_the_sculpting_job_in_any_batches(folders, tmp_path, monkeypatch):
+    """Boosted candidates stand against all large-radius jets of the background, by weight, in the job's bins of pT."""
+    model, data = load(folders / "priced"), weighted(folders / "QCD", tmp_path / "weighted")
+    topology = model.topology
+    free = mass_price_fit._price(np.zeros(NODES), topology)
+    boosted = next(list(m) for m in topology.symmetric_classes if topology.targets[m[0]].degree == 1)
+    everything, singles = [], []
+    for size in (2048, 100):
+        monkeypatch.setattr(mass_price_fit, "BATCH", size)
+        parts = mass_price_fit._evaluate(model, data)
+        chosen = [with_leading_fatjets(part, topology, boosted[0]) for part in parts]
+        everything.append(mass_price_fit._spectra(parts, free, topology))
+        singles.append(mass_price_fit._class_spectra(parts, chosen, boosted, topology))
+    assert len(parts) > 3
+    np.testing.assert_allclose(*everything, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(*singles, rtol=1e-6, atol=1e-6)
+
+    # one jet at a time, in the bins of the job and one on each side beyond them
+    edges = np.linspace(sculpting_spectra.PT_MIN, sculpting_spectra.PT_MAX, sculpting_spectra.PT_BINS + 1)
+    names = [topology.inputs[1].feature_names.index(n) for n in ("fj_pt", "fj_mass")]
+    there, taken, found = np.zeros((len(edges) + 1, NODES)), np.zeros(len(edges) + 1), np.zeros(NODES)
+    for part, decoded in zip(parts, chosen, strict=True):
+        for b, weight in enumerate(part.weight):
+            jets = part.inputs[1][b].double().numpy()[:, names]
+            for pt, mass in jets[part.masks[1][b].numpy()]:
+                there[np.searchsorted(edges, pt, side="right"), min(round(mass / NODE_WIDTH), NODES - 1)] += weight
+            for member in boosted:
+                if decoded.selected[b, member]:
+                    pt, mass = jets[int(decoded.objects[b, member, 0]) - part.lengths[0]]
+                    taken[np.searchsorted(edges, pt, side="right")] += weight
+                    found[min(round(mass / NODE_WIDTH), NODES - 1)] += weight
+    total = there.sum(axis=1)
+    expected = np.divide(taken, total, out=np.zeros_like(total), where=total > 0) @ there
+    assert expected.sum() == pytest.approx(found.sum())
+    assert found.sum() > 50
+    np.testing.assert_allclose(singles[0], (found, expected), rtol=1e-5, atol=1e-5)

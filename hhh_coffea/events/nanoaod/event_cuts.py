@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.arrays import counts_of, event_index
 from hhh_coffea.base.contents import sha256_of
+from hhh_coffea.base.user_files import unique_keys
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import LeptonVeto, NanoAODOptions
 from hhh_coffea.events.nanoaod.columns import column, flat_values, is_data, values
@@ -91,7 +94,7 @@ def _flags(events: Any, names: Iterable[str], field: str) -> list[BoolArray]:
 def _lumi_mask(path: str) -> Any:
     try:
         return _lumi_mask_of(path, sha256_of(path))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FilesetError(f"metadata field 'nanoaod.golden_json': {path} cannot be read: {error}") from error
 
 
@@ -99,4 +102,7 @@ def _lumi_mask(path: str) -> Any:
 def _lumi_mask_of(path: str, _sha256: str) -> Any:
     from coffea.lumi_tools import LumiMask
 
+    json.loads(
+        Path(path).read_text(encoding="utf-8"), object_pairs_hook=unique_keys
+    )  # of a run twice it takes the last
     return LumiMask(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle  # for the name of an error
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +31,16 @@ def import_original(directory: str | Path) -> OriginalSPANet:
     files = sorted((directory / "checkpoints").glob("*.ckpt"), key=lambda p: (p.stem == "last", p.stat().st_mtime))
     if not files:
         raise CheckpointError(f"{directory}: no checkpoints/*.ckpt")
-    options = OriginalOptions.from_mapping(json.loads((directory / "options.json").read_text(encoding="utf-8")))
+    try:
+        content = json.loads((directory / "options.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{directory / 'options.json'}: cannot be read as JSON: {error}") from error
+    options = OriginalOptions.from_mapping(content)
     topology = Topology.from_file(directory / "event.yaml")
-    state: dict[str, Tensor] = torch.load(files[-1], map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        state: dict[str, Tensor] = torch.load(files[-1], map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{files[-1]}: cannot be read as a checkpoint: {error}") from error
     renamed, scales = _rename(state, topology)
     classes = {
         key: renamed[f"classification.{i}.linear.bias"].shape[0]

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.spanet.training.loss import LossOptions
 
 BUNDLED = Path(__file__).parents[1] / "recipes"
@@ -86,11 +87,11 @@ class TrainingConfig:
     @classmethod
     def read(cls, path: str | Path, changes: Sequence[str] = ()) -> TrainingConfig:
         """Read a YAML file, or a bundled recipe by its bare name; ``changes`` are ``key=value``, ``network.key=value``."""
-        file = Path(path)
+        file = expanded(str(path))
         if not file.is_file() and (bundled := BUNDLED / f"{path}.yaml").is_file():
             file = bundled
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = load_yaml(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             recipes = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.yaml")))
             raise ConfigError(
@@ -103,10 +104,14 @@ class TrainingConfig:
             outer, _, inner = key.partition(".")
             if not equals or (inner and outer not in ("network", "loss")):
                 raise ConfigError(f"{change!r}: must be key=value, network.key=value or loss.key=value")
+            try:
+                meant = load_yaml(value)
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{change!r}: cannot be read as YAML: {why_unreadable(error)}") from error
             if inner:
-                content[outer] = {**content.get(outer, {}), inner: yaml.safe_load(value)}
+                content[outer] = {**(content.get(outer) or {}), inner: meant}
             else:
-                content[outer] = yaml.safe_load(value)
+                content[outer] = meant
         return cls.from_mapping(content, str(path))
 
     def loss_options(self, name: str = "configuration") -> LossOptions:

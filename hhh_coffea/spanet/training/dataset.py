@@ -144,7 +144,7 @@ def read_schema(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: not a training data directory (no {SCHEMA_FILE})")
     try:
         schema = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(schema, dict) or schema.get("schema_version") != SCHEMA_VERSION:
         found = schema.get("schema_version") if isinstance(schema, dict) else None

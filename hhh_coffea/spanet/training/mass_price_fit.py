@@ -36,7 +36,8 @@ from hhh_coffea.topology.topology import Topology
 FloatArray = npt.NDArray[np.float64]
 ROUNDS, STEP, SLOWER = 30, 2.0, 0.9  # of the bound; the steps of all rounds add up to 20 bounds
 RANGE = RANGES["30-225"]  # GeV: where masses are compared; the price is constant beyond
-PT_WIDTH = 25.0  # GeV: a boosted candidate is compared with the large-radius jets of its bin of pT
+# GeV: a boosted candidate is compared with the large-radius jets of its bin of pT, from 200 to 1000 and beyond each end
+PT_MIN, PT_WIDTH, PT_BINS = 200.0, 25.0, 34
 BATCH = 2048
 _INSIDE = np.abs(NODE_MASSES - sum(RANGE) / 2) <= (RANGE[1] - RANGE[0]) / 2
 
@@ -139,38 +140,51 @@ def _evaluate(model: SPANet, data: TrainingData) -> list[_Part]:
 def _spectra(parts: list[_Part], price: MassPrice, topology: Topology) -> tuple[FloatArray, FloatArray]:
     """Masses of the candidates chosen at this price, and of random ones in their place: weight by node, ``(NODES)``."""
     found, random = np.zeros(NODES), np.zeros(NODES)
+    decoded = []
     for part in parts:
         prices = price.of_assignments(part.outputs, part.inputs, topology)
-        decoded = joint(part.outputs, topology, part.lengths, part.near, prices=prices)
-        for members in topology.symmetric_classes:
-            chosen, expected = _class_spectra(part, decoded, list(members), topology)
-            found, random = found + chosen, random + expected
+        decoded.append(joint(part.outputs, topology, part.lengths, part.near, prices=prices))
+    for members in topology.symmetric_classes:
+        chosen, expected = _class_spectra(parts, decoded, list(members), topology)
+        found, random = found + chosen, random + expected
     return found, random
 
 
 def _class_spectra(
-    part: _Part, decoded: Decoded, members: list[int], topology: Topology
+    parts: list[_Part], decoded: list[Decoded], members: list[int], topology: Topology
 ) -> tuple[FloatArray, FloatArray]:
+    """:func:`_spectra` of the targets ``members``, which the event group exchanges."""
     target = topology.targets[members[0]]
     source = target.sources[0]
-    first, stop = spans(topology, part.lengths)[source]
-    shape = [stop - first] * target.degree
-    mass = squared_masses(part.inputs, topology, target, shape).clamp_min(0).sqrt().numpy()
-    mask = next(m for m, i in zip(part.masks, topology.inputs, strict=True) if i.name == source).numpy()
-    selected = decoded.selected[:, members].numpy()  # (B, m)
-    objects = decoded.objects[:, members, : target.degree].numpy() - first
-    event, column = np.nonzero(selected)
-    place = (event, *objects[event, column].T)
-    chosen = _histogram(mass[place], part.weight[event])
-    if target.degree == 1:
-        return chosen, _of_equal_pt(part, topology, source, mask, mass, place)
-    usable = mask & ~_overlapping(part, decoded, topology)
-    # every pair of usable jets is as likely as any other to be among k disjoint random ones
-    i, j = np.triu_indices(stop - first, 1)
-    there = usable[:, i] & usable[:, j]  # (B, pairs)
-    share = selected.sum(1) / there.sum(1).clip(1) * part.weight
-    row, pair = np.nonzero(there & (share > 0)[:, None])
-    return chosen, _histogram(mass[row, i[pair], j[pair]], share[row])
+    found, random = np.zeros(NODES), np.zeros(NODES)
+    taken, there = np.zeros(PT_BINS), np.zeros((PT_BINS, NODES))  # of all batches: shares are of the whole background
+    for part, choice in zip(parts, decoded, strict=True):
+        first, stop = spans(topology, part.lengths)[source]
+        mass = squared_masses(part.inputs, topology, target, [stop - first] * target.degree).clamp_min(0).sqrt().numpy()
+        mask = next(m for m, i in zip(part.masks, topology.inputs, strict=True) if i.name == source).numpy()
+        selected = choice.selected[:, members].numpy()  # (B, m)
+        objects = choice.objects[:, members, : target.degree].numpy() - first
+        event, column = np.nonzero(selected)
+        place = (event, *objects[event, column].T)
+        found += _histogram(mass[place], part.weight[event])
+        if target.degree == 1:
+            bins = _pt_bins(part, topology, source)
+            taken += np.bincount(bins[place], weights=part.weight[event], minlength=PT_BINS)
+            rows = np.nonzero(mask)[0]
+            cell = bins[mask] * NODES + _nodes(mass[mask])
+            there += np.bincount(cell, weights=part.weight[rows], minlength=PT_BINS * NODES).reshape(PT_BINS, NODES)
+            continue
+        usable = mask & ~_overlapping(part, choice, topology)
+        # every pair of usable jets is as likely as any other to be among k disjoint random ones
+        i, j = np.triu_indices(stop - first, 1)
+        pairs = usable[:, i] & usable[:, j]  # (B, pairs)
+        share = selected.sum(1) / pairs.sum(1).clip(1) * part.weight
+        row, pair = np.nonzero(pairs & (share > 0)[:, None])
+        random += _histogram(mass[row, i[pair], j[pair]], share[row])
+    if target.degree == 1:  # all large-radius jets, in each bin of pT as many as there are candidates
+        total = there.sum(axis=1)
+        random = np.divide(taken, total, out=np.zeros(PT_BINS), where=total > 0) @ there
+    return found, random
 
 
 def _overlapping(part: _Part, decoded: Decoded, topology: Topology) -> npt.NDArray[np.bool_]:
@@ -184,17 +198,16 @@ def _overlapping(part: _Part, decoded: Decoded, topology: Topology) -> npt.NDArr
     return (near & (chosen >= 0).unsqueeze(1)).any(2).numpy()
 
 
-def _of_equal_pt(
-    part: _Part, topology: Topology, source: str | None, mask: npt.NDArray[np.bool_], mass: FloatArray, place: Any
-) -> FloatArray:
-    """Masses of all large-radius jets of the batch, weighed to as many in each bin of pT as there are candidates."""
+def _pt_bins(part: _Part, topology: Topology, source: str | None) -> npt.NDArray[np.int64]:
+    """Bin of pT of each large-radius jet ``(B, N)``, those of the sculpting job: the first and last have all beyond."""
     _, x, y, _ = four_momenta(part.inputs, topology, source)
-    bins = (torch.hypot(x, y).numpy() / PT_WIDTH).astype(np.int64).clip(0, 200)
-    there = np.bincount(bins[mask], minlength=201)
-    taken = np.bincount(bins[place], weights=part.weight[place[0]], minlength=201)
-    return _histogram(mass[mask], (taken / there.clip(1))[bins[mask]])
+    bins = np.floor((torch.hypot(x, y).numpy() - PT_MIN) / PT_WIDTH)
+    return (bins.clip(-1, PT_BINS - 2) + 1).astype(np.int64)
+
+
+def _nodes(mass: FloatArray) -> npt.NDArray[np.int64]:
+    return np.rint(mass / NODE_WIDTH).clip(0, NODES - 1).astype(np.int64)
 
 
 def _histogram(mass: FloatArray, weight: FloatArray) -> FloatArray:
-    nodes = np.rint(mass / NODE_WIDTH).clip(0, NODES - 1).astype(np.int64)
-    return np.bincount(nodes, weights=weight, minlength=NODES).astype(np.float64)
+    return np.bincount(_nodes(mass), weights=weight, minlength=NODES).astype(np.float64)
