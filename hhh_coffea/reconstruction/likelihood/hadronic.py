@@ -13,7 +13,6 @@ from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer, evaluate
 
 LONGEST = 0.4  # of an energy in one step
-LEAST_CURVATURE = 1e-5  # GeV⁻², of a transfer function where it curves upwards
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -41,6 +40,10 @@ class Quarks:
             first += len(measured)
         return found[0] if len(found) == 1 else Jet2(*(torch.cat(t) for t in zip(*found, strict=True)))
 
+    def size(self, x: Tensor) -> Tensor:
+        """|p|."""
+        return (x * x - self.mass2).sqrt()
+
     def momentum(self, x: Tensor) -> Jet2:
         """|p| and its derivatives in E."""
         p = (x * x - self.mass2).sqrt()
@@ -52,9 +55,9 @@ class HadronicBlock:
     """Some triplets. ``top_mass`` may be a number, or one per triplet."""
 
     def __init__(
-        self, quarks: Quarks, options: LikelihoodOptions, top_mass: float | Tensor, exact: bool = False
+        self, quarks: Quarks, options: LikelihoodOptions, top_mass: float | Tensor
     ) -> None:
-        self.quarks, self.options, self.top_mass, self.exact = quarks, options, top_mass, exact
+        self.quarks, self.options, self.top_mass = quarks, options, top_mass
         self.low, self.high = quarks.low, quarks.high
         b, q1, q2 = quarks.direction.unbind(1)
         self.cos_b1, self.cos_b2, self.cos_12 = dot(b, q1), dot(b, q2), dot(q1, q2)
@@ -64,7 +67,7 @@ class HadronicBlock:
         return LONGEST * x
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Value, gradient, minus second derivatives: ``(10, n)``."""
+        """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
         return self.parts(x, self.top_mass)[0]
 
     def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, BreitWigner, Tensor, Tensor]:
@@ -90,12 +93,12 @@ class HadronicBlock:
         t_b1, t_b2 = 2 * (1 - db * self.cos_b1 * d1), 2 * (1 - db * self.cos_b2 * d2)
         t_11, t_22 = w_11 - 2 * b1 * dd1, w_22 - 2 * b2 * dd2
 
-        bw = breit_wigner(w, o.w_mass, o.w_width, normalised=o.normalised, exact=self.exact)
-        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised, exact=self.exact)
+        bw = breit_wigner(w, o.w_mass, o.w_width, normalised=o.normalised)
+        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised)
         per_w, per_t = 1 / (o.w_mass * o.w_width), 1 / (top_mass * o.gamma_top)
         sw, st = bw.slope * per_w, bt.slope * per_t
         cw, ct = bw.curvature * per_w**2, bt.curvature * per_t**2
-        k = -tf.dd if self.exact else (-tf.dd).clamp_min(LEAST_CURVATURE)
+        k = -tf.dd
         ct_b, ct_1, ct_2 = ct * t_b, ct * t_1, ct * t_2
         cw_1 = cw * w_1
         rows = [
@@ -110,7 +113,17 @@ class HadronicBlock:
             ct_1 * t_2 + cw_1 * w_2 - (st + sw) * w_12,
             k[2] + ct_2 * t_2 - st * t_22 + cw * w_2 * w_2 - sw * w_22,
         ]
+        zero = torch.zeros_like(w)
+        rows += [bw.weight, zero, per_w * w_1, per_w * w_2]
+        rows += [bt.weight, per_t * t_b, per_t * t_1, per_t * t_2]
         return torch.stack(rows), bt, t, torch.stack([t_b, t_1, t_2])
+
+    def masses2(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared masses of the W boson and the top quark."""
+        (eb, e1, e2), (pb, p1, p2) = x, self.quarks.size(x)
+        mb, m1, m2 = self.quarks.mass2
+        w = m1 + m2 + 2 * (e1 * e2 - p1 * self.cos_12 * p2)
+        return w, w + mb + 2 * (eb * (e1 + e2) - pb * (self.cos_b1 * p1 + self.cos_b2 * p2))
 
 
 class Hadronic:
@@ -126,11 +139,9 @@ class Hadronic:
         q: Tensor,
         options: LikelihoodOptions,
         top_mass: float | Tensor | None = None,
-        exact: bool = False,
     ) -> None:
         self.bottom, self.light, self.b, self.q, self.options = bottom, light, b, q, options
         self.top_mass = options.top_mass if top_mass is None else top_mass
-        self.exact = exact
 
     def block(self, fits: Tensor) -> HadronicBlock:
         """The triplets with these numbers; numbers beyond the last start again, for several starts."""
@@ -142,7 +153,7 @@ class Hadronic:
                 (self.light[0], self.light[1].take(self.q[:, fits])),
             ]
         )
-        return HadronicBlock(quarks, self.options, mass, self.exact)
+        return HadronicBlock(quarks, self.options, mass)
 
     def starts(self) -> Tensor:
         """Starts ``(3, 2n)``: the measured energies, and those that put both masses on their peaks.

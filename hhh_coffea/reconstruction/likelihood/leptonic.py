@@ -1,23 +1,34 @@
-"""The leptonic block: E of b and lepton, three-momentum of the neutrino (spec §3.3)."""
+"""The leptonic block: E of b and lepton, and the neutrino (spec §3.3).
+
+The neutrino is described by v = m²_ℓν and its momentum (a, b) perpendicular to the lepton: along the lepton,
+p_∥ = (a² + b²)/(2q) − q/2 with q = v/(2E_ℓ), the only solution. So the narrow peak of the W boson is a line along one
+parameter, where in (px, py, pz) it is a curved surface that a minimiser can hardly follow; and both p_z of the W mass
+constraint are two points of one smooth function.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from hhh_coffea.reconstruction.likelihood.events import MET_RANGE, PZ_RANGE, Jets, Leptons
-from hhh_coffea.reconstruction.likelihood.hadronic import LEAST_CURVATURE, LONGEST, Quarks, dot
+from hhh_coffea.reconstruction.likelihood.events import Jets, Leptons
+from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
 from hhh_coffea.reconstruction.likelihood.newton import dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
-from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner, missing_momentum
+from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
 
-LONGEST_PT, LONGEST_PZ = 40.0, 50.0  # GeV, of a neutrino's component in one step; p_z: plus 40% of it
-AT_REST = 1e-9  # GeV²: keeps |p_ν| differentiable
+LONGEST_ACROSS = 60.0  # GeV, of the neutrino's momentum across the lepton in one step
+W_RANGE = (1.0, 1e7)  # GeV²
 
 
 class LeptonicBlock:
-    """Some pairs of b jet and lepton. ``top_mass`` may be a number, or one per pair."""
+    """Some pairs of b jet and lepton. ``top_mass`` may be a number, or one per pair.
+
+    Parameters ``(5, n)``: E_b, E_ℓ, v, a (across the lepton in the transverse plane), b (in the plane of lepton and beam).
+    """
 
     def __init__(
         self,
@@ -25,28 +36,42 @@ class LeptonicBlock:
         lepton: tuple[Transfer, Leptons],
         options: LikelihoodOptions,
         top_mass: float | Tensor,
-        exact: bool = False,
     ) -> None:
-        self.quarks, self.options, self.top_mass, self.exact = quarks, options, top_mass, exact
+        self.quarks, self.options, self.top_mass = quarks, options, top_mass
         self.transfer, (kinematics, self.coefficients, missing) = lepton
         self.lepton_energy, self.factor = kinematics[0], kinematics[1]
         self.lepton = kinematics[2:5]
-        self.met, self.sigma = missing[:2], missing[2]
-        self.b = quarks.direction[:, 0]
-        self.cos_bl = dot(self.b, self.lepton)
-        far = torch.full_like(self.sigma, PZ_RANGE)
-        self.low = torch.stack([quarks.low[0], kinematics[5], *(self.met - MET_RANGE), -far])
-        self.high = torch.stack([quarks.high[0], kinematics[6], *(self.met + MET_RANGE), far])
+        self.sin = (self.lepton[0] ** 2 + self.lepton[1] ** 2).sqrt()
+        self.cos = self.lepton[2]
+        cos_phi, sin_phi = self.lepton[0] / self.sin, self.lepton[1] / self.sin
+        # missing momentum along the lepton's transverse direction, and across it
+        self.met = torch.stack([missing[0] * cos_phi + missing[1] * sin_phi, missing[1] * cos_phi - missing[0] * sin_phi])
+        self.sigma = missing[2]
+        zero = torch.zeros_like(cos_phi)
+        self.axes = torch.stack(
+            [torch.stack([-sin_phi, cos_phi, zero]), torch.stack([self.cos * cos_phi, self.cos * sin_phi, -self.sin])]
+        )  # (2, 3, n): directions of a and b
+        b = quarks.direction[:, 0]
+        self.cos_bl, self.cos_ba, self.cos_bb = dot(b, self.lepton), dot(b, self.axes[0]), dot(b, self.axes[1])
+        far = torch.full_like(self.sigma, torch.inf)
+        low, high = (torch.full_like(self.sigma, v) for v in W_RANGE)
+        self.low = torch.stack([quarks.low[0], kinematics[5], low, -far, -far])
+        self.high = torch.stack([quarks.high[0], kinematics[6], high, far, far])
 
     def reach(self, x: Tensor) -> Tensor:
-        """At most 40% of each energy, and a part of the ranges of the neutrino."""
-        longest = LONGEST * x.abs()
-        longest[2:4] = LONGEST_PT
-        longest[4] += LONGEST_PZ
+        """At most 40% of each energy and squared mass."""
+        longest = LONGEST * x
+        longest[3:] = LONGEST_ACROSS
         return longest
 
+    def neutrino(self, x: Tensor) -> Tensor:
+        """Momentum of the neutrino, ``(3, n)``."""
+        q = 0.5 * x[2] / x[1]
+        along = 0.5 * ((x[3] ** 2 + x[4] ** 2) / q - q)
+        return along * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
+
     def __call__(self, x: Tensor) -> Tensor:
-        """Value, gradient, minus second derivatives: ``(21, n)``."""
+        """Value, gradient, minus second derivatives; then the Breit–Wigner terms."""
         return self.parts(x, self.top_mass)[0]
 
     def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, BreitWigner, Tensor, Tensor]:
@@ -54,65 +79,93 @@ class LeptonicBlock:
         o = self.options
         tf = self.quarks.transfer(x[:1])
         tl = self.transfer(self.coefficients, x[1] * self.factor, self.lepton_energy * self.factor)
-        p, dp, ddp = (v[0] for v in self.quarks.momentum(x[:1]))
-        eb, el, nu = x[0], x[1], x[2:]
-        en = (dot(nu, nu) + AT_REST).sqrt()
-        unit = nu / en
-        # W boson: 2 E_ℓ (|p_ν| − n_ℓ·p_ν)
-        away = en - dot(self.lepton, nu)
-        w = 2 * el * away
-        w_l, w_lp = 2 * away, 2 * (unit - self.lepton)  # w_lp: mixed derivatives in E_ℓ and p_ν
-        w_p = el * w_lp
-        # top quark
-        along = el * self.cos_bl + dot(self.b, nu)
-        t = w + self.quarks.mass2[0] + 2 * (eb * (el + en) - p * along)
-        t_b, t_bb = 2 * (el + en - dp * along), -2 * ddp * along
-        t_l = w_l + 2 * (eb - p * self.cos_bl)
-        t_p = w_p + 2 * (eb * unit - p * self.b)
-        t_bl, t_bp = 2 * (1 - dp * self.cos_bl), 2 * (unit - dp * self.b)
+        p, dp, ddp = (y[0] for y in self.quarks.momentum(x[:1]))
+        eb, el, v, a, b = x
+        # p_∥ = kρ² − q/2 (P) and E_ν = kρ² + q/2 (N), ρ² = a² + b²; index l: derivative in E_ℓ
+        iv, il = 1 / v, 1 / el
+        k = el * iv
+        rho, half = (a * a + b * b) * iv, 0.25 * v * il  # ρ²/v, q/2
+        bow = rho * el  # kρ²
+        along, energy = bow - half, bow + half
+        half_l, half_v = -half * il, 0.25 * il
+        bow_v = -bow * iv
+        p_l, n_l = rho - half_l, rho + half_l
+        p_v, n_v = bow_v - half_v, bow_v + half_v
+        p_a, p_b = 2 * k * a, 2 * k * b  # of both P and N, as all mixed ones with a and b
+        h_ll = -2 * half_l * il
+        mixed, h_lv = -rho * iv, -half_v * il
+        p_vv = -2 * bow_v * iv
+        p_la, p_lb = 2 * a * iv, 2 * b * iv
+        p_va, p_vb = -p_a * iv, -p_b * iv
+        # top quark: v + m_b² + 2(E_b X − p_b Y)
+        big_x, big_y = el + energy, (el + along) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
+        t = v + self.quarks.mass2[0] + 2 * (eb * big_x - p * big_y)
+        pc = p * self.cos_bl
+        minus, plus = 2 * (eb - pc), 2 * (eb + pc)  # of what P and N share, and of ±q/2
+        y_l, y_v, y_a, y_b = (
+            self.cos_bl * (1 + p_l),
+            self.cos_bl * p_v,
+            self.cos_bl * p_a + self.cos_ba,
+            self.cos_bl * p_b + self.cos_bb,
+        )
+        t_b, t_bb = 2 * (big_x - dp * big_y), -2 * ddp * big_y
+        t_l = minus * (1 + rho) + plus * half_l
+        t_v = 1 + minus * bow_v + plus * half_v
+        t_a, t_bb_ = minus * p_a - 2 * p * self.cos_ba, minus * p_b - 2 * p * self.cos_bb
+        t_bl, t_bv = 2 * (1 + n_l - dp * y_l), 2 * (n_v - dp * y_v)
+        t_ba, t_b_b = 2 * (p_a - dp * y_a), 2 * (p_b - dp * y_b)
+        t_ll, t_lv, t_vv = plus * h_ll, minus * mixed + plus * h_lv, minus * p_vv
 
-        bw = breit_wigner(w, o.w_mass, o.w_width, normalised=o.normalised, exact=self.exact)
-        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised, exact=self.exact)
+        bw = breit_wigner(v, o.w_mass, o.w_width, normalised=o.normalised)
+        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised)
         per_w, per_t = 1 / (o.w_mass * o.w_width), 1 / (top_mass * o.gamma_top)
-        sw, st = bw.slope * per_w, bt.slope * per_t
-        cw, ct = bw.curvature * per_w**2, bt.curvature * per_t**2
-        kb, kl = -tf.dd[0], -tl.dd * self.factor * self.factor
-        if not self.exact:
-            kb, kl = kb.clamp_min(LEAST_CURVATURE), kl.clamp_min(LEAST_CURVATURE)
+        st = bt.slope * per_t
+        ct = bt.curvature * per_t**2
+        # missing momentum, m1 along the lepton's transverse direction and m2 = a across it
         precision = 1 / (self.sigma * self.sigma)
-        pull = (self.met - nu[:2]) * precision
-        ct_b, ct_l, ct_p = ct * t_b, ct * t_l, ct * t_p
-        cw_l, cw_p = cw * w_l, cw * w_p
-        mixed_b = ct_b * t_p - st * t_bp
-        mixed_l = ct_l * t_p + cw_l * w_p - (st + sw) * w_lp
-        # of |p_ν|: (δ_ij − u_i u_j)/|p_ν|, with 2E_ℓ in both masses and 2E_b in the top's
-        bend = 2 * ((st + sw) * el + st * eb) / en
-        ux, uy, uz = unit
-        gradient_p = st * t_p + sw * w_p
+        off1, off2 = along * self.sin + b * self.cos - self.met[0], a - self.met[1]
+        pull = off1 * precision * self.sin
+        m_l, m_v, m_a, m_b = self.sin * p_l, self.sin * p_v, self.sin * p_a, self.sin * p_b + self.cos
+        slope1 = off1 * precision
+        w_l, w_v, w_a, w_b = m_l * precision, m_v * precision, m_a * precision, m_b * precision
+        ct_b, ct_l, ct_v, ct_a, ct_c = ct * t_b, ct * t_l, ct * t_v, ct * t_a, ct * t_bb_
+        bend = 2 * k * (pull - st * minus)
+        f2 = self.factor * self.factor
         rows = [
-            tf.f[0] + tl.f + missing_momentum(nu[:2], self.met, self.sigma) + bw.value + bt.value,
+            tf.f[0] + tl.f + bw.value + bt.value - 0.5 * (off1**2 + off2**2) * precision + (precision / (2 * math.pi)).log(),
             tf.d[0] + st * t_b,
-            tl.d * self.factor + st * t_l + sw * w_l,
-            gradient_p[0] + pull[0],
-            gradient_p[1] + pull[1],
-            gradient_p[2],
-            kb + ct_b * t_b - st * t_bb,
+            tl.d * self.factor + st * t_l - slope1 * m_l,
+            bw.slope * per_w + st * t_v - slope1 * m_v,
+            st * t_a - slope1 * m_a - off2 * precision,
+            st * t_bb_ - slope1 * m_b,
+            -tf.dd[0] + ct_b * t_b - st * t_bb,
             ct_b * t_l - st * t_bl,
-            kl + ct_l * t_l + cw_l * w_l,
-            mixed_b[0],
-            mixed_l[0],
-            precision + ct_p[0] * t_p[0] + cw_p[0] * w_p[0] - bend * (1 - ux * ux),
-            mixed_b[1],
-            mixed_l[1],
-            ct_p[1] * t_p[0] + cw_p[1] * w_p[0] + bend * ux * uy,
-            precision + ct_p[1] * t_p[1] + cw_p[1] * w_p[1] - bend * (1 - uy * uy),
-            mixed_b[2],
-            mixed_l[2],
-            ct_p[2] * t_p[0] + cw_p[2] * w_p[0] + bend * ux * uz,
-            ct_p[2] * t_p[1] + cw_p[2] * w_p[1] + bend * uy * uz,
-            ct_p[2] * t_p[2] + cw_p[2] * w_p[2] - bend * (1 - uz * uz),
+            -tl.dd * f2 + ct_l * t_l - st * t_ll + w_l * m_l - pull * h_ll,
+            ct_b * t_v - st * t_bv,
+            ct_l * t_v - st * t_lv + w_l * m_v + pull * (mixed - h_lv),
+            bw.curvature * per_w**2 + ct_v * t_v - st * t_vv + w_v * m_v + pull * p_vv,
+            ct_b * t_a - st * t_ba,
+            ct_l * t_a + w_l * m_a + p_la * (pull - st * minus),
+            ct_v * t_a + w_v * m_a + p_va * (pull - st * minus),
+            ct_a * t_a + w_a * m_a + precision + bend,
+            ct_b * t_bb_ - st * t_b_b,
+            ct_l * t_bb_ + w_l * m_b + p_lb * (pull - st * minus),
+            ct_v * t_bb_ + w_v * m_b + p_vb * (pull - st * minus),
+            ct_a * t_bb_ + w_a * m_b,
+            ct_c * t_bb_ + w_b * m_b + bend,
         ]
-        return torch.stack(rows), bt, t, torch.cat([t_b.unsqueeze(0), t_l.unsqueeze(0), t_p])
+        zero = torch.zeros_like(v)
+        slope_t = torch.stack([t_b, t_l, t_v, t_a, t_bb_])
+        rows += [bw.weight, zero, zero, zero + per_w, zero, zero, bt.weight, *(per_t * slope_t)]
+        return torch.stack(rows), bt, t, slope_t
+
+    def masses2(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared masses of the W boson and the top quark."""
+        p = self.quarks.size(x[:1])[0]
+        eb, el, v, a, b = x
+        bow, half = (a * a + b * b) * el / v, 0.25 * v / el
+        along = (el + bow - half) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
+        return v, v + self.quarks.mass2[0] + 2 * (eb * (el + bow + half) - p * along)
 
 
 class Leptonic:
@@ -128,11 +181,9 @@ class Leptonic:
         event: Tensor,
         options: LikelihoodOptions,
         top_mass: float | Tensor | None = None,
-        exact: bool = False,
     ) -> None:
         self.bottom, self.lepton, self.b, self.event, self.options = bottom, lepton, b, event, options
         self.top_mass = options.top_mass if top_mass is None else top_mass
-        self.exact = exact
 
     def block(self, fits: Tensor) -> LeptonicBlock:
         """The pairs with these numbers; numbers beyond the last start again, for several starts."""
@@ -140,21 +191,24 @@ class Leptonic:
         fits = fits % len(self.b)
         quarks = Quarks([(self.bottom[0], self.bottom[1].take(self.b[fits].unsqueeze(0)))])
         lepton = (self.lepton[0], self.lepton[1].take(self.event[fits]))
-        return LeptonicBlock(quarks, lepton, self.options, mass, self.exact)
+        return LeptonicBlock(quarks, lepton, self.options, mass)
 
     def starts(self) -> Tensor:
-        """Starts ``(5, 3n)``: measured values with both p_z that give the W mass (or their real part), and p_z = 0."""
-        one = self.block(torch.arange(len(self.b), device=self.b.device))
-        roots = neutrino_pz(one.lepton_energy * one.lepton, one.met, self.options.w_mass)
-        rest = torch.stack([one.quarks.energy[0], one.lepton_energy, one.met[0], one.met[1]])
-        starts = [torch.cat([rest, pz.unsqueeze(0)]) for pz in (*roots, torch.zeros_like(one.sigma))]
-        return torch.cat([s.clamp(one.low, one.high) for s in starts], dim=1)
+        """Starts ``(5, 3n)``: measured values with both p_z that give the W mass, and p_z = 0 with the mass it gives.
 
-
-def neutrino_pz(lepton: Tensor, met: Tensor, w_mass: float) -> tuple[Tensor, Tensor]:
-    """Both p_z of the neutrino that give the W mass with a massless lepton ``(3, n)``; complex: their real part twice."""
-    pt2 = lepton[0] ** 2 + lepton[1] ** 2
-    mu = 0.5 * w_mass**2 + lepton[0] * met[0] + lepton[1] * met[1]
-    energy2 = pt2 + lepton[2] ** 2
-    root = (energy2 * (mu**2 - pt2 * (met[0] ** 2 + met[1] ** 2))).clamp_min(0).sqrt()
-    return (mu * lepton[2] + root) / pt2, (mu * lepton[2] - root) / pt2
+        Where no p_z gives it, the two are the point on the W mass shell nearest to the measured missing momentum along
+        the lepton.
+        """
+        at = self.block(torch.arange(len(self.b), device=self.b.device))
+        el, (along, across) = at.lepton_energy, at.met
+        v = torch.full_like(el, self.options.w_mass**2)
+        # p_∥ sinθ + b cosθ = MET along the lepton: quadratic in b
+        k, half = el / v, 0.25 * v / el
+        square = k * at.sin
+        root = (at.cos**2 - 4 * square * ((k * across**2 - half) * at.sin - along)).clamp_min(0).sqrt()
+        starts = [torch.stack([v, across, (sign * root - at.cos) / (2 * square)]) for sign in (1, -1)]
+        size = (along**2 + across**2).sqrt()
+        flat = (2 * el * (size - along * at.sin)).clamp(*W_RANGE)
+        starts.append(torch.stack([flat, across, along * at.cos]))
+        measured = torch.stack([at.quarks.energy[0], el])
+        return torch.cat([torch.cat([measured, s]).clamp(at.low, at.high) for s in starts], dim=1)

@@ -33,7 +33,10 @@ class Block(Protocol):
     high: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Rows ``(1 + P + K, n)``: value, gradient, and minus the second derivatives in the problem's pattern."""
+        """Rows ``(1 + P + K + T(1 + P), n)``: value, gradient, minus the second derivatives in the problem's pattern.
+
+        Then for each of T Breit–Wigner terms the weight 2/(1 + r²) and the gradient of r.
+        """
 
     def reach(self, x: Tensor) -> Tensor:
         """Longest step of each parameter, ``(P, n)``."""
@@ -58,56 +61,63 @@ class Maximum:
     at_limit: Tensor  # (n,), bool: a parameter is at the end of its range
 
 
-def solve(pattern: Pattern, h: Tensor, g: Tensor) -> Tensor:
-    """Step ``(P, n)`` of H·step = g by LDLᵀ on whole arrays, with pivots made positive.
+class Factors:
+    """LDLᵀ of symmetric matrices on whole arrays, with pivots made positive.
 
-    ``h`` are the elements of ``pattern``. A negative pivot is a direction in which the function curves upwards: its
-    absolute value makes the step go up along it.
+    A negative pivot is a direction in which the function curves upwards: its absolute value makes the step go up along it.
     """
-    size = len(g)
-    at = {ij: row for row, ij in enumerate(pattern)}
-    lower: dict[tuple[int, int], Tensor] = {}
-    pivots: list[Tensor] = []
-    for j in range(size):
-        pivot = diagonal = h[at[j, j]]
-        scaled = {k: lower[j, k] * pivots[k] for k in range(j) if (j, k) in lower}
-        for k, c in scaled.items():
-            pivot = pivot - c * lower[j, k]
-        pivot = torch.maximum(pivot.abs(), SMALLEST_PIVOT * diagonal.abs()).clamp_min(1e-30)
-        pivots.append(pivot)
-        inverse = 1 / pivot
-        for i in range(j + 1, size):
-            shared = [k for k in scaled if (i, k) in lower]
-            if (i, j) not in at and not shared:
-                continue
-            element = h[at[i, j]] if (i, j) in at else torch.zeros_like(pivot)
-            for k in shared:
-                element = element - scaled[k] * lower[i, k]
-            lower[i, j] = element * inverse
-    y = list(g.unbind(0))
-    for i in range(size):
-        for k in range(i):
-            if (i, k) in lower:
-                y[i] = y[i] - lower[i, k] * y[k]
-    y = [v / d for v, d in zip(y, pivots, strict=True)]
-    for i in reversed(range(size)):
-        for k in range(i + 1, size):
-            if (k, i) in lower:
-                y[i] = y[i] - lower[k, i] * y[k]
-    return torch.stack(y)
+
+    def __init__(self, pattern: Pattern, h: Tensor) -> None:
+        """``h`` are the elements of ``pattern``, ``(K, n)``."""
+        at = {ij: row for row, ij in enumerate(pattern)}
+        self.size = 1 + max(i for i, _ in pattern)
+        self.lower: dict[tuple[int, int], Tensor] = {}
+        self.positive = torch.ones_like(h[0], dtype=torch.bool)
+        self.pivots: list[Tensor] = []
+        for j in range(self.size):
+            pivot = diagonal = h[at[j, j]]
+            scaled = {k: self.lower[j, k] * self.pivots[k] for k in range(j) if (j, k) in self.lower}
+            for k, c in scaled.items():
+                pivot = pivot - c * self.lower[j, k]
+            self.positive &= pivot > SMALLEST_PIVOT * diagonal.abs()
+            pivot = torch.maximum(pivot.abs(), SMALLEST_PIVOT * diagonal.abs()).clamp_min(1e-30)
+            self.pivots.append(pivot)
+            inverse = 1 / pivot
+            for i in range(j + 1, self.size):
+                shared = [k for k in scaled if (i, k) in self.lower]
+                if (i, j) not in at and not shared:
+                    continue
+                element = h[at[i, j]] if (i, j) in at else torch.zeros_like(pivot)
+                for k in shared:
+                    element = element - scaled[k] * self.lower[i, k]
+                self.lower[i, j] = element * inverse
+
+    def solve(self, g: Tensor) -> Tensor:
+        """Solve for right-hand sides ``(P, n)``."""
+        y = list(g.unbind(0))
+        for i in range(self.size):
+            for k in range(i):
+                if (i, k) in self.lower:
+                    y[i] = y[i] - self.lower[i, k] * y[k]
+        y = [v / d for v, d in zip(y, self.pivots, strict=True)]
+        for i in reversed(range(self.size)):
+            for k in range(i + 1, self.size):
+                if (k, i) in self.lower:
+                    y[i] = y[i] - self.lower[k, i] * y[k]
+        return torch.stack(y)
 
 
 def maximise(problem: Problem, x: Tensor, *, tolerance: float = 1e-9, max_iterations: int = 60) -> Maximum:
     """Maximise all fits of ``problem`` from the starts ``x`` ``(P, n)``.
 
     A step solves (H + λ·diag|H|)·δ = g, is shortened to ``reach`` and cut at the ranges; it is taken if the value does
-    not fall. λ is divided by 5 then, and multiplied by 8 otherwise. A fit has converged when the next step promises a
+    not fall. λ is divided by 10 then, and multiplied by 8 (at least 0.1) otherwise. A fit has converged when the next step promises a
     gain of less than ``tolerance``.
     """
     n = x.shape[1]
     x = x.clone()
-    rows = 1 + len(x) + len(problem.pattern)
-    state, damping = x.new_empty(rows, n), x.new_zeros(n)
+    state: Tensor | None = None
+    damping = x.new_zeros(n)
     converged, at_limit = (torch.zeros(n, dtype=torch.bool, device=x.device) for _ in range(2))
     left = torch.arange(n, device=x.device)
     size = BLOCK if x.device.type == "cpu" else BLOCK_DEVICE
@@ -117,20 +127,21 @@ def maximise(problem: Problem, x: Tensor, *, tolerance: float = 1e-9, max_iterat
             block = problem.block(fits)
             here = x[:, fits].clamp(block.low, block.high) if first == 0 else x[:, fits]
             now = block(here) if first == 0 else state[:, fits]
+            if state is None:
+                state = x.new_empty(len(now), n)
             if first == 0:
                 now[0].nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
             lam, done = damping[fits], now[0] == -torch.inf
             ok = torch.zeros_like(done)
             for _ in range(min(ROUND, max_iterations - first)):
-                step, outward = _step(problem.pattern, block, here, now, lam)
-                good = (now[1 : 1 + len(x)] * step).sum(0) < 2 * tolerance
+                there, gain, outward = _step(problem.pattern, block, here, now, lam)
+                good = gain < tolerance
                 ok |= good & ~done
                 done = done | ok | (lam > STUCK)
-                there = torch.where(done, here, (here + step).clamp(block.low, block.high))
                 new = block(there)
                 taken = (new[0] >= now[0]) & ~done
                 here, now = torch.where(taken, there, here), torch.where(taken, new, now)
-                lam = torch.where(taken, lam * 0.2, (lam * 8).clamp_min(1e-3))
+                lam = torch.where(taken, lam * 0.1, (lam * 8).clamp_min(0.1))
             x[:, fits], state[:, fits], damping[fits] = here, now, lam
             converged[fits] = ok
             at_limit[fits] = outward.any(0)
@@ -141,16 +152,26 @@ def maximise(problem: Problem, x: Tensor, *, tolerance: float = 1e-9, max_iterat
     return Maximum(x, state[0], converged, at_limit)
 
 
-def _step(pattern: Pattern, block: Block, x: Tensor, state: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
-    """Step of each fit, and which parameters are at the end of their range with the gradient pointing outwards."""
+def _step(pattern: Pattern, block: Block, x: Tensor, state: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Trial point, gain in value that it promises, and which parameters are at the end of their range, pulled outwards."""
     size = len(x)
-    g, h = state[1 : 1 + size], state[1 + size :].clone()
+    g, h = state[1 : 1 + size], state[1 + size : 1 + size + len(pattern)].clone()
     outward = ((x >= block.high) & (g > 0)) | ((x <= block.low) & (g < 0))
+    g = g * ~outward
     diagonal = [row for row, (i, j) in enumerate(pattern) if i == j]
     # a huge diagonal element keeps the parameter where it is
     scale = h[diagonal].abs()
     h[diagonal] += damping * scale + outward * (1e20 * (1 + scale))
-    step = solve(pattern, h, g * ~outward)
-    step *= ~outward
+    factors = Factors(pattern, h)
+    step = factors.solve(g)
+    if len(bent := torch.nonzero(~factors.positive)[:, 0]):
+        # not near a maximum: take the Breit–Wigner terms as reweighted least squares, whose curvature is never negative
+        terms = state[1 + size + len(pattern) :].index_select(1, bent).unflatten(0, (-1, 1 + size))
+        weight, slope = terms[:, 0], terms[:, 1:]
+        missing = weight * (2 - weight)  # 2/(1 + r²) less the exact curvature
+        rows, columns = ([ij[k] for ij in pattern] for k in (0, 1))
+        h = h.index_select(1, bent) + ((missing.unsqueeze(1) * slope)[:, rows] * slope[:, columns]).sum(0)
+        step[:, bent] = Factors(pattern, h).solve(g.index_select(1, bent))
+    gain = 0.5 * (g * step).sum(0)
     step *= (block.reach(x) / step.abs().clamp_min(1e-30)).amin(0).clamp_max(1)
-    return step, outward
+    return (x + step).clamp(block.low, block.high), gain, outward
