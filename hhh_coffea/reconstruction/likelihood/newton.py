@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-BLOCK = 4096  # fits evaluated together on a CPU: their arrays stay in the cache
+BLOCK = 8192  # fits evaluated together on a CPU: their arrays stay in the cache
 BLOCK_DEVICE = 1 << 19  # on an accelerator
 ROUND = 4  # iterations between collections
 SMALLEST_PIVOT = 1e-3  # of the diagonal element

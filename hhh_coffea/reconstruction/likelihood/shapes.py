@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
+EXACT = 40.0  # above, softplus(x) is x to the last digit
 SMALLEST = 1e-12  # A = 0 switches the second Gaussian off: its logarithm must stay finite
 
 
@@ -23,6 +25,14 @@ class Jet2(NamedTuple):
     f: Tensor
     d: Tensor
     dd: Tensor
+
+
+class Parameter(NamedTuple):
+    """As :class:`Jet2`; a second derivative that is 0 everywhere is None."""
+
+    f: Tensor
+    d: Tensor
+    dd: Tensor | None
 
 
 class Basis(NamedTuple):
@@ -44,40 +54,40 @@ def basis(x: Tensor, low: Tensor, high: Tensor) -> Basis:
     return Basis(x, inside, Jet2(u, du, -2 * u * du), Jet2(v, dv, -1.5 * u * dv))
 
 
-Form = Callable[[Tensor, Tensor, Basis], Jet2]
+Form = Callable[[Tensor, Tensor, Basis], Parameter]
 
 
-def _linear(a: Tensor, b: Tensor, at: Basis) -> Jet2:
-    return Jet2(a + b * at.x, b * at.inside, torch.zeros_like(at.x))
+def _linear(a: Tensor, b: Tensor, at: Basis) -> Parameter:
+    return Parameter(torch.addcmul(a, b, at.x), b * at.inside, None)
 
 
-def _plus_inverse(a: Tensor, b: Tensor, at: Basis) -> Jet2:
-    return Jet2(a + b * at.inverse.f, b * at.inverse.d, b * at.inverse.dd)
+def _plus_inverse(a: Tensor, b: Tensor, at: Basis) -> Parameter:
+    return Parameter(torch.addcmul(a, b, at.inverse.f), b * at.inverse.d, b * at.inverse.dd)
 
 
-def _plus_root(a: Tensor, b: Tensor, at: Basis) -> Jet2:
-    return Jet2(a + b * at.root.f, b * at.root.d, b * at.root.dd)
+def _plus_root(a: Tensor, b: Tensor, at: Basis) -> Parameter:
+    return Parameter(torch.addcmul(a, b, at.root.f), b * at.root.d, b * at.root.dd)
 
 
-def _inverse_plus(a: Tensor, b: Tensor, at: Basis) -> Jet2:
+def _inverse_plus(a: Tensor, b: Tensor, at: Basis) -> Parameter:
     return _plus_inverse(b, a, at)
 
 
-def _root_plus(a: Tensor, b: Tensor, at: Basis) -> Jet2:
+def _root_plus(a: Tensor, b: Tensor, at: Basis) -> Parameter:
     return _plus_root(b, a, at)
 
 
-def _root_and_linear(a: Tensor, b: Tensor, at: Basis) -> Jet2:
-    return Jet2(a * at.root.f + b * at.x, a * at.root.d + b * at.inside, a * at.root.dd)
+def _root_and_linear(a: Tensor, b: Tensor, at: Basis) -> Parameter:
+    return Parameter(a * at.root.f + b * at.x, a * at.root.d + b * at.inside, a * at.root.dd)
 
 
-def _quadrature(a: Tensor, b: Tensor, at: Basis) -> Jet2:
+def _quadrature(a: Tensor, b: Tensor, at: Basis) -> Parameter:
     """√(a²/x + b²)."""
     square = a * a
     f = (square * at.inverse.f + b * b).sqrt()
     half = 0.5 / f
     d = square * at.inverse.d * half
-    return Jet2(f, d, square * at.inverse.dd * half - d * d / f)
+    return Parameter(f, d, square * at.inverse.dd * half - d * d / f)
 
 
 # μ1, σ1, A, μ2, σ2 in order, (p0, p1) of each: the five published sets, and that of muons, where x is pT
@@ -91,7 +101,7 @@ SHAPES: dict[str, tuple[Form, Form, Form, Form, Form]] = {
 }
 
 
-def parameters(shape: str, c: Tensor, x: Tensor) -> tuple[Jet2, ...]:
+def parameters(shape: str, c: Tensor, x: Tensor) -> tuple[Parameter, ...]:
     """μ1, σ1, A, μ2, σ2 at x; ``c`` is ``(12, …)``: ten coefficients, then the lower and upper end of the range."""
     at = basis(x, c[10], c[11])
     return tuple(form(c[2 * k], c[2 * k + 1], at) for k, form in enumerate(SHAPES[shape]))
@@ -104,36 +114,51 @@ def double_gaussian(shape: str, c: Tensor, x: Tensor, measured: Tensor, *, jacob
     density in the measured energy.
     """
     mu1, s1, a, mu2, s2 = parameters(shape, c, x)
-    u = 1 / x
+    u = x.reciprocal()
     ratio = measured * u
-    first, second = ratio * u, -2 * ratio * u * u  # derivatives of d
+    first = ratio * u
+    second = -2 * first * u  # derivatives of d = 1 − ratio
+    d = 1 - ratio
     amplitude = a.f.clamp_min(SMALLEST)
-    g1 = _log_gaussian(1 - ratio, first, second, mu1, s1)
-    g2 = _log_gaussian(1 - ratio, first, second, mu2, s2)
-    slope = a.d / amplitude
-    g2 = Jet2(g2.f + amplitude.log(), g2.d + slope, g2.dd + a.dd / amplitude - slope * slope)
-
-    w2 = torch.sigmoid(g2.f - g1.f)  # share of the second Gaussian
-    top = torch.logaddexp(g1.f, g2.f)
-    step = g2.d - g1.d
-    top_d = g1.d + w2 * step
-    top_dd = g1.dd + w2 * (g2.dd - g1.dd) + w2 * (1 - w2) * step * step
-
-    norm = s1.f + amplitude * s2.f
-    norm_d = (s1.d + a.d * s2.f + amplitude * s2.d) / norm
-    norm_dd = (s1.dd + a.dd * s2.f + 2 * a.d * s2.d + amplitude * s2.dd) / norm - norm_d * norm_d
+    rate = a.d / amplitude
+    g1 = _half_square(d, first, second, mu1, s1)
+    g2 = _half_square(d, first, second, mu2, s2)
+    # A times the ratio of the exponentials is e^odds
+    odds = amplitude.log().add_(g1.f).sub_(g2.f)
+    odds_d = (g1.d - g2.d).add_(rate)
+    odds_dd = (g1.dd - g2.dd).addcmul_(rate, rate, value=-1)
+    if a.dd is not None:
+        odds_dd.addcdiv_(a.dd, amplitude)
+    w2 = odds.sigmoid()  # share of the second Gaussian
+    norm = torch.addcmul(s1.f, amplitude, s2.f)
+    inverse = norm.reciprocal()
+    norm_d = (s1.d + a.d * s2.f).addcmul_(amplitude, s2.d).mul_(inverse)
+    norm_dd = torch.mul(a.d, s2.d).mul_(2)
+    for factor, curve in ((None, s1.dd), (s2.f, a.dd), (amplitude, s2.dd)):
+        if curve is not None:
+            norm_dd = norm_dd + curve if factor is None else norm_dd.addcmul_(factor, curve)
+    norm_dd = norm_dd.mul_(inverse).addcmul_(norm_d, norm_d, value=-1)
+    density = x * norm if jacobian else norm
+    f = softplus(odds, threshold=EXACT).sub_(g1.f).sub_(density.log()).sub_(LOG_ROOT_2PI)
+    fd = torch.mul(w2, odds_d).sub_(g1.d).sub_(norm_d)
+    fdd = torch.addcmul(odds_dd, (1 - w2).mul_(odds_d), odds_d).mul_(w2).sub_(g1.dd).sub_(norm_dd)
     if jacobian:
-        return Jet2(top - norm.log() - x.log() - LOG_ROOT_2PI, top_d - norm_d - u, top_dd - norm_dd + u * u)
-    return Jet2(top - norm.log() - LOG_ROOT_2PI, top_d - norm_d, top_dd - norm_dd)
+        fd, fdd = fd - u, torch.addcmul(fdd, u, u)
+    return Jet2(f, fd, fdd)
 
 
-def _log_gaussian(d: Tensor, d1: Tensor, d2: Tensor, mu: Jet2, sigma: Jet2) -> Jet2:
-    """−(d − μ)²/2σ² where d, μ and σ all depend on x."""
-    inverse = 1 / sigma.f
-    u = (d - mu.f) * inverse
-    u1 = (d1 - mu.d - u * sigma.d) * inverse
-    u2 = (d2 - mu.dd - 2 * u1 * sigma.d - u * sigma.dd) * inverse
-    return Jet2(-0.5 * u * u, -u * u1, -(u1 * u1 + u * u2))
+def _half_square(d: Tensor, d1: Tensor, d2: Tensor, mu: Parameter, sigma: Parameter) -> Jet2:
+    """Evaluate (d − μ)²/2σ² where d, μ and σ all depend on x."""
+    inverse = sigma.f.reciprocal()
+    u = (d - mu.f).mul_(inverse)
+    u1 = (d1 - mu.d).addcmul_(u, sigma.d, value=-1).mul_(inverse)
+    u2 = torch.addcmul(d2, u1, sigma.d, value=-2)
+    if mu.dd is not None:
+        u2.sub_(mu.dd)
+    if sigma.dd is not None:
+        u2.addcmul_(u, sigma.dd, value=-1)
+    u2.mul_(inverse)
+    return Jet2((u * u).mul_(0.5), u * u1, (u * u2).addcmul_(u1, u1))
 
 
 def gaussian(c: Tensor, x: Tensor, measured: Tensor) -> Jet2:
