@@ -1,0 +1,193 @@
+"""Transfer functions from pairs of generated and reconstructed energies (spec §3.6).
+
+The fit is unbinned and global in E. W is a density in d = (E − E_measured)/E; with the Jacobian 1/E it is one in the
+measured energy, and it is normalised over the energies that the jet selection lets through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from hhh_coffea.errors import UserError
+from hhh_coffea.reconstruction.likelihood.shapes import Parameter, double_gaussian, parameters
+from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet
+
+FloatArray = npt.NDArray[np.float64]
+JET_SHAPES = ("E4", "E1", "E5")
+RANGE = (20.0, 1000.0)  # GeV
+MAX_AMPLITUDE = 10.0
+FEWEST = 500  # pairs for ten parameters
+SCALE = 100.0  # GeV: parameters are fitted in units in which this energy is 1
+PULL_BINS = 20
+
+
+class TransferFitError(UserError):
+    """Too few pairs, or no fit."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Generated and measured energy (pT for muons) of matched objects, and the least energy that is selected, ``(N,)``."""
+
+    generated: FloatArray
+    measured: FloatArray
+    threshold: FloatArray
+
+    def within(self, low: float, high: float) -> Pairs:
+        """Those with a generated energy in the range."""
+        keep = (self.generated >= low) & (self.generated <= high)
+        return Pairs(self.generated[keep], self.measured[keep], self.threshold[keep])
+
+
+def fit_double_gaussian(
+    pairs: Pairs, eta: tuple[float, float], shapes: Sequence[str] = JET_SHAPES, narrowest: float = 0.005
+) -> DoubleGaussian:
+    """Double Gaussian of the shape with the greatest likelihood; σ1, σ2 ≥ ``narrowest`` and 0 ≤ A ≤ 10 in the range.
+
+    The range is that of the central 99.8% of the generated energies, at most 20 to 1000 GeV.
+
+    Raises
+    ------
+    TransferFitError
+        if there are fewer than 500 pairs in the range.
+    """
+    if len(pairs.generated) < FEWEST:
+        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: {len(pairs.generated)} pairs, {FEWEST} are needed")
+    low, high = np.quantile(pairs.generated, [0.001, 0.999])
+    low, high = max(float(low), RANGE[0]), min(float(high), RANGE[1])
+    chosen = pairs.within(low, high)
+    if len(chosen.generated) < FEWEST:
+        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: {len(chosen.generated)} pairs, {FEWEST} are needed")
+    loss, shape, coefficients = min(_fit_shape(chosen, shape, low, high, narrowest) for shape in shapes)
+    function = DoubleGaussian(
+        kind="double_gaussian", eta=eta, shape=shape, parameters=coefficients, range=(low, high)  # type: ignore[arg-type]
+    )
+    if not math.isfinite(loss):
+        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: no shape of {', '.join(shapes)} can be fitted")
+    found = chi2_of_pulls(pulls(function, chosen))
+    return function.model_copy(update={"n": len(chosen.generated), "chi2_ndf": found})
+
+
+def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, str, tuple[float, ...]]:
+    """(−ln L, shape, coefficients) of the best of a few starts."""
+    x, measured, threshold = (
+        torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold)
+    )
+    ends = [torch.full((1,), e / SCALE, dtype=torch.float64) for e in (low, high)]
+    grid = torch.linspace(low / SCALE, high / SCALE, 64, dtype=torch.float64)
+    core = float(np.subtract(*np.quantile((pairs.generated - pairs.measured) / pairs.generated, [0.84, 0.16]))) / 2
+
+    def coefficients(p: Tensor, n: int) -> Tensor:
+        return torch.cat([p, *ends]).unsqueeze(1).expand(-1, n)
+
+    def loss(p: Tensor) -> Tensor:
+        c = coefficients(p, len(x))
+        value = -(double_gaussian(shape, c, x, measured, jacobian=True).f - log_acceptance(shape, c, x, threshold)).sum()
+        _, s1, a, _, s2 = parameters(shape, coefficients(p, len(grid)), grid)
+        # walls: nothing inside, steep outside
+        wall = sum(((narrowest - s.f) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
+        wall = wall + (-a.f).clamp_min(0).square().sum() * 1e2 + (a.f - MAX_AMPLITUDE).clamp_min(0).square().sum()
+        return value + 1e3 * len(x) ** 0.5 * wall
+
+    def both(p: FloatArray) -> tuple[float, FloatArray]:
+        tensor = torch.tensor(p, requires_grad=True)
+        value = loss(tensor)
+        value.backward()  # type: ignore[no-untyped-call]
+        gradient = tensor.grad
+        if gradient is None or not torch.isfinite(value) or not torch.isfinite(gradient).all():
+            return 1e12, np.zeros_like(p)
+        return float(value.detach()), gradient.numpy()
+
+    best: tuple[float, str, tuple[float, ...]] = (math.inf, shape, (0.0,) * 10)
+    with torch.enable_grad():
+        for amplitude, wide in ((0.2, 2.5), (0.5, 1.8)):
+            start = _start(shape, 0.8 * core, amplitude, wide * core)
+            found = minimize(both, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
+            candidate = _in_gev(shape, found.x)
+            if found.fun < best[0] and _valid(shape, candidate, low, high):
+                best = (float(found.fun), shape, candidate)
+    return best
+
+
+# power of x that the second coefficient of each parameter goes with; the first one is then the constant, or the reverse
+POWERS: dict[str, tuple[tuple[float, float], ...]] = {
+    "E1": ((0, 1), (-0.5, 0), (0, 1), (0, 1), (0, 1)),
+    "E2": ((-0.5, 1), (-0.5, 0), (-0.5, 1), (0, 1), (0, 1)),
+    "E3": ((-1, 0), (-0.5, 0), (0, 1), (-1, 0), (-1, 0)),
+    "E4": ((0, -1), (0, -0.5), (0, -1), (0, -0.5), (0, 1)),
+    "E5": ((0, 1), (0, -0.5), (0, 1), (0, -0.5), (0, 1)),
+    "pT": ((0, 1),) * 5,
+}
+
+
+def _start(shape: str, sigma: float, amplitude: float, wide: float) -> FloatArray:
+    """All five parameters flat in x (nearly: a parameter without a constant follows its first power)."""
+    values = (0.0, sigma, amplitude, 0.05, wide)
+    start = [(v, 0.01 * v) if powers[0] == 0 else (0.01 * v, v) for v, powers in zip(values, POWERS[shape], strict=True)]
+    return np.array(start).reshape(-1)
+
+
+def _in_gev(shape: str, scaled: FloatArray) -> tuple[float, ...]:
+    """Coefficients for x in GeV instead of units of 100 GeV."""
+    powers = np.array(POWERS[shape]).reshape(-1)
+    return tuple(float(v) for v in scaled * SCALE**-powers)
+
+
+def _valid(shape: str, coefficients: tuple[float, ...], low: float, high: float) -> bool:
+    c = torch.tensor([*coefficients, low, high], dtype=torch.float64).unsqueeze(1)
+    _, s1, a, _, s2 = parameters(shape, c, torch.linspace(low, high, 500, dtype=torch.float64))
+    return bool((s1.f > 0).all() and (a.f >= 0).all() and (s2.f > 0).all())
+
+
+def _shares(at: tuple[Parameter, ...], d: Tensor) -> Tensor:
+    """Share of the double Gaussian below d."""
+    mu1, s1, a, mu2, s2 = at
+    first = s1.f * torch.special.ndtr((d - mu1.f) / s1.f)
+    second = a.f * s2.f * torch.special.ndtr((d - mu2.f) / s2.f)
+    return (first + second) / (s1.f + a.f * s2.f)
+
+
+def log_acceptance(shape: str, c: Tensor, x: Tensor, threshold: Tensor) -> Tensor:
+    """ln of the probability that x is measured above ``threshold``: d is below 1 − threshold/x there."""
+    return _shares(parameters(shape, c, x), 1 - threshold / x).clamp_min(1e-12).log()
+
+
+def pulls(function: DoubleGaussian, pairs: Pairs) -> FloatArray:
+    """Φ⁻¹ of the probability to measure less energy, among what is selected: standard normal if the function is right."""
+    x, measured, threshold = (torch.tensor(a) for a in (pairs.generated, pairs.measured, pairs.threshold))
+    c = torch.tensor([*function.parameters, *function.range], dtype=torch.float64).unsqueeze(1)
+    at = parameters(function.shape, c, x)
+    share = _shares(at, 1 - measured / x) / _shares(at, 1 - threshold / x)
+    found: FloatArray = torch.special.ndtri((1 - share).clamp(1e-9, 1 - 1e-9)).numpy()
+    return found
+
+
+def chi2_of_pulls(values: FloatArray) -> float:
+    """χ² per degree of freedom of pulls in 20 bins that a normal distribution fills equally."""
+    probability = torch.special.ndtr(torch.tensor(values)).numpy()
+    counts, _ = np.histogram(probability, bins=PULL_BINS, range=(0, 1))
+    expected = len(values) / PULL_BINS
+    return float(((counts - expected) ** 2 / expected).sum() / (PULL_BINS - 1))
+
+
+def fit_met(difference: FloatArray, sum_et: FloatArray) -> LinearMet:
+    """σ = p0 + p1·ΣE_T of the components of the missing momentum less those of the neutrino, ``(2, N)``, by likelihood."""
+    if difference.shape[1] < FEWEST:
+        raise TransferFitError(f"missing momentum: {difference.shape[1]} events, {FEWEST} are needed")
+    square = (difference**2).sum(0)
+
+    def loss(p: FloatArray) -> float:
+        sigma = p[0] + p[1] * sum_et
+        return float((square / (2 * sigma**2) + 2 * np.log(sigma)).sum())
+
+    start = math.sqrt(float(square.mean()) / 2)
+    found = minimize(loss, [0.7 * start, 0.3 * start / float(sum_et.mean())], bounds=[(0.1, None), (0, None)])
+    return LinearMet(kind="linear", p0=float(found.x[0]), p1=float(found.x[1]))
