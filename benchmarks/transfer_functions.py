@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import numpy as np
 import uproot
 
-from hhh_coffea.reconstruction.likelihood.derive import Pairs, chi2_of_pulls, fit_double_gaussian, fit_met, pulls
+from hhh_coffea.reconstruction.likelihood.derive import Pairs, fit_double_gaussians, fit_met, pulls
 from hhh_coffea.reconstruction.likelihood.pull_figure import pull_figure
 from hhh_coffea.reconstruction.likelihood.transfer_file import TaggingRates, TransferFunctions
 
@@ -44,16 +44,16 @@ def main() -> None:
         ("muon", LEPTON_ETA, {"narrowest": 0.001, "shapes": ("pT",)}),
     ):
         generated, measured, threshold, eta = data[particle]
-        functions = []
+        bins = {}
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             here = (np.abs(eta) >= low) & (np.abs(eta) < high)
-            pairs = Pairs(generated[here], measured[here], threshold[here])
-            function = fit_double_gaussian(pairs, (low, high), **options)
-            functions.append(function.model_dump())
-            shown[f"{particle}, {low} ≤ |η| < {high}"] = values = pulls(function, pairs.within(*function.range))
-            print(particle, low, high, function.shape, function.n, f"χ²/ndf {chi2_of_pulls(values):.2f}", flush=True)
-        content[particle] = functions
-    dx, dy, sum_et = data["met"]
+            bins[low, high] = Pairs(generated[here], measured[here], threshold[here])
+        functions = fit_double_gaussians(bins, **options)
+        for function in functions:
+            name = f"{particle}, {function.eta[0]} ≤ |η| < {function.eta[1]}"
+            shown[name] = pulls(function, bins[function.eta].within(*function.range))
+            print(name, function.shape, function.n, f"χ²/ndf {function.chi2_ndf:.2f}", flush=True)
+        content[particle] = [f.model_dump() for f in functions]
     content["met"] = fit_met(np.stack([dx, dy]), sum_et).model_dump()
     content["btag"] = tagging(*data["tag"]).model_dump()
     checked = TransferFunctions.model_validate_json(json.dumps(content))

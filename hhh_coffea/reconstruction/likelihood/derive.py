@@ -1,13 +1,14 @@
 """Transfer functions from pairs of generated and reconstructed energies (spec §3.6).
 
 The fit is unbinned and global in E. W is a density in d = (E − E_measured)/E; with the Jacobian 1/E it is one in the
-measured energy, and it is normalised over the energies that the jet selection lets through.
+measured energy, and it is normalised over the energies that the jet selection lets through, up to twice the generated one:
+above, a jet is no longer that quark's (another parton is in it), and no Gaussian describes the tail.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ JET_SHAPES = ("E4", "E1", "E5")
 RANGE = (20.0, 1000.0)  # GeV
 MAX_AMPLITUDE = 10.0
 FEWEST = 500  # pairs for ten parameters
+LEAST_D = -1.0  # the measured energy is at most twice the generated one
+RESTARTS = 6  # of the minimiser, which loses its way at the walls
 SCALE = 100.0  # GeV: parameters are fitted in units in which this energy is 1
 PULL_BINS = 20
 
@@ -42,42 +45,51 @@ class Pairs:
     threshold: FloatArray
 
     def within(self, low: float, high: float) -> Pairs:
-        """Those with a generated energy in the range."""
+        """Those with a generated energy in the range, and at most twice as much measured."""
         keep = (self.generated >= low) & (self.generated <= high)
+        keep &= self.measured <= (1 - LEAST_D) * self.generated
+        keep &= self.threshold < (1 - LEAST_D) * self.generated
         return Pairs(self.generated[keep], self.measured[keep], self.threshold[keep])
 
 
-def fit_double_gaussian(
-    pairs: Pairs, eta: tuple[float, float], shapes: Sequence[str] = JET_SHAPES, narrowest: float = 0.005
-) -> DoubleGaussian:
-    """Double Gaussian of the shape with the greatest likelihood; σ1, σ2 ≥ ``narrowest`` and 0 ≤ A ≤ 10 in the range.
+def fit_double_gaussians(
+    bins: Mapping[tuple[float, float], Pairs], shapes: Sequence[str] = JET_SHAPES, narrowest: float = 0.005
+) -> list[DoubleGaussian]:
+    """Double Gaussians of one particle in its |η| bins, all of the shape with the greatest likelihood.
 
-    The range is that of the central 99.8% of the generated energies, at most 20 to 1000 GeV.
+    σ1, σ2 ≥ ``narrowest`` and 0 ≤ A ≤ 10 in the range of each bin: the central 99.8% of its generated energies, at most
+    20 to 1000 GeV.
 
     Raises
     ------
     TransferFitError
-        if there are fewer than 500 pairs in the range.
+        if a bin has fewer than 500 pairs in its range, or no shape can be fitted.
     """
-    if len(pairs.generated) < FEWEST:
-        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: {len(pairs.generated)} pairs, {FEWEST} are needed")
-    low, high = np.quantile(pairs.generated, [0.001, 0.999])
-    low, high = max(float(low), RANGE[0]), min(float(high), RANGE[1])
-    chosen = pairs.within(low, high)
-    if len(chosen.generated) < FEWEST:
-        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: {len(chosen.generated)} pairs, {FEWEST} are needed")
-    loss, shape, coefficients = min(_fit_shape(chosen, shape, low, high, narrowest) for shape in shapes)
-    function = DoubleGaussian(
-        kind="double_gaussian", eta=eta, shape=shape, parameters=coefficients, range=(low, high)  # type: ignore[arg-type]
-    )
-    if not math.isfinite(loss):
-        raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: no shape of {', '.join(shapes)} can be fitted")
-    found = chi2_of_pulls(pulls(function, chosen))
-    return function.model_copy(update={"n": len(chosen.generated), "chi2_ndf": found})
+    chosen = {}
+    for eta, pairs in bins.items():
+        if len(pairs.generated):
+            low, high = np.quantile(pairs.generated, [0.001, 0.999])
+            chosen[eta] = (max(float(low), RANGE[0]), min(float(high), RANGE[1]))
+        if eta not in chosen or (n := len(pairs.within(*chosen[eta]).generated)) < FEWEST:
+            n = n if eta in chosen else 0
+            raise TransferFitError(f"|η| {eta[0]} to {eta[1]}: {n} pairs, {FEWEST} are needed")
+    fits = {s: [_fit_shape(bins[eta].within(*r), s, *r, narrowest) for eta, r in chosen.items()] for s in shapes}
+    shape = min(fits, key=lambda s: sum(loss for loss, _ in fits[s]))
+    if not all(math.isfinite(loss) for loss, _ in fits[shape]):
+        raise TransferFitError(f"no shape of {', '.join(shapes)} can be fitted")
+    functions = []
+    for (eta, ends), (_, coefficients) in zip(chosen.items(), fits[shape], strict=True):
+        pairs = bins[eta].within(*ends)
+        function = DoubleGaussian.model_validate(
+            {"kind": "double_gaussian", "eta": eta, "shape": shape, "parameters": coefficients, "range": ends}
+        )
+        found = {"n": len(pairs.generated), "chi2_ndf": chi2_of_pulls(pulls(function, pairs))}
+        functions.append(function.model_copy(update=found))
+    return functions
 
 
-def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, str, tuple[float, ...]]:
-    """(−ln L, shape, coefficients) of the best of a few starts."""
+def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, tuple[float, ...]]:
+    """(−ln L, coefficients) of the best of a few starts."""
     x, measured, threshold = (
         torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold)
     )
@@ -95,7 +107,7 @@ def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: flo
         # walls: nothing inside, steep outside
         wall = sum(((narrowest - s.f) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
         wall = wall + (-a.f).clamp_min(0).square().sum() * 1e2 + (a.f - MAX_AMPLITUDE).clamp_min(0).square().sum()
-        return value + 1e3 * len(x) ** 0.5 * wall
+        return value + 100 * len(x) ** 0.5 * wall
 
     def both(p: FloatArray) -> tuple[float, FloatArray]:
         tensor = torch.tensor(p, requires_grad=True)
@@ -106,14 +118,19 @@ def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: flo
             return 1e12, np.zeros_like(p)
         return float(value.detach()), gradient.numpy()
 
-    best: tuple[float, str, tuple[float, ...]] = (math.inf, shape, (0.0,) * 10)
+    best: tuple[float, tuple[float, ...]] = (math.inf, (0.0,) * 10)
     with torch.enable_grad():
         for amplitude, wide in ((0.2, 2.5), (0.5, 1.8)):
-            start = _start(shape, 0.8 * core, amplitude, wide * core)
-            found = minimize(both, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
+            start, last = _start(shape, 0.8 * core, amplitude, wide * core), math.inf
+            for _ in range(RESTARTS):
+                found = minimize(both, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
+                start = found.x
+                if last - found.fun < 0.01:
+                    break
+                last = found.fun
             candidate = _in_gev(shape, found.x)
             if found.fun < best[0] and _valid(shape, candidate, low, high):
-                best = (float(found.fun), shape, candidate)
+                best = (float(found.fun), candidate)
     return best
 
 
@@ -156,8 +173,9 @@ def _shares(at: tuple[Parameter, ...], d: Tensor) -> Tensor:
 
 
 def log_acceptance(shape: str, c: Tensor, x: Tensor, threshold: Tensor) -> Tensor:
-    """ln of the probability that x is measured above ``threshold``: d is below 1 − threshold/x there."""
-    return _shares(parameters(shape, c, x), 1 - threshold / x).clamp_min(1e-12).log()
+    """ln of the probability that x is measured between ``threshold`` and twice its value."""
+    at = parameters(shape, c, x)
+    return (_shares(at, 1 - threshold / x) - _shares(at, torch.full_like(x, LEAST_D))).clamp_min(1e-12).log()
 
 
 def pulls(function: DoubleGaussian, pairs: Pairs) -> FloatArray:
@@ -165,8 +183,8 @@ def pulls(function: DoubleGaussian, pairs: Pairs) -> FloatArray:
     x, measured, threshold = (torch.tensor(a) for a in (pairs.generated, pairs.measured, pairs.threshold))
     c = torch.tensor([*function.parameters, *function.range], dtype=torch.float64).unsqueeze(1)
     at = parameters(function.shape, c, x)
-    share = _shares(at, 1 - measured / x) / _shares(at, 1 - threshold / x)
-    found: FloatArray = torch.special.ndtri((1 - share).clamp(1e-9, 1 - 1e-9)).numpy()
+    rest, below, top = (_shares(at, d) for d in (torch.full_like(x, LEAST_D), 1 - measured / x, 1 - threshold / x))
+    found: FloatArray = torch.special.ndtri(((top - below) / (top - rest)).clamp(1e-9, 1 - 1e-9)).numpy()
     return found
 
 

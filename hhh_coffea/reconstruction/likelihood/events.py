@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -69,6 +69,10 @@ class LeptonJets:
 
     def __len__(self) -> int:
         return len(self.lepton_pt)
+
+    def rows(self, chosen: Tensor | slice) -> LeptonJets:
+        """Only these events."""
+        return LeptonJets(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     def offered(self, max_jets: int) -> tuple[LeptonJets, Tensor]:
         """Jets in the order b-tagged first, then by pT, at most ``max_jets``; and their positions in the input, ``(N, J)``."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.events import Jets
-from hhh_coffea.reconstruction.likelihood.newton import dense
+from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.shapes import Jet2
 from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
@@ -52,10 +55,10 @@ class Quarks:
 
 
 class HadronicBlock:
-    """Some triplets. ``top_mass`` may be a number, or one per triplet."""
+    """Some triplets."""
 
     def __init__(
-        self, quarks: Quarks, options: LikelihoodOptions, top_mass: float | Tensor
+        self, quarks: Quarks, options: LikelihoodOptions, top_mass: float
     ) -> None:
         self.quarks, self.options, self.top_mass = quarks, options, top_mass
         self.low, self.high = quarks.low, quarks.high
@@ -126,26 +129,26 @@ class HadronicBlock:
         return w, w + mb + 2 * (eb * (e1 + e2) - pb * (self.cos_b1 * p1 + self.cos_b2 * p2))
 
 
+@dataclass(frozen=True)
 class Hadronic:
     """All triplets of many events: ``b`` and ``q`` ``(2, n)`` are positions among the flattened jets."""
 
-    pattern = dense(3)
+    pattern: ClassVar[Pattern] = dense(3)
+    n_starts: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        bottom: tuple[Transfer, Jets],
-        light: tuple[Transfer, Jets],
-        b: Tensor,
-        q: Tensor,
-        options: LikelihoodOptions,
-        top_mass: float | Tensor | None = None,
-    ) -> None:
-        self.bottom, self.light, self.b, self.q, self.options = bottom, light, b, q, options
-        self.top_mass = options.top_mass if top_mass is None else top_mass
+    bottom: tuple[Transfer, Jets]
+    light: tuple[Transfer, Jets]
+    b: Tensor
+    q: Tensor
+    options: LikelihoodOptions
+    top_mass: float
+
+    def at_mass(self, top_mass: float) -> Hadronic:
+        """The same with this top mass (GeV)."""
+        return replace(self, top_mass=top_mass)
 
     def block(self, fits: Tensor) -> HadronicBlock:
         """The triplets with these numbers; numbers beyond the last start again, for several starts."""
-        mass = self.top_mass[fits] if isinstance(self.top_mass, Tensor) else self.top_mass
         fits = fits % len(self.b)
         quarks = Quarks(
             [
@@ -153,7 +156,7 @@ class Hadronic:
                 (self.light[0], self.light[1].take(self.q[:, fits])),
             ]
         )
-        return HadronicBlock(quarks, self.options, mass)
+        return HadronicBlock(quarks, self.options, self.top_mass)
 
     def starts(self) -> Tensor:
         """Starts ``(3, 2n)``: the measured energies, and those that put both masses on their peaks.

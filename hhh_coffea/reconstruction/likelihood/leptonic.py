@@ -9,13 +9,15 @@ constraint are two points of one smooth function.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.events import Jets, Leptons
 from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
-from hhh_coffea.reconstruction.likelihood.newton import dense
+from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
@@ -25,7 +27,7 @@ W_RANGE = (1.0, 1e7)  # GeV²
 
 
 class LeptonicBlock:
-    """Some pairs of b jet and lepton. ``top_mass`` may be a number, or one per pair.
+    """Some pairs of b jet and lepton.
 
     Parameters ``(5, n)``: E_b, E_ℓ, v, a (across the lepton in the transverse plane), b (in the plane of lepton and beam).
     """
@@ -35,7 +37,7 @@ class LeptonicBlock:
         quarks: Quarks,
         lepton: tuple[Transfer, Leptons],
         options: LikelihoodOptions,
-        top_mass: float | Tensor,
+        top_mass: float,
     ) -> None:
         self.quarks, self.options, self.top_mass = quarks, options, top_mass
         self.transfer, (kinematics, self.coefficients, missing) = lepton
@@ -168,30 +170,30 @@ class LeptonicBlock:
         return v, v + self.quarks.mass2[0] + 2 * (eb * (el + bow + half) - p * along)
 
 
+@dataclass(frozen=True)
 class Leptonic:
     """All pairs of b jet and lepton: ``b`` are positions among the flattened jets, ``event`` those of the leptons."""
 
-    pattern = dense(5)
+    pattern: ClassVar[Pattern] = dense(5)
+    n_starts: ClassVar[int] = 3
 
-    def __init__(
-        self,
-        bottom: tuple[Transfer, Jets],
-        lepton: tuple[Transfer, Leptons],
-        b: Tensor,
-        event: Tensor,
-        options: LikelihoodOptions,
-        top_mass: float | Tensor | None = None,
-    ) -> None:
-        self.bottom, self.lepton, self.b, self.event, self.options = bottom, lepton, b, event, options
-        self.top_mass = options.top_mass if top_mass is None else top_mass
+    bottom: tuple[Transfer, Jets]
+    lepton: tuple[Transfer, Leptons]
+    b: Tensor
+    event: Tensor
+    options: LikelihoodOptions
+    top_mass: float
+
+    def at_mass(self, top_mass: float) -> Leptonic:
+        """The same with this top mass (GeV)."""
+        return replace(self, top_mass=top_mass)
 
     def block(self, fits: Tensor) -> LeptonicBlock:
         """The pairs with these numbers; numbers beyond the last start again, for several starts."""
-        mass = self.top_mass[fits] if isinstance(self.top_mass, Tensor) else self.top_mass
         fits = fits % len(self.b)
         quarks = Quarks([(self.bottom[0], self.bottom[1].take(self.b[fits].unsqueeze(0)))])
         lepton = (self.lepton[0], self.lepton[1].take(self.event[fits]))
-        return LeptonicBlock(quarks, lepton, self.options, mass)
+        return LeptonicBlock(quarks, lepton, self.options, self.top_mass)
 
     def starts(self) -> Tensor:
         """Starts ``(5, 3n)``: measured values with both p_z that give the W mass, and p_z = 0 with the mass it gives.

@@ -17,6 +17,7 @@ BLOCK = 8192  # fits evaluated together on a CPU: their arrays stay in the cache
 BLOCK_DEVICE = 1 << 19  # on an accelerator
 ROUND = 4  # iterations between collections
 SMALLEST_PIVOT = 1e-3  # of the diagonal element
+NEAR = 0.01  # relative distance of two starts on their way to one maximum
 STUCK = 1e10  # damping at which no step helps
 Pattern = Sequence[tuple[int, int]]  # elements (i, j), i ≥ j, of a symmetric matrix that are not always 0, by rows
 
@@ -59,6 +60,13 @@ class Maximum:
     value: Tensor  # (n,); −inf where the function is not finite at the start
     converged: Tensor  # (n,), bool
     at_limit: Tensor  # (n,), bool: a parameter is at the end of its range
+
+    def best(self, starts: int) -> Maximum:
+        """The best of several starts of each fit, which lie one after the other."""
+        value, at = self.value.view(starts, -1).max(0)
+        x = self.x.view(len(self.x), starts, -1).gather(1, at.expand(len(self.x), 1, -1))[:, 0]
+        flags = (flag.view(starts, -1).gather(0, at.unsqueeze(0))[0] for flag in (self.converged, self.at_limit))
+        return Maximum(x, value, *flags)
 
 
 class Factors:
@@ -107,8 +115,10 @@ class Factors:
         return torch.stack(y)
 
 
-def maximise(problem: Problem, x: Tensor, *, tolerance: float = 1e-9, max_iterations: int = 60) -> Maximum:
-    """Maximise all fits of ``problem`` from the starts ``x`` ``(P, n)``.
+def maximise(
+    problem: Problem, x: Tensor, *, starts: int = 1, tolerance: float = 1e-9, max_iterations: int = 60
+) -> Maximum:
+    """Maximise all fits of ``problem`` from the starts ``x`` ``(P, n)``; with several ``starts``, one after the other.
 
     A step solves (H + λ·diag|H|)·δ = g, is shortened to ``reach`` and cut at the ranges; it is taken if the value does
     not fall. λ is divided by 10 then, and multiplied by 8 (at least 0.1) otherwise. A fit has converged when the next step promises a
@@ -147,9 +157,19 @@ def maximise(problem: Problem, x: Tensor, *, tolerance: float = 1e-9, max_iterat
             at_limit[fits] = outward.any(0)
             unfinished.append(fits[~done])
         left = torch.cat(unfinished) if unfinished else left
+        if starts > 1 and first:
+            left = left[~_followers(x.unflatten(1, (starts, -1)), state[0].unflatten(0, (starts, -1))).flatten()[left]]
         if not len(left):
             break
     return Maximum(x, state[0], converged, at_limit)
+
+
+def _followers(x: Tensor, value: Tensor) -> Tensor:
+    """Starts ``(P, S, n)`` that are where a better start of the same fit is: they need not be followed, ``(S, n)``."""
+    leader = value.argmax(0)
+    ahead = x.gather(1, leader.expand(len(x), 1, -1))
+    near = ((x - ahead).abs() < NEAR * (x.abs() + ahead.abs()) + NEAR).all(0)
+    return near & (leader != torch.arange(len(value), device=x.device).unsqueeze(1))
 
 
 def _step(pattern: Pattern, block: Block, x: Tensor, state: Tensor, damping: Tensor) -> tuple[Tensor, Tensor, Tensor]:

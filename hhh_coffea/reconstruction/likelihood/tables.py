@@ -19,14 +19,26 @@ class Table:
     the triplets (b, q1, q2), the leptonic b jets and the Higgs pairs.
     """
 
+    n_jets: int
     triplets: Tensor  # (T, 3)
     pairs: Tensor  # (H, 2); empty without a Higgs boson
     permutations: Tensor  # (P, 4 or 6)
     of: Tensor  # (P, 2 or 3)
+    tops: Tensor  # (P,): row of the same top quarks in the table without a Higgs boson
+
+    @property
+    def singles(self) -> Tensor:
+        """Jets on their own, ``(n, 1)``: the leptonic b."""
+        return torch.arange(self.n_jets, device=self.triplets.device).unsqueeze(1)
+
+    @property
+    def higgs(self) -> bool:
+        """Whether there is a Higgs boson."""
+        return len(self.pairs) > 0
 
     def to(self, device: torch.device) -> Table:
         """The same on another device."""
-        return Table(*(t.to(device) for t in (self.triplets, self.pairs, self.permutations, self.of)))
+        return Table(self.n_jets, *(t.to(device) for t in (self.triplets, self.pairs, self.permutations, self.of, self.tops)))
 
 
 @cache
@@ -53,4 +65,9 @@ def table(n_jets: int, higgs: bool) -> Table:
     def tensor(content: list[tuple[int, ...]] | list[list[int]], columns: int) -> Tensor:
         return torch.from_numpy(np.array(content, dtype=np.int64).reshape(-1, columns))
 
-    return Table(tensor(triplets, 3), tensor(pairs, 2), tensor(rows, 2 * width), tensor(of, width))
+    permuted = tensor(rows, 2 * width)
+    tops = torch.arange(len(rows))
+    if higgs:
+        row_of = {tuple(p): row for row, p in enumerate(table(n_jets, False).permutations.tolist())}
+        tops = torch.tensor([row_of[r[:4]] for r in rows])
+    return Table(n_jets, tensor(triplets, 3), tensor(pairs, 2), permuted, tensor(of, width), tops)

@@ -13,7 +13,6 @@ from hhh_coffea.reconstruction.likelihood.transfer_file import (
     Gaussian,
     LinearMet,
     SigmoidMet,
-    TaggingRates,
 )
 
 
@@ -78,14 +77,3 @@ def met_resolution(met: LinearMet | SigmoidMet, sum_et: Tensor) -> Tensor:
     if isinstance(met, LinearMet):
         return met.p0 + met.p1 * sum_et
     return met.p0 + met.p1 * torch.sigmoid(met.p2 * (sum_et - met.p3))
-
-
-def tag_log_factors(rates: TaggingRates, pt: Tensor, btag: Tensor) -> tuple[Tensor, Tensor]:
-    """ln of the b-tag factor of jets in the position of a b quark, and of a light quark; inputs of one shape."""
-    edges = torch.tensor(rates.pt[1:], dtype=torch.float64, device=pt.device)
-    at = torch.bucketize(pt, edges, right=True)
-    factors = []
-    for numbers in (rates.efficiency, rates.mistag):
-        rate = torch.tensor(numbers, dtype=torch.float64, device=pt.device)[at]
-        factors.append(torch.where(btag, rate, 1 - rate).log())
-    return factors[0], factors[1]
