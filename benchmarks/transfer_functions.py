@@ -54,6 +54,7 @@ def main() -> None:
             shown[name] = pulls(function, bins[function.eta].within(*function.range))
             print(name, function.shape, function.n, f"χ²/ndf {function.chi2_ndf:.2f}", flush=True)
         content[particle] = [f.model_dump() for f in functions]
+    dx, dy, sum_et = data["met"]
     content["met"] = fit_met(np.stack([dx, dy]), sum_et).model_dump()
     content["btag"] = tagging(*data["tag"]).model_dump()
     checked = TransferFunctions.model_validate_json(json.dumps(content))

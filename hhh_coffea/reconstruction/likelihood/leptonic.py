@@ -175,7 +175,7 @@ class Leptonic:
     """All pairs of b jet and lepton: ``b`` are positions among the flattened jets, ``event`` those of the leptons."""
 
     pattern: ClassVar[Pattern] = dense(5)
-    n_starts: ClassVar[int] = 3
+    n_starts: ClassVar[int] = 4
 
     bottom: tuple[Transfer, Jets]
     lepton: tuple[Transfer, Leptons]
@@ -196,21 +196,40 @@ class Leptonic:
         return LeptonicBlock(quarks, lepton, self.options, self.top_mass)
 
     def starts(self) -> Tensor:
-        """Starts ``(5, 3n)``: measured values with both p_z that give the W mass, and p_z = 0 with the mass it gives.
+        """Starts ``(5, 4n)``: measured energies, momentum across the lepton as measured, and the top mass.
 
-        Where no p_z gives it, the two are the point on the W mass shell nearest to the measured missing momentum along
-        the lepton.
+        Two have the W boson on its mass shell, and b from the top mass; where no b gives it, the nearest, and in one of
+        the two the b jet gets the energy that does. Two have the measured missing momentum, p_z from the top mass and the
+        W boson off its mass shell.
         """
         at = self.block(torch.arange(len(self.b), device=self.b.device))
-        el, (along, across) = at.lepton_energy, at.met
+        eb, el, (along, across) = at.quarks.energy[0], at.lepton_energy, at.met
+        p, m2 = at.quarks.size(at.quarks.energy)[0], at.quarks.mass2[0]
         v = torch.full_like(el, self.options.w_mass**2)
-        # p_∥ sinθ + b cosθ = MET along the lepton: quadratic in b
         k, half = el / v, 0.25 * v / el
-        square = k * at.sin
-        root = (at.cos**2 - 4 * square * ((k * across**2 - half) * at.sin - along)).clamp_min(0).sqrt()
-        starts = [torch.stack([v, across, (sign * root - at.cos) / (2 * square)]) for sign in (1, -1)]
-        size = (along**2 + across**2).sqrt()
-        flat = (2 * el * (size - along * at.sin)).clamp(*W_RANGE)
-        starts.append(torch.stack([flat, across, along * at.cos]))
-        measured = torch.stack([at.quarks.energy[0], el])
-        return torch.cat([torch.cat([measured, s]).clamp(at.low, at.high) for s in starts], dim=1)
+        bow = k * across**2
+        # half of m_t² − v − m_b², as wanted and as a function of b
+        wanted = 0.5 * (self.top_mass**2 - v - m2)
+        constant = eb * (el + bow + half) - p * ((el + bow - half) * at.cos_bl + across * at.cos_ba)
+        square, linear = k * (eb - p * at.cos_bl), -p * at.cos_bb
+        first, second = roots(square, linear, constant - wanted)
+        found = constant + second * (linear + square * second)
+        nearest = linear**2 < 4 * square * (constant - wanted)
+        moved = torch.where(nearest, eb * wanted / found, eb)
+        starts = [torch.stack([eb, el, v, across, first]), torch.stack([moved, el, v, across, second])]
+        # b and lepton as one body; its transverse momentum along the lepton's, across it, and its p_z
+        energy = eb + el
+        px = p * (at.cos_bl * at.sin + at.cos_bb * at.cos) + el * at.sin
+        py, pz = p * at.cos_ba, p * (at.cos_bl * at.cos - at.cos_bb * at.sin) + el * at.cos
+        met2 = along**2 + across**2
+        mu = 0.5 * (self.top_mass**2 - energy**2 + px**2 + py**2 + pz**2) + px * along + py * across
+        for nu_z in roots(energy**2 - pz**2, -2 * mu * pz, energy**2 * met2 - mu**2):
+            w = 2 * el * ((met2 + nu_z**2).sqrt() - along * at.sin - nu_z * at.cos)
+            starts.append(torch.stack([eb, el, w, across, along * at.cos - nu_z * at.sin]))
+        return torch.cat([s.clamp(at.low, at.high) for s in starts], dim=1)
+
+
+def roots(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Both roots of ax² + bx + c, a > 0; complex: their real part twice."""
+    root = (b * b - 4 * a * c).clamp_min(0).sqrt()
+    return (root - b) / (2 * a), (-root - b) / (2 * a)

@@ -14,36 +14,56 @@ from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
 from hhh_coffea.reconstruction.likelihood.newton import Maximum, maximise
 from hhh_coffea.reconstruction.likelihood.tables import table
 
-# GeV. The fits of a block change little between two of them, and start from each other, from the middle outwards.
-GRID = (100.0, 120.0, 135.0, 148.0, 158.0, 166.0, 174.0, 182.0, 191.0, 202.0, 216.0, 235.0, 262.0, 300.0)
-MIDDLE = GRID.index(174.0)
+# GeV; the fits of a block change little between two of them
+GRID = (100.0, 120.0, 135.0, 148.0, 158.0, 166.0, 174.0, 182.0, 191.0, 202.0, 216.0, 232.0, 250.0, 272.0, 300.0)
+ANCHORS_HAD, ANCHORS_LEP = (148.0, 174.0, 216.0, 272.0), (120.0, 148.0, 174.0, 202.0, 232.0, 272.0)
 ROUGH = 1e-4  # ln L to which the profile is fitted
-INSIDE = torch.linspace(0, 1, 9, dtype=torch.float64)  # points of an interval at which the profile is looked up
+INSIDE = (0.0, 0.2, 0.4, 0.6, 0.8)  # points of an interval at which the profile is looked up
 LARGEST = 1 << 22  # numbers in one array of profiles
 
 
 class Profile:
-    """T(M) of all fits of one kind: value and derivative ``(G, n)``, parameters ``(G, P, n)``."""
+    """T(M) of all fits of one kind: value and derivative ``(G, n)``, parameters ``(G, P, n)``.
 
-    def __init__(self, problem: Hadronic | Leptonic, max_iterations: int) -> None:
-        mass = torch.tensor(GRID, dtype=torch.float64, device=problem.b.device)
+    At the ``anchors`` the fits have all their starts; at the other nodes they start from the better one of the nearest
+    nodes below and above that are done.
+    """
+
+    def __init__(self, problem: Hadronic | Leptonic, anchors: tuple[float, ...], max_iterations: int) -> None:
         n = len(problem.b)
-        first = problem.at_mass(mass[MIDDLE].item())
-        start = maximise(
-            first, first.starts(), starts=first.n_starts, tolerance=ROUGH, max_iterations=max_iterations
-        ).best(first.n_starts)
-        self.x = start.x.new_empty(len(GRID), *start.x.shape)
-        self.value, self.slope = (start.value.new_empty(len(GRID), n) for _ in range(2))
-        for nodes in (range(MIDDLE, len(GRID)), range(MIDDLE - 1, -1, -1)):
-            x = start.x
-            for k in nodes:
-                here = problem.at_mass(mass[k].item())
-                x = maximise(here, x, tolerance=ROUGH, max_iterations=max_iterations).x
-                self._keep(k, here, x, mass[k])
+        done: list[int] = []
+        order = sorted(range(len(GRID)), key=lambda k: min(abs(k - GRID.index(a)) for a in anchors))
+        for k in order:
+            here = problem.at_mass(GRID[k])
+            if GRID[k] in anchors:
+                fitted = maximise(
+                    here, here.starts(), starts=here.n_starts, tolerance=ROUGH, max_iterations=max_iterations
+                ).best(here.n_starts)
+            else:
+                near = {max((j for j in done if j < k), default=None), min((j for j in done if j > k), default=None)}
+                starts = [self.x[j] for j in near if j is not None]
+                fitted = maximise(here, self._better(here, starts), tolerance=ROUGH, max_iterations=max_iterations)
+            if not done:
+                self.x = fitted.x.new_empty(len(GRID), *fitted.x.shape)
+                self.value, self.slope = (fitted.value.new_empty(len(GRID), n) for _ in range(2))
+            done.append(k)
+            self._keep(k, here, fitted.x)
 
-    def _keep(self, k: int, problem: Hadronic | Leptonic, x: Tensor, mass: Tensor) -> None:
+    @staticmethod
+    def _better(problem: Hadronic | Leptonic, starts: list[Tensor]) -> Tensor:
+        """Of each fit, the start ``(P, n)`` with the greater value."""
+        if len(starts) == 1:
+            return starts[0]
+        values = []
+        for x in starts:
+            parts = torch.arange(x.shape[1], device=x.device).split(1 << 13)
+            values.append(torch.cat([problem.block(fits)(x[:, fits])[0] for fits in parts]))
+        return torch.where(values[1] > values[0], starts[1], starts[0])
+
+    def _keep(self, k: int, problem: Hadronic | Leptonic, x: Tensor) -> None:
         self.x[k] = x
-        for fits in torch.arange(x.shape[1], device=x.device).split(1 << 16):
+        mass = torch.tensor(GRID[k], dtype=torch.float64, device=x.device)
+        for fits in torch.arange(x.shape[1], device=x.device).split(1 << 13):
             block = problem.block(fits)
             rows, term, t, _ = block.parts(x[:, fits], mass)
             self.value[k, fits] = rows[0].nan_to_num(nan=-torch.inf)
@@ -55,8 +75,8 @@ class FreeTopMass:
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks, self.options = blocks, blocks.options
-        self.hadronic = Profile(blocks.hadronic, self.options.max_iterations)
-        self.leptonic = Profile(blocks.leptonic, self.options.max_iterations)
+        self.hadronic = Profile(blocks.hadronic, ANCHORS_HAD, self.options.max_iterations)
+        self.leptonic = Profile(blocks.leptonic, ANCHORS_LEP, self.options.max_iterations)
         self.higgs = blocks.higgs.maximise() if blocks.higgs else None
 
     def log_likelihood(self, group: Group, tags: Tensor) -> Tensor:
@@ -110,21 +130,19 @@ class FreeTopMass:
             return tops.of(had, 0)[:, at][..., of[:, 0]] + tops.of(lep, 1)[:, at][..., of[:, 1]]
 
         value, slope = sums(self.hadronic.value, self.leptonic.value), sums(self.hadronic.slope, self.leptonic.slope)
-        best, node = value.max(0)
         mass = torch.tensor(GRID, dtype=torch.float64, device=value.device)
+        best, node = value.max(0)
         peak = mass[node]
-        s = INSIDE.to(value.device)
-        for side in (-1, 0):  # the intervals below and above the best node, by cubic Hermite interpolation
-            low = (node + side).clamp(0, len(GRID) - 2).unsqueeze(0)
-            v0, v1 = (value.gather(0, low + k)[0].unsqueeze(-1) for k in (0, 1))
-            m0, m1 = mass[low[0]].unsqueeze(-1), mass[low[0] + 1].unsqueeze(-1)
-            d0, d1 = (slope.gather(0, low + k)[0].unsqueeze(-1) * (m1 - m0) for k in (0, 1))
-            rise = v1 - v0
-            curve = v0 + s * (d0 + s * (3 * rise - 2 * d0 - d1 + s * (d0 + d1 - 2 * rise)))
-            top, where = curve.nan_to_num(nan=-torch.inf).max(-1)
+        nodes = torch.arange(len(GRID) - 1, device=value.device)
+        width = mass.diff()[:, None, None]
+        d0, d1, rise = slope[:-1] * width, slope[1:] * width, value.diff(dim=0)
+        for u in INSIDE[1:]:  # cubic Hermite interpolation
+            curve = value[:-1] + u * (d0 + u * (3 * rise - 2 * d0 - d1 + u * (d0 + d1 - 2 * rise)))
+            top, interval = curve.nan_to_num(nan=-torch.inf).max(0)
             better = top > best
             best = torch.where(better, top, best)
-            peak = torch.where(better, (m0 + (m1 - m0) * s).gather(-1, where.unsqueeze(-1))[..., 0], peak)
+            peak = torch.where(better, (mass[:-1] + u * width[:, 0, 0])[interval], peak)
+            node = torch.where(better, nodes[interval] + (u > 0.5), node)
         return best, peak, node
 
     def _polish(self, tops: Group, event: Tensor, row: Tensor) -> Maximum:
