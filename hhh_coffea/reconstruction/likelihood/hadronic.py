@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.events import Jets
-from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
+from hhh_coffea.reconstruction.likelihood.newton import BLOCK, Pattern, dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.shapes import Jet2
 from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
@@ -134,7 +134,7 @@ class Hadronic:
     """All triplets of many events: ``b`` and ``q`` ``(2, n)`` are positions among the flattened jets."""
 
     pattern: ClassVar[Pattern] = dense(3)
-    n_starts: ClassVar[int] = 2
+    n_starts: ClassVar[int] = 3
 
     bottom: tuple[Transfer, Jets]
     light: tuple[Transfer, Jets]
@@ -159,19 +159,22 @@ class Hadronic:
         return HadronicBlock(quarks, self.options, self.top_mass)
 
     def starts(self) -> Tensor:
-        """Starts ``(3, 2n)``: the measured energies, and those that put both masses on their peaks.
+        """Starts ``(3, 3n)``, each on other peaks; all quarks are taken as massless.
 
-        The light quarks are scaled by m_W/m_qq, then the b to the top mass, taken as massless.
+        The measured energies; light quarks scaled to the W mass, then the b to the top mass; light quarks scaled to the
+        top mass with the b as measured.
         """
-        measured, moved = [], []
-        for fits in torch.arange(len(self.b), device=self.b.device).split(65536):
-            block = self.block(fits)
-            e = block.quarks.energy
-            one = torch.ones_like(e[0])
-            scale = self.options.w_mass / (2 * e[1] * e[2] * (1 - block.cos_12)).clamp_min(1).sqrt()
-            e1, e2 = e[1] * scale, e[2] * scale
-            slope = 2 * (e1 * (1 - block.cos_b1) + e2 * (1 - block.cos_b2))
-            eb = (block.top_mass**2 - self.options.w_mass**2) * one / slope.clamp_min(1e-3)
-            measured.append(e.clamp(block.low, block.high))
-            moved.append(torch.stack([eb, e1, e2]).clamp(block.low, block.high))
-        return torch.cat(measured + moved, dim=1)
+        found: list[list[Tensor]] = [[], [], []]
+        for fits in torch.arange(len(self.b), device=self.b.device).split(BLOCK):
+            at = self.block(fits)
+            eb, e1, e2 = at.quarks.energy
+            m2_qq = (2 * e1 * e2 * (1 - at.cos_12)).clamp_min(1)
+            m2_bq = (2 * eb * (e1 * (1 - at.cos_b1) + e2 * (1 - at.cos_b2))).clamp_min(1)
+            top2 = self.top_mass**2
+            w = self.options.w_mass / m2_qq.sqrt()
+            b = (top2 - self.options.w_mass**2) / (m2_bq * w)
+            both = (-m2_bq + (m2_bq * m2_bq + 4 * m2_qq * top2).sqrt()) / (2 * m2_qq)
+            scaled = ((eb, e1, e2), (eb * b, e1 * w, e2 * w), (eb, e1 * both, e2 * both))
+            for starts, energies in zip(found, scaled, strict=True):
+                starts.append(torch.stack(energies).clamp(at.low, at.high))
+        return torch.cat([part for starts in found for part in starts], dim=1)

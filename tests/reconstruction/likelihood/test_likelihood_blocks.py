@@ -1,0 +1,136 @@
+"""Derivatives by hand against autograd, and the terms of ln L against numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from likelihood_events import SlowLikelihood, functions, random_events
+from torch import Tensor
+
+from hhh_coffea.reconstruction.likelihood import LikelihoodOptions
+from hhh_coffea.reconstruction.likelihood.blocks import Blocks
+from hhh_coffea.reconstruction.likelihood.higgs import FreeBlock, OnShellBlock
+from hhh_coffea.reconstruction.likelihood.joint import Joint
+from hhh_coffea.reconstruction.likelihood.newton import Block, Factors, Pattern, dense, maximise
+from hhh_coffea.reconstruction.likelihood.options import top_width
+from hhh_coffea.reconstruction.likelihood.terms import breit_wigner
+
+OPTIONS = [
+    LikelihoodOptions(),
+    LikelihoodOptions(jet_masses=True, normalised=True, jacobian=True),
+]
+
+
+def check(block: Block, pattern: Pattern, x: Tensor) -> None:
+    """Gradient and Hessian to 1e-9 of the largest of their kind."""
+    found = block(x)
+    x = x.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(block(x)[0].sum(), x, create_graph=True)
+    torch.testing.assert_close(found[1 : 1 + len(x)], gradient.detach(), rtol=1e-9, atol=1e-10)
+    for row, (i, j) in enumerate(pattern):
+        (second,) = torch.autograd.grad(gradient[i].sum(), x, retain_graph=True)
+        expected = -second[j].detach()
+        torch.testing.assert_close(found[1 + len(x) + row], expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+        for k in range(len(x)):
+            if (max(i, k), min(i, k)) not in pattern:
+                assert float(second[k].abs().max()) == 0
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["default", "masses"])
+@pytest.mark.parametrize("flavor", [0, 1])
+def test_derivatives(options: LikelihoodOptions, flavor: int) -> None:
+    blocks = Blocks(random_events(5, 6), flavor, functions(), options.model_copy(update={"higgs": True}))
+    assert blocks.higgs is not None
+    fits = torch.arange(20)
+    for problem in (blocks.hadronic, blocks.leptonic):
+        check(problem.block(fits), problem.pattern, problem.starts()[:, :20] * 1.03)
+    free = blocks.higgs.block(fits)
+    check(free, dense(2), free.quarks.energy * 1.02)
+    alone = FreeBlock(free.quarks, options, None)
+    check(alone, dense(2), free.quarks.energy * 1.02)
+    on_shell = OnShellBlock(free, 125.0)
+    possible = torch.nonzero(on_shell.possible)[:, 0]
+    assert len(possible) > 2
+    some = OnShellBlock(blocks.higgs.block(possible), 125.0)
+    check(some, dense(1), 0.4 * some.low + 0.6 * some.high)
+    mass = torch.linspace(150, 210, 20, dtype=torch.float64).unsqueeze(0)
+    x = torch.cat([blocks.hadronic.starts()[:, :20] * 1.03, blocks.leptonic.starts()[:, :20] * 1.03, mass])
+    check(Joint(blocks.hadronic, blocks.leptonic, (fits, fits)).block(fits), Joint.pattern, x)
+
+
+def test_value_of_the_blocks_is_that_of_the_slow_likelihood() -> None:
+    events, options = random_events(6, 6), LikelihoodOptions(higgs=True, top_mass=172.0)
+    checked = 0
+    for flavor in (0, 1):
+        blocks = Blocks(events, flavor, functions(), options)
+        group = blocks.groups[0]
+        for event in torch.nonzero(events.lepton_flavor == flavor)[:, 0].tolist():
+            slow = SlowLikelihood(events, event, functions(), options)
+            for permutation in (0, 17, 179):
+                fits = group.fits(torch.tensor([event]), torch.tensor([permutation]))
+                problems = (blocks.hadronic, blocks.leptonic, blocks.higgs)
+                parts = [p.block(f) for p, f in zip(problems, fits, strict=True) if p is not None]
+                had, lep = (p.starts()[:, f] * 1.02 for p, f in zip(problems[:2], fits[:2], strict=True))
+                higgs = parts[2].quarks.energy * 0.98
+                value = sum(float(p(x)[0]) for p, x in zip(parts, (had, lep, higgs), strict=True))
+                energies = [had[0], lep[0], had[1], had[2], higgs[0], higgs[1], lep[1]]
+                numbers = [*(float(e) for e in energies), *parts[1].neutrino(lep)[:, 0].tolist(), 172.0]
+                expected = slow(group.table.permutations[permutation].tolist(), numbers)
+                assert value == pytest.approx(expected, rel=1e-10)
+                checked += 1
+    assert checked == 18
+
+
+def test_breit_wigner_and_width_by_hand() -> None:
+    at_peak = breit_wigner(torch.tensor([80.4**2], dtype=torch.float64), 80.4, 2.1)
+    assert at_peak.value.item() == pytest.approx(-2 * math.log(80.4 * 2.1))
+    # one width away in r: half the height
+    away = breit_wigner(torch.tensor([80.4**2 + 80.4 * 2.1], dtype=torch.float64), 80.4, 2.1)
+    assert (away.value - at_peak.value).item() == pytest.approx(-math.log(2))
+    normalised = breit_wigner(torch.tensor([80.4**2], dtype=torch.float64), 80.4, 2.1, normalised=True)
+    assert normalised.value.item() == pytest.approx(-math.log(80.4 * 2.1))
+    assert [round(top_width(m), 3) for m in (170, 172.5, 173)] == [1.263, 1.329, 1.343]  # spec §3.1
+
+
+def test_factors_solve_positive_systems_and_climb_in_others() -> None:
+    g = torch.Generator().manual_seed(3)
+    a = torch.randn(50, 5, 5, generator=g, dtype=torch.float64)
+    pattern = dense(5)
+    positive = a @ a.transpose(1, 2) + torch.eye(5, dtype=torch.float64)
+    right = torch.randn(50, 5, generator=g, dtype=torch.float64)
+    factors = Factors(pattern, torch.stack([positive[:, i, j] for i, j in pattern]))
+    assert factors.positive.all()
+    torch.testing.assert_close(factors.solve(right.T).T, torch.linalg.solve(positive, right), rtol=1e-9, atol=1e-9)
+    indefinite = a + a.transpose(1, 2)
+    factors = Factors(pattern, torch.stack([indefinite[:, i, j] for i, j in pattern]))
+    assert not factors.positive.all()
+    assert ((factors.solve(right.T).T * right).sum(1) > 0).all()  # upwards
+
+
+class Bowl:
+    """−(x − 3)² − (y − 5)², with x kept below 2; from a NaN there is no way."""
+
+    pattern = dense(2)
+
+    def block(self, fits: Tensor) -> Bowl:
+        n = len(fits)
+        self.low, self.high = torch.tensor([[0.0], [0.0]]).expand(2, n), torch.tensor([[2.0], [9.0]]).expand(2, n)
+        return self
+
+    def reach(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        d = x - torch.tensor([[3.0], [5.0]])
+        two = torch.full_like(x[0], 2)
+        return torch.stack([-(d**2).sum(0), -2 * d[0], -2 * d[1], two, 0 * two, two])
+
+
+def test_maximise_stops_at_ranges_and_survives_nan() -> None:
+    found = maximise(Bowl(), torch.tensor([[1.0, 1.0, torch.nan], [1.0, 8.0, 1.0]]))
+    torch.testing.assert_close(found.x[:, :2], torch.tensor([[2.0, 2.0], [5.0, 5.0]]))
+    assert found.converged.tolist() == [True, True, False]
+    assert found.at_limit[:2].all()
+    assert found.value[2] == -torch.inf
