@@ -18,7 +18,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from hhh_coffea.errors import UserError
-from hhh_coffea.reconstruction.likelihood.shapes import Parameter, double_gaussian, parameters
+from hhh_coffea.reconstruction.likelihood.formulas import Triple
+from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian, parameters
 from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet
 
 FloatArray = npt.NDArray[np.float64]
@@ -103,10 +104,10 @@ def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: flo
     def loss(p: Tensor) -> Tensor:
         c = coefficients(p, len(x))
         value = -(double_gaussian(shape, c, x, measured, jacobian=True).f - log_acceptance(shape, c, x, threshold)).sum()
-        _, s1, a, _, s2 = parameters(shape, coefficients(p, len(grid)), grid)
+        _, s1, a, _, s2 = (v[0] for v in parameters(shape, coefficients(p, len(grid)), grid))
         # walls: nothing inside, steep outside
-        wall = sum(((narrowest - s.f) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
-        wall = wall + (-a.f).clamp_min(0).square().sum() * 1e2 + (a.f - MAX_AMPLITUDE).clamp_min(0).square().sum()
+        wall = sum(((narrowest - s) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
+        wall = wall + (-a).clamp_min(0).square().sum() * 1e2 + (a - MAX_AMPLITUDE).clamp_min(0).square().sum()
         return value + 100 * len(x) ** 0.5 * wall
 
     def both(p: FloatArray) -> tuple[float, FloatArray]:
@@ -160,16 +161,16 @@ def _in_gev(shape: str, scaled: FloatArray) -> tuple[float, ...]:
 
 def _valid(shape: str, coefficients: tuple[float, ...], low: float, high: float) -> bool:
     c = torch.tensor([*coefficients, low, high], dtype=torch.float64).unsqueeze(1)
-    _, s1, a, _, s2 = parameters(shape, c, torch.linspace(low, high, 500, dtype=torch.float64))
-    return bool((s1.f > 0).all() and (a.f >= 0).all() and (s2.f > 0).all())
+    _, s1, a, _, s2 = (v[0] for v in parameters(shape, c, torch.linspace(low, high, 500, dtype=torch.float64)))
+    return bool((s1 > 0).all() and (a >= 0).all() and (s2 > 0).all())
 
 
-def _shares(at: tuple[Parameter, ...], d: Tensor) -> Tensor:
+def _shares(at: tuple[Triple, ...], d: Tensor) -> Tensor:
     """Share of the double Gaussian below d."""
-    mu1, s1, a, mu2, s2 = at
-    first = s1.f * torch.special.ndtr((d - mu1.f) / s1.f)
-    second = a.f * s2.f * torch.special.ndtr((d - mu2.f) / s2.f)
-    return (first + second) / (s1.f + a.f * s2.f)
+    (mu1, s1, a, mu2, s2) = (p[0] for p in at)
+    first = s1 * torch.special.ndtr((d - mu1) / s1)
+    second = a * s2 * torch.special.ndtr((d - mu2) / s2)
+    return (first + second) / (s1 + a * s2)
 
 
 def log_acceptance(shape: str, c: Tensor, x: Tensor, threshold: Tensor) -> Tensor:

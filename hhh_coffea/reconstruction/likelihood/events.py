@@ -92,7 +92,7 @@ class Jets(NamedTuple):
         """Tensors ``(rows, *index.shape)``."""
         shape = index.shape
         flat = index.reshape(-1)
-        return Jets(*(t.index_select(1, flat).reshape(-1, *shape) for t in self))
+        return Jets(*(t.index_select(1, flat).reshape(len(t), *shape) for t in self))
 
 
 def direction(eta: Tensor, phi: Tensor) -> Tensor:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets
 from hhh_coffea.reconstruction.likelihood.newton import BLOCK, Pattern, dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.shapes import Jet2
-from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer, evaluate
 
 LONGEST = 0.4  # of an energy in one step
@@ -47,12 +48,6 @@ class Quarks:
         """|p|."""
         return (x * x - self.mass2).sqrt()
 
-    def momentum(self, x: Tensor) -> Jet2:
-        """|p| and its derivatives in E."""
-        p = (x * x - self.mass2).sqrt()
-        dp = x / p
-        return Jet2(p, dp, (1 - dp * dp) / p)
-
 
 class HadronicBlock:
     """Some triplets."""
@@ -73,60 +68,34 @@ class HadronicBlock:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
         return self.parts(x, self.top_mass)[0]
 
-    def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, BreitWigner, Tensor, Tensor]:
-        """Rows as above; then of the top quark: its Breit–Wigner term, m² and the gradient of m² ``(3, n)``."""
+    def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, TopTerm]:
+        """Rows as above, and what they depend on the top mass by."""
         o = self.options
         tf = self.quarks.transfer(x)
-        p, dp, ddp = self.quarks.momentum(x)
-        (eb, e1, e2), (pb, p1, p2), (db, d1, d2), (ddb, dd1, dd2) = x, p, dp, ddp
-        mb, m1, m2 = self.quarks.mass2
-        # W boson
-        w12 = self.cos_12 * p2
-        w = m1 + m2 + 2 * (e1 * e2 - p1 * w12)
-        w_1, w_2 = 2 * (e2 - d1 * w12), 2 * (e1 - self.cos_12 * p1 * d2)
-        w_11, w_22 = -2 * dd1 * w12, -2 * self.cos_12 * p1 * dd2
-        w_12 = 2 * (1 - self.cos_12 * d1 * d2)
-        # top quark
-        along = self.cos_b1 * p1 + self.cos_b2 * p2  # of the W's momentum along the b
-        t = w + mb + 2 * (eb * (e1 + e2) - pb * along)
-        b1, b2 = pb * self.cos_b1, pb * self.cos_b2
-        t_b = 2 * (e1 + e2 - db * along)
-        t_1, t_2 = w_1 + 2 * (eb - b1 * d1), w_2 + 2 * (eb - b2 * d2)
-        t_bb = -2 * ddb * along
-        t_b1, t_b2 = 2 * (1 - db * self.cos_b1 * d1), 2 * (1 - db * self.cos_b2 * d2)
-        t_11, t_22 = w_11 - 2 * b1 * dd1, w_22 - 2 * b2 * dd2
+        by_quark = tuple(zip(*tf, strict=True))
+        cos = (self.cos_b1, self.cos_b2, self.cos_12)
+        inverse, t, slope, curvature, *rows = formulas.hadronic(
+            tuple(x), tuple(self.quarks.mass2), cos, by_quark, o.w_mass, o.w_width, top_mass, o.gamma_top
+        )
+        value = tf.f.sum(0) + inverse.log() - peak(o, top_mass)
+        return torch.stack([value, *rows]), TopTerm(t, slope, curvature, top_mass, o)
 
-        bw = breit_wigner(w, o.w_mass, o.w_width, normalised=o.normalised)
-        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised)
-        per_w, per_t = 1 / (o.w_mass * o.w_width), 1 / (top_mass * o.gamma_top)
-        sw, st = bw.slope * per_w, bt.slope * per_t
-        cw, ct = bw.curvature * per_w**2, bt.curvature * per_t**2
-        k = -tf.dd
-        ct_b, ct_1, ct_2 = ct * t_b, ct * t_1, ct * t_2
-        cw_1 = cw * w_1
-        rows = [
-            tf.f.sum(0) + bw.value + bt.value,
-            tf.d[0] + st * t_b,
-            tf.d[1] + st * t_1 + sw * w_1,
-            tf.d[2] + st * t_2 + sw * w_2,
-            k[0] + ct_b * t_b - st * t_bb,
-            ct_b * t_1 - st * t_b1,
-            k[1] + ct_1 * t_1 - st * t_11 + cw_1 * w_1 - sw * w_11,
-            ct_b * t_2 - st * t_b2,
-            ct_1 * t_2 + cw_1 * w_2 - (st + sw) * w_12,
-            k[2] + ct_2 * t_2 - st * t_22 + cw * w_2 * w_2 - sw * w_22,
-        ]
-        zero = torch.zeros_like(w)
-        rows += [bw.weight, zero, per_w * w_1, per_w * w_2]
-        rows += [bt.weight, per_t * t_b, per_t * t_1, per_t * t_2]
-        return torch.stack(rows), bt, t, torch.stack([t_b, t_1, t_2])
 
-    def masses2(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared masses of the W boson and the top quark."""
-        (eb, e1, e2), (pb, p1, p2) = x, self.quarks.size(x)
-        mb, m1, m2 = self.quarks.mass2
-        w = m1 + m2 + 2 * (e1 * e2 - p1 * self.cos_12 * p2)
-        return w, w + mb + 2 * (eb * (e1 + e2) - pb * (self.cos_b1 * p1 + self.cos_b2 * p2))
+class TopTerm:
+    """Derivatives of one ln L term B(m; M) in M: ``residual`` dr/dM, ``slope``, ``curvature`` −d²B/dM², ``mixed``."""
+
+    def __init__(self, t: Tensor, slope: Tensor, curvature: Tensor, mass: float | Tensor, options: LikelihoodOptions) -> None:
+        weight = 1 if options.normalised else 2
+        self.residual, self.slope, self.curvature, self.mixed = formulas.top_mass_terms(
+            slope, curvature, t, mass, options.gamma_top, weight
+        )
+
+
+def peak(options: LikelihoodOptions, top_mass: float | Tensor) -> float | Tensor:
+    """What the Breit–Wigner terms of a W boson and a top quark subtract: 2 ln(MΓ), or with their norm ln(MΓ), of each."""
+    log_top = top_mass.log() if isinstance(top_mass, Tensor) else math.log(top_mass)
+    weight = 1 if options.normalised else 2
+    return weight * (math.log(options.w_mass * options.w_width * options.gamma_top) + log_top)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import math
 import torch
 from torch import Tensor
 
+from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets
 from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
 from hhh_coffea.reconstruction.likelihood.newton import Maximum, dense, maximise
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
-from hhh_coffea.reconstruction.likelihood.terms import breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
 
 
@@ -44,14 +44,19 @@ class FreeBlock:
             return torch.stack([tf.f.sum(0), *tf.d, -tf.dd[0], zero, -tf.dd[1]])
         s, (s1, s2), (s11, s12, s22) = pair_mass2(self.quarks, self.cos, x)
         o = self.options
-        term = breit_wigner(s, self.mass, o.higgs_width, normalised=o.normalised)
+        inverse, slope, curve, weight = formulas.breit_wigner(s, self.mass, o.higgs_width)
         scale = 1 / (self.mass * o.higgs_width)
-        slope, curve = term.slope * scale, term.curvature * scale**2
-        rows = [tf.f.sum(0) + term.value, tf.d[0] + slope * s1, tf.d[1] + slope * s2]
+        slope, curve = slope * scale, curve * scale**2
+        rows = [tf.f.sum(0) + inverse.log() + height(o, self.mass), tf.d[0] + slope * s1, tf.d[1] + slope * s2]
         rows.append(-tf.dd[0] + curve * s1 * s1 - slope * s11)
         rows.append(curve * s1 * s2 - slope * s12)
         rows.append(-tf.dd[1] + curve * s2 * s2 - slope * s22)
-        return torch.stack([*rows, term.weight, scale * s1, scale * s2])
+        return torch.stack([*rows, weight, scale * s1, scale * s2])
+
+
+def height(options: LikelihoodOptions, mass: float) -> float:
+    """Value of the Breit–Wigner term on the spike."""
+    return -(1 if options.normalised else 2) * math.log(mass * options.higgs_width)
 
 
 class OnShellBlock:
@@ -98,7 +103,7 @@ class OnShellBlock:
 
 def pair_mass2(quarks: Quarks, cos: Tensor, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, ...]]:
     """m² of a pair, its first and second derivatives (11, 12, 22)."""
-    (p1, p2), (d1, d2), (dd1, dd2) = quarks.momentum(x)
+    (p1, p2), (d1, d2), (dd1, dd2) = formulas.momentum(x, quarks.mass2)
     s = quarks.mass2.sum(0) + 2 * (x[0] * x[1] - p1 * p2 * cos)
     first = (2 * (x[1] - d1 * p2 * cos), 2 * (x[0] - p1 * d2 * cos))
     return s, first, (-2 * dd1 * p2 * cos, 2 * (1 - d1 * d2 * cos), -2 * p1 * dd2 * cos)
@@ -130,8 +135,7 @@ class Higgs:
         scale = (block.half / (0.5 * everything.mass2(start)).clamp_min(1)).sqrt()
         first = (start[0] * scale).unsqueeze(0).clamp(block.low, block.high)
         on = maximise(problem, first, tolerance=o.tolerance, max_iterations=o.max_iterations)
-        peak = -(1 if o.normalised else 2) * math.log(o.higgs_mass * o.higgs_width)
-        value = torch.where(block.possible, on.value + peak, -torch.inf)
+        value = torch.where(block.possible, on.value + height(o, o.higgs_mass), -torch.inf)
         better = value > free.value
         return Maximum(
             torch.where(better, block.energies(on.x), free.x),

@@ -8,7 +8,6 @@ from torch import Tensor
 from hhh_coffea.reconstruction.likelihood.hadronic import Hadronic, HadronicBlock
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic, LeptonicBlock
 from hhh_coffea.reconstruction.likelihood.newton import dense
-from hhh_coffea.reconstruction.likelihood.terms import BreitWigner
 
 TOP_RANGE = (100.0, 1000.0)  # GeV
 LONGEST_MASS = 0.1  # of the top mass in one step
@@ -32,37 +31,22 @@ class JointBlock:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
-        mass, n = x[LAST], x.shape[1]
-        had, had_term, had_t, had_slope = self.hadronic.parts(x[:N_HAD], mass)
-        lep, lep_term, lep_t, lep_slope = self.leptonic.parts(x[N_HAD:LAST], mass)
-        h = TopTerm(had_term, had_t, mass, self.hadronic)
-        t = TopTerm(lep_term, lep_t, mass, self.leptonic)
-        curved = [had[1 + N_HAD : 1 + N_HAD + 6], lep[1 + N_LEP : 1 + N_LEP + 15]]
-        border = [h.mixed * had_slope, t.mixed * lep_slope, (h.curvature + t.curvature).unsqueeze(0)]
+        mass = x[LAST]
+        had, h = self.hadronic.parts(x[:N_HAD], mass)
+        lep, t = self.leptonic.parts(x[N_HAD:LAST], mass)
+        curved = [had[1 + N_HAD : 10], lep[1 + N_LEP : 21]]
+        had_terms, lep_terms = had[10:].unflatten(0, (2, 1 + N_HAD)), lep[21:].unflatten(0, (2, 1 + N_LEP))
+        # the gradient of m² is that of r times MΓ
+        per_slope = mass * self.hadronic.options.gamma_top
+        border = [h.mixed * per_slope * had_terms[1, 1:], t.mixed * per_slope * lep_terms[1, 1:]]
+        border.append((h.curvature + t.curvature).unsqueeze(0))
         first = [had[1 : 1 + N_HAD], lep[1 : 1 + N_LEP], (h.slope + t.slope).unsqueeze(0)]
-        zeros = x.new_zeros(N_LEP, n)
+        zeros = x.new_zeros(N_LEP, x.shape[1])
         weighted = []
-        for rows, size, term in ((had[10:], N_HAD, h), (lep[21:], N_LEP, t)):
-            for k in range(2):
-                weight, slope = rows[k * (1 + size)], rows[k * (1 + size) + 1 : (k + 1) * (1 + size)]
-                own = (term.residual_slope if k else zeros[0]).unsqueeze(0)
-                parts = (slope, zeros) if size == N_HAD else (zeros[:N_HAD], slope)
-                weighted += [weight.unsqueeze(0), *parts, own]
+        for k, (own_h, own_t) in enumerate(((zeros[0], zeros[0]), (h.residual, t.residual))):
+            weighted += [had_terms[k], zeros, own_h.unsqueeze(0)]
+            weighted += [lep_terms[k, :1], zeros[:N_HAD], lep_terms[k, 1:], own_t.unsqueeze(0)]
         return torch.cat([(had[0] + lep[0]).unsqueeze(0), *first, *curved, *border, *weighted])
-
-
-class TopTerm:
-    """Derivatives of one B(m; M) in M, r = (m²/M − M)/Γ."""
-
-    def __init__(self, term: BreitWigner, t: Tensor, mass: Tensor, block: HadronicBlock | LeptonicBlock) -> None:
-        gamma, weight = block.options.gamma_top, 1 if block.options.normalised else 2
-        inverse = 1 / mass
-        r_m = -(t * inverse * inverse + 1) / gamma
-        r_t = inverse / gamma
-        self.residual_slope = r_m
-        self.slope = term.slope * r_m - weight * inverse
-        self.mixed = term.curvature * r_t * r_m + term.slope * r_t * inverse  # times the gradient of m²
-        self.curvature = term.curvature * r_m**2 - term.slope * 2 * t * inverse**3 / gamma - weight * inverse**2
 
 
 class Joint:

@@ -15,11 +15,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets, Leptons
-from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
+from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, TopTerm, dot, peak
 from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
-from hhh_coffea.reconstruction.likelihood.terms import BreitWigner, breit_wigner
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
 
 LONGEST_ACROSS = 60.0  # GeV, of the neutrino's momentum across the lepton in one step
@@ -48,15 +48,15 @@ class LeptonicBlock:
         cos_phi, sin_phi = self.lepton[0] / self.sin, self.lepton[1] / self.sin
         # missing momentum along the lepton's transverse direction, and across it
         self.met = torch.stack([missing[0] * cos_phi + missing[1] * sin_phi, missing[1] * cos_phi - missing[0] * sin_phi])
-        self.sigma = missing[2]
+        self.precision = 1 / (missing[2] * missing[2])
         zero = torch.zeros_like(cos_phi)
         self.axes = torch.stack(
             [torch.stack([-sin_phi, cos_phi, zero]), torch.stack([self.cos * cos_phi, self.cos * sin_phi, -self.sin])]
         )  # (2, 3, n): directions of a and b
         b = quarks.direction[:, 0]
         self.cos_bl, self.cos_ba, self.cos_bb = dot(b, self.lepton), dot(b, self.axes[0]), dot(b, self.axes[1])
-        far = torch.full_like(self.sigma, torch.inf)
-        low, high = (torch.full_like(self.sigma, v) for v in W_RANGE)
+        far = torch.full_like(self.sin, torch.inf)
+        low, high = (torch.full_like(self.sin, v) for v in W_RANGE)
         self.low = torch.stack([quarks.low[0], kinematics[5], low, -far, -far])
         self.high = torch.stack([quarks.high[0], kinematics[6], high, far, far])
 
@@ -68,106 +68,33 @@ class LeptonicBlock:
 
     def neutrino(self, x: Tensor) -> Tensor:
         """Momentum of the neutrino, ``(3, n)``."""
-        q = 0.5 * x[2] / x[1]
-        along = 0.5 * ((x[3] ** 2 + x[4] ** 2) / q - q)
-        return along * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
+        bow, half = formulas.along_lepton(*x[1:])
+        return (bow - half) * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Value, gradient, minus second derivatives; then the Breit–Wigner terms."""
+        """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
         return self.parts(x, self.top_mass)[0]
 
-    def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, BreitWigner, Tensor, Tensor]:
-        """Rows as above; then of the top quark: its Breit–Wigner term, m² and the gradient of m² ``(5, n)``."""
+    def parts(self, x: Tensor, top_mass: float | Tensor) -> tuple[Tensor, TopTerm]:
+        """Rows as above, and what they depend on the top mass by."""
         o = self.options
         tf = self.quarks.transfer(x[:1])
-        tl = self.transfer(self.coefficients, x[1] * self.factor, self.lepton_energy * self.factor)
-        p, dp, ddp = (y[0] for y in self.quarks.momentum(x[:1]))
-        eb, el, v, a, b = x
-        # p_∥ = kρ² − q/2 (P) and E_ν = kρ² + q/2 (N), ρ² = a² + b²; index l: derivative in E_ℓ
-        iv, il = 1 / v, 1 / el
-        k = el * iv
-        rho, half = (a * a + b * b) * iv, 0.25 * v * il  # ρ²/v, q/2
-        bow = rho * el  # kρ²
-        along, energy = bow - half, bow + half
-        half_l, half_v = -half * il, 0.25 * il
-        bow_v = -bow * iv
-        p_l, n_l = rho - half_l, rho + half_l
-        p_v, n_v = bow_v - half_v, bow_v + half_v
-        p_a, p_b = 2 * k * a, 2 * k * b  # of both P and N, as all mixed ones with a and b
-        h_ll = -2 * half_l * il
-        mixed, h_lv = -rho * iv, -half_v * il
-        p_vv = -2 * bow_v * iv
-        p_la, p_lb = 2 * a * iv, 2 * b * iv
-        p_va, p_vb = -p_a * iv, -p_b * iv
-        # top quark: v + m_b² + 2(E_b X − p_b Y)
-        big_x, big_y = el + energy, (el + along) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
-        t = v + self.quarks.mass2[0] + 2 * (eb * big_x - p * big_y)
-        pc = p * self.cos_bl
-        minus, plus = 2 * (eb - pc), 2 * (eb + pc)  # of what P and N share, and of ±q/2
-        y_l, y_v, y_a, y_b = (
-            self.cos_bl * (1 + p_l),
-            self.cos_bl * p_v,
-            self.cos_bl * p_a + self.cos_ba,
-            self.cos_bl * p_b + self.cos_bb,
+        f, d, dd = self.transfer(self.coefficients, x[1] * self.factor, self.lepton_energy * self.factor)
+        chi2, inverse, t, slope, curvature, *rows = formulas.leptonic(
+            tuple(x),
+            self.quarks.mass2[0],
+            (self.cos_bl, self.cos_ba, self.cos_bb),
+            (self.sin, self.cos),
+            (self.met[0], self.met[1], self.precision),
+            (tf.f[0], tf.d[0], tf.dd[0]),
+            (f, d * self.factor, dd * self.factor * self.factor),
+            o.w_mass,
+            o.w_width,
+            top_mass,
+            o.gamma_top,
         )
-        t_b, t_bb = 2 * (big_x - dp * big_y), -2 * ddp * big_y
-        t_l = minus * (1 + rho) + plus * half_l
-        t_v = 1 + minus * bow_v + plus * half_v
-        t_a, t_bb_ = minus * p_a - 2 * p * self.cos_ba, minus * p_b - 2 * p * self.cos_bb
-        t_bl, t_bv = 2 * (1 + n_l - dp * y_l), 2 * (n_v - dp * y_v)
-        t_ba, t_b_b = 2 * (p_a - dp * y_a), 2 * (p_b - dp * y_b)
-        t_ll, t_lv, t_vv = plus * h_ll, minus * mixed + plus * h_lv, minus * p_vv
-
-        bw = breit_wigner(v, o.w_mass, o.w_width, normalised=o.normalised)
-        bt = breit_wigner(t, top_mass, o.gamma_top, normalised=o.normalised)
-        per_w, per_t = 1 / (o.w_mass * o.w_width), 1 / (top_mass * o.gamma_top)
-        st = bt.slope * per_t
-        ct = bt.curvature * per_t**2
-        # missing momentum, m1 along the lepton's transverse direction and m2 = a across it
-        precision = 1 / (self.sigma * self.sigma)
-        off1, off2 = along * self.sin + b * self.cos - self.met[0], a - self.met[1]
-        pull = off1 * precision * self.sin
-        m_l, m_v, m_a, m_b = self.sin * p_l, self.sin * p_v, self.sin * p_a, self.sin * p_b + self.cos
-        slope1 = off1 * precision
-        w_l, w_v, w_a, w_b = m_l * precision, m_v * precision, m_a * precision, m_b * precision
-        ct_b, ct_l, ct_v, ct_a, ct_c = ct * t_b, ct * t_l, ct * t_v, ct * t_a, ct * t_bb_
-        bend = 2 * k * (pull - st * minus)
-        f2 = self.factor * self.factor
-        rows = [
-            tf.f[0] + tl.f + bw.value + bt.value - 0.5 * (off1**2 + off2**2) * precision + (precision / (2 * math.pi)).log(),
-            tf.d[0] + st * t_b,
-            tl.d * self.factor + st * t_l - slope1 * m_l,
-            bw.slope * per_w + st * t_v - slope1 * m_v,
-            st * t_a - slope1 * m_a - off2 * precision,
-            st * t_bb_ - slope1 * m_b,
-            -tf.dd[0] + ct_b * t_b - st * t_bb,
-            ct_b * t_l - st * t_bl,
-            -tl.dd * f2 + ct_l * t_l - st * t_ll + w_l * m_l - pull * h_ll,
-            ct_b * t_v - st * t_bv,
-            ct_l * t_v - st * t_lv + w_l * m_v + pull * (mixed - h_lv),
-            bw.curvature * per_w**2 + ct_v * t_v - st * t_vv + w_v * m_v + pull * p_vv,
-            ct_b * t_a - st * t_ba,
-            ct_l * t_a + w_l * m_a + p_la * (pull - st * minus),
-            ct_v * t_a + w_v * m_a + p_va * (pull - st * minus),
-            ct_a * t_a + w_a * m_a + precision + bend,
-            ct_b * t_bb_ - st * t_b_b,
-            ct_l * t_bb_ + w_l * m_b + p_lb * (pull - st * minus),
-            ct_v * t_bb_ + w_v * m_b + p_vb * (pull - st * minus),
-            ct_a * t_bb_ + w_a * m_b,
-            ct_c * t_bb_ + w_b * m_b + bend,
-        ]
-        zero = torch.zeros_like(v)
-        slope_t = torch.stack([t_b, t_l, t_v, t_a, t_bb_])
-        rows += [bw.weight, zero, zero, zero + per_w, zero, zero, bt.weight, *(per_t * slope_t)]
-        return torch.stack(rows), bt, t, slope_t
-
-    def masses2(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared masses of the W boson and the top quark."""
-        p = self.quarks.size(x[:1])[0]
-        eb, el, v, a, b = x
-        bow, half = (a * a + b * b) * el / v, 0.25 * v / el
-        along = (el + bow - half) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
-        return v, v + self.quarks.mass2[0] + 2 * (eb * (el + bow + half) - p * along)
+        value = tf.f[0] + f + chi2 + (inverse * self.precision).log() - math.log(2 * math.pi) - peak(o, top_mass)
+        return torch.stack([value, *rows]), TopTerm(t, slope, curvature, top_mass, o)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.blocks import Blocks, Group
 from hhh_coffea.reconstruction.likelihood.hadronic import Hadronic
-from hhh_coffea.reconstruction.likelihood.joint import LAST, N_HAD, Joint, TopTerm
+from hhh_coffea.reconstruction.likelihood.joint import LAST, N_HAD, Joint
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
 from hhh_coffea.reconstruction.likelihood.newton import Maximum, maximise
 from hhh_coffea.reconstruction.likelihood.tables import table
@@ -65,9 +65,8 @@ class Profile:
         mass = torch.tensor(GRID[k], dtype=torch.float64, device=x.device)
         for fits in torch.arange(x.shape[1], device=x.device).split(1 << 13):
             block = problem.block(fits)
-            rows, term, t, _ = block.parts(x[:, fits], mass)
-            self.value[k, fits] = rows[0].nan_to_num(nan=-torch.inf)
-            self.slope[k, fits] = TopTerm(term, t, mass, block).slope
+            rows, term = block.parts(x[:, fits], mass)
+            self.value[k, fits], self.slope[k, fits] = rows[0].nan_to_num(nan=-torch.inf), term.slope
 
 
 class FreeTopMass:

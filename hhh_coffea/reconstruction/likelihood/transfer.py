@@ -60,8 +60,8 @@ class Transfer:
         """Wider of the standard deviations at x, in GeV: for ranges."""
         if self.shape is None:
             return ((coefficients[0] * x) ** 2 + coefficients[1] ** 2 * x + coefficients[2] ** 2).sqrt()
-        _, s1, a, _, s2 = parameters(self.shape, coefficients, x)
-        return x * torch.where(a.f > 0, torch.maximum(s1.f, s2.f), s1.f)
+        _, s1, a, _, s2 = (p[0] for p in parameters(self.shape, coefficients, x))
+        return x * torch.where(a > 0, torch.maximum(s1, s2), s1)
 
 
 def evaluate(form: tuple[str | None, bool], coefficients: Tensor, x: Tensor, measured: Tensor) -> Jet2:

@@ -54,8 +54,8 @@ class DoubleGaussian(Bin):
             raise ValueError(f"range {[low, high]} must rise")
         x = torch.logspace(0, 1, 200, dtype=torch.float64).sub(1).div(9).mul(high - low).add(low).clamp(low, high)
         c = torch.tensor([*self.parameters, low, high], dtype=torch.float64).unsqueeze(1).expand(-1, len(x))
-        _, s1, a, _, s2 = parameters(self.shape, c, x)
-        for name, wrong in (("σ1 > 0", s1.f <= 0), ("A ≥ 0", a.f < 0), ("σ2 > 0", (s2.f <= 0) & (a.f > 0))):
+        _, s1, a, _, s2 = (p[0] for p in parameters(self.shape, c, x))
+        for name, wrong in (("σ1 > 0", s1 <= 0), ("A ≥ 0", a < 0), ("σ2 > 0", (s2 <= 0) & (a > 0))):
             if wrong.any():
                 raise ValueError(f"needs {name} in the whole range; it fails at {x[wrong][0].item():.4g} GeV")
         return self
