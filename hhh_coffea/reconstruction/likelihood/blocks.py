@@ -12,7 +12,8 @@ from hhh_coffea.reconstruction.likelihood.events import ELECTRON, LeptonJets, je
 from hhh_coffea.reconstruction.likelihood.hadronic import Hadronic
 from hhh_coffea.reconstruction.likelihood.higgs import Higgs
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
-from hhh_coffea.reconstruction.likelihood.newton import Maximum, maximise
+from hhh_coffea.reconstruction.likelihood.maximum import maximise
+from hhh_coffea.reconstruction.likelihood.newton import Maximum
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tables import Table, table
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
@@ -83,7 +84,7 @@ class Blocks:
         """Maxima of all fits of each kind at the fixed top mass."""
         o = self.options
         found = [
-            maximise(p, p.starts(), starts=p.n_starts, tolerance=o.tolerance, max_iterations=o.max_iterations).best(p.n_starts)
+            maximise(p, p.starts(), starts=p.n_starts, tolerance=o.tolerance, max_iterations=o.max_iterations)
             for p in (self.hadronic, self.leptonic)
         ]
         return found[0], found[1], self.higgs.maximise() if self.higgs else None

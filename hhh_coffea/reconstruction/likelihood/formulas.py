@@ -5,21 +5,26 @@ So there is arithmetic in them, and nothing else: logarithms and exponentials ar
 A triple is a value with its first and second derivative in one variable.
 """
 
-# ruff: noqa: PLR0917
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from numba.extending import register_jitable
 
 N = Any  # a tensor, or a float inside of compiled code
 Triple = tuple[N, N, N]
+usable_compiled: Callable[..., Any] = register_jitable  # stays the Python function for who calls it uncompiled
 
 
 # --- parameters of a double Gaussian ----------------------------------------------------------------------------------
+@usable_compiled
 def linear(a: N, b: N, x: N, inside: N) -> Triple:
     """a + bx, constant outside of the range (``inside`` is 0 there, and x its end)."""
     return a + b * x, b * inside, 0.0
 
 
+@usable_compiled
 def plus_inverse(a: N, b: N, x: N, inside: N) -> Triple:
     """a + b/x."""
     u = b / x
@@ -27,6 +32,7 @@ def plus_inverse(a: N, b: N, x: N, inside: N) -> Triple:
     return a + u, d, -2 * d / x
 
 
+@usable_compiled
 def plus_root(a: N, b: N, x: N, inside: N) -> Triple:
     """a + b/√x."""
     v = b / x**0.5
@@ -34,12 +40,14 @@ def plus_root(a: N, b: N, x: N, inside: N) -> Triple:
     return a + v, d, -1.5 * d / x
 
 
+@usable_compiled
 def root_and_linear(a: N, b: N, x: N, inside: N) -> Triple:
     """a/√x + bx."""
     f, d, dd = plus_root(0.0, a, x, inside)
     return f + b * x, d + b * inside, dd
 
 
+@usable_compiled
 def quadrature(a: N, b: N, x: N, inside: N) -> Triple:
     """√(a²/x + b²)."""
     u = a * a / x
@@ -49,6 +57,7 @@ def quadrature(a: N, b: N, x: N, inside: N) -> Triple:
 
 
 # --- transfer functions -----------------------------------------------------------------------------------------------
+@usable_compiled
 def half_square(d: N, d1: N, d2: N, mu: Triple, sigma: Triple) -> Triple:
     """(d − μ)²/2σ² where d, μ and σ all depend on x."""
     inverse = 1 / sigma[0]
@@ -58,6 +67,7 @@ def half_square(d: N, d1: N, d2: N, mu: Triple, sigma: Triple) -> Triple:
     return 0.5 * u * u, u * u1, u * u2 + u1 * u1
 
 
+@usable_compiled
 def exponents(x: N, measured: N, mu1: Triple, s1: Triple, mu2: Triple, s2: Triple) -> tuple[Triple, Triple]:
     """Both halves squares of d = (x − measured)/x."""
     ratio = measured / x
@@ -66,6 +76,7 @@ def exponents(x: N, measured: N, mu1: Triple, s1: Triple, mu2: Triple, s2: Tripl
     return half_square(1 - ratio, first, second, mu1, s1), half_square(1 - ratio, first, second, mu2, s2)
 
 
+@usable_compiled
 def mixture(w2: N, amplitude: N, g1: Triple, g2: Triple, s1: Triple, a: Triple, s2: Triple) -> tuple[N, N, N]:
     """Norm s1 + A s2, and the derivatives of ln W; ``w2`` is the share of the second Gaussian."""
     rate = a[1] / amplitude
@@ -80,6 +91,7 @@ def mixture(w2: N, amplitude: N, g1: Triple, g2: Triple, s1: Triple, a: Triple, 
     return norm, first, second
 
 
+@usable_compiled
 def gaussian(a: N, b: N, c: N, x: N, measured: N) -> tuple[N, N, N, N]:
     """χ²; variance a²x² + b²x + c²; derivatives of −½(χ² + ln variance)."""
     a2, b2 = a * a, b * b
@@ -94,6 +106,7 @@ def gaussian(a: N, b: N, c: N, x: N, measured: N) -> tuple[N, N, N, N]:
 
 
 # --- Breit–Wigner -----------------------------------------------------------------------------------------------------
+@usable_compiled
 def breit_wigner(s: N, mass: N, width: N) -> tuple[N, N, N, N]:
     """1/(1 + r²), dB/dr, −d²B/dr² and 2/(1 + r²) of B = −ln(1 + r²), r = (s − M²)/(MΓ)."""
     r = (s - mass * mass) / (mass * width)
@@ -101,6 +114,7 @@ def breit_wigner(s: N, mass: N, width: N) -> tuple[N, N, N, N]:
     return inverse, -2 * r * inverse, 2 * (2 * inverse - 1) * inverse, 2 * inverse
 
 
+@usable_compiled
 def top_mass_terms(slope: N, curvature: N, t: N, mass: N, width: N, weight: N) -> tuple[N, N, N, N]:
     """Derivatives in M of −ln(1 + r²) − weight·ln(MΓ), r = (t/M − M)/Γ.
 
@@ -115,6 +129,7 @@ def top_mass_terms(slope: N, curvature: N, t: N, mass: N, width: N, weight: N) -
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
+@usable_compiled
 def momentum(e: N, m2: N) -> Triple:
     """|p| of a particle and its derivatives in E."""
     p = (e * e - m2) ** 0.5
@@ -122,6 +137,7 @@ def momentum(e: N, m2: N) -> Triple:
     return p, d, (1 - d * d) / p
 
 
+@usable_compiled
 def hadronic(
     e: tuple[N, N, N],
     m2: tuple[N, N, N],
@@ -190,11 +206,13 @@ def hadronic(
     )
 
 
+@usable_compiled
 def along_lepton(el: N, v: N, a: N, b: N) -> tuple[N, N]:
     """(p_∥ + E_ν)/2 = (a² + b²)/(2q) and q/2 = (E_ν − p_∥)/2 of the neutrino, q = v/(2E_ℓ)."""
     return (a * a + b * b) * el / v, 0.25 * v / el
 
 
+@usable_compiled
 def leptonic(
     x: tuple[N, N, N, N, N],
     m2: N,

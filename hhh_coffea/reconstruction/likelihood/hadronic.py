@@ -44,6 +44,14 @@ class Quarks:
             first += len(measured)
         return found[0] if len(found) == 1 else Jet2(*(torch.cat(t) for t in zip(*found, strict=True)))
 
+    def coefficients(self) -> list[Tensor]:
+        """Coefficients ``(rows, n)`` of each quark's transfer function."""
+        return [c[:, k] for _, c, _ in self._parts for k in range(c.shape[1])]
+
+    def forms(self) -> list[tuple[str | None, bool]]:
+        """Form of each quark's transfer function."""
+        return [transfer.form for transfer, c, _ in self._parts for _ in range(c.shape[1])]
+
     def size(self, x: Tensor) -> Tensor:
         """|p|."""
         return (x * x - self.mass2).sqrt()
@@ -60,9 +68,7 @@ class HadronicBlock:
         b, q1, q2 = quarks.direction.unbind(1)
         self.cos_b1, self.cos_b2, self.cos_12 = dot(b, q1), dot(b, q2), dot(q1, q2)
 
-    def reach(self, x: Tensor) -> Tensor:
-        """At most 40% of each energy."""
-        return LONGEST * x
+    longest: ClassVar = ((LONGEST, 0.0),) * 3  # step of each parameter: relative, and added to it GeV
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""

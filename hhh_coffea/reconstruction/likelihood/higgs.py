@@ -7,6 +7,7 @@ one energy is left free; or off it. Both are fitted and the greater is taken; no
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,9 +28,7 @@ class FreeBlock:
         self.low, self.high = quarks.low, quarks.high
         self.cos = dot(*quarks.direction.unbind(1))
 
-    def reach(self, x: Tensor) -> Tensor:
-        """At most 40% of each energy."""
-        return LONGEST * x
+    longest: ClassVar = ((LONGEST, 0.0),) * 2
 
     def mass2(self, x: Tensor) -> Tensor:
         """m² of the pair."""
@@ -82,9 +81,7 @@ class OnShellBlock:
         root = p2 * (self.half**2 - n2 * (e * e - p2))
         return (e * self.half + torch.sign(cos) * root.sqrt()) / (e * e - p2)
 
-    def reach(self, x: Tensor) -> Tensor:
-        """At most 40% of the energy."""
-        return LONGEST * x
+    longest: ClassVar = ((LONGEST, 0.0),)
 
     def energies(self, x: Tensor) -> Tensor:
         """Both energies, ``(2, n)``."""

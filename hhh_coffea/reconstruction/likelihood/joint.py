@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,7 @@ class JointBlock:
         self.low = torch.cat([hadronic.low, leptonic.low, TOP_RANGE[0] * one])
         self.high = torch.cat([hadronic.high, leptonic.high, TOP_RANGE[1] * one])
 
-    def reach(self, x: Tensor) -> Tensor:
-        """Those of the blocks, and 10% of the top mass."""
-        parts = [self.hadronic.reach(x[:N_HAD]), self.leptonic.reach(x[N_HAD:LAST]), LONGEST_MASS * x[LAST:]]
-        return torch.cat(parts)
+    longest: ClassVar = (*HadronicBlock.longest, *LeptonicBlock.longest, (LONGEST_MASS, 0.0))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""

@@ -60,11 +60,7 @@ class LeptonicBlock:
         self.low = torch.stack([quarks.low[0], kinematics[5], low, -far, -far])
         self.high = torch.stack([quarks.high[0], kinematics[6], high, far, far])
 
-    def reach(self, x: Tensor) -> Tensor:
-        """At most 40% of each energy and squared mass."""
-        longest = LONGEST * x
-        longest[3:] = LONGEST_ACROSS
-        return longest
+    longest: ClassVar = (*((LONGEST, 0.0),) * 3, *((0.0, LONGEST_ACROSS),) * 2)
 
     def neutrino(self, x: Tensor) -> Tensor:
         """Momentum of the neutrino, ``(3, n)``."""

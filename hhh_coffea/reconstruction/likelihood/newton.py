@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Block(Protocol):
 
     low: Tensor
     high: Tensor
+    longest: ClassVar[Sequence[tuple[float, float]]]  # step of each parameter: relative to it, and added to that
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rows ``(1 + P + K + T(1 + P), n)``: value, gradient, minus the second derivatives in the problem's pattern.
@@ -39,8 +40,6 @@ class Block(Protocol):
         Then for each of T Breit–Wigner terms the weight 2/(1 + r²) and the gradient of r.
         """
 
-    def reach(self, x: Tensor) -> Tensor:
-        """Longest step of each parameter, ``(P, n)``."""
 
 
 class Problem(Protocol):
@@ -193,5 +192,7 @@ def _step(pattern: Pattern, block: Block, x: Tensor, state: Tensor, damping: Ten
         h = h.index_select(1, bent) + ((missing.unsqueeze(1) * slope)[:, rows] * slope[:, columns]).sum(0)
         step[:, bent] = Factors(pattern, h).solve(g.index_select(1, bent))
     gain = 0.5 * (g * step).sum(0)
-    step *= (block.reach(x) / step.abs().clamp_min(1e-30)).amin(0).clamp_max(1)
+    relative, absolute = x.new_tensor(block.longest).T.unsqueeze(-1)
+    longest = relative * x.abs() + absolute
+    step *= (longest / step.abs().clamp_min(1e-30)).amin(0).clamp_max(1)
     return (x + step).clamp(block.low, block.high), gain, outward

@@ -11,7 +11,8 @@ from hhh_coffea.reconstruction.likelihood.blocks import Blocks, Group
 from hhh_coffea.reconstruction.likelihood.hadronic import Hadronic
 from hhh_coffea.reconstruction.likelihood.joint import LAST, N_HAD, Joint
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
-from hhh_coffea.reconstruction.likelihood.newton import Maximum, maximise
+from hhh_coffea.reconstruction.likelihood.maximum import maximise
+from hhh_coffea.reconstruction.likelihood.newton import Maximum
 from hhh_coffea.reconstruction.likelihood.tables import table
 
 # GeV; the fits of a block change little between two of them
@@ -38,7 +39,7 @@ class Profile:
             if GRID[k] in anchors:
                 fitted = maximise(
                     here, here.starts(), starts=here.n_starts, tolerance=ROUGH, max_iterations=max_iterations
-                ).best(here.n_starts)
+                )
             else:
                 near = {max((j for j in done if j < k), default=None), min((j for j in done if j > k), default=None)}
                 starts = [self.x[j] for j in near if j is not None]

@@ -1,0 +1,391 @@
+"""The Newton fits of :mod:`.newton` as loops over single fits, compiled by numba: what a CPU uses.
+
+Torch needs a pass over memory for each operator; a fit of three parameters fits into the registers. The formulas are the
+same (:mod:`.formulas`), and so is every step; the results agree to rounding.
+
+Numbers of a fit are columns of arrays ``(rows, n)``: see :func:`hadronic_numbers` and :func:`leptonic_numbers`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+from torch import Tensor
+
+from hhh_coffea.reconstruction.likelihood import formulas, newton
+from hhh_coffea.reconstruction.likelihood.formulas import (
+    exponents,
+    gaussian,
+    hadronic,
+    leptonic,
+    linear,
+    mixture,
+    plus_inverse,
+    plus_root,
+    quadrature,
+    root_and_linear,
+    top_mass_terms,
+)
+from hhh_coffea.reconstruction.likelihood.hadronic import HadronicBlock, Quarks
+from hhh_coffea.reconstruction.likelihood.joint import LONGEST_MASS, TOP_RANGE, JointBlock
+from hhh_coffea.reconstruction.likelihood.leptonic import LeptonicBlock
+from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
+from hhh_coffea.reconstruction.likelihood.shapes import LOG_ROOT_2PI, SHAPES, SMALLEST
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
+FORMS = (formulas.linear, formulas.plus_inverse, formulas.plus_root, formulas.root_and_linear, formulas.quadrature)
+N_FORMS = len(FORMS)
+HADRONIC, LEPTONIC, JOINT = 0, 1, 2
+N_HAD, N_LEP = 3, 5
+N_COEFFICIENTS = 12
+# rows of the numbers of a hadronic fit: energies, m², cosines, transfer functions; of a leptonic one: see leptonic_numbers
+HAD_TF, LEP_TF = 9, 13
+SMALLEST_PIVOT, STUCK = newton.SMALLEST_PIVOT, newton.STUCK
+LONGEST_TOP, TOP_LOW, TOP_HIGH = LONGEST_MASS, TOP_RANGE[0], TOP_RANGE[1]
+
+
+# --- transfer functions -----------------------------------------------------------------------------------------------
+@compiled
+def _parameter(form: int, c: Any, k: int, x: float, inside: float) -> Any:
+    a, b = c[2 * k], c[2 * k + 1]
+    if form >= N_FORMS:  # published with the coefficients in the other order
+        a, b, form = b, a, form - N_FORMS
+    if form == 0:
+        return linear(a, b, x, inside)
+    if form == 1:
+        return plus_inverse(a, b, x, inside)
+    if form == 2:
+        return plus_root(a, b, x, inside)
+    if form == 3:
+        return root_and_linear(a, b, x, inside)
+    return quadrature(a, b, x, inside)
+
+
+@compiled
+def _transfer(form: Any, c: Any, x: float, measured: float) -> tuple[float, float, float]:
+    """ln W and its derivatives: ``form`` is [kind, Jacobian, forms of the five parameters]."""
+    if form[0] == 0:
+        chi2, variance, first, second = gaussian(c[0], c[1], c[2], x, measured)
+        return -0.5 * (chi2 + math.log(variance)) - LOG_ROOT_2PI, first, second
+    at = min(max(x, c[10]), c[11])
+    inside = 1.0 if c[10] < x < c[11] else 0.0
+    mu1, s1 = _parameter(form[2], c, 0, at, inside), _parameter(form[3], c, 1, at, inside)
+    a = _parameter(form[4], c, 2, at, inside)
+    mu2, s2 = _parameter(form[5], c, 3, at, inside), _parameter(form[6], c, 4, at, inside)
+    g1, g2 = exponents(x, measured, mu1, s1, mu2, s2)
+    amplitude = max(a[0], SMALLEST)
+    odds = math.log(amplitude) + g1[0] - g2[0]
+    small = math.exp(-abs(odds))
+    share = 1 / (1 + small)
+    norm, first, second = mixture(share if odds >= 0 else 1 - share, amplitude, g1, g2, s1, a, s2)
+    value = max(odds, 0.0) - math.log(norm * share) - g1[0] - LOG_ROOT_2PI
+    if form[1]:
+        return value - math.log(x), first - 1 / x, second + 1 / (x * x)
+    return value, first, second
+
+
+# --- value and derivatives of a fit -----------------------------------------------------------------------------------
+@compiled
+def _top_terms(g: Any, h: Any, terms: Any, first: int, size: int, last: int, found: Any, mass: float, o: Any) -> None:
+    """Add a block's dependence on a free top mass, the parameter ``last``; ``found`` are t, dB/dr, −d²B/dr²."""
+    residual, slope, curvature, mixed = top_mass_terms(found[1], found[2], found[0], mass, o[2], o[3])
+    top = terms[1] if first == 0 else terms[3]
+    g[last] += slope
+    h[last, last] += curvature
+    for i in range(size):
+        h[last, first + i] = mixed * mass * o[2] * top[1 + first + i]
+    top[1 + last] = residual
+
+
+@compiled
+def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool) -> float:
+    tfs = (
+        _transfer(forms[0], c[HAD_TF : HAD_TF + 12], x[0], c[0]),
+        _transfer(forms[1], c[HAD_TF + 12 : HAD_TF + 24], x[1], c[1]),
+        _transfer(forms[1], c[HAD_TF + 24 : HAD_TF + 36], x[2], c[2]),
+    )
+    rows = hadronic(
+        (x[0], x[1], x[2]), (c[3], c[4], c[5]), (c[6], c[7], c[8]), tfs, o[0], o[1], mass, o[2]
+    )
+    g[0], g[1], g[2] = rows[4], rows[5], rows[6]
+    h[0, 0], h[1, 0], h[1, 1], h[2, 0], h[2, 1], h[2, 2] = rows[7], rows[8], rows[9], rows[10], rows[11], rows[12]
+    terms[0, 0], terms[0, 1], terms[0, 2], terms[0, 3] = rows[13], rows[14], rows[15], rows[16]
+    terms[1, 0], terms[1, 1], terms[1, 2], terms[1, 3] = rows[17], rows[18], rows[19], rows[20]
+    if free:
+        _top_terms(g, h, terms, 0, 3, 8, (rows[1], rows[2], rows[3]), mass, o)
+    return tfs[0][0] + tfs[1][0] + tfs[2][0] + math.log(rows[0]) - o[3] * math.log(o[0] * o[1] * o[2] * mass)
+
+
+@compiled
+def _leptonic(
+    x: Any, first: int, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool
+) -> float:
+    """``first``: the first of its parameters, 3 in a joint fit; its Breit–Wigner terms then are the last two."""
+    eb, el, v, a, b = x[first], x[first + 1], x[first + 2], x[first + 3], x[first + 4]
+    tf = _transfer(forms[2], c[LEP_TF : LEP_TF + 12], eb, c[0])
+    factor = c[12]
+    f, d, dd = _transfer(forms[3], c[LEP_TF + 12 : LEP_TF + 24], el * factor, c[11] * factor)
+    tl = (f, d * factor, dd * factor * factor)
+    rows = leptonic(
+        (eb, el, v, a, b), c[1], (c[2], c[3], c[4]), (c[5], c[6]), (c[7], c[8], c[9]), tf, tl, o[0], o[1], mass, o[2]
+    )
+    _unpack(rows, first, g, h, terms)
+    if free:
+        _top_terms(g, h, terms, first, 5, 8, (rows[2], rows[3], rows[4]), mass, o)
+    constant = o[3] * math.log(o[0] * o[1] * o[2] * mass) + 2 * LOG_ROOT_2PI
+    return tf[0] + f + rows[0] + math.log(rows[1] * c[9]) - constant
+
+
+@compiled
+def _unpack(rows: Any, first: int, g: Any, h: Any, terms: Any) -> None:
+    at = 5
+    for i in range(5):
+        g[first + i] = rows[at + i]
+    at += 5
+    for i in range(5):
+        for j in range(i + 1):
+            h[first + i, first + j] = rows[at]
+            at += 1
+    k = 0 if first == 0 else 2
+    for term in (k, k + 1):
+        terms[term, 0] = rows[at]
+        for i in range(5):
+            terms[term, 1 + first + i] = rows[at + 1 + i]
+        at += 6
+
+
+@compiled
+def _evaluate(kind: int, x: Any, had: Any, lep: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any) -> float:
+    """ln L at x; fills the gradient, the lower triangle of minus the second derivatives and the Breit–Wigner terms."""
+    if kind == HADRONIC:
+        return _hadronic(x, had, forms, mass, o, g, h, terms, False)
+    if kind == LEPTONIC:
+        return _leptonic(x, 0, lep, forms, mass, o, g, h, terms, False)
+    g[8] = h[8, 8] = 0.0
+    value = _hadronic(x, had, forms, x[8], o, g, h, terms, True)
+    return value + _leptonic(x, 3, lep, forms, x[8], o, g, h, terms, True)
+
+
+# --- Newton's method --------------------------------------------------------------------------------------------------
+@compiled
+def _factorise(a: Any) -> bool:
+    """LDLᵀ in place of the lower triangle, with pivots made positive; whether they were (see newton.Factors)."""
+    n, positive = len(a), True
+    for j in range(n):
+        diagonal = a[j, j]
+        for k in range(j):
+            diagonal -= a[j, k] * a[j, k] * a[k, k]
+        least = SMALLEST_PIVOT * abs(a[j, j])
+        if not diagonal > least:
+            positive = False
+        a[j, j] = max(max(abs(diagonal), least), 1e-30)
+        for i in range(j + 1, n):
+            element = a[i, j]
+            for k in range(j):
+                element -= a[i, k] * a[j, k] * a[k, k]
+            a[i, j] = element / a[j, j]
+    return positive
+
+
+@compiled
+def _solve(a: Any, y: Any) -> None:
+    """In place, with the factors of :func:`_factorise`."""
+    n = len(a)
+    for i in range(n):
+        for k in range(i):
+            y[i] -= a[i, k] * y[k]
+    for i in range(n - 1, -1, -1):
+        y[i] /= a[i, i]
+        for k in range(i + 1, n):
+            y[i] -= a[k, i] * y[k]
+
+
+@compiled
+def _maximise(
+    kind: int,
+    starts: FloatArray,  # (S, P, n)
+    low: FloatArray,  # (P, n)
+    high: FloatArray,
+    had: FloatArray,  # (rows, n)
+    lep: FloatArray,
+    forms: IntArray,
+    mass: float,
+    o: FloatArray,
+    reach: FloatArray,  # (P, 2): relative and absolute part of the longest step
+    tolerance: float,
+    max_iterations: int,
+    best: FloatArray,  # (P, n), filled
+    value: FloatArray,  # (n,), filled
+    flags: Any,  # (2, n) bool, filled: converged, at limit
+) -> None:
+    n_starts, size, n = starts.shape
+    n_terms = 4 if kind == JOINT else 2
+    x, there, g, g_new, step = np.empty(size), np.empty(size), np.zeros(size), np.zeros(size), np.empty(size)
+    h, h_new, a = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
+    terms, terms_new = np.zeros((n_terms, 1 + size)), np.zeros((n_terms, 1 + size))
+    outward = np.zeros(size, dtype=np.bool_)
+    c_had, c_lep = np.empty(len(had)), np.empty(len(lep))
+    for fit in range(n):
+        value[fit] = -np.inf
+        flags[0, fit] = flags[1, fit] = False
+        for k in range(len(had)):
+            c_had[k] = had[k, fit]
+        for k in range(len(lep)):
+            c_lep[k] = lep[k, fit]
+        for s in range(n_starts):
+            for i in range(size):
+                x[i] = min(max(starts[s, i, fit], low[i, fit]), high[i, fit])
+            now = _evaluate(kind, x, c_had, c_lep, forms, mass, o, g, h, terms)
+            if not np.isfinite(now):
+                if s == 0:
+                    best[:, fit] = x
+                continue
+            damping, converged = 0.0, False
+            for _ in range(max_iterations):
+                for i in range(size):
+                    outward[i] = (x[i] >= high[i, fit] and g[i] > 0) or (x[i] <= low[i, fit] and g[i] < 0)
+                for attempt in range(2):
+                    for i in range(size):
+                        for j in range(i + 1):
+                            element = h[i, j]
+                            if attempt:
+                                # not near a maximum: the Breit–Wigner terms as reweighted least squares
+                                for t in range(n_terms):
+                                    w = terms[t, 0]
+                                    element += w * (2 - w) * terms[t, 1 + i] * terms[t, 1 + j]
+                            a[i, j] = element
+                        scale = abs(h[i, i])
+                        a[i, i] += damping * scale
+                        if outward[i]:  # stays where it is
+                            a[i, i] += 1e20 * (1 + scale)
+                        step[i] = 0.0 if outward[i] else g[i]
+                    if _factorise(a):
+                        break
+                _solve(a, step)
+                gain, shorten = 0.0, 1.0
+                for i in range(size):
+                    if outward[i]:
+                        step[i] = 0.0
+                    gain += 0.5 * g[i] * step[i]
+                    longest = reach[i, 0] * abs(x[i]) + reach[i, 1]
+                    if abs(step[i]) * shorten > longest:
+                        shorten = longest / abs(step[i])
+                if gain < tolerance:
+                    converged = True
+                    break
+                if damping > STUCK:
+                    break
+                for i in range(size):
+                    there[i] = min(max(x[i] + shorten * step[i], low[i, fit]), high[i, fit])
+                new = _evaluate(kind, there, c_had, c_lep, forms, mass, o, g_new, h_new, terms_new)
+                if new >= now:
+                    now = new
+                    x, there = there, x
+                    g, g_new = g_new, g
+                    h, h_new = h_new, h
+                    terms, terms_new = terms_new, terms
+                    damping *= 0.1
+                else:
+                    damping = max(8 * damping, 0.1)
+            if now > value[fit]:
+                value[fit] = now
+                best[:, fit] = x
+                flags[0, fit], flags[1, fit] = converged, outward.any()
+
+
+# --- from blocks to numbers -------------------------------------------------------------------------------------------
+def _form(form: tuple[str | None, bool]) -> list[int]:
+    shape, jacobian = form
+    if shape is None:
+        return [0] * 7
+    codes = [FORMS.index(p.form) + N_FORMS * p.swapped for p in SHAPES[shape]]
+    return [1, int(jacobian), *codes]
+
+
+def _coefficients(quarks: Quarks) -> list[Tensor]:
+    """Twelve rows of coefficients for each quark."""
+    found = []
+    for coefficients in quarks.coefficients():
+        missing = coefficients.new_zeros(N_COEFFICIENTS - len(coefficients), coefficients.shape[-1])
+        found.append(torch.cat([coefficients, missing]))
+    return found
+
+
+def hadronic_numbers(block: HadronicBlock) -> FloatArray:
+    """Numbers of each fit: E, m² and cosines (3 rows each), twelve coefficients of each quark."""
+    q = block.quarks
+    rows = [q.energy, q.mass2, torch.stack([block.cos_b1, block.cos_b2, block.cos_12]), *_coefficients(q)]
+    found: FloatArray = torch.cat(rows).numpy()
+    return found
+
+
+def leptonic_numbers(block: LeptonicBlock) -> FloatArray:
+    """Numbers of each fit: 13 of the kinematics, twelve coefficients each of the b and of the lepton."""
+    kinematics = [
+        block.quarks.energy[0],
+        block.quarks.mass2[0],
+        block.cos_bl,
+        block.cos_ba,
+        block.cos_bb,
+        block.sin,
+        block.cos,
+        block.met[0],
+        block.met[1],
+        block.precision,
+        block.precision,
+        block.lepton_energy,
+        block.factor,
+    ]
+    missing = block.coefficients.new_zeros(N_COEFFICIENTS - len(block.coefficients), len(block.sin))
+    found: FloatArray = torch.cat(
+        [torch.stack(kinematics), *_coefficients(block.quarks), block.coefficients, missing]
+    ).numpy()
+    return found
+
+
+def maximise(
+    block: HadronicBlock | LeptonicBlock | JointBlock, starts: Tensor, *, tolerance: float, max_iterations: int
+) -> newton.Maximum:
+    """Best maximum of each fit of ``block`` from ``starts`` ``(S, P, n)``, all on the CPU."""
+    hadronic_block = block.hadronic if isinstance(block, JointBlock) else block
+    leptonic_block = block.leptonic if isinstance(block, JointBlock) else block
+    had = lep = np.zeros((0, starts.shape[-1]))
+    forms = np.zeros((4, 7), dtype=np.int64)  # hadronic b, light quarks, leptonic b, lepton
+    options, mass, kind = LikelihoodOptions(), 0.0, JOINT
+    if isinstance(hadronic_block, HadronicBlock):
+        had, options, mass = hadronic_numbers(hadronic_block), hadronic_block.options, hadronic_block.top_mass
+        first, light = hadronic_block.quarks.forms()[:2]
+        forms[0], forms[1] = _form(first), _form(light)
+        kind = HADRONIC
+    if isinstance(leptonic_block, LeptonicBlock):
+        lep, options, mass = leptonic_numbers(leptonic_block), leptonic_block.options, leptonic_block.top_mass
+        forms[2], forms[3] = _form(leptonic_block.quarks.forms()[0]), _form(leptonic_block.transfer.form)
+        kind = LEPTONIC
+    kind = JOINT if isinstance(block, JointBlock) else kind
+    size, n = starts.shape[1:]
+    best, value, flags = np.empty((size, n)), np.empty(n), np.empty((2, n), dtype=np.bool_)
+    constants = np.array([options.w_mass, options.w_width, options.gamma_top, 1.0 if options.normalised else 2.0])
+    _maximise(
+        kind,
+        *(t.contiguous().numpy() for t in (starts, block.low, block.high)),
+        np.ascontiguousarray(had),
+        np.ascontiguousarray(lep),
+        forms,
+        float(mass),
+        constants,
+        np.array(block.longest),
+        tolerance,
+        max_iterations,
+        best,
+        value,
+        flags,
+    )
+    return newton.Maximum(*(torch.from_numpy(v) for v in (best, value, flags[0], flags[1])))
