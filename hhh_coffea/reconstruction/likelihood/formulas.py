@@ -7,53 +7,66 @@ A triple is a value with its first and second derivative in one variable.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 N = Any  # a tensor, or a float inside of compiled code
 Triple = tuple[N, N, N]
 usable_compiled: Callable[..., Any] = register_jitable  # stays the Python function for who calls it uncompiled
 
 
+def root(x: N) -> N:
+    """√x."""
+    return x**0.5
+
+
+@overload(root)  # type: ignore[untyped-decorator]
+def _compiled_root(x):  # type: ignore[no-untyped-def]  # noqa: ARG001  numba compares the two signatures
+    return lambda x: math.sqrt(x)  # a compiled power is many times slower
+
+
 # --- parameters of a double Gaussian ----------------------------------------------------------------------------------
 @usable_compiled
-def linear(a: N, b: N, x: N, inside: N) -> Triple:
-    """a + bx, constant outside of the range (``inside`` is 0 there, and x its end)."""
+def linear(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
+    """a + bx; u = 1/x and v = 1/√x. Outside of the range ``inside`` is 0 and x its end: a constant."""
     return a + b * x, b * inside, 0.0
 
 
 @usable_compiled
-def plus_inverse(a: N, b: N, x: N, inside: N) -> Triple:
+def plus_inverse(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
     """a + b/x."""
-    u = b / x
-    d = -u / x * inside
-    return a + u, d, -2 * d / x
+    f = b * u
+    d = -f * u * inside
+    return a + f, d, -2 * d * u
 
 
 @usable_compiled
-def plus_root(a: N, b: N, x: N, inside: N) -> Triple:
+def plus_root(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
     """a + b/√x."""
-    v = b / x**0.5
-    d = -0.5 * v / x * inside
-    return a + v, d, -1.5 * d / x
+    f = b * v
+    d = -0.5 * f * u * inside
+    return a + f, d, -1.5 * d * u
 
 
 @usable_compiled
-def root_and_linear(a: N, b: N, x: N, inside: N) -> Triple:
+def root_and_linear(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
     """a/√x + bx."""
-    f, d, dd = plus_root(0.0, a, x, inside)
-    return f + b * x, d + b * inside, dd
+    f = a * v
+    d = -0.5 * f * u * inside
+    return f + b * x, d + b * inside, -1.5 * d * u
 
 
 @usable_compiled
-def quadrature(a: N, b: N, x: N, inside: N) -> Triple:
+def quadrature(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
     """√(a²/x + b²)."""
-    u = a * a / x
-    f = (u + b * b) ** 0.5
-    d = -0.5 * u / (x * f) * inside
-    return f, d, (u / (x * x) * inside - d * d) / f
+    square = a * a * u
+    f = root(square + b * b)
+    inverse = 1 / f
+    d = -0.5 * square * u * inverse * inside
+    return f, d, (square * u * u * inside - d * d) * inverse
 
 
 # --- transfer functions -----------------------------------------------------------------------------------------------
@@ -61,27 +74,28 @@ def quadrature(a: N, b: N, x: N, inside: N) -> Triple:
 def half_square(d: N, d1: N, d2: N, mu: Triple, sigma: Triple) -> Triple:
     """(d − μ)²/2σ² where d, μ and σ all depend on x."""
     inverse = 1 / sigma[0]
-    u = (d - mu[0]) * inverse
-    u1 = (d1 - mu[1] - u * sigma[1]) * inverse
-    u2 = (d2 - mu[2] - 2 * u1 * sigma[1] - u * sigma[2]) * inverse
-    return 0.5 * u * u, u * u1, u * u2 + u1 * u1
+    y = (d - mu[0]) * inverse
+    y1 = (d1 - mu[1] - y * sigma[1]) * inverse
+    y2 = (d2 - mu[2] - 2 * y1 * sigma[1] - y * sigma[2]) * inverse
+    return 0.5 * y * y, y * y1, y * y2 + y1 * y1
 
 
 @usable_compiled
-def exponents(x: N, measured: N, mu1: Triple, s1: Triple, mu2: Triple, s2: Triple) -> tuple[Triple, Triple]:
-    """Both halves squares of d = (x − measured)/x."""
-    ratio = measured / x
-    first = ratio / x
-    second = -2 * first / x
+def exponents(u: N, measured: N, mu1: Triple, s1: Triple, mu2: Triple, s2: Triple) -> tuple[Triple, Triple]:
+    """Both :func:`half_square` of d = (x − measured)/x, u = 1/x."""
+    ratio = measured * u
+    first = ratio * u
+    second = -2 * first * u
     return half_square(1 - ratio, first, second, mu1, s1), half_square(1 - ratio, first, second, mu2, s2)
 
 
 @usable_compiled
 def mixture(w2: N, amplitude: N, g1: Triple, g2: Triple, s1: Triple, a: Triple, s2: Triple) -> tuple[N, N, N]:
     """Norm s1 + A s2, and the derivatives of ln W; ``w2`` is the share of the second Gaussian."""
-    rate = a[1] / amplitude
+    inverse_a = 1 / amplitude
+    rate = a[1] * inverse_a
     odds_d = g1[1] - g2[1] + rate
-    odds_dd = g1[2] - g2[2] + a[2] / amplitude - rate * rate
+    odds_dd = g1[2] - g2[2] + a[2] * inverse_a - rate * rate
     norm = s1[0] + amplitude * s2[0]
     inverse = 1 / norm
     norm_d = (s1[1] + a[1] * s2[0] + amplitude * s2[1]) * inverse
@@ -107,9 +121,9 @@ def gaussian(a: N, b: N, c: N, x: N, measured: N) -> tuple[N, N, N, N]:
 
 # --- Breit–Wigner -----------------------------------------------------------------------------------------------------
 @usable_compiled
-def breit_wigner(s: N, mass: N, width: N) -> tuple[N, N, N, N]:
-    """1/(1 + r²), dB/dr, −d²B/dr² and 2/(1 + r²) of B = −ln(1 + r²), r = (s − M²)/(MΓ)."""
-    r = (s - mass * mass) / (mass * width)
+def breit_wigner(s: N, mass: N, per: N) -> tuple[N, N, N, N]:
+    """1/(1 + r²), dB/dr, −d²B/dr² and 2/(1 + r²) of B = −ln(1 + r²), r = (s − M²)·per, per = 1/(MΓ)."""
+    r = (s - mass * mass) * per
     inverse = 1 / (1 + r * r)
     return inverse, -2 * r * inverse, 2 * (2 * inverse - 1) * inverse, 2 * inverse
 
@@ -132,9 +146,10 @@ def top_mass_terms(slope: N, curvature: N, t: N, mass: N, width: N, weight: N) -
 @usable_compiled
 def momentum(e: N, m2: N) -> Triple:
     """|p| of a particle and its derivatives in E."""
-    p = (e * e - m2) ** 0.5
-    d = e / p
-    return p, d, (1 - d * d) / p
+    p = root(e * e - m2)
+    inverse = 1 / p
+    d = e * inverse
+    return p, d, (1 - d * d) * inverse
 
 
 @usable_compiled
@@ -144,11 +159,11 @@ def hadronic(
     cos: tuple[N, N, N],
     tf: tuple[Triple, Triple, Triple],
     w_mass: N,
-    w_width: N,
+    per_w: N,
     t_mass: N,
-    t_width: N,
+    per_t: N,
 ) -> tuple[N, ...]:
-    """Hadronic block in E of b, q1, q2; ``cos`` are n_b·n_1, n_b·n_2, n_1·n_2.
+    """Hadronic block in E of b, q1, q2; ``cos`` are n_b·n_1, n_b·n_2, n_1·n_2, ``per_w`` and ``per_t`` 1/(MΓ).
 
     1/((1 + r_W²)(1 + r_t²)), m_t², dB_t/dr, −d²B_t/dr²; gradient (3); minus second derivatives (6, lower triangle by rows);
     of W and top: 2/(1 + r²) and the gradient of r (4 each). The logarithm of the first one is missing in the value.
@@ -174,9 +189,8 @@ def hadronic(
     t_b1, t_b2 = 2 * (1 - db * cb1 * d1), 2 * (1 - db * cb2 * d2)
     t_11, t_22 = w_11 - 2 * b1 * dd1, w_22 - 2 * b2 * dd2
 
-    inverse_w, slope_w, curvature_w, weight_w = breit_wigner(w, w_mass, w_width)
-    inverse_t, slope_t, curvature_t, weight_t = breit_wigner(t, t_mass, t_width)
-    per_w, per_t = 1 / (w_mass * w_width), 1 / (t_mass * t_width)
+    inverse_w, slope_w, curvature_w, weight_w = breit_wigner(w, w_mass, per_w)
+    inverse_t, slope_t, curvature_t, weight_t = breit_wigner(t, t_mass, per_t)
     sw, st = slope_w * per_w, slope_t * per_t
     cw, ct = curvature_w * per_w * per_w, curvature_t * per_t * per_t
     ct_b, ct_1, ct_2 = ct * t_b, ct * t_1, ct * t_2
@@ -222,9 +236,9 @@ def leptonic(
     tf_b: Triple,
     tf_l: Triple,
     w_mass: N,
-    w_width: N,
+    per_w: N,
     t_mass: N,
-    t_width: N,
+    per_t: N,
 ) -> tuple[N, ...]:
     """Leptonic block in E_b, E_ℓ, v, a, b (see :mod:`.leptonic`).
 
@@ -267,9 +281,8 @@ def leptonic(
     t_ea, t_eb = 2 * (p_a - dp * (c_l * p_a + c_a)), 2 * (p_b - dp * (c_l * p_b + c_b))
     t_ll, t_lv, t_vv = plus * h_ll, minus * mixed + plus * h_lv, minus * p_vv
 
-    inverse_w, slope_w, curvature_w, weight_w = breit_wigner(v, w_mass, w_width)
-    inverse_t, slope_t, curvature_t, weight_t = breit_wigner(t, t_mass, t_width)
-    per_w, per_t = 1 / (w_mass * w_width), 1 / (t_mass * t_width)
+    inverse_w, slope_w, curvature_w, weight_w = breit_wigner(v, w_mass, per_w)
+    inverse_t, slope_t, curvature_t, weight_t = breit_wigner(t, t_mass, per_t)
     st = slope_t * per_t
     ct = curvature_t * per_t * per_t
     # missing momentum: along the lepton's transverse direction, and a across it

@@ -70,6 +70,13 @@ class HadronicBlock:
 
     longest: ClassVar = ((LONGEST, 0.0),) * 3  # step of each parameter: relative, and added to it GeV
 
+    def top_mass2(self, x: Tensor) -> Tensor:
+        """m² of the top quark, ``(…, n)`` of parameters ``(3, …, n)``."""
+        m2 = self.quarks.mass2
+        pb, p1, p2 = ((e * e - m).sqrt() for e, m in zip(x, m2, strict=True))
+        pairs = x[0] * x[1] + x[0] * x[2] + x[1] * x[2] - p1 * p2 * self.cos_12
+        return m2.sum(0) + 2 * (pairs - pb * (p1 * self.cos_b1 + p2 * self.cos_b2))
+
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
         return self.parts(x, self.top_mass)[0]
@@ -80,8 +87,9 @@ class HadronicBlock:
         tf = self.quarks.transfer(x)
         by_quark = tuple(zip(*tf, strict=True))
         cos = (self.cos_b1, self.cos_b2, self.cos_12)
+        per_w, per_t = 1 / (o.w_mass * o.w_width), 1 / (top_mass * o.gamma_top)
         inverse, t, slope, curvature, *rows = formulas.hadronic(
-            tuple(x), tuple(self.quarks.mass2), cos, by_quark, o.w_mass, o.w_width, top_mass, o.gamma_top
+            tuple(x), tuple(self.quarks.mass2), cos, by_quark, o.w_mass, per_w, top_mass, per_t
         )
         value = tf.f.sum(0) + inverse.log() - peak(o, top_mass)
         return torch.stack([value, *rows]), TopTerm(t, slope, curvature, top_mass, o)
@@ -121,6 +129,10 @@ class Hadronic:
     def at_mass(self, top_mass: float) -> Hadronic:
         """The same with this top mass (GeV)."""
         return replace(self, top_mass=top_mass)
+
+    def only(self, fits: Tensor) -> Hadronic:
+        """The fits with these numbers as a problem of their own."""
+        return replace(self, b=self.b[fits], q=self.q[:, fits])
 
     def block(self, fits: Tensor) -> HadronicBlock:
         """The triplets with these numbers; numbers beyond the last start again, for several starts."""

@@ -43,7 +43,7 @@ class FreeBlock:
             return torch.stack([tf.f.sum(0), *tf.d, -tf.dd[0], zero, -tf.dd[1]])
         s, (s1, s2), (s11, s12, s22) = pair_mass2(self.quarks, self.cos, x)
         o = self.options
-        inverse, slope, curve, weight = formulas.breit_wigner(s, self.mass, o.higgs_width)
+        inverse, slope, curve, weight = formulas.breit_wigner(s, self.mass, 1 / (self.mass * o.higgs_width))
         scale = 1 / (self.mass * o.higgs_width)
         slope, curve = slope * scale, curve * scale**2
         rows = [tf.f.sum(0) + inverse.log() + height(o, self.mass), tf.d[0] + slope * s1, tf.d[1] + slope * s2]
@@ -113,6 +113,10 @@ class Higgs:
 
     def __init__(self, bottom: tuple[Transfer, Jets], b: Tensor, options: LikelihoodOptions) -> None:
         self.bottom, self.b, self.options = bottom, b, options
+
+    def only(self, fits: Tensor) -> Higgs:
+        """The fits with these numbers as a problem of their own."""
+        return Higgs(self.bottom, self.b[:, fits], self.options)
 
     def block(self, fits: Tensor) -> FreeBlock:
         """The pairs with these numbers."""

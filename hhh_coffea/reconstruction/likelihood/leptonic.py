@@ -67,6 +67,14 @@ class LeptonicBlock:
         bow, half = formulas.along_lepton(*x[1:])
         return (bow - half) * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
 
+    def top_mass2(self, x: Tensor) -> Tensor:
+        """m² of the top quark, ``(…, n)`` of parameters ``(5, …, n)``."""
+        eb, el, v, a, b = x
+        bow, half = formulas.along_lepton(el, v, a, b)
+        m2 = self.quarks.mass2[0]
+        along = (el + bow - half) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
+        return v + m2 + 2 * (eb * (el + bow + half) - (eb * eb - m2).sqrt() * along)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
         return self.parts(x, self.top_mass)[0]
@@ -85,9 +93,9 @@ class LeptonicBlock:
             (tf.f[0], tf.d[0], tf.dd[0]),
             (f, d * self.factor, dd * self.factor * self.factor),
             o.w_mass,
-            o.w_width,
+            1 / (o.w_mass * o.w_width),
             top_mass,
-            o.gamma_top,
+            1 / (top_mass * o.gamma_top),
         )
         value = tf.f[0] + f + chi2 + (inverse * self.precision).log() - math.log(2 * math.pi) - peak(o, top_mass)
         return torch.stack([value, *rows]), TopTerm(t, slope, curvature, top_mass, o)
@@ -110,6 +118,10 @@ class Leptonic:
     def at_mass(self, top_mass: float) -> Leptonic:
         """The same with this top mass (GeV)."""
         return replace(self, top_mass=top_mass)
+
+    def only(self, fits: Tensor) -> Leptonic:
+        """The fits with these numbers as a problem of their own."""
+        return replace(self, b=self.b[fits], event=self.event[fits])
 
     def block(self, fits: Tensor) -> LeptonicBlock:
         """The pairs with these numbers; numbers beyond the last start again, for several starts."""

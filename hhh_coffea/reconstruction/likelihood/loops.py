@@ -40,7 +40,8 @@ from hhh_coffea.reconstruction.likelihood.shapes import LOG_ROOT_2PI, SHAPES, SM
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")
+# no flag that would drop NaN or infinity, or change the order of a sum
+compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 FORMS = (formulas.linear, formulas.plus_inverse, formulas.plus_root, formulas.root_and_linear, formulas.quadrature)
 N_FORMS = len(FORMS)
 HADRONIC, LEPTONIC, JOINT = 0, 1, 2
@@ -48,48 +49,61 @@ N_HAD, N_LEP = 3, 5
 N_COEFFICIENTS = 12
 # rows of the numbers of a hadronic fit: energies, m², cosines, transfer functions; of a leptonic one: see leptonic_numbers
 HAD_TF, LEP_TF = 9, 13
-SMALLEST_PIVOT, STUCK = newton.SMALLEST_PIVOT, newton.STUCK
+SMALLEST_PIVOT, STUCK, NEAR = newton.SMALLEST_PIVOT, newton.STUCK, newton.NEAR
 LONGEST_TOP, TOP_LOW, TOP_HIGH = LONGEST_MASS, TOP_RANGE[0], TOP_RANGE[1]
 
 
 # --- transfer functions -----------------------------------------------------------------------------------------------
 @compiled
-def _parameter(form: int, c: Any, k: int, x: float, inside: float) -> Any:
-    a, b = c[2 * k], c[2 * k + 1]
+def _parameter(form: int, c: Any, k: int, x: float, u: float, v: float, inside: float) -> Any:
+    a, b = c[k], c[k + 1]
     if form >= N_FORMS:  # published with the coefficients in the other order
         a, b, form = b, a, form - N_FORMS
     if form == 0:
-        return linear(a, b, x, inside)
+        return linear(a, b, x, u, v, inside)
     if form == 1:
-        return plus_inverse(a, b, x, inside)
+        return plus_inverse(a, b, x, u, v, inside)
     if form == 2:
-        return plus_root(a, b, x, inside)
+        return plus_root(a, b, x, u, v, inside)
     if form == 3:
-        return root_and_linear(a, b, x, inside)
-    return quadrature(a, b, x, inside)
+        return root_and_linear(a, b, x, u, v, inside)
+    return quadrature(a, b, x, u, v, inside)
 
 
 @compiled
-def _transfer(form: Any, c: Any, x: float, measured: float) -> tuple[float, float, float]:
-    """ln W and its derivatives: ``form`` is [kind, Jacobian, forms of the five parameters]."""
-    if form[0] == 0:
-        chi2, variance, first, second = gaussian(c[0], c[1], c[2], x, measured)
-        return -0.5 * (chi2 + math.log(variance)) - LOG_ROOT_2PI, first, second
-    at = min(max(x, c[10]), c[11])
-    inside = 1.0 if c[10] < x < c[11] else 0.0
-    mu1, s1 = _parameter(form[2], c, 0, at, inside), _parameter(form[3], c, 1, at, inside)
-    a = _parameter(form[4], c, 2, at, inside)
-    mu2, s2 = _parameter(form[5], c, 3, at, inside), _parameter(form[6], c, 4, at, inside)
-    g1, g2 = exponents(x, measured, mu1, s1, mu2, s2)
+def _transfer(
+    forms: Any, which: int, c: Any, k: int, x: float, measured: float
+) -> tuple[float, float, float, float]:
+    """ln W = −LOG_ROOT_2PI + the first + ln of the second; then its derivatives. Logarithms are taken once a fit.
+
+    A row of ``forms`` is [kind, Jacobian, forms of the five parameters]; the coefficients are those of c from k on.
+    """
+    if forms[which, 0] == 0:
+        chi2, variance, first, second = gaussian(c[k], c[k + 1], c[k + 2], x, measured)
+        return -0.5 * chi2, 1 / math.sqrt(variance), first, second
+    low, high = c[k + 10], c[k + 11]
+    at = min(max(x, low), high)
+    inside = 1.0 if low < x < high else 0.0
+    u = 1 / at
+    v = math.sqrt(u)
+    mu1 = _parameter(forms[which, 2], c, k, at, u, v, inside)
+    s1 = _parameter(forms[which, 3], c, k + 2, at, u, v, inside)
+    a = _parameter(forms[which, 4], c, k + 4, at, u, v, inside)
+    mu2 = _parameter(forms[which, 5], c, k + 6, at, u, v, inside)
+    s2 = _parameter(forms[which, 6], c, k + 8, at, u, v, inside)
+    if inside == 0:
+        u = 1 / x
+    g1, g2 = exponents(u, measured, mu1, s1, mu2, s2)
     amplitude = max(a[0], SMALLEST)
-    odds = math.log(amplitude) + g1[0] - g2[0]
-    small = math.exp(-abs(odds))
-    share = 1 / (1 + small)
-    norm, first, second = mixture(share if odds >= 0 else 1 - share, amplitude, g1, g2, s1, a, s2)
-    value = max(odds, 0.0) - math.log(norm * share) - g1[0] - LOG_ROOT_2PI
-    if form[1]:
-        return value - math.log(x), first - 1 / x, second + 1 / (x * x)
-    return value, first, second
+    # both exponentials over the larger one
+    small = math.exp(-abs(g1[0] - g2[0]))
+    one, two = (1.0, amplitude * small) if g1[0] <= g2[0] else (small, amplitude)
+    total = one + two
+    norm, first, second = mixture(two / total, amplitude, g1, g2, s1, a, s2)
+    value = -min(g1[0], g2[0])
+    if forms[which, 1]:
+        return value, total * u / norm, first - u, second + u * u
+    return value, total / norm, first, second
 
 
 # --- value and derivatives of a fit -----------------------------------------------------------------------------------
@@ -97,23 +111,24 @@ def _transfer(form: Any, c: Any, x: float, measured: float) -> tuple[float, floa
 def _top_terms(g: Any, h: Any, terms: Any, first: int, size: int, last: int, found: Any, mass: float, o: Any) -> None:
     """Add a block's dependence on a free top mass, the parameter ``last``; ``found`` are t, dB/dr, −d²B/dr²."""
     residual, slope, curvature, mixed = top_mass_terms(found[1], found[2], found[0], mass, o[2], o[3])
-    top = terms[1] if first == 0 else terms[3]
+    top = 1 if first == 0 else 3
     g[last] += slope
     h[last, last] += curvature
     for i in range(size):
-        h[last, first + i] = mixed * mass * o[2] * top[1 + first + i]
-    top[1 + last] = residual
+        h[last, first + i] = mixed * mass * o[2] * terms[top, 1 + first + i]
+    terms[top, 1 + last] = residual
 
 
 @compiled
 def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool) -> float:
-    tfs = (
-        _transfer(forms[0], c[HAD_TF : HAD_TF + 12], x[0], c[0]),
-        _transfer(forms[1], c[HAD_TF + 12 : HAD_TF + 24], x[1], c[1]),
-        _transfer(forms[1], c[HAD_TF + 24 : HAD_TF + 36], x[2], c[2]),
-    )
+    """ln L without the logarithms of MΓ."""
+    per_t = 1 / (mass * o[2])
+    vb, fb, db, ddb = _transfer(forms, 0, c, HAD_TF, x[0], c[0])
+    v1, f1, d1, dd1 = _transfer(forms, 1, c, HAD_TF + 12, x[1], c[1])
+    v2, f2, d2, dd2 = _transfer(forms, 1, c, HAD_TF + 24, x[2], c[2])
+    tfs = ((vb, db, ddb), (v1, d1, dd1), (v2, d2, dd2))
     rows = hadronic(
-        (x[0], x[1], x[2]), (c[3], c[4], c[5]), (c[6], c[7], c[8]), tfs, o[0], o[1], mass, o[2]
+        (x[0], x[1], x[2]), (c[3], c[4], c[5]), (c[6], c[7], c[8]), tfs, o[0], o[1], mass, per_t
     )
     g[0], g[1], g[2] = rows[4], rows[5], rows[6]
     h[0, 0], h[1, 0], h[1, 1], h[2, 0], h[2, 1], h[2, 2] = rows[7], rows[8], rows[9], rows[10], rows[11], rows[12]
@@ -121,27 +136,27 @@ def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, t
     terms[1, 0], terms[1, 1], terms[1, 2], terms[1, 3] = rows[17], rows[18], rows[19], rows[20]
     if free:
         _top_terms(g, h, terms, 0, 3, 8, (rows[1], rows[2], rows[3]), mass, o)
-    return tfs[0][0] + tfs[1][0] + tfs[2][0] + math.log(rows[0]) - o[3] * math.log(o[0] * o[1] * o[2] * mass)
+    return vb + v1 + v2 - 3 * LOG_ROOT_2PI + math.log(rows[0] * fb * f1 * f2)
 
 
 @compiled
 def _leptonic(
     x: Any, first: int, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool
 ) -> float:
-    """``first``: the first of its parameters, 3 in a joint fit; its Breit–Wigner terms then are the last two."""
+    """``first``: the first of its parameters, 3 in a joint fit; its Breit–Wigner terms then are the last two. As :func:`_hadronic`."""
+    per_t = 1 / (mass * o[2])
     eb, el, v, a, b = x[first], x[first + 1], x[first + 2], x[first + 3], x[first + 4]
-    tf = _transfer(forms[2], c[LEP_TF : LEP_TF + 12], eb, c[0])
+    vb, fb, db, ddb = _transfer(forms, 2, c, LEP_TF, eb, c[0])
     factor = c[12]
-    f, d, dd = _transfer(forms[3], c[LEP_TF + 12 : LEP_TF + 24], el * factor, c[11] * factor)
-    tl = (f, d * factor, dd * factor * factor)
+    vl, fl, dl, ddl = _transfer(forms, 3, c, LEP_TF + 12, el * factor, c[11] * factor)
+    tf, tl = (vb, db, ddb), (vl, dl * factor, ddl * factor * factor)
     rows = leptonic(
-        (eb, el, v, a, b), c[1], (c[2], c[3], c[4]), (c[5], c[6]), (c[7], c[8], c[9]), tf, tl, o[0], o[1], mass, o[2]
+        (eb, el, v, a, b), c[1], (c[2], c[3], c[4]), (c[5], c[6]), (c[7], c[8], c[9]), tf, tl, o[0], o[1], mass, per_t
     )
     _unpack(rows, first, g, h, terms)
     if free:
         _top_terms(g, h, terms, first, 5, 8, (rows[2], rows[3], rows[4]), mass, o)
-    constant = o[3] * math.log(o[0] * o[1] * o[2] * mass) + 2 * LOG_ROOT_2PI
-    return tf[0] + f + rows[0] + math.log(rows[1] * c[9]) - constant
+    return vb + vl + rows[0] - 4 * LOG_ROOT_2PI + math.log(rows[1] * c[9] * fb * fl)
 
 
 @compiled
@@ -166,12 +181,13 @@ def _unpack(rows: Any, first: int, g: Any, h: Any, terms: Any) -> None:
 def _evaluate(kind: int, x: Any, had: Any, lep: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any) -> float:
     """ln L at x; fills the gradient, the lower triangle of minus the second derivatives and the Breit–Wigner terms."""
     if kind == HADRONIC:
-        return _hadronic(x, had, forms, mass, o, g, h, terms, False)
+        return _hadronic(x, had, forms, mass, o, g, h, terms, False) - o[4]
     if kind == LEPTONIC:
-        return _leptonic(x, 0, lep, forms, mass, o, g, h, terms, False)
+        return _leptonic(x, 0, lep, forms, mass, o, g, h, terms, False) - o[4]
     g[8] = h[8, 8] = 0.0
     value = _hadronic(x, had, forms, x[8], o, g, h, terms, True)
-    return value + _leptonic(x, 3, lep, forms, x[8], o, g, h, terms, True)
+    value += _leptonic(x, 3, lep, forms, x[8], o, g, h, terms, True)
+    return value - 2 * (o[4] + o[3] * math.log(x[8]))
 
 
 # --- Newton's method --------------------------------------------------------------------------------------------------
@@ -281,6 +297,12 @@ def _maximise(
                 if gain < tolerance:
                     converged = True
                     break
+                if s > 0 and now <= value[fit]:  # on its way to where a better start has been?
+                    near = True
+                    for i in range(size):
+                        near = near and abs(x[i] - best[i, fit]) <= NEAR * (abs(x[i]) + abs(best[i, fit])) + NEAR
+                    if near:
+                        break
                 if damping > STUCK:
                     break
                 for i in range(size):
@@ -359,7 +381,7 @@ def maximise(
     leptonic_block = block.leptonic if isinstance(block, JointBlock) else block
     had = lep = np.zeros((0, starts.shape[-1]))
     forms = np.zeros((4, 7), dtype=np.int64)  # hadronic b, light quarks, leptonic b, lepton
-    options, mass, kind = LikelihoodOptions(), 0.0, JOINT
+    options, mass = LikelihoodOptions(), 0.0
     if isinstance(hadronic_block, HadronicBlock):
         had, options, mass = hadronic_numbers(hadronic_block), hadronic_block.options, hadronic_block.top_mass
         first, light = hadronic_block.quarks.forms()[:2]
@@ -369,10 +391,14 @@ def maximise(
         lep, options, mass = leptonic_numbers(leptonic_block), leptonic_block.options, leptonic_block.top_mass
         forms[2], forms[3] = _form(leptonic_block.quarks.forms()[0]), _form(leptonic_block.transfer.form)
         kind = LEPTONIC
-    kind = JOINT if isinstance(block, JointBlock) else kind
+    if isinstance(block, JointBlock):
+        kind, mass = JOINT, 0.0
     size, n = starts.shape[1:]
     best, value, flags = np.empty((size, n)), np.empty(n), np.empty((2, n), dtype=np.bool_)
-    constants = np.array([options.w_mass, options.w_width, options.gamma_top, 1.0 if options.normalised else 2.0])
+    weight = 1.0 if options.normalised else 2.0
+    log_peak = weight * math.log(options.w_mass * options.w_width * options.gamma_top * (mass or 1.0))
+    per_w = 1 / (options.w_mass * options.w_width)
+    constants = np.array([options.w_mass, per_w, options.gamma_top, weight, log_peak])
     _maximise(
         kind,
         *(t.contiguous().numpy() for t in (starts, block.low, block.high)),

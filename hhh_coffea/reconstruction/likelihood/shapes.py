@@ -20,7 +20,7 @@ from hhh_coffea.reconstruction.likelihood.formulas import Triple
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 EXACT = 40.0  # above, softplus(x) is x to the last digit
 SMALLEST = 1e-12  # A = 0 switches the second Gaussian off: its logarithm must stay finite
-Form = Callable[[Tensor, Tensor, Tensor, Tensor], Triple]
+Form = Callable[..., Triple]
 
 
 class Jet2(NamedTuple):
@@ -61,10 +61,12 @@ def parameters(shape: str, c: Tensor, x: Tensor) -> tuple[Triple, ...]:
     """
     at = torch.clamp(x, c[10], c[11])
     inside = ((x > c[10]) & (x < c[11])).to(x.dtype)
+    u = 1 / at
+    v = u.sqrt()
     found = []
     for k, (form, swapped) in enumerate(SHAPES[shape]):
         a, b = (c[2 * k + 1], c[2 * k]) if swapped else (c[2 * k], c[2 * k + 1])
-        found.append(form(a, b, at, inside))
+        found.append(form(a, b, at, u, v, inside))
     return tuple(found)
 
 
@@ -75,7 +77,7 @@ def double_gaussian(shape: str, c: Tensor, x: Tensor, measured: Tensor, *, jacob
     density in the measured energy.
     """
     mu1, s1, a, mu2, s2 = parameters(shape, c, x)
-    g1, g2 = formulas.exponents(x, measured, mu1, s1, mu2, s2)
+    g1, g2 = formulas.exponents(1 / x, measured, mu1, s1, mu2, s2)
     amplitude = a[0].clamp_min(SMALLEST)
     odds = amplitude.log() + g1[0] - g2[0]  # ln of A times the ratio of the exponentials
     norm, first, second = formulas.mixture(odds.sigmoid(), amplitude, g1, g2, s1, a, s2)

@@ -13,6 +13,7 @@ from hhh_coffea.reconstruction.likelihood.joint import LAST, N_HAD, Joint
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
 from hhh_coffea.reconstruction.likelihood.maximum import maximise
 from hhh_coffea.reconstruction.likelihood.newton import Maximum
+from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tables import table
 
 # GeV; the fits of a block change little between two of them
@@ -26,48 +27,36 @@ LARGEST = 1 << 22  # numbers in one array of profiles
 class Profile:
     """T(M) of all fits of one kind: value and derivative ``(G, n)``, parameters ``(G, P, n)``.
 
-    At the ``anchors`` the fits have all their starts; at the other nodes they start from the better one of the nearest
-    nodes below and above that are done.
+    At the ``anchors`` the fits have all their starts; at the other nodes they start from the nearest nodes below and above
+    that are done.
     """
 
     def __init__(self, problem: Hadronic | Leptonic, anchors: tuple[float, ...], max_iterations: int) -> None:
-        n = len(problem.b)
-        done: list[int] = []
-        order = sorted(range(len(GRID)), key=lambda k: min(abs(k - GRID.index(a)) for a in anchors))
-        for k in order:
+        found: dict[int, Maximum] = {}
+        for k in sorted(range(len(GRID)), key=lambda k: min(abs(k - GRID.index(a)) for a in anchors)):
             here = problem.at_mass(GRID[k])
             if GRID[k] in anchors:
-                fitted = maximise(
-                    here, here.starts(), starts=here.n_starts, tolerance=ROUGH, max_iterations=max_iterations
-                )
+                starts = here.starts().unflatten(1, (here.n_starts, -1)).unbind(1)
             else:
-                near = {max((j for j in done if j < k), default=None), min((j for j in done if j > k), default=None)}
-                starts = [self.x[j] for j in near if j is not None]
-                fitted = maximise(here, self._better(here, starts), tolerance=ROUGH, max_iterations=max_iterations)
-            if not done:
-                self.x = fitted.x.new_empty(len(GRID), *fitted.x.shape)
-                self.value, self.slope = (fitted.value.new_empty(len(GRID), n) for _ in range(2))
-            done.append(k)
-            self._keep(k, here, fitted.x)
-
-    @staticmethod
-    def _better(problem: Hadronic | Leptonic, starts: list[Tensor]) -> Tensor:
-        """Of each fit, the start ``(P, n)`` with the greater value."""
-        if len(starts) == 1:
-            return starts[0]
-        values = []
-        for x in starts:
-            parts = torch.arange(x.shape[1], device=x.device).split(1 << 13)
-            values.append(torch.cat([problem.block(fits)(x[:, fits])[0] for fits in parts]))
-        return torch.where(values[1] > values[0], starts[1], starts[0])
-
-    def _keep(self, k: int, problem: Hadronic | Leptonic, x: Tensor) -> None:
-        self.x[k] = x
-        mass = torch.tensor(GRID[k], dtype=torch.float64, device=x.device)
-        for fits in torch.arange(x.shape[1], device=x.device).split(1 << 13):
+                near = {max((j for j in found if j < k), default=None), min((j for j in found if j > k), default=None)}
+                starts = tuple(found[j].x for j in near if j is not None)
+            found[k] = maximise(
+                here, torch.cat(starts, dim=1), starts=len(starts), tolerance=ROUGH, max_iterations=max_iterations
+            )
+        self.x = torch.stack([found[k].x for k in range(len(GRID))])
+        self.value = torch.stack([found[k].value for k in range(len(GRID))])
+        self.slope = torch.empty_like(self.value)
+        mass = torch.tensor(GRID, dtype=torch.float64, device=self.x.device).unsqueeze(1)
+        for fits in torch.arange(len(problem.b), device=self.x.device).split(1 << 12):
             block = problem.block(fits)
-            rows, term = block.parts(x[:, fits], mass)
-            self.value[k, fits], self.slope[k, fits] = rows[0].nan_to_num(nan=-torch.inf), term.slope
+            self.slope[:, fits] = _slope(block.top_mass2(self.x[..., fits].transpose(0, 1)), mass, problem.options)
+
+
+def _slope(t: Tensor, mass: Tensor, options: LikelihoodOptions) -> Tensor:
+    """Derivative in M of one ln L term B(m; M) at m² = t: that of the profile, for the fit is at its maximum."""
+    width = options.gamma_top
+    r = (t / mass - mass) / width
+    return 2 * r / (1 + r * r) * (t / mass**2 + 1) / width - (1 if options.normalised else 2) / mass
 
 
 class FreeTopMass:

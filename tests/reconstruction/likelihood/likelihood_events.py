@@ -141,10 +141,16 @@ def log_transfer(bins: list[Any], eta: float, x: float, measured: float) -> floa
         sigma = math.sqrt(function.a**2 * x**2 + function.b**2 * x + function.c**2)
         return -0.5 * ((x - measured) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
     assert isinstance(function, DoubleGaussian)
-    assert function.shape == "E4"
     p, at = function.parameters, min(max(x, function.range[0]), function.range[1])
-    mu1, s1, a = p[0] + p[1] / at, p[2] + p[3] / math.sqrt(at), p[4] + p[5] / at
-    mu2, s2 = p[6] + p[7] / math.sqrt(at), p[8] + p[9] * at
+    r = math.sqrt(at)
+    mu1, s1, a, mu2, s2 = {
+        "E1": (p[0] + p[1] * at, p[2] / r + p[3], p[4] + p[5] * at, p[6] + p[7] * at, p[8] + p[9] * at),
+        "E2": (p[0] / r + p[1] * at, p[2] / r + p[3], p[4] / r + p[5] * at, p[6] + p[7] * at, p[8] + p[9] * at),
+        "E3": (p[0] / at + p[1], math.sqrt(p[2] ** 2 / at + p[3] ** 2), p[4] + p[5] * at, p[6] / at + p[7], p[8] / at + p[9]),
+        "E4": (p[0] + p[1] / at, p[2] + p[3] / r, p[4] + p[5] / at, p[6] + p[7] / r, p[8] + p[9] * at),
+        "E5": (p[0] + p[1] * at, p[2] + p[3] / r, p[4] + p[5] * at, p[6] + p[7] / r, p[8] + p[9] * at),
+        "pT": tuple(p[2 * k] + p[2 * k + 1] * at for k in range(5)),
+    }[function.shape]
     d = (x - measured) / x
     # from the larger exponent, so that the logarithm exists far away
     e1, e2 = -((d - mu1) ** 2) / (2 * s1**2), -((d - mu2) ** 2) / (2 * s2**2)

@@ -83,9 +83,9 @@ def test_value_of_the_blocks_is_that_of_the_slow_likelihood() -> None:
 
 def test_breit_wigner_and_width_by_hand() -> None:
     # one width away in r: half the height
-    inverse, slope, curvature, weight = breit_wigner(80.4**2 + 80.4 * 2.1, 80.4, 2.1)
+    inverse, slope, curvature, weight = breit_wigner(80.4**2 + 80.4 * 2.1, 80.4, 1 / (80.4 * 2.1))
     assert (inverse, slope, curvature, weight) == pytest.approx((0.5, -1, 0, 1))
-    assert breit_wigner(80.4**2, 80.4, 2.1) == pytest.approx((1, 0, 2, 2))
+    assert breit_wigner(80.4**2, 80.4, 1 / (80.4 * 2.1)) == pytest.approx((1, 0, 2, 2))
     assert [round(top_width(m), 3) for m in (170, 172.5, 173)] == [1.263, 1.329, 1.343]  # spec §3.1
 
 
