@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -125,6 +125,7 @@ class Hadronic:
     q: Tensor
     options: LikelihoodOptions
     top_mass: float
+    gathered: dict[int, Any] = field(default_factory=dict, repr=False)  # for maximum.maximise: the same at every mass
 
     def at_mass(self, top_mass: float) -> Hadronic:
         """The same with this top mass (GeV)."""
@@ -132,7 +133,7 @@ class Hadronic:
 
     def only(self, fits: Tensor) -> Hadronic:
         """The fits with these numbers as a problem of their own."""
-        return replace(self, b=self.b[fits], q=self.q[:, fits])
+        return replace(self, gathered={}, b=self.b[fits], q=self.q[:, fits])
 
     def block(self, fits: Tensor) -> HadronicBlock:
         """The triplets with these numbers; numbers beyond the last start again, for several starts."""

@@ -9,8 +9,8 @@ constraint are two points of one smooth function.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -114,6 +114,7 @@ class Leptonic:
     event: Tensor
     options: LikelihoodOptions
     top_mass: float
+    gathered: dict[int, Any] = field(default_factory=dict, repr=False)  # for maximum.maximise: the same at every mass
 
     def at_mass(self, top_mass: float) -> Leptonic:
         """The same with this top mass (GeV)."""
@@ -121,7 +122,7 @@ class Leptonic:
 
     def only(self, fits: Tensor) -> Leptonic:
         """The fits with these numbers as a problem of their own."""
-        return replace(self, b=self.b[fits], event=self.event[fits])
+        return replace(self, gathered={}, b=self.b[fits], event=self.event[fits])
 
     def block(self, fits: Tensor) -> LeptonicBlock:
         """The pairs with these numbers; numbers beyond the last start again, for several starts."""

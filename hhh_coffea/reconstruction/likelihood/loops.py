@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 # no flag that would drop NaN or infinity, or change the order of a sum
 compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
+inlined: Callable[..., Any] = njit(inline="always")
 FORMS = (formulas.linear, formulas.plus_inverse, formulas.plus_root, formulas.root_and_linear, formulas.quadrature)
 N_FORMS = len(FORMS)
 HADRONIC, LEPTONIC, JOINT = 0, 1, 2
@@ -177,24 +179,26 @@ def _unpack(rows: Any, first: int, g: Any, h: Any, terms: Any) -> None:
         at += 6
 
 
-@compiled
+@inlined
 def _evaluate(kind: int, x: Any, had: Any, lep: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any) -> float:
     """ln L at x; fills the gradient, the lower triangle of minus the second derivatives and the Breit–Wigner terms."""
     if kind == HADRONIC:
-        return _hadronic(x, had, forms, mass, o, g, h, terms, False) - o[4]
-    if kind == LEPTONIC:
-        return _leptonic(x, 0, lep, forms, mass, o, g, h, terms, False) - o[4]
-    g[8] = h[8, 8] = 0.0
-    value = _hadronic(x, had, forms, x[8], o, g, h, terms, True)
-    value += _leptonic(x, 3, lep, forms, x[8], o, g, h, terms, True)
-    return value - 2 * (o[4] + o[3] * math.log(x[8]))
+        value = _hadronic(x, had, forms, mass, o, g, h, terms, False) - o[4]
+    elif kind == LEPTONIC:
+        value = _leptonic(x, 0, lep, forms, mass, o, g, h, terms, False) - o[4]
+    else:
+        g[8] = h[8, 8] = 0.0
+        value = _hadronic(x, had, forms, x[8], o, g, h, terms, True)
+        value += _leptonic(x, 3, lep, forms, x[8], o, g, h, terms, True)
+        value -= 2 * (o[4] + o[3] * math.log(x[8]))
+    return value
 
 
 # --- Newton's method --------------------------------------------------------------------------------------------------
 @compiled
-def _factorise(a: Any) -> bool:
+def _factorise(a: Any, n: int) -> bool:
     """LDLᵀ in place of the lower triangle, with pivots made positive; whether they were (see newton.Factors)."""
-    n, positive = len(a), True
+    positive = True
     for j in range(n):
         diagonal = a[j, j]
         for k in range(j):
@@ -212,9 +216,8 @@ def _factorise(a: Any) -> bool:
 
 
 @compiled
-def _solve(a: Any, y: Any) -> None:
+def _solve(a: Any, y: Any, n: int) -> None:
     """In place, with the factors of :func:`_factorise`."""
-    n = len(a)
     for i in range(n):
         for k in range(i):
             y[i] -= a[i, k] * y[k]
@@ -224,103 +227,110 @@ def _solve(a: Any, y: Any) -> None:
             y[i] -= a[k, i] * y[k]
 
 
-@compiled
-def _maximise(
-    kind: int,
-    starts: FloatArray,  # (S, P, n)
-    low: FloatArray,  # (P, n)
-    high: FloatArray,
-    had: FloatArray,  # (rows, n)
-    lep: FloatArray,
-    forms: IntArray,
-    mass: float,
-    o: FloatArray,
-    reach: FloatArray,  # (P, 2): relative and absolute part of the longest step
-    tolerance: float,
-    max_iterations: int,
-    best: FloatArray,  # (P, n), filled
-    value: FloatArray,  # (n,), filled
-    flags: Any,  # (2, n) bool, filled: converged, at limit
-) -> None:
-    n_starts, size, n = starts.shape
-    n_terms = 4 if kind == JOINT else 2
-    x, there, g, g_new, step = np.empty(size), np.empty(size), np.zeros(size), np.zeros(size), np.empty(size)
-    h, h_new, a = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
-    terms, terms_new = np.zeros((n_terms, 1 + size)), np.zeros((n_terms, 1 + size))
-    outward = np.zeros(size, dtype=np.bool_)
-    c_had, c_lep = np.empty(len(had)), np.empty(len(lep))
-    for fit in range(n):
-        value[fit] = -np.inf
-        flags[0, fit] = flags[1, fit] = False
-        for k in range(len(had)):
-            c_had[k] = had[k, fit]
-        for k in range(len(lep)):
-            c_lep[k] = lep[k, fit]
-        for s in range(n_starts):
-            for i in range(size):
-                x[i] = min(max(starts[s, i, fit], low[i, fit]), high[i, fit])
-            now = _evaluate(kind, x, c_had, c_lep, forms, mass, o, g, h, terms)
-            if not np.isfinite(now):
-                if s == 0:
+def _loop(kind: int) -> Callable[..., None]:
+    """Fits of one kind: ``kind`` is a constant in what is compiled, so that nothing of the other kinds is in it."""
+    size, n_terms = (3, 5, 9)[kind], (2, 2, 4)[kind]
+
+    @compiled
+    def run(
+        starts: FloatArray,  # (S, P, n)
+        low: FloatArray,  # (P, n)
+        high: FloatArray,
+        had: FloatArray,  # (rows, n)
+        lep: FloatArray,
+        forms: IntArray,
+        mass: float,
+        o: FloatArray,
+        reach: FloatArray,  # (P, 2): relative and absolute part of the longest step
+        tolerance: float,
+        max_iterations: int,
+        best: FloatArray,  # (P, n), filled
+        value: FloatArray,  # (n,), filled
+        flags: Any,  # (2, n) bool, filled: converged, at limit
+    ) -> None:
+        n_starts, _, n = starts.shape
+        x, there, g, g_new, step = np.empty(size), np.empty(size), np.zeros(size), np.zeros(size), np.empty(size)
+        h, h_new, a = np.zeros((size, size)), np.zeros((size, size)), np.zeros((size, size))
+        terms, terms_new = np.zeros((n_terms, 1 + size)), np.zeros((n_terms, 1 + size))
+        outward = np.zeros(size, dtype=np.bool_)
+        c_had, c_lep = np.empty(len(had)), np.empty(len(lep))
+        for fit in range(n):
+            value[fit] = -np.inf
+            flags[0, fit] = flags[1, fit] = False
+            for k in range(len(had)):
+                c_had[k] = had[k, fit]
+            for k in range(len(lep)):
+                c_lep[k] = lep[k, fit]
+            for s in range(n_starts):
+                for i in range(size):
+                    x[i] = min(max(starts[s, i, fit], low[i, fit]), high[i, fit])
+                now = _evaluate(kind, x, c_had, c_lep, forms, mass, o, g, h, terms)
+                if not np.isfinite(now):
+                    if s == 0:
+                        best[:, fit] = x
+                    continue
+                damping, converged = 0.0, False
+                for _ in range(max_iterations):
+                    for i in range(size):
+                        outward[i] = (x[i] >= high[i, fit] and g[i] > 0) or (x[i] <= low[i, fit] and g[i] < 0)
+                    for attempt in range(2):
+                        for i in range(size):
+                            for j in range(i + 1):
+                                element = h[i, j]
+                                if attempt:
+                                    # not near a maximum: the Breit–Wigner terms as reweighted least squares
+                                    for t in range(n_terms):
+                                        w = terms[t, 0]
+                                        element += w * (2 - w) * terms[t, 1 + i] * terms[t, 1 + j]
+                                a[i, j] = element
+                            scale = abs(h[i, i])
+                            a[i, i] += damping * scale
+                            if outward[i]:  # stays where it is
+                                a[i, i] += 1e20 * (1 + scale)
+                            step[i] = 0.0 if outward[i] else g[i]
+                        if _factorise(a, size):
+                            break
+                    _solve(a, step, size)
+                    gain, shorten = 0.0, 1.0
+                    for i in range(size):
+                        if outward[i]:
+                            step[i] = 0.0
+                        gain += 0.5 * g[i] * step[i]
+                        longest = reach[i, 0] * abs(x[i]) + reach[i, 1]
+                        if abs(step[i]) * shorten > longest:
+                            shorten = longest / abs(step[i])
+                    if gain < tolerance:
+                        converged = True
+                        break
+                    if s > 0 and now <= value[fit]:  # on its way to where a better start has been?
+                        near = True
+                        for i in range(size):
+                            near = near and abs(x[i] - best[i, fit]) <= NEAR * (abs(x[i]) + abs(best[i, fit])) + NEAR
+                        if near:
+                            break
+                    if damping > STUCK:
+                        break
+                    for i in range(size):
+                        there[i] = min(max(x[i] + shorten * step[i], low[i, fit]), high[i, fit])
+                    new = _evaluate(kind, there, c_had, c_lep, forms, mass, o, g_new, h_new, terms_new)
+                    if new >= now:
+                        now = new
+                        x, there = there, x
+                        g, g_new = g_new, g
+                        h, h_new = h_new, h
+                        terms, terms_new = terms_new, terms
+                        damping *= 0.1
+                    else:
+                        damping = max(8 * damping, 0.1)
+                if now > value[fit]:
+                    value[fit] = now
                     best[:, fit] = x
-                continue
-            damping, converged = 0.0, False
-            for _ in range(max_iterations):
-                for i in range(size):
-                    outward[i] = (x[i] >= high[i, fit] and g[i] > 0) or (x[i] <= low[i, fit] and g[i] < 0)
-                for attempt in range(2):
-                    for i in range(size):
-                        for j in range(i + 1):
-                            element = h[i, j]
-                            if attempt:
-                                # not near a maximum: the Breit–Wigner terms as reweighted least squares
-                                for t in range(n_terms):
-                                    w = terms[t, 0]
-                                    element += w * (2 - w) * terms[t, 1 + i] * terms[t, 1 + j]
-                            a[i, j] = element
-                        scale = abs(h[i, i])
-                        a[i, i] += damping * scale
-                        if outward[i]:  # stays where it is
-                            a[i, i] += 1e20 * (1 + scale)
-                        step[i] = 0.0 if outward[i] else g[i]
-                    if _factorise(a):
-                        break
-                _solve(a, step)
-                gain, shorten = 0.0, 1.0
-                for i in range(size):
-                    if outward[i]:
-                        step[i] = 0.0
-                    gain += 0.5 * g[i] * step[i]
-                    longest = reach[i, 0] * abs(x[i]) + reach[i, 1]
-                    if abs(step[i]) * shorten > longest:
-                        shorten = longest / abs(step[i])
-                if gain < tolerance:
-                    converged = True
-                    break
-                if s > 0 and now <= value[fit]:  # on its way to where a better start has been?
-                    near = True
-                    for i in range(size):
-                        near = near and abs(x[i] - best[i, fit]) <= NEAR * (abs(x[i]) + abs(best[i, fit])) + NEAR
-                    if near:
-                        break
-                if damping > STUCK:
-                    break
-                for i in range(size):
-                    there[i] = min(max(x[i] + shorten * step[i], low[i, fit]), high[i, fit])
-                new = _evaluate(kind, there, c_had, c_lep, forms, mass, o, g_new, h_new, terms_new)
-                if new >= now:
-                    now = new
-                    x, there = there, x
-                    g, g_new = g_new, g
-                    h, h_new = h_new, h
-                    terms, terms_new = terms_new, terms
-                    damping *= 0.1
-                else:
-                    damping = max(8 * damping, 0.1)
-            if now > value[fit]:
-                value[fit] = now
-                best[:, fit] = x
-                flags[0, fit], flags[1, fit] = converged, outward.any()
+                    flags[0, fit], flags[1, fit] = converged, outward.any()
+
+    return run
+
+
+LOOPS = (_loop(HADRONIC), _loop(LEPTONIC), _loop(JOINT))
 
 
 # --- from blocks to numbers -------------------------------------------------------------------------------------------
@@ -373,41 +383,63 @@ def leptonic_numbers(block: LeptonicBlock) -> FloatArray:
     return found
 
 
-def maximise(
-    block: HadronicBlock | LeptonicBlock | JointBlock, starts: Tensor, *, tolerance: float, max_iterations: int
-) -> newton.Maximum:
-    """Best maximum of each fit of ``block`` from ``starts`` ``(S, P, n)``, all on the CPU."""
-    hadronic_block = block.hadronic if isinstance(block, JointBlock) else block
-    leptonic_block = block.leptonic if isinstance(block, JointBlock) else block
-    had = lep = np.zeros((0, starts.shape[-1]))
-    forms = np.zeros((4, 7), dtype=np.int64)  # hadronic b, light quarks, leptonic b, lepton
-    options, mass = LikelihoodOptions(), 0.0
-    if isinstance(hadronic_block, HadronicBlock):
-        had, options, mass = hadronic_numbers(hadronic_block), hadronic_block.options, hadronic_block.top_mass
-        first, light = hadronic_block.quarks.forms()[:2]
-        forms[0], forms[1] = _form(first), _form(light)
-        kind = HADRONIC
-    if isinstance(leptonic_block, LeptonicBlock):
-        lep, options, mass = leptonic_numbers(leptonic_block), leptonic_block.options, leptonic_block.top_mass
-        forms[2], forms[3] = _form(leptonic_block.quarks.forms()[0]), _form(leptonic_block.transfer.form)
-        kind = LEPTONIC
-    if isinstance(block, JointBlock):
-        kind, mass = JOINT, 0.0
+@dataclass(frozen=True)
+class Numbers:
+    """All that the loops read of some fits."""
+
+    kind: int
+    hadronic: FloatArray  # (rows, n)
+    leptonic: FloatArray
+    low: FloatArray  # (P, n)
+    high: FloatArray
+    longest: FloatArray  # (P, 2)
+    forms: IntArray  # hadronic b, light quarks, leptonic b, lepton
+    options: LikelihoodOptions
+    top_mass: float  # not used in a joint fit
+
+    @classmethod
+    def of(cls, block: HadronicBlock | LeptonicBlock | JointBlock) -> Numbers:
+        """From a block of a problem."""
+        n = block.low.shape[1]
+        had = lep = np.zeros((0, n))
+        forms = np.zeros((4, 7), dtype=np.int64)
+        parts = (block.hadronic, block.leptonic) if isinstance(block, JointBlock) else (block,)
+        kind = JOINT
+        for part in parts:
+            if isinstance(part, HadronicBlock):
+                had, kind = hadronic_numbers(part), HADRONIC
+                forms[:2] = [_form(f) for f in part.quarks.forms()[:2]]
+            else:
+                lep, kind = leptonic_numbers(part), LEPTONIC
+                forms[2:] = [_form(part.quarks.forms()[0]), _form(part.transfer.form)]
+        kind = JOINT if len(parts) > 1 else kind
+        low, high = (t.contiguous().numpy() for t in (block.low, block.high))
+        longest = np.array(block.longest)
+        return cls(kind, had, lep, low, high, longest, forms, parts[0].options, float(parts[0].top_mass))
+
+    def at_mass(self, top_mass: float) -> Numbers:
+        """The same fits with another top mass."""
+        return replace(self, top_mass=top_mass)
+
+
+def maximise(numbers: Numbers, starts: Tensor, *, tolerance: float, max_iterations: int) -> newton.Maximum:
+    """Best maximum of each fit from ``starts`` ``(S, P, n)``, on the CPU."""
+    o = numbers.options
+    mass = 1.0 if numbers.kind == JOINT else numbers.top_mass
+    weight = 1.0 if o.normalised else 2.0
+    log_peak = weight * math.log(o.w_mass * o.w_width * o.gamma_top * mass)
     size, n = starts.shape[1:]
     best, value, flags = np.empty((size, n)), np.empty(n), np.empty((2, n), dtype=np.bool_)
-    weight = 1.0 if options.normalised else 2.0
-    log_peak = weight * math.log(options.w_mass * options.w_width * options.gamma_top * (mass or 1.0))
-    per_w = 1 / (options.w_mass * options.w_width)
-    constants = np.array([options.w_mass, per_w, options.gamma_top, weight, log_peak])
-    _maximise(
-        kind,
-        *(t.contiguous().numpy() for t in (starts, block.low, block.high)),
-        np.ascontiguousarray(had),
-        np.ascontiguousarray(lep),
-        forms,
-        float(mass),
-        constants,
-        np.array(block.longest),
+    LOOPS[numbers.kind](
+        starts.contiguous().numpy(),
+        numbers.low,
+        numbers.high,
+        numbers.hadronic,
+        numbers.leptonic,
+        numbers.forms,
+        mass,
+        np.array([o.w_mass, 1 / (o.w_mass * o.w_width), o.gamma_top, weight, log_peak]),
+        numbers.longest,
         tolerance,
         max_iterations,
         best,

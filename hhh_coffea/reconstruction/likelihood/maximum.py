@@ -24,9 +24,15 @@ def maximise(
     from hhh_coffea.reconstruction.likelihood import loops
 
     split = x.unflatten(1, (starts, -1)).transpose(0, 1)
-    parts = [
-        loops.maximise(problem.block(fits), split[..., fits], tolerance=tolerance, max_iterations=max_iterations)
-        for fits in torch.arange(split.shape[-1]).split(FITS)
-    ]
+    parts = []
+    for k, fits in enumerate(torch.arange(split.shape[-1]).split(FITS)):
+        if isinstance(problem, Joint):
+            numbers = loops.Numbers.of(problem.block(fits))
+        else:
+            if k not in problem.gathered:
+                problem.gathered[k] = loops.Numbers.of(problem.block(fits))
+            numbers = problem.gathered[k].at_mass(problem.top_mass)
+        here = split[..., fits[0] : fits[-1] + 1]
+        parts.append(loops.maximise(numbers, here, tolerance=tolerance, max_iterations=max_iterations))
     columns = ([getattr(p, name) for p in parts] for name in ("x", "value", "converged", "at_limit"))
     return Maximum(*(torch.cat(c, dim=-1) for c in columns))

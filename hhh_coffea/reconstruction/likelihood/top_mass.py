@@ -17,9 +17,9 @@ from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tables import table
 
 # GeV; the fits of a block change little between two of them
-GRID = (100.0, 120.0, 135.0, 148.0, 158.0, 166.0, 174.0, 182.0, 191.0, 202.0, 216.0, 232.0, 250.0, 272.0, 300.0)
-ANCHORS_HAD, ANCHORS_LEP = (148.0, 174.0, 216.0, 272.0), (120.0, 148.0, 174.0, 202.0, 232.0, 272.0)
-ROUGH = 1e-4  # ln L to which the profile is fitted
+GRID = (100.0, 125.0, 145.0, 159.0, 174.0, 189.0, 206.0, 230.0, 264.0, 300.0)
+ANCHORS_HAD, ANCHORS_LEP = (174.0, 264.0), (125.0, 174.0, 206.0, 264.0)
+ROUGH = 1e-3  # ln L to which the profile is fitted
 INSIDE = (0.0, 0.2, 0.4, 0.6, 0.8)  # points of an interval at which the profile is looked up
 LARGEST = 1 << 22  # numbers in one array of profiles
 
@@ -37,6 +37,8 @@ class Profile:
             here = problem.at_mass(GRID[k])
             if GRID[k] in anchors:
                 starts = here.starts().unflatten(1, (here.n_starts, -1)).unbind(1)
+                if found:  # the measured values have been a start at another anchor
+                    starts = starts[here.n_starts - 2 :] if isinstance(here, Hadronic) else starts
             else:
                 near = {max((j for j in found if j < k), default=None), min((j for j in found if j > k), default=None)}
                 starts = tuple(found[j].x for j in near if j is not None)
@@ -67,11 +69,12 @@ class FreeTopMass:
         self.hadronic = Profile(blocks.hadronic, ANCHORS_HAD, self.options.max_iterations)
         self.leptonic = Profile(blocks.leptonic, ANCHORS_LEP, self.options.max_iterations)
         self.higgs = blocks.higgs.maximise() if blocks.higgs else None
+        self._profiles: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def log_likelihood(self, group: Group, tags: Tensor) -> Tensor:
         """``(M, P)``: the ``polish`` best permutations of an event from the full fit, others from the profile."""
         tops = replace(group, table=table(group.table.n_jets, False).to(tags.device))
-        value = self._profile(tops)[0]
+        value = self._profile(tops)[0].clone()
         if self.options.polish is None:
             event, row = (i.flatten() for i in torch.meshgrid(*map(torch.arange, value.shape), indexing="ij"))
         else:
@@ -106,10 +109,13 @@ class FreeTopMass:
 
     def _profile(self, tops: Group) -> tuple[Tensor, Tensor, Tensor]:
         """Maximum over M of the sum of both profiles, M there, and the node next to it: ``(M, P_tt)``."""
+        if (known := self._profiles.get(tops.table.n_jets)) is not None:
+            return known
         size = max(1, LARGEST // (len(GRID) * len(tops.table.permutations)))
         rows = torch.arange(len(tops.rows), device=tops.rows.device)
         parts = [self._peak(tops, at) for at in rows.split(size)]
         value, mass, node = (torch.cat(p) for p in zip(*parts, strict=True))
+        self._profiles[tops.table.n_jets] = value, mass, node
         return value, mass, node
 
     def _peak(self, tops: Group, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,9 +141,18 @@ class FreeTopMass:
         return best, peak, node
 
     def _polish(self, tops: Group, event: Tensor, row: Tensor) -> Maximum:
-        """Full fits of these permutations of the top quarks from the nearest node of the profile."""
+        """Full fits of these permutations of the top quarks, from the nodes of the profile on both sides of its peak."""
         _, mass, node = (v[event, row] for v in self._profile(tops))
         had, lep = tops.fits(event, row)
-        start = torch.cat([self.hadronic.x[node, :, had].T, self.leptonic.x[node, :, lep].T, mass.unsqueeze(0)])
-        problem = Joint(self.blocks.hadronic, self.blocks.leptonic, (had, lep))
-        return maximise(problem, start, tolerance=self.options.tolerance, max_iterations=self.options.max_iterations)
+        other = node + torch.where(mass > torch.tensor(GRID, dtype=torch.float64, device=mass.device)[node], 1, -1)
+        starts = [
+            torch.cat([self.hadronic.x[k, :, had].T, self.leptonic.x[k, :, lep].T, mass.unsqueeze(0)])
+            for k in (node, other.clamp(0, len(GRID) - 1))
+        ]
+        return maximise(
+            Joint(self.blocks.hadronic, self.blocks.leptonic, (had, lep)),
+            torch.cat(starts, dim=1),
+            starts=2,
+            tolerance=self.options.tolerance,
+            max_iterations=self.options.max_iterations,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from likelihood_events import SlowLikelihood, functions, random_events
@@ -12,7 +14,9 @@ from hhh_coffea.reconstruction.likelihood.blocks import Blocks
 from hhh_coffea.reconstruction.likelihood.formulas import breit_wigner
 from hhh_coffea.reconstruction.likelihood.higgs import FreeBlock, OnShellBlock
 from hhh_coffea.reconstruction.likelihood.joint import Joint
-from hhh_coffea.reconstruction.likelihood.newton import Block, Factors, Pattern, dense, maximise
+from hhh_coffea.reconstruction.likelihood.maximum import maximise
+from hhh_coffea.reconstruction.likelihood.newton import Block, Factors, Pattern, dense
+from hhh_coffea.reconstruction.likelihood.newton import maximise as newton_maximise
 from hhh_coffea.reconstruction.likelihood.options import top_width
 
 OPTIONS = [
@@ -56,6 +60,50 @@ def test_derivatives(options: LikelihoodOptions, flavor: int) -> None:
     mass = torch.linspace(150, 210, 20, dtype=torch.float64).unsqueeze(0)
     x = torch.cat([blocks.hadronic.starts()[:, :20] * 1.03, blocks.leptonic.starts()[:, :20] * 1.03, mass])
     check(Joint(blocks.hadronic, blocks.leptonic, (fits, fits)).block(fits), Joint.pattern, x)
+
+
+SHAPES: dict[str, tuple[float, ...]] = {
+    "E1": (0.01, 1e-5, 1.0, 0.03, 0.2, 1e-4, 0.1, 1e-5, 0.25, 1e-4),
+    "E2": (0.05, 1e-5, 1.0, 0.03, 1.0, 1e-4, 0.1, 1e-5, 0.25, 1e-4),
+    "E3": (1.0, 0.01, 1.0, 0.05, 0.2, 1e-4, 2.0, 0.1, 3.0, 0.2),
+    "E4": (0.01, 1.0, 0.03, 0.9, 0.1, 1.0, 0.1, 0.2, 0.15, 5e-5),
+    "E5": (0.01, 1e-5, 0.03, 1.0, 0.2, 1e-4, 0.1, 0.2, 0.25, 1e-4),
+    "pT": (0.01, 1e-5, 0.08, 1e-5, 0.2, 1e-4, 0.1, 1e-5, 0.25, 1e-4),
+}
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, "gaussian"])
+def test_compiled_loops_find_what_torch_finds(shape: str, jacobian: bool) -> None:
+    """And for each shape, jets far out of the range of their transfer functions among them."""
+    entry: dict[str, Any] = {"kind": "gaussian", "eta": (0.0, 2.5), "a": 0.05, "b": 0.9, "c": 2.0}
+    if shape != "gaussian":
+        parameters = SHAPES[shape]
+        entry = {
+            "kind": "double_gaussian",
+            "eta": (0.0, 2.5),
+            "shape": shape,
+            "parameters": parameters,
+            "range": (60.0, 120.0),
+        }
+    options = LikelihoodOptions(jacobian=jacobian, max_iterations=100)
+    blocks = Blocks(random_events(40, 5), 0, functions(light=[entry]), options)
+    fits = torch.arange(20)
+    mass = torch.full((1, 20), 174.0, dtype=torch.float64)
+    for problem in (blocks.hadronic, blocks.leptonic, Joint(blocks.hadronic, blocks.leptonic, (fits, fits))):
+        if isinstance(problem, Joint):
+            x, starts = torch.cat([blocks.hadronic.starts()[:, :20], blocks.leptonic.starts()[:, :20], mass]), 1
+        else:
+            x, starts = problem.starts(), problem.n_starts
+        slow = newton_maximise(problem, x, starts=starts, max_iterations=100).best(starts)
+        fast = maximise(problem, x, starts=starts, tolerance=1e-9, max_iterations=100)
+        # rounding may decide between two maxima: seldom
+        same = (slow.value - fast.value).abs() < 1e-7
+        assert same.double().mean() > 0.97
+        both = same & slow.converged & fast.converged
+        assert both.double().mean() > 0.8
+        torch.testing.assert_close(slow.x[:, both], fast.x[:, both], rtol=1e-3, atol=1e-2)
+        assert torch.equal(slow.at_limit[both], fast.at_limit[both])
 
 
 def test_value_of_the_blocks_is_that_of_the_slow_likelihood() -> None:
@@ -123,7 +171,7 @@ class Bowl:
 
 
 def test_maximise_stops_at_ranges_and_survives_nan() -> None:
-    found = maximise(Bowl(), torch.tensor([[1.0, 1.0, torch.nan], [1.0, 8.0, 1.0]]))
+    found = newton_maximise(Bowl(), torch.tensor([[1.0, 1.0, torch.nan], [1.0, 8.0, 1.0]]))
     torch.testing.assert_close(found.x[:, :2], torch.tensor([[2.0, 2.0], [5.0, 5.0]]))
     assert found.converged.tolist() == [True, True, False]
     assert found.at_limit[:2].all()

@@ -43,25 +43,29 @@ def of_permutations(result: LikelihoodFit, event: int = 0) -> dict[tuple[int, ..
     return found
 
 
-@pytest.mark.parametrize("polish", [None, 4])
-def test_conformance_event(polish: int | None) -> None:
+def test_conformance_event() -> None:
     events, tf = conformance()
-    options = LikelihoodOptions(free_top_mass=True, top_mass=170.0, top_width=1.5, polish=polish)
+    options = LikelihoodOptions(free_top_mass=True, top_mass=170.0, top_width=1.5, polish=None)
     result = fit(events, tf, options, permutations=True)
     found = of_permutations(result)
-    rough = 0.0 if polish is None else 0.03  # what the profile is off in permutations that are not polished
     for number, (permutation, klfitter, best, probability) in enumerate(PUBLISHED, start=1):
         value, p = found[permutation]
         if number in (2, 4, 5, 7, 10, 12):
-            assert abs(value - klfitter) <= 0.01 + rough, number
+            assert abs(value - klfitter) <= 0.01, number
         else:
-            assert value >= best - 0.02 - rough, number
+            assert abs(value - best) <= 0.01, number
         if number in (2, 7, 10):
             assert p == pytest.approx(probability, abs=0.002), number
     assert result.jets.tolist() == [[2, 0, 1, 3]]
     untagged = fit(events, tf, options.model_copy(update={"btag": "none"}))
     assert (*untagged.jets[0, :2].tolist(), *sorted(untagged.jets[0, 2:].tolist())) == (3, 0, 1, 2)
     assert untagged.log_likelihood.item() == pytest.approx(-59.78, abs=0.01)
+    # polishing the best ones alone: these are the same, the others as good as the profile
+    some = fit(events, tf, options.model_copy(update={"polish": 4}), permutations=True)
+    assert_same(result, some, 1e-3)
+    values = of_permutations(some)
+    for permutation, (value, p) in found.items():
+        assert values[permutation][0] == pytest.approx(value, abs=1e-6 if p > 1e-3 else 1.0)
 
 
 def best_of_scipy(slow: SlowLikelihood, permutation: list[int], top_mass: float, starts: int) -> float:
@@ -154,14 +158,17 @@ def test_sum_of_blocks_is_the_maximum_of_the_whole() -> None:
     assert checked >= 4
 
 
-def assert_same(one: LikelihoodFit, other: LikelihoodFit) -> None:
-    for name in ("log_likelihood", "probability", "energies", "lepton_energy", "top_mass"):
-        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-7, atol=1e-7)
+def assert_same(one: LikelihoodFit, other: LikelihoodFit, probability: float = 1e-7) -> None:
+    """The parameters of two converged fits differ by more than ln L at the maximum does."""
+    torch.testing.assert_close(one.log_likelihood, other.log_likelihood, rtol=0, atol=1e-8)
+    torch.testing.assert_close(one.probability, other.probability, rtol=0, atol=probability)
+    for name in ("energies", "lepton_energy", "top_mass"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("free", [False, True])
 def test_invariances(free: bool) -> None:
-    events, options = random_events(4 if free else 12, 5), LikelihoodOptions(free_top_mass=free)
+    events, options = random_events(4 if free else 12, 5), LikelihoodOptions(free_top_mass=free, polish=None)
     tf = functions()
     result = fit(events, tf, options)
     order = torch.tensor([3, 0, 4, 1, 2])
