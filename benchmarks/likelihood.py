@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument("--scipy", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    functions = read_transfer_functions(REPOSITORY / "models" / "transfer_functions_delphes" / "transfer_functions.json")
+    functions = read_transfer_functions(
+        REPOSITORY / "models" / "transfer_functions_delphes" / "transfer_functions.json"
+    )
     print(f"{'':4} {'top mass':8} {'events':>7} {'blocks':>9} {'permutations':>13} {'scipy':>9}  target  (events/s)")
     for name in ("tt", "tth"):
         events = delphes_events(arguments.folder / f"{name}_test.root", arguments.events)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import awkward as ak
@@ -45,7 +46,7 @@ def main() -> None:
     ):
         generated, measured, threshold, eta = data[particle]
         bins = {}
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             here = (np.abs(eta) >= low) & (np.abs(eta) < high)
             bins[low, high] = Pairs(generated[here], measured[here], threshold[here])
         functions = fit_double_gaussians(bins, **options)
@@ -58,7 +59,9 @@ def main() -> None:
     content["met"] = fit_met(np.stack([dx, dy]), sum_et).model_dump()
     content["btag"] = tagging(*data["tag"]).model_dump()
     checked = TransferFunctions.model_validate_json(json.dumps(content))
-    (arguments.output / "transfer_functions.json").write_text(checked.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (arguments.output / "transfer_functions.json").write_text(
+        checked.model_dump_json(indent=1) + "\n", encoding="utf-8"
+    )
     pull_figure(shown).savefig(arguments.output / "pulls.png", dpi=100)
     print(checked.met, checked.btag)
 
@@ -74,7 +77,8 @@ def events_of(file: Path) -> dict[str, np.ndarray]:
         particle = ak.zip({n: tree[f"Particle.{n}"].array() for n in NAMES})
         jet = ak.zip({n: tree[f"Jet.{n}"].array() for n in ("PT", "Eta", "Phi", "Mass", "BTag", "Flavor")})
         leptons = {
-            name: ak.zip({n: tree[f"{name}.{n}"].array() for n in ("PT", "Eta", "Phi")}) for name in ("Electron", "Muon")
+            name: ak.zip({n: tree[f"{name}.{n}"].array() for n in ("PT", "Eta", "Phi")})
+            for name in ("Electron", "Muon")
         }
         met = ak.zip({n: tree[f"MissingET.{n}"].array() for n in ("MET", "Phi")})[:, 0]
         sum_et = ak.to_numpy(tree["ScalarHT.HT"].array()[:, 0]).astype(float)
@@ -142,7 +146,7 @@ def decay(p: dict[str, list[float]]) -> tuple[list[int], int | None]:
         if p["M1"][i] < 0 or abs(p["Status"][i]) != 23:
             continue
         mother = abs(p["PID"][int(p["M1"][i])])
-        if mother == 6 and abs(pid) == 5 or mother == 24 and abs(pid) <= 5:
+        if (mother == 6 and abs(pid) == 5) or (mother == 24 and abs(pid) <= 5):
             quarks.append(i)
         elif mother == 24 and abs(pid) in (11, 13):
             lepton = i
@@ -156,9 +160,7 @@ def distance(eta1: float, phi1: float, eta2: float, phi2: float) -> float:
 
 def tagging(pt: np.ndarray, tag: np.ndarray, bottom: np.ndarray) -> TaggingRates:
     at = np.digitize(pt, TAG_PT[1:])
-    rates = [
-        tuple(float(tag[(at == k) & (bottom == flavor)].mean()) for k in range(len(TAG_PT))) for flavor in (1, 0)
-    ]
+    rates = [tuple(float(tag[(at == k) & (bottom == flavor)].mean()) for k in range(len(TAG_PT))) for flavor in (1, 0)]
     return TaggingRates(pt=TAG_PT, efficiency=rates[0], mistag=rates[1])
 
 

@@ -9,4 +9,12 @@ from hhh_coffea.reconstruction.likelihood.fit import LikelihoodFit, Permutations
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions, read_transfer_functions
 
-__all__ = ["LeptonJets", "LikelihoodFit", "LikelihoodOptions", "Permutations", "TransferFunctions", "fit", "read_transfer_functions"]
+__all__ = [
+    "LeptonJets",
+    "LikelihoodFit",
+    "LikelihoodOptions",
+    "Permutations",
+    "TransferFunctions",
+    "fit",
+    "read_transfer_functions",
+]

@@ -34,7 +34,7 @@ class Group:
         """Values ``(…, n)`` of all fits of a kind (0, 1, 2) → ``(…, M, entries)`` of this group's."""
         entries = (len(self.table.triplets), self.table.n_jets, len(self.table.pairs))[kind]
         part = values[..., self.first[kind] : self.first[kind] + len(self.rows) * entries]
-        return part.unflatten(-1, (len(self.rows), entries))
+        return part.reshape(*part.shape[:-1], len(self.rows), entries)
 
     def sums(self, hadronic: Tensor, leptonic: Tensor, higgs: Tensor | None) -> Tensor:
         """Values ``(…, n)`` of all fits of each kind → ``(…, M, P)`` of the permutations."""
@@ -52,7 +52,9 @@ class Group:
 class Blocks:
     """All block fits of ``events``, whose leptons have one flavor and whose jets are in the order offered."""
 
-    def __init__(self, events: LeptonJets, flavor: int, functions: TransferFunctions, options: LikelihoodOptions) -> None:
+    def __init__(
+        self, events: LeptonJets, flavor: int, functions: TransferFunctions, options: LikelihoodOptions
+    ) -> None:
         device = events.met.device
         light, bottom, lepton = (
             Transfer.of(getattr(functions, p), jacobian=options.jacobian, device=device)

@@ -91,9 +91,7 @@ def fit_double_gaussians(
 
 def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, tuple[float, ...]]:
     """(−ln L, coefficients) of the best of a few starts."""
-    x, measured, threshold = (
-        torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold)
-    )
+    x, measured, threshold = (torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold))
     ends = [torch.full((1,), e / SCALE, dtype=torch.float64) for e in (low, high)]
     grid = torch.linspace(low / SCALE, high / SCALE, 64, dtype=torch.float64)
     core = float(np.subtract(*np.quantile((pairs.generated - pairs.measured) / pairs.generated, [0.84, 0.16]))) / 2
@@ -103,12 +101,15 @@ def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: flo
 
     def loss(p: Tensor) -> Tensor:
         c = coefficients(p, len(x))
-        value = -(double_gaussian(shape, c, x, measured, jacobian=True).f - log_acceptance(shape, c, x, threshold)).sum()
+        value = -(
+            double_gaussian(shape, c, x, measured, jacobian=True).f - log_acceptance(shape, c, x, threshold)
+        ).sum()
         _, s1, a, _, s2 = (v[0] for v in parameters(shape, coefficients(p, len(grid)), grid))
         # walls: nothing inside, steep outside
         wall = sum(((narrowest - s) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
         wall = wall + (-a).clamp_min(0).square().sum() * 1e2 + (a - MAX_AMPLITUDE).clamp_min(0).square().sum()
-        return value + 100 * len(x) ** 0.5 * wall
+        total: Tensor = value + 100 * len(x) ** 0.5 * wall
+        return total
 
     def both(p: FloatArray) -> tuple[float, FloatArray]:
         tensor = torch.tensor(p, requires_grad=True)
@@ -149,7 +150,9 @@ POWERS: dict[str, tuple[tuple[float, float], ...]] = {
 def _start(shape: str, sigma: float, amplitude: float, wide: float) -> FloatArray:
     """All five parameters flat in x (nearly: a parameter without a constant follows its first power)."""
     values = (0.0, sigma, amplitude, 0.05, wide)
-    start = [(v, 0.01 * v) if powers[0] == 0 else (0.01 * v, v) for v, powers in zip(values, POWERS[shape], strict=True)]
+    start = [
+        (v, 0.01 * v) if powers[0] == 0 else (0.01 * v, v) for v, powers in zip(values, POWERS[shape], strict=True)
+    ]
     return np.array(start).reshape(-1)
 
 
@@ -170,7 +173,8 @@ def _shares(at: tuple[Triple, ...], d: Tensor) -> Tensor:
     (mu1, s1, a, mu2, s2) = (p[0] for p in at)
     first = s1 * torch.special.ndtr((d - mu1) / s1)
     second = a * s2 * torch.special.ndtr((d - mu2) / s2)
-    return (first + second) / (s1 + a * s2)
+    found: Tensor = (first + second) / (s1 + a * s2)
+    return found
 
 
 def log_acceptance(shape: str, c: Tensor, x: Tensor, threshold: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ class LeptonJets:
     sum_et: Tensor
 
     @classmethod
-    def of(cls, jets: Any, btag: Any, mask: Any, lepton: Any, met: Any, device: str | torch.device = "cpu") -> LeptonJets:
+    def of(
+        cls, jets: Any, btag: Any, mask: Any, lepton: Any, met: Any, device: str | torch.device = "cpu"
+    ) -> LeptonJets:
         """From arrays: ``jets`` (N, J, 4) and ``lepton`` (N, 4) as pT, η, φ and mass, flavor; ``met`` (N, 3): MET, φ, ΣE_T.
 
         Raises
@@ -65,7 +67,11 @@ class LeptonJets:
             raise ValueError("jets and leptons must have pT > 0")
         if not ((lepton[:, 3] == ELECTRON) | (lepton[:, 3] == MUON)).all():
             raise ValueError("the lepton's flavor must be 0 (electron) or 1 (muon)")
-        return cls(*jets.unbind(-1), btag & mask, mask, *lepton[:, :3].unbind(-1), lepton[:, 3].long(), *met.unbind(-1))
+        pt, eta, phi, mass = jets.unbind(-1)
+        lepton_pt, lepton_eta, lepton_phi, flavor = lepton.unbind(-1)
+        return cls(
+            pt, eta, phi, mass, btag & mask, mask, lepton_pt, lepton_eta, lepton_phi, flavor.long(), *met.unbind(-1)
+        )
 
     def __len__(self) -> int:
         return len(self.lepton_pt)

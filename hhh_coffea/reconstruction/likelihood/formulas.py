@@ -23,20 +23,20 @@ def root(x: N) -> N:
     return x**0.5
 
 
-@overload(root)  # type: ignore[untyped-decorator]
+@overload(root)
 def _compiled_root(x):  # type: ignore[no-untyped-def]  # noqa: ARG001  numba compares the two signatures
-    return lambda x: math.sqrt(x)  # a compiled power is many times slower
+    return lambda x: math.sqrt(x)  # noqa: PLW0108  as above; a compiled power is many times slower
 
 
 # --- parameters of a double Gaussian ----------------------------------------------------------------------------------
 @usable_compiled
-def linear(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
+def linear(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:  # noqa: ARG001
     """a + bx; u = 1/x and v = 1/√x. Outside of the range ``inside`` is 0 and x its end: a constant."""
     return a + b * x, b * inside, 0.0
 
 
 @usable_compiled
-def plus_inverse(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
+def plus_inverse(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:  # noqa: ARG001
     """a + b/x."""
     f = b * u
     d = -f * u * inside
@@ -44,7 +44,7 @@ def plus_inverse(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
 
 
 @usable_compiled
-def plus_root(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
+def plus_root(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:  # noqa: ARG001
     """a + b/√x."""
     f = b * v
     d = -0.5 * f * u * inside
@@ -60,7 +60,7 @@ def root_and_linear(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
 
 
 @usable_compiled
-def quadrature(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:
+def quadrature(a: N, b: N, x: N, u: N, v: N, inside: N) -> Triple:  # noqa: ARG001
     """√(a²/x + b²)."""
     square = a * a * u
     f = root(square + b * b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -60,22 +61,21 @@ class Quarks:
 class HadronicBlock:
     """Some triplets."""
 
-    def __init__(
-        self, quarks: Quarks, options: LikelihoodOptions, top_mass: float
-    ) -> None:
+    def __init__(self, quarks: Quarks, options: LikelihoodOptions, top_mass: float) -> None:
         self.quarks, self.options, self.top_mass = quarks, options, top_mass
         self.low, self.high = quarks.low, quarks.high
         b, q1, q2 = quarks.direction.unbind(1)
         self.cos_b1, self.cos_b2, self.cos_12 = dot(b, q1), dot(b, q2), dot(q1, q2)
 
-    longest: ClassVar = ((LONGEST, 0.0),) * 3  # step of each parameter: relative, and added to it GeV
+    longest: ClassVar[Sequence[tuple[float, float]]] = [(LONGEST, 0.0)] * 3
 
     def top_mass2(self, x: Tensor) -> Tensor:
         """m² of the top quark, ``(…, n)`` of parameters ``(3, …, n)``."""
         m2 = self.quarks.mass2
         pb, p1, p2 = ((e * e - m).sqrt() for e, m in zip(x, m2, strict=True))
         pairs = x[0] * x[1] + x[0] * x[2] + x[1] * x[2] - p1 * p2 * self.cos_12
-        return m2.sum(0) + 2 * (pairs - pb * (p1 * self.cos_b1 + p2 * self.cos_b2))
+        found: Tensor = m2.sum(0) + 2 * (pairs - pb * (p1 * self.cos_b1 + p2 * self.cos_b2))
+        return found
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
@@ -98,7 +98,9 @@ class HadronicBlock:
 class TopTerm:
     """Derivatives of one ln L term B(m; M) in M: ``residual`` dr/dM, ``slope``, ``curvature`` −d²B/dM², ``mixed``."""
 
-    def __init__(self, t: Tensor, slope: Tensor, curvature: Tensor, mass: float | Tensor, options: LikelihoodOptions) -> None:
+    def __init__(
+        self, t: Tensor, slope: Tensor, curvature: Tensor, mass: float | Tensor, options: LikelihoodOptions
+    ) -> None:
         weight = 1 if options.normalised else 2
         self.residual, self.slope, self.curvature, self.mixed = formulas.top_mass_terms(
             slope, curvature, t, mass, options.gamma_top, weight
@@ -153,7 +155,7 @@ class Hadronic:
         top mass with the b as measured.
         """
         found: list[list[Tensor]] = [[], [], []]
-        for fits in torch.arange(len(self.b), device=self.b.device).split(BLOCK):
+        for fits in torch.split(torch.arange(len(self.b), device=self.b.device), BLOCK):
             at = self.block(fits)
             eb, e1, e2 = at.quarks.energy
             m2_qq = (2 * e1 * e2 * (1 - at.cos_12)).clamp_min(1)

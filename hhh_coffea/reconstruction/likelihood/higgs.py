@@ -7,6 +7,7 @@ one energy is left free; or off it. Both are fitted and the greater is taken; no
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets
 from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
-from hhh_coffea.reconstruction.likelihood.newton import Maximum, dense, maximise
+from hhh_coffea.reconstruction.likelihood.newton import Maximum, Pattern, dense, maximise
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
 
@@ -28,7 +29,7 @@ class FreeBlock:
         self.low, self.high = quarks.low, quarks.high
         self.cos = dot(*quarks.direction.unbind(1))
 
-    longest: ClassVar = ((LONGEST, 0.0),) * 2
+    longest: ClassVar[Sequence[tuple[float, float]]] = ((LONGEST, 0.0),) * 2
 
     def mass2(self, x: Tensor) -> Tensor:
         """m² of the pair."""
@@ -79,9 +80,10 @@ class OnShellBlock:
         cos = self.free.cos
         p2 = (e * e - m2) * cos * cos
         root = p2 * (self.half**2 - n2 * (e * e - p2))
-        return (e * self.half + torch.sign(cos) * root.sqrt()) / (e * e - p2)
+        found: Tensor = (e * self.half + torch.sign(cos) * root.sqrt()) / (e * e - p2)
+        return found
 
-    longest: ClassVar = ((LONGEST, 0.0),)
+    longest: ClassVar[Sequence[tuple[float, float]]] = ((LONGEST, 0.0),)
 
     def energies(self, x: Tensor) -> Tensor:
         """Both energies, ``(2, n)``."""
@@ -109,7 +111,7 @@ def pair_mass2(quarks: Quarks, cos: Tensor, x: Tensor) -> tuple[Tensor, tuple[Te
 class Higgs:
     """All pairs of b jets: ``b`` ``(2, n)`` are positions among the flattened jets."""
 
-    pattern = dense(2)
+    pattern: ClassVar[Pattern] = dense(2)
 
     def __init__(self, bottom: tuple[Transfer, Jets], b: Tensor, options: LikelihoodOptions) -> None:
         self.bottom, self.b, self.options = bottom, b, options
@@ -147,7 +149,7 @@ class Higgs:
 
 
 class _OnShell:
-    pattern = dense(1)
+    pattern: ClassVar[Pattern] = dense(1)
 
     def __init__(self, higgs: Higgs, mass: float) -> None:
         self.higgs, self.mass = higgs, mass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.hadronic import Hadronic, HadronicBlock
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic, LeptonicBlock
-from hhh_coffea.reconstruction.likelihood.newton import dense
+from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
 
 TOP_RANGE = (100.0, 1000.0)  # GeV
 LONGEST_MASS = 0.1  # of the top mass in one step
@@ -26,7 +27,11 @@ class JointBlock:
         self.low = torch.cat([hadronic.low, leptonic.low, TOP_RANGE[0] * one])
         self.high = torch.cat([hadronic.high, leptonic.high, TOP_RANGE[1] * one])
 
-    longest: ClassVar = (*HadronicBlock.longest, *LeptonicBlock.longest, (LONGEST_MASS, 0.0))
+    longest: ClassVar[Sequence[tuple[float, float]]] = (
+        *HadronicBlock.longest,
+        *LeptonicBlock.longest,
+        (LONGEST_MASS, 0.0),
+    )
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""
@@ -34,7 +39,7 @@ class JointBlock:
         had, h = self.hadronic.parts(x[:N_HAD], mass)
         lep, t = self.leptonic.parts(x[N_HAD:LAST], mass)
         curved = [had[1 + N_HAD : 10], lep[1 + N_LEP : 21]]
-        had_terms, lep_terms = had[10:].unflatten(0, (2, 1 + N_HAD)), lep[21:].unflatten(0, (2, 1 + N_LEP))
+        had_terms, lep_terms = had[10:].view(2, 1 + N_HAD, -1), lep[21:].view(2, 1 + N_LEP, -1)
         # the gradient of m² is that of r times MΓ
         per_slope = mass * self.hadronic.options.gamma_top
         border = [h.mixed * per_slope * had_terms[1, 1:], t.mixed * per_slope * lep_terms[1, 1:]]
@@ -51,10 +56,8 @@ class JointBlock:
 class Joint:
     """Permutations given by the numbers of their fits among the triplets and the leptonic b jets."""
 
-    pattern = (
-        dense(N_HAD)
-        + [(i + N_HAD, j + N_HAD) for i, j in dense(N_LEP)]
-        + [(LAST, j) for j in range(LAST + 1)]
+    pattern: ClassVar[Pattern] = (
+        dense(N_HAD) + [(i + N_HAD, j + N_HAD) for i, j in dense(N_LEP)] + [(LAST, j) for j in range(LAST + 1)]
     )
 
     def __init__(self, hadronic: Hadronic, leptonic: Leptonic, of: tuple[Tensor, Tensor]) -> None:

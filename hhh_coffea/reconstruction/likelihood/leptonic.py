@@ -9,6 +9,7 @@ constraint are two points of one smooth function.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -47,7 +48,9 @@ class LeptonicBlock:
         self.cos = self.lepton[2]
         cos_phi, sin_phi = self.lepton[0] / self.sin, self.lepton[1] / self.sin
         # missing momentum along the lepton's transverse direction, and across it
-        self.met = torch.stack([missing[0] * cos_phi + missing[1] * sin_phi, missing[1] * cos_phi - missing[0] * sin_phi])
+        self.met = torch.stack(
+            [missing[0] * cos_phi + missing[1] * sin_phi, missing[1] * cos_phi - missing[0] * sin_phi]
+        )
         self.precision = 1 / (missing[2] * missing[2])
         zero = torch.zeros_like(cos_phi)
         self.axes = torch.stack(
@@ -60,12 +63,13 @@ class LeptonicBlock:
         self.low = torch.stack([quarks.low[0], kinematics[5], low, -far, -far])
         self.high = torch.stack([quarks.high[0], kinematics[6], high, far, far])
 
-    longest: ClassVar = (*((LONGEST, 0.0),) * 3, *((0.0, LONGEST_ACROSS),) * 2)
+    longest: ClassVar[Sequence[tuple[float, float]]] = (*((LONGEST, 0.0),) * 3, *((0.0, LONGEST_ACROSS),) * 2)
 
     def neutrino(self, x: Tensor) -> Tensor:
         """Momentum of the neutrino, ``(3, n)``."""
         bow, half = formulas.along_lepton(*x[1:])
-        return (bow - half) * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
+        found: Tensor = (bow - half) * self.lepton + x[3] * self.axes[0] + x[4] * self.axes[1]
+        return found
 
     def top_mass2(self, x: Tensor) -> Tensor:
         """m² of the top quark, ``(…, n)`` of parameters ``(5, …, n)``."""
@@ -73,7 +77,8 @@ class LeptonicBlock:
         bow, half = formulas.along_lepton(el, v, a, b)
         m2 = self.quarks.mass2[0]
         along = (el + bow - half) * self.cos_bl + a * self.cos_ba + b * self.cos_bb
-        return v + m2 + 2 * (eb * (el + bow + half) - (eb * eb - m2).sqrt() * along)
+        found: Tensor = v + m2 + 2 * (eb * (el + bow + half) - (eb * eb - m2).sqrt() * along)
+        return found
 
     def __call__(self, x: Tensor) -> Tensor:
         """Value, gradient, minus second derivatives; then the Breit–Wigner terms (see :mod:`.newton`)."""

@@ -73,9 +73,7 @@ def _parameter(form: int, c: Any, k: int, x: float, u: float, v: float, inside: 
 
 
 @compiled
-def _transfer(
-    forms: Any, which: int, c: Any, k: int, x: float, measured: float
-) -> tuple[float, float, float, float]:
+def _transfer(forms: Any, which: int, c: Any, k: int, x: float, measured: float) -> tuple[float, float, float, float]:
     """ln W = −LOG_ROOT_2PI + the first + ln of the second; then its derivatives. Logarithms are taken once a fit.
 
     A row of ``forms`` is [kind, Jacobian, forms of the five parameters]; the coefficients are those of c from k on.
@@ -122,16 +120,14 @@ def _top_terms(g: Any, h: Any, terms: Any, first: int, size: int, last: int, fou
 
 
 @compiled
-def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool) -> float:
+def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool) -> Any:
     """ln L without the logarithms of MΓ."""
     per_t = 1 / (mass * o[2])
     vb, fb, db, ddb = _transfer(forms, 0, c, HAD_TF, x[0], c[0])
     v1, f1, d1, dd1 = _transfer(forms, 1, c, HAD_TF + 12, x[1], c[1])
     v2, f2, d2, dd2 = _transfer(forms, 1, c, HAD_TF + 24, x[2], c[2])
     tfs = ((vb, db, ddb), (v1, d1, dd1), (v2, d2, dd2))
-    rows = hadronic(
-        (x[0], x[1], x[2]), (c[3], c[4], c[5]), (c[6], c[7], c[8]), tfs, o[0], o[1], mass, per_t
-    )
+    rows = hadronic((x[0], x[1], x[2]), (c[3], c[4], c[5]), (c[6], c[7], c[8]), tfs, o[0], o[1], mass, per_t)
     g[0], g[1], g[2] = rows[4], rows[5], rows[6]
     h[0, 0], h[1, 0], h[1, 1], h[2, 0], h[2, 1], h[2, 2] = rows[7], rows[8], rows[9], rows[10], rows[11], rows[12]
     terms[0, 0], terms[0, 1], terms[0, 2], terms[0, 3] = rows[13], rows[14], rows[15], rows[16]
@@ -144,8 +140,8 @@ def _hadronic(x: Any, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, t
 @compiled
 def _leptonic(
     x: Any, first: int, c: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any, free: bool
-) -> float:
-    """``first``: the first of its parameters, 3 in a joint fit; its Breit–Wigner terms then are the last two. As :func:`_hadronic`."""
+) -> Any:
+    """As :func:`_hadronic`; its parameters start at ``first``, 3 in a joint fit, where its Breit–Wigner terms come last."""
     per_t = 1 / (mass * o[2])
     eb, el, v, a, b = x[first], x[first + 1], x[first + 2], x[first + 3], x[first + 4]
     vb, fb, db, ddb = _transfer(forms, 2, c, LEP_TF, eb, c[0])
@@ -180,7 +176,9 @@ def _unpack(rows: Any, first: int, g: Any, h: Any, terms: Any) -> None:
 
 
 @inlined
-def _evaluate(kind: int, x: Any, had: Any, lep: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any) -> float:
+def _evaluate(
+    kind: int, x: Any, had: Any, lep: Any, forms: Any, mass: float, o: Any, g: Any, h: Any, terms: Any
+) -> Any:
     """ln L at x; fills the gradient, the lower triangle of minus the second derivatives and the Breit–Wigner terms."""
     if kind == HADRONIC:
         value = _hadronic(x, had, forms, mass, o, g, h, terms, False) - o[4]
@@ -206,7 +204,7 @@ def _factorise(a: Any, n: int) -> bool:
         least = SMALLEST_PIVOT * abs(a[j, j])
         if not diagonal > least:
             positive = False
-        a[j, j] = max(max(abs(diagonal), least), 1e-30)
+        a[j, j] = max(abs(diagonal), least, 1e-30)
         for i in range(j + 1, n):
             element = a[i, j]
             for k in range(j):
@@ -227,12 +225,12 @@ def _solve(a: Any, y: Any, n: int) -> None:
             y[i] -= a[k, i] * y[k]
 
 
-def _loop(kind: int) -> Callable[..., None]:
+def _loop(kind: int) -> Callable[..., None]:  # noqa: PLR0915  a call costs, and arrays in it more
     """Fits of one kind: ``kind`` is a constant in what is compiled, so that nothing of the other kinds is in it."""
     size, n_terms = (3, 5, 9)[kind], (2, 2, 4)[kind]
 
     @compiled
-    def run(
+    def run(  # noqa: PLR0912, PLR0915
         starts: FloatArray,  # (S, P, n)
         low: FloatArray,  # (P, n)
         high: FloatArray,
@@ -327,7 +325,8 @@ def _loop(kind: int) -> Callable[..., None]:
                     best[:, fit] = x
                     flags[0, fit], flags[1, fit] = converged, outward.any()
 
-    return run
+    loop: Callable[..., None] = run
+    return loop
 
 
 LOOPS = (_loop(HADRONIC), _loop(LEPTONIC), _loop(JOINT))

@@ -23,9 +23,9 @@ def maximise(
         return found.best(starts)
     from hhh_coffea.reconstruction.likelihood import loops
 
-    split = x.unflatten(1, (starts, -1)).transpose(0, 1)
+    split = x.reshape(len(x), starts, -1).transpose(0, 1)
     parts = []
-    for k, fits in enumerate(torch.arange(split.shape[-1]).split(FITS)):
+    for k, fits in enumerate(torch.split(torch.arange(split.shape[-1]), FITS)):
         if isinstance(problem, Joint):
             numbers = loops.Numbers.of(problem.block(fits))
         else:

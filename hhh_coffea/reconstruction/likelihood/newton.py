@@ -28,9 +28,9 @@ def dense(size: int) -> list[tuple[int, int]]:
 
 
 class Block(Protocol):
-    """Some of the fits of a problem: ``low``, ``high`` are the ranges ``(P, n)``, ``x`` the parameters ``(P, n)``."""
+    """Some of the fits of a problem; ``x`` are the parameters ``(P, n)``."""
 
-    low: Tensor
+    low: Tensor  # ranges, (P, n)
     high: Tensor
     longest: ClassVar[Sequence[tuple[float, float]]]  # step of each parameter: relative to it, and added to that
 
@@ -41,13 +41,12 @@ class Block(Protocol):
         """
 
 
-
 class Problem(Protocol):
     """Many fits of one kind."""
 
-    pattern: Pattern
+    pattern: ClassVar[Pattern]
 
-    def block(self, fits: Tensor) -> Block:
+    def block(self, fits: Tensor, /) -> Block:
         """The fits with these numbers."""
 
 
@@ -120,23 +119,23 @@ def maximise(
     """Maximise all fits of ``problem`` from the starts ``x`` ``(P, n)``; with several ``starts``, one after the other.
 
     A step solves (H + λ·diag|H|)·δ = g, is shortened to ``reach`` and cut at the ranges; it is taken if the value does
-    not fall. λ is divided by 10 then, and multiplied by 8 (at least 0.1) otherwise. A fit has converged when the next step promises a
-    gain of less than ``tolerance``.
+    not fall. λ is divided by 10 then, and multiplied by 8 (at least 0.1) otherwise. A fit has converged when the next step
+    promises a gain of less than ``tolerance``.
     """
     n = x.shape[1]
     x = x.clone()
-    state: Tensor | None = None
+    state = x.new_empty(0)
     damping = x.new_zeros(n)
     converged, at_limit = (torch.zeros(n, dtype=torch.bool, device=x.device) for _ in range(2))
     left = torch.arange(n, device=x.device)
     size = BLOCK if x.device.type == "cpu" else BLOCK_DEVICE
     for first in range(0, max_iterations, ROUND):
         unfinished = []
-        for fits in left.split(size):
+        for fits in torch.split(left, size):
             block = problem.block(fits)
             here = x[:, fits].clamp(block.low, block.high) if first == 0 else x[:, fits]
             now = block(here) if first == 0 else state[:, fits]
-            if state is None:
+            if not len(state):
                 state = x.new_empty(len(now), n)
             if first == 0:
                 now[0].nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
@@ -157,7 +156,7 @@ def maximise(
             unfinished.append(fits[~done])
         left = torch.cat(unfinished) if unfinished else left
         if starts > 1 and first:
-            left = left[~_followers(x.unflatten(1, (starts, -1)), state[0].unflatten(0, (starts, -1))).flatten()[left]]
+            left = left[~_followers(x.view(len(x), starts, -1), state[0].view(starts, -1)).flatten()[left]]
         if not len(left):
             break
     return Maximum(x, state[0], converged, at_limit)
@@ -185,7 +184,7 @@ def _step(pattern: Pattern, block: Block, x: Tensor, state: Tensor, damping: Ten
     step = factors.solve(g)
     if len(bent := torch.nonzero(~factors.positive)[:, 0]):
         # not near a maximum: take the Breit–Wigner terms as reweighted least squares, whose curvature is never negative
-        terms = state[1 + size + len(pattern) :].index_select(1, bent).unflatten(0, (-1, 1 + size))
+        terms = state[1 + size + len(pattern) :].index_select(1, bent).view(-1, 1 + size, len(bent))
         weight, slope = terms[:, 0], terms[:, 1:]
         missing = weight * (2 - weight)  # 2/(1 + r²) less the exact curvature
         rows, columns = ([ij[k] for ij in pattern] for k in (0, 1))

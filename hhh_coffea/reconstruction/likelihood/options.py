@@ -11,9 +11,7 @@ from hhh_coffea.strict import Positive, Strict
 
 FERMI_CONSTANT = 1.16637e-5  # GeV⁻²
 ALPHA_S = 0.118
-BtagTreatment = Literal[
-    "none", "working_point", "veto_tagged_light", "veto_untagged_b", "veto_both", "veto_hybrid"
-]
+BtagTreatment = Literal["none", "working_point", "veto_tagged_light", "veto_untagged_b", "veto_both", "veto_hybrid"]
 
 
 def top_width(top_mass: float, w_mass: float = 80.4) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, permutations
@@ -38,7 +39,9 @@ class Table:
 
     def to(self, device: torch.device) -> Table:
         """The same on another device."""
-        return Table(self.n_jets, *(t.to(device) for t in (self.triplets, self.pairs, self.permutations, self.of, self.tops)))
+        return Table(
+            self.n_jets, *(t.to(device) for t in (self.triplets, self.pairs, self.permutations, self.of, self.tops))
+        )
 
 
 @cache
@@ -49,7 +52,8 @@ def table(n_jets: int, higgs: bool) -> Table:
     pairs = list(combinations(jets, 2)) if higgs else []
     triplet_row = {t: row for row, t in enumerate(triplets)}
     pair_row = {p: row for row, p in enumerate(pairs)}
-    rows, of = [], []
+    rows: list[tuple[int, ...]] = []
+    of: list[list[int]] = []
     for b_had, b_lep in permutations(jets, 2):
         for i, j in combinations([k for k in jets if k not in (b_had, b_lep)], 2):
             blocks = [triplet_row[b_had, i, j], b_lep]
@@ -62,7 +66,7 @@ def table(n_jets: int, higgs: bool) -> Table:
                 of.append([*blocks, pair_row[b1, b2]])
     width = 3 if higgs else 2
 
-    def tensor(content: list[tuple[int, ...]] | list[list[int]], columns: int) -> Tensor:
+    def tensor(content: Sequence[Sequence[int]], columns: int) -> Tensor:
         return torch.from_numpy(np.array(content, dtype=np.int64).reshape(-1, columns))
 
     permuted = tensor(rows, 2 * width)

@@ -36,7 +36,7 @@ class Profile:
         for k in sorted(range(len(GRID)), key=lambda k: min(abs(k - GRID.index(a)) for a in anchors)):
             here = problem.at_mass(GRID[k])
             if GRID[k] in anchors:
-                starts = here.starts().unflatten(1, (here.n_starts, -1)).unbind(1)
+                starts = here.starts().chunk(here.n_starts, dim=1)
                 if found:  # the measured values have been a start at another anchor
                     starts = starts[here.n_starts - 2 :] if isinstance(here, Hadronic) else starts
             else:
@@ -49,7 +49,7 @@ class Profile:
         self.value = torch.stack([found[k].value for k in range(len(GRID))])
         self.slope = torch.empty_like(self.value)
         mass = torch.tensor(GRID, dtype=torch.float64, device=self.x.device).unsqueeze(1)
-        for fits in torch.arange(len(problem.b), device=self.x.device).split(1 << 12):
+        for fits in torch.split(torch.arange(len(problem.b), device=self.x.device), 1 << 12):
             block = problem.block(fits)
             self.slope[:, fits] = _slope(block.top_mass2(self.x[..., fits].transpose(0, 1)), mass, problem.options)
 
@@ -113,7 +113,7 @@ class FreeTopMass:
             return known
         size = max(1, LARGEST // (len(GRID) * len(tops.table.permutations)))
         rows = torch.arange(len(tops.rows), device=tops.rows.device)
-        parts = [self._peak(tops, at) for at in rows.split(size)]
+        parts = [self._peak(tops, at) for at in torch.split(rows, size)]
         value, mass, node = (torch.cat(p) for p in zip(*parts, strict=True))
         self._profiles[tops.table.n_jets] = value, mass, node
         return value, mass, node

@@ -6,6 +6,7 @@ Jets and electrons are described in E, muons in pT.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -105,7 +106,7 @@ class TaggingRates(Strict):
     def _sound(self) -> Self:
         if not len(self.pt) == len(self.efficiency) == len(self.mistag):
             raise ValueError("pt, efficiency and mistag must have one number per bin")
-        if any(b <= a for a, b in zip(self.pt, self.pt[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(self.pt)):
             raise ValueError("pt must rise")
         return self
 
@@ -132,7 +133,7 @@ class TransferFunctions(Strict):
             bins: list[DoubleGaussian | Gaussian] = getattr(self, particle)
             if len({(b.kind, getattr(b, "shape", "")) for b in bins}) > 1:
                 raise ValueError(f"{particle}: all |η| bins must have the same kind and shape")
-            if any(second.eta[0] != first.eta[1] for first, second in zip(bins, bins[1:], strict=False)):
+            if any(second.eta[0] != first.eta[1] for first, second in pairwise(bins)):
                 raise ValueError(f"{particle}: each |η| bin must start where the one before it ends")
         return self
 

@@ -109,7 +109,8 @@ def delphes_events(file: Path, n: int) -> LeptonJets:
     good = (events["Jet.PT"] > 25) & (abs(events["Jet.Eta"]) < 2.5)
     leptons = [
         ak.zip(
-            {k: events[f"{name}.{k}"] for k in ("PT", "Eta", "Phi")} | {"flavor": flavor * ak.ones_like(events[f"{name}.PT"])}
+            {k: events[f"{name}.{k}"] for k in ("PT", "Eta", "Phi")}
+            | {"flavor": flavor * ak.ones_like(events[f"{name}.PT"])}
         )
         for flavor, name in enumerate(("Electron", "Muon"))
     ]
@@ -146,7 +147,13 @@ def log_transfer(bins: list[Any], eta: float, x: float, measured: float) -> floa
     mu1, s1, a, mu2, s2 = {
         "E1": (p[0] + p[1] * at, p[2] / r + p[3], p[4] + p[5] * at, p[6] + p[7] * at, p[8] + p[9] * at),
         "E2": (p[0] / r + p[1] * at, p[2] / r + p[3], p[4] / r + p[5] * at, p[6] + p[7] * at, p[8] + p[9] * at),
-        "E3": (p[0] / at + p[1], math.sqrt(p[2] ** 2 / at + p[3] ** 2), p[4] + p[5] * at, p[6] / at + p[7], p[8] / at + p[9]),
+        "E3": (
+            p[0] / at + p[1],
+            math.sqrt(p[2] ** 2 / at + p[3] ** 2),
+            p[4] + p[5] * at,
+            p[6] / at + p[7],
+            p[8] / at + p[9],
+        ),
         "E4": (p[0] + p[1] / at, p[2] + p[3] / r, p[4] + p[5] / at, p[6] + p[7] / r, p[8] + p[9] * at),
         "E5": (p[0] + p[1] * at, p[2] + p[3] / r, p[4] + p[5] * at, p[6] + p[7] / r, p[8] + p[9] * at),
         "pT": tuple(p[2 * k] + p[2 * k + 1] * at for k in range(5)),
@@ -161,7 +168,9 @@ def log_transfer(bins: list[Any], eta: float, x: float, measured: float) -> floa
 
 def vector(energy: float, mass: float, eta: float, phi: float) -> np.ndarray:
     p = math.sqrt(energy**2 - mass**2)
-    return np.array([energy, p * math.cos(phi) / math.cosh(eta), p * math.sin(phi) / math.cosh(eta), p * math.tanh(eta)])
+    return np.array(
+        [energy, p * math.cos(phi) / math.cosh(eta), p * math.sin(phi) / math.cosh(eta), p * math.tanh(eta)]
+    )
 
 
 def square(p: np.ndarray) -> float:
@@ -172,9 +181,7 @@ class SlowLikelihood:
     """ln L of one event, one parameter set at a time: E of jets in model positions, E_ℓ, neutrino (px, py, pz), m_top."""
 
     def __init__(self, events: LeptonJets, event: int, tf: TransferFunctions, options: LikelihoodOptions) -> None:
-        self.event = {
-            name: getattr(events, name)[event].tolist() for name in ("pt", "eta", "phi", "mass", "btag")
-        }
+        self.event = {name: getattr(events, name)[event].tolist() for name in ("pt", "eta", "phi", "mass", "btag")}
         names = ("lepton_pt", "lepton_eta", "lepton_phi", "lepton_flavor", "met", "met_phi", "sum_et")
         self.scalars = {name: getattr(events, name)[event].item() for name in names}
         self.tf, self.options = tf, options
@@ -192,7 +199,12 @@ class SlowLikelihood:
     def __call__(self, permutation: list[int], parameters: np.ndarray) -> float:
         o, s = self.options, self.scalars
         n = len(permutation)
-        energies, lepton_energy, (px, py, pz), top = parameters[:n], parameters[n], parameters[n + 1 : n + 4], parameters[-1]
+        energies, lepton_energy, (px, py, pz), top = (
+            parameters[:n],
+            parameters[n],
+            parameters[n + 1 : n + 4],
+            parameters[-1],
+        )
         masses = [o.bottom_mass, o.bottom_mass, 0, 0, o.bottom_mass, o.bottom_mass]
         total, p = 0.0, []
         for position, (jet, energy) in enumerate(zip(permutation, energies, strict=True)):

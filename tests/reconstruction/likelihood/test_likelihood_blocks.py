@@ -34,7 +34,9 @@ def check(block: Block, pattern: Pattern, x: Tensor) -> None:
     for row, (i, j) in enumerate(pattern):
         (second,) = torch.autograd.grad(gradient[i].sum(), x, retain_graph=True)
         expected = -second[j].detach()
-        torch.testing.assert_close(found[1 + len(x) + row], expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+        torch.testing.assert_close(
+            found[1 + len(x) + row], expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max())
+        )
         for k in range(len(x)):
             if (max(i, k), min(i, k)) not in pattern:
                 assert float(second[k].abs().max()) == 0
