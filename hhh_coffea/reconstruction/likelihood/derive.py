@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood.formulas import Triple
 from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian, parameters
 from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet

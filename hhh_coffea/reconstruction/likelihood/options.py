@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hhh_coffea.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict
 
 FERMI_CONSTANT = 1.16637e-5  # GeV⁻²
 ALPHA_S = 0.118

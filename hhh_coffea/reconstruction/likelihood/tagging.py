@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood.events import LeptonJets
 from hhh_coffea.reconstruction.likelihood.options import BtagTreatment
 from hhh_coffea.reconstruction.likelihood.tables import Table

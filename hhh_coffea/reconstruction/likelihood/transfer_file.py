@@ -13,9 +13,9 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood.shapes import parameters
-from hhh_coffea.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict
 
 SCHEMA_VERSION = 1
 Finite = Annotated[float, Field(allow_inf_nan=False)]

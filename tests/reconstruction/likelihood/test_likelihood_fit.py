@@ -10,7 +10,7 @@ import torch
 from likelihood_events import SlowLikelihood, conformance, delphes_events, functions, random_events, reordered, rotated
 from scipy.optimize import minimize
 
-from hhh_coffea.errors import UserError
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood import LeptonJets, LikelihoodFit, LikelihoodOptions, fit
 from hhh_coffea.reconstruction.likelihood.tables import table
 
