@@ -4,6 +4,7 @@ The likelihood and its options are those of KLFitter (Nucl. Instrum. Meth. A 748
 formulas; the method, which finds global maxima in batches, is our own.
 """
 
+from hhh_coffea.reconstruction.likelihood.assign import LikelihoodAssignment, assign, events_of
 from hhh_coffea.reconstruction.likelihood.events import LeptonJets
 from hhh_coffea.reconstruction.likelihood.fit import LikelihoodFit, Permutations, fit
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
@@ -11,10 +12,13 @@ from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions
 
 __all__ = [
     "LeptonJets",
+    "LikelihoodAssignment",
     "LikelihoodFit",
     "LikelihoodOptions",
     "Permutations",
     "TransferFunctions",
+    "assign",
+    "events_of",
     "fit",
     "read_transfer_functions",
 ]

@@ -22,7 +22,7 @@ class Permutations:
     """All permutations of the events with one number of offered jets."""
 
     events: Tensor  # (M,): positions among the input events
-    jets: Tensor  # (P, 4 or 6): b_had, b_lep, q1, q2 [, b1, b2], positions among the offered jets
+    jets: Tensor  # (P, 4 or 6): b_had, q1, q2, b_lep [, b1, b2], positions among the offered jets
     offered: Tensor  # (M, n): positions of the offered jets among those of the input
     log_likelihood: Tensor  # (M, P), without b tags; −inf where a fit is not finite
     log_tags: Tensor  # (M, P): what b tagging adds to it in the ranking; −inf is a veto
@@ -37,7 +37,7 @@ class Permutations:
 class LikelihoodFit:
     """Result per event; GeV. Without an assignment ``jets`` are −1, flags False, the rest NaN."""
 
-    jets: Tensor  # (N, 4 or 6): b_had, b_lep, q1, q2 [, b1, b2], positions among the jets of the input
+    jets: Tensor  # (N, 4 or 6): b_had, q1, q2, b_lep [, b1, b2], positions among the jets of the input
     log_likelihood: Tensor  # (N,), of the assignment, without b tags
     probability: Tensor  # (N,), event probability of the assignment
     energies: Tensor  # (N, 4 or 6), fitted, in the order of jets
@@ -150,7 +150,7 @@ class FixedTopMass:
             torch.stack([getattr(m, name)[f] for m, f in zip(self.maxima, fits, strict=True)])
             for name in ("converged", "at_limit")
         ]
-        energies = [had[0], lep[0], had[1], had[2], *(higgs[0] if higgs else ()), lep[1]]
+        energies = [had[0], had[1], had[2], lep[0], *(higgs[0] if higgs else ()), lep[1]]
         neutrino = self.blocks.leptonic.block(fits[1]).neutrino(lep)
         mass = self.blocks.options.top_mass
         return torch.stack(energies, dim=1), neutrino.T, mass, (flags[0].all(0), flags[1].any(0))

@@ -1,22 +1,22 @@
-"""Assignments of n jets, and which block fits each is the sum of (spec §3.1, §3.2)."""
+"""Assignments of n jets as tensors, and which block fits each is the sum of (spec §3.1, §3.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, permutations
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from hhh_coffea.reconstruction.chi2_tops import PATTERNS
+from hhh_coffea.topology.assignments import assignments
 
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks and permutations of n jets; everything in lexicographic order.
+    """Blocks and permutations of n jets, in the order of :func:`hhh_coffea.topology.assignments.assignments`.
 
-    ``permutations``: b_had, b_lep, q1 < q2, and with a Higgs boson b1 < b2. ``of``: for each permutation its row among
+    ``permutations``: b_had, q1 < q2, b_lep, and with a Higgs boson b1 < b2. ``of``: for each permutation its row among
     the triplets (b, q1, q2), the leptonic b jets and the Higgs pairs.
     """
 
@@ -47,31 +47,15 @@ class Table:
 @cache
 def table(n_jets: int, higgs: bool) -> Table:
     """n!/(2(n − 4)!) permutations, with a Higgs boson n!/(4(n − 6)!)."""
-    jets = range(n_jets)
-    triplets = [(b, i, j) for b in jets for i, j in combinations(jets, 2) if b not in (i, j)]
-    pairs = list(combinations(jets, 2)) if higgs else []
-    triplet_row = {t: row for row, t in enumerate(triplets)}
-    pair_row = {p: row for row, p in enumerate(pairs)}
-    rows: list[tuple[int, ...]] = []
-    of: list[list[int]] = []
-    for b_had, b_lep in permutations(jets, 2):
-        for i, j in combinations([k for k in jets if k not in (b_had, b_lep)], 2):
-            blocks = [triplet_row[b_had, i, j], b_lep]
-            if not higgs:
-                rows.append((b_had, b_lep, i, j))
-                of.append(blocks)
-                continue
-            for b1, b2 in combinations([k for k in jets if k not in (b_had, b_lep, i, j)], 2):
-                rows.append((b_had, b_lep, i, j, b1, b2))
-                of.append([*blocks, pair_row[b1, b2]])
-    width = 3 if higgs else 2
-
-    def tensor(content: Sequence[Sequence[int]], columns: int) -> Tensor:
-        return torch.from_numpy(np.array(content, dtype=np.int64).reshape(-1, columns))
-
-    permuted = tensor(rows, 2 * width)
-    tops = torch.arange(len(rows))
-    if higgs:
-        row_of = {tuple(p): row for row, p in enumerate(table(n_jets, False).permutations.tolist())}
-        tops = torch.tensor([row_of[r[:4]] for r in rows])
-    return Table(n_jets, tensor(triplets, 3), tensor(pairs, 2), permuted, tensor(of, width), tops)
+    found = assignments(tuple(PATTERNS[name] for name in ("ht", "lt", *(["h"] if higgs else []))), n_jets)
+    triplets, _, *pairs = (torch.tensor(choices, dtype=torch.int64) for choices in found.choices)
+    n_tops = len(assignments((PATTERNS["ht"], PATTERNS["lt"]), n_jets).rows)
+    return Table(
+        n_jets,
+        triplets,
+        pairs[0] if pairs else torch.empty(0, 2, dtype=torch.int64),
+        torch.tensor(found.objects, dtype=torch.int64),
+        torch.tensor(found.rows),
+        # every choice of top quarks leaves equally many for the Higgs boson, which come one after the other
+        torch.arange(n_tops).repeat_interleave(len(found.rows) // n_tops),
+    )

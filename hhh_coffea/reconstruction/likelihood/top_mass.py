@@ -98,7 +98,7 @@ class FreeTopMass:
             higgs = list(self.higgs.x[:, fits[2]])
             converged = converged & self.higgs.converged[fits[2]]
             at_limit = at_limit | self.higgs.at_limit[fits[2]]
-        energies = torch.stack([x[0], x[N_HAD], x[1], x[2], *higgs, x[N_HAD + 1]], dim=1)
+        energies = torch.stack([x[0], x[1], x[2], x[N_HAD], *higgs, x[N_HAD + 1]], dim=1)
         neutrino = self.blocks.leptonic.block(fits[1]).neutrino(x[N_HAD:LAST])
         return energies, neutrino.T, x[LAST], (converged, at_limit)
 

@@ -14,8 +14,8 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.reconstruction.likelihood.shapes import parameters
 from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.reconstruction.likelihood.shapes import parameters
 
 SCHEMA_VERSION = 1
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -178,7 +178,7 @@ def square(p: np.ndarray) -> float:
 
 
 class SlowLikelihood:
-    """ln L of one event, one parameter set at a time: E of jets in model positions, E_ℓ, neutrino (px, py, pz), m_top."""
+    """ln L of one event, one parameter set at a time: E of b_had, q1, q2, b_lep [, b1, b2], E_ℓ, neutrino (px, py, pz), m_top."""
 
     def __init__(self, events: LeptonJets, event: int, tf: TransferFunctions, options: LikelihoodOptions) -> None:
         self.event = {name: getattr(events, name)[event].tolist() for name in ("pt", "eta", "phi", "mass", "btag")}
@@ -205,10 +205,10 @@ class SlowLikelihood:
             parameters[n + 1 : n + 4],
             parameters[-1],
         )
-        masses = [o.bottom_mass, o.bottom_mass, 0, 0, o.bottom_mass, o.bottom_mass]
+        masses = [o.bottom_mass, 0, 0, o.bottom_mass, o.bottom_mass, o.bottom_mass]
         total, p = 0.0, []
         for position, (jet, energy) in enumerate(zip(permutation, energies, strict=True)):
-            bins = self.tf.light if position in (2, 3) else self.tf.bottom
+            bins = self.tf.light if position in (1, 2) else self.tf.bottom
             total += log_transfer(bins, self.event["eta"][jet], energy, self.measured_energy(jet))
             p.append(self.jet(jet, energy, masses[position]))
         grow = math.cosh(s["lepton_eta"])
@@ -224,10 +224,10 @@ class SlowLikelihood:
         for fitted, measured in ((px, s["met"] * math.cos(s["met_phi"])), (py, s["met"] * math.sin(s["met_phi"]))):
             total += -0.5 * ((fitted - measured) / sigma) ** 2 - math.log(sigma * math.sqrt(2 * math.pi))
         for system, mass, width in (
-            (p[2] + p[3], o.w_mass, o.w_width),
-            (p[0] + p[2] + p[3], top, o.gamma_top),
+            (p[1] + p[2], o.w_mass, o.w_width),
+            (p[0] + p[1] + p[2], top, o.gamma_top),
             (lepton + neutrino, o.w_mass, o.w_width),
-            (p[1] + lepton + neutrino, top, o.gamma_top),
+            (p[3] + lepton + neutrino, top, o.gamma_top),
         ):
             total += self.breit_wigner(square(system), mass, width)
         if n > 4 and o.higgs_mass is not None:

@@ -123,7 +123,7 @@ def test_value_of_the_blocks_is_that_of_the_slow_likelihood() -> None:
                 had, lep = (p.starts()[:, f] * 1.02 for p, f in zip(problems[:2], fits[:2], strict=True))
                 higgs = parts[2].quarks.energy * 0.98
                 value = sum(float(p(x)[0]) for p, x in zip(parts, (had, lep, higgs), strict=True))
-                energies = [had[0], lep[0], had[1], had[2], higgs[0], higgs[1], lep[1]]
+                energies = [had[0], had[1], had[2], lep[0], higgs[0], higgs[1], lep[1]]
                 numbers = [*(float(e) for e in energies), *parts[1].neutrino(lep)[:, 0].tolist(), 172.0]
                 expected = slow(group.table.permutations[permutation].tolist(), numbers)
                 assert value == pytest.approx(expected, rel=1e-10)

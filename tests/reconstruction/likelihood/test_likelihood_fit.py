@@ -14,7 +14,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood import LeptonJets, LikelihoodFit, LikelihoodOptions, fit
 from hhh_coffea.reconstruction.likelihood.tables import table
 
-# spec §3.7: permutation, KLFitter's ln L, global maximum, event probability with tags
+# spec §3.7: permutation as b_had, b_lep, q1, q2, KLFitter's ln L, global maximum, event probability with tags
 PUBLISHED = [
     ((0, 1, 2, 3), -76.16, -74.81, 0.0),
     ((0, 2, 1, 3), -67.13, -67.13, 0.06306),
@@ -38,7 +38,7 @@ def of_permutations(result: LikelihoodFit, event: int = 0) -> dict[tuple[int, ..
         for row in torch.nonzero(part.events == event)[:, 0].tolist():
             for k, jets in enumerate(part.jets.tolist()):
                 j = [int(part.offered[row, p]) for p in jets]
-                key = (*j[:2], *sorted(j[2:4]), *sorted(j[4:]))
+                key = (j[0], *sorted(j[1:3]), j[3], *sorted(j[4:]))
                 found[key] = (float(part.log_likelihood[row, k]), float(part.probability[row, k]))
     return found
 
@@ -48,17 +48,18 @@ def test_conformance_event() -> None:
     options = LikelihoodOptions(free_top_mass=True, top_mass=170.0, top_width=1.5, polish=None)
     result = fit(events, tf, options, permutations=True)
     found = of_permutations(result)
-    for number, (permutation, klfitter, best, probability) in enumerate(PUBLISHED, start=1):
-        value, p = found[permutation]
+    for number, ((b_had, b_lep, q1, q2), klfitter, best, probability) in enumerate(PUBLISHED, start=1):
+        value, p = found[b_had, q1, q2, b_lep]
         if number in (2, 4, 5, 7, 10, 12):
             assert abs(value - klfitter) <= 0.01, number
         else:
             assert abs(value - best) <= 0.01, number
         if number in (2, 7, 10):
             assert p == pytest.approx(probability, abs=0.002), number
-    assert result.jets.tolist() == [[2, 0, 1, 3]]
+    assert result.jets.tolist() == [[2, 1, 3, 0]]
     untagged = fit(events, tf, options.model_copy(update={"btag": "none"}))
-    assert (*untagged.jets[0, :2].tolist(), *sorted(untagged.jets[0, 2:].tolist())) == (3, 0, 1, 2)
+    b_had, *light, b_lep = untagged.jets[0].tolist()
+    assert (b_had, b_lep, *sorted(light)) == (3, 0, 1, 2)
     assert untagged.log_likelihood.item() == pytest.approx(-59.78, abs=0.01)
     # polishing the best ones alone: these are the same, the others as good as the profile
     some = fit(events, tf, options.model_copy(update={"polish": 4}), permutations=True)
@@ -75,7 +76,7 @@ def best_of_scipy(slow: SlowLikelihood, permutation: list[int], top_mass: float,
     s = slow.scalars
     lepton = s["lepton_pt"] * np.cosh(s["lepton_eta"])
     met = s["met"] * np.array([np.cos(s["met_phi"]), np.sin(s["met_phi"])])
-    masses = [slow.options.bottom_mass] * 2 + [1e-3] * 2
+    masses = [slow.options.bottom_mass, 1e-3, 1e-3, slow.options.bottom_mass]
     low = np.maximum(measured - 7 * np.sqrt(measured), np.array(masses) + 1e-3)
     bounds = [*zip(low, measured + 7 * np.sqrt(measured), strict=True)]
     width = 2 * np.sqrt(lepton) if s["lepton_flavor"] == 0 else 2 * lepton**2 / np.cosh(s["lepton_eta"])
@@ -181,8 +182,8 @@ def test_invariances(free: bool) -> None:
     again = fit(reordered(events, order), tf, options)
     assert_same(result, again)
     back = order[again.jets]
-    assert torch.equal(back[:, :2], result.jets[:, :2])
-    assert torch.equal(back[:, 2:].sort().values, result.jets[:, 2:].sort().values)
+    assert torch.equal(back[:, [0, 3]], result.jets[:, [0, 3]])
+    assert torch.equal(back[:, 1:3].sort().values, result.jets[:, 1:3].sort().values)
 
 
 def test_perfect_event_stays_where_it_is() -> None:
@@ -214,12 +215,12 @@ def test_perfect_event_stays_where_it_is() -> None:
         b_lep, w_lep = two_body(tops[1], 173.0, 4.7, 80.4)
         q1, q2 = two_body(w_had, 80.4, 0, 0)
         lepton, nu = two_body(w_lep, 80.4, 0, 0)
-        objects = np.stack([b_had, b_lep, q1, q2, lepton])
+        objects = np.stack([b_had, q1, q2, b_lep, lepton])
         pt = np.hypot(objects[:, 1], objects[:, 2])
         eta, phi = np.arcsinh(objects[:, 3] / pt), np.arctan2(objects[:, 2], objects[:, 1])
         if pt.min() < 25 or np.abs(eta).max() > 2.4:
             continue
-        jets = np.stack([pt, eta, phi, [4.7, 4.7, 0, 0, 0]], -1)[:4]
+        jets = np.stack([pt, eta, phi, [4.7, 0, 0, 4.7, 0]], -1)[:4]
         events = LeptonJets.of(
             jets[None],
             np.zeros((1, 4)),
@@ -229,7 +230,7 @@ def test_perfect_event_stays_where_it_is() -> None:
         )
         result = fit(events, tf, options)
         order = result.jets[0].tolist()
-        assert order[:2] == [0, 1]
+        assert (order[0], order[3]) == (0, 3)
         torch.testing.assert_close(result.energies[0], torch.tensor(objects[order, 0]), rtol=0, atol=1e-6)
         torch.testing.assert_close(result.neutrino[0], torch.tensor(nu[1:]), rtol=0, atol=1e-4)
         checked += 1
@@ -244,8 +245,8 @@ def test_tables(n: int, higgs: bool, rows: int) -> None:
     assert len(torch.unique(t.permutations, dim=0)) == rows
     assert all(len(set(row)) == len(row) for row in t.permutations.tolist())
     triplet = t.triplets[t.of[:, 0]]
-    assert torch.equal(triplet, t.permutations[:, [0, 2, 3]])
-    assert torch.equal(t.of[:, 1], t.permutations[:, 1])
+    assert torch.equal(triplet, t.permutations[:, :3])
+    assert torch.equal(t.of[:, 1], t.permutations[:, 3])
     if higgs:
         assert torch.equal(t.pairs[t.of[:, 2]], t.permutations[:, 4:])
         assert torch.equal(table(n, False).permutations[t.tops], t.permutations[:, :4])
@@ -262,13 +263,13 @@ def test_btag_factors_by_hand() -> None:
         return {tuple(j): float(np.exp(t)) for j, t in zip(part.jets.tolist(), part.log_tags[0].tolist(), strict=True)}
 
     found = factors()
-    assert found[0, 1, 2, 3] == pytest.approx(0.7 * 0.7 * 0.95 * 0.95)
-    assert found[0, 2, 1, 3] == pytest.approx(0.7 * 0.3 * 0.05 * 0.95)
-    assert found[2, 0, 1, 3] == pytest.approx(0.3 * 0.7 * 0.05 * 0.95)
-    assert found[2, 3, 0, 1] == pytest.approx(0.3 * 0.3 * 0.05 * 0.05)
+    assert found[0, 2, 3, 1] == pytest.approx(0.7 * 0.7 * 0.95 * 0.95)
+    assert found[0, 1, 3, 2] == pytest.approx(0.7 * 0.3 * 0.05 * 0.95)
+    assert found[2, 1, 3, 0] == pytest.approx(0.3 * 0.7 * 0.05 * 0.95)
+    assert found[2, 0, 1, 3] == pytest.approx(0.3 * 0.3 * 0.05 * 0.05)
     assert set(factors(btag="none").values()) == {1.0}
     both = {k for k, v in factors(btag="veto_both").items() if v}
-    assert both == {(0, 1, 2, 3), (1, 0, 2, 3)}
+    assert both == {(0, 2, 3, 1), (1, 2, 3, 0)}
     assert both == {k for k, v in factors(btag="veto_hybrid").items() if v}
 
 
