@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -18,7 +18,6 @@ from hhh_coffea.reconstruction.likelihood.events import LeptonJets
 from hhh_coffea.reconstruction.likelihood.fit import Permutations, fit
 from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions
-from hhh_coffea.topology.assignments import split
 
 BoolArray = npt.NDArray[np.bool_]
 PURPOSE = "the kinematic likelihood fit"
@@ -102,20 +101,17 @@ def assign(
     options = options or LikelihoodOptions()
     found = fit(events_of(record, device), functions, options, permutations=permutations)
     names = ("ht", "lt", "h") if options.higgs else ("ht", "lt")
-    targets = [PATTERNS[name] for name in names]
 
-    def numpy(tensor: Tensor) -> npt.NDArray[np.generic]:
-        array: npt.NDArray[np.generic] = tensor.cpu().numpy()
-        return array
+    def numpy(tensor: Tensor) -> Any:
+        return tensor.cpu().numpy()
 
-    energies = numpy(found.energies)
-    ends = np.cumsum([target.degree for target in targets])[:-1]
+    ends = np.cumsum([PATTERNS[name].degree for name in names])[:-1]
     size = found.neutrino.square().sum(1).sqrt()
     return LikelihoodAssignment(
-        objects=dict(zip(names, split(numpy(found.jets), targets), strict=True)),
+        objects=dict(zip(names, np.split(numpy(found.jets), ends, axis=1), strict=True)),
         log_likelihood=numpy(found.log_likelihood),
         probability=numpy(found.probability),
-        energies=dict(zip(names, np.split(energies, ends, axis=1), strict=True)),
+        energies=dict(zip(names, np.split(numpy(found.energies), ends, axis=1), strict=True)),
         lepton_energy=numpy(found.lepton_energy),
         neutrino=Cartesian(*(numpy(v) for v in (size, *found.neutrino.unbind(1)))),
         top_mass=numpy(found.top_mass),

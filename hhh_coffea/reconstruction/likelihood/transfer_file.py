@@ -13,11 +13,14 @@ from typing import Annotated, Literal, Self
 import torch
 from pydantic import Field, ValidationError, model_validator
 
+from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.reconstruction.likelihood.shapes import parameters
 
 SCHEMA_VERSION = 1
+FILE_NAME = "transfer_functions.json"  # in a model directory
+DEFAULT = "transfer_functions_delphes"  # bundled
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -138,9 +141,19 @@ class TransferFunctions(Strict):
         return self
 
 
-def read_transfer_functions(path: str | Path) -> TransferFunctions:
-    """Read and check a JSON file; :class:`TransferFileError` names the entry that is wrong."""
+def read_transfer_functions(path: str | Path = DEFAULT) -> TransferFunctions:
+    """Read and check a JSON file, the one in a model directory, or a bundled one by its name.
+
+    Raises
+    ------
+    TransferFileError
+        naming the entry that is wrong, or that there is no such file.
+    """
     file = Path(path)
+    if not file.exists():
+        file = find_bundled("models", str(path)) or file
+    if file.is_dir():
+        file /= FILE_NAME
     try:
         return TransferFunctions.model_validate_json(file.read_bytes())
     except OSError as error:

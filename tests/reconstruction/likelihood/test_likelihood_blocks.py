@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from likelihood_events import SlowLikelihood, functions, random_events
+from scipy.integrate import quad
 from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood import LikelihoodOptions
@@ -18,6 +20,7 @@ from hhh_coffea.reconstruction.likelihood.maximum import maximise
 from hhh_coffea.reconstruction.likelihood.newton import Block, Factors, Pattern, dense
 from hhh_coffea.reconstruction.likelihood.newton import maximise as newton_maximise
 from hhh_coffea.reconstruction.likelihood.options import top_width
+from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian
 
 OPTIONS = [
     LikelihoodOptions(),
@@ -72,6 +75,19 @@ SHAPES: dict[str, tuple[float, ...]] = {
     "E5": (0.01, 1e-5, 0.03, 1.0, 0.2, 1e-4, 0.1, 0.2, 0.25, 1e-4),
     "pT": (0.01, 1e-5, 0.08, 1e-5, 0.2, 1e-4, 0.1, 1e-5, 0.25, 1e-4),
 }
+
+
+@pytest.mark.parametrize("shape", ["E1", "E2", "E3", "E4", "E5", "pT"])
+def test_with_the_jacobian_it_is_a_density_in_the_measured_energy(shape: str) -> None:
+    c = torch.tensor([*SHAPES[shape], 20.0, 1000.0], dtype=torch.float64)
+    for x in (30.0, 100.0, 700.0):
+
+        def density(measured: float, x: float = x) -> float:
+            at = (torch.tensor(v, dtype=torch.float64) for v in (x, measured))
+            return math.exp(double_gaussian(shape, c, *at, jacobian=True).f)
+
+        total, _ = quad(density, -10 * x, 12 * x, points=[0.5 * x, 0.8 * x, x, 1.2 * x], limit=400)
+        assert total == pytest.approx(1, abs=1e-7)
 
 
 @pytest.mark.parametrize("jacobian", [False, True])

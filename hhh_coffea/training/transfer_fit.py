@@ -12,22 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.reconstruction.likelihood.formulas import Triple
-from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian, parameters
-from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet
+from hhh_coffea.reconstruction.likelihood.shapes import SMALLEST, parameters
+from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet, TaggingRates
 
-FloatArray = npt.NDArray[np.float64]
 JET_SHAPES = ("E4", "E1", "E5")
 RANGE = (20.0, 1000.0)  # GeV
 MAX_AMPLITUDE = 10.0
 FEWEST = 500  # pairs for ten parameters
 LEAST_D = -1.0  # the measured energy is at most twice the generated one
+ROUGH_PAIRS = 4000  # on which starts are tried
 RESTARTS = 6  # of the minimiser, which loses its way at the walls
 SCALE = 100.0  # GeV: parameters are fitted in units in which this energy is 1
 PULL_BINS = 20
@@ -51,6 +51,11 @@ class Pairs:
         keep &= self.measured <= (1 - LEAST_D) * self.generated
         keep &= self.threshold < (1 - LEAST_D) * self.generated
         return Pairs(self.generated[keep], self.measured[keep], self.threshold[keep])
+
+    def thinned(self, n: int) -> Pairs:
+        """About n of them, evenly spaced; all if there are fewer."""
+        step = max(1, len(self.generated) // n)
+        return Pairs(self.generated[::step], self.measured[::step], self.threshold[::step])
 
 
 def fit_double_gaussians(
@@ -89,51 +94,74 @@ def fit_double_gaussians(
     return functions
 
 
-def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, tuple[float, ...]]:
-    """(−ln L, coefficients) of the best of a few starts."""
-    x, measured, threshold = (torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold))
-    ends = [torch.full((1,), e / SCALE, dtype=torch.float64) for e in (low, high)]
-    grid = torch.linspace(low / SCALE, high / SCALE, 64, dtype=torch.float64)
-    core = float(np.subtract(*np.quantile((pairs.generated - pairs.measured) / pairs.generated, [0.84, 0.16]))) / 2
+class _Loss:
+    """−ln L of pairs, less what does not depend on the ten coefficients, and steep walls around what is not allowed.
 
-    def coefficients(p: Tensor, n: int) -> Tensor:
-        return torch.cat([p, *ends]).unsqueeze(1).expand(-1, n)
+    The coefficients are those for energies in units of :data:`SCALE`.
+    """
 
-    def loss(p: Tensor) -> Tensor:
-        c = coefficients(p, len(x))
-        value = -(
-            double_gaussian(shape, c, x, measured, jacobian=True).f - log_acceptance(shape, c, x, threshold)
-        ).sum()
-        _, s1, a, _, s2 = (v[0] for v in parameters(shape, coefficients(p, len(grid)), grid))
-        # walls: nothing inside, steep outside
-        wall = sum(((narrowest - s) / narrowest).clamp_min(0).square().sum() for s in (s1, s2))
+    def __init__(self, pairs: Pairs, shape: str, ends: tuple[float, float], narrowest: float) -> None:
+        self.shape, self.narrowest = shape, narrowest
+        self.x, measured, threshold = (
+            torch.tensor(a / SCALE) for a in (pairs.generated, pairs.measured, pairs.threshold)
+        )
+        self.d, self.top = 1 - measured / self.x, 1 - threshold / self.x
+        self.ends = torch.tensor([e / SCALE for e in ends], dtype=torch.float64)
+        self.grid = torch.linspace(ends[0] / SCALE, ends[1] / SCALE, 64, dtype=torch.float64)
+
+    def at(self, p: Tensor, x: Tensor) -> tuple[Triple, ...]:
+        """μ1, σ1, A, μ2, σ2 at x."""
+        return parameters(self.shape, torch.cat([p, self.ends]).unsqueeze(1).expand(-1, len(x)), x)
+
+    def value(self, p: Tensor) -> Tensor:
+        """The loss, differentiable in p."""
+        at = self.at(p, self.x)
+        mu1, s1, a, mu2, s2 = (v[0] for v in at)
+        one = -0.5 * ((self.d - mu1) / s1).square()
+        two = a.clamp_min(SMALLEST).log() - 0.5 * ((self.d - mu2) / s2).square()
+        density = torch.logaddexp(one, two) - (s1 + a * s2).log()
+        _, s1, a, _, s2 = (v[0] for v in self.at(p, self.grid))
+        wall = sum(((self.narrowest - s) / self.narrowest).clamp_min(0).square().sum() for s in (s1, s2))
         wall = wall + (-a).clamp_min(0).square().sum() * 1e2 + (a - MAX_AMPLITUDE).clamp_min(0).square().sum()
-        total: Tensor = value + 100 * len(x) ** 0.5 * wall
+        total: Tensor = -(density - _log_accepted(at, self.top)).sum() + 100 * len(self.x) ** 0.5 * wall
         return total
 
-    def both(p: FloatArray) -> tuple[float, FloatArray]:
+    def __call__(self, p: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient; a huge value where they are not finite."""
         tensor = torch.tensor(p, requires_grad=True)
-        value = loss(tensor)
+        value = self.value(tensor)
         value.backward()  # type: ignore[no-untyped-call]
         gradient = tensor.grad
         if gradient is None or not torch.isfinite(value) or not torch.isfinite(gradient).all():
             return 1e12, np.zeros_like(p)
         return float(value.detach()), gradient.numpy()
 
-    best: tuple[float, tuple[float, ...]] = (math.inf, (0.0,) * 10)
+    def minimise(self, start: FloatArray) -> tuple[float, FloatArray]:
+        """Least value found from a start, and where."""
+        last = math.inf
+        for _ in range(RESTARTS):
+            found = minimize(self, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
+            start = found.x
+            if last - found.fun < 0.01:
+                break
+            last = found.fun
+        return float(found.fun), found.x
+
+
+def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, tuple[float, ...]]:
+    """(−ln L, coefficients) of the best of a few starts, which are tried on some of the pairs first."""
+    core = float(np.subtract(*np.quantile((pairs.generated - pairs.measured) / pairs.generated, [0.84, 0.16]))) / 2
+    few = _Loss(pairs.thinned(ROUGH_PAIRS), shape, (low, high), narrowest)
+    every = _Loss(pairs, shape, (low, high), narrowest)
     with torch.enable_grad():
-        for amplitude, wide in ((0.2, 2.5), (0.5, 1.8)):
-            start, last = _start(shape, 0.8 * core, amplitude, wide * core), math.inf
-            for _ in range(RESTARTS):
-                found = minimize(both, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
-                start = found.x
-                if last - found.fun < 0.01:
-                    break
-                last = found.fun
-            candidate = _in_gev(shape, found.x)
-            if found.fun < best[0] and _valid(shape, candidate, low, high):
-                best = (float(found.fun), candidate)
-    return best
+        starts = [_start(shape, 0.8 * core, a, wide * core) for a, wide in ((0.2, 2.5), (0.5, 1.8))]
+        tried = sorted((few.minimise(start) for start in starts), key=lambda found: found[0])
+        for _, start in tried:
+            value, found = every.minimise(start)
+            coefficients = _in_gev(shape, found)
+            if _valid(shape, coefficients, low, high):
+                return value, coefficients
+    return math.inf, (0.0,) * 10
 
 
 # power of x that the second coefficient of each parameter goes with; the first one is then the constant, or the reverse
@@ -177,10 +205,9 @@ def _shares(at: tuple[Triple, ...], d: Tensor) -> Tensor:
     return found
 
 
-def log_acceptance(shape: str, c: Tensor, x: Tensor, threshold: Tensor) -> Tensor:
-    """ln of the probability that x is measured between ``threshold`` and twice its value."""
-    at = parameters(shape, c, x)
-    return (_shares(at, 1 - threshold / x) - _shares(at, torch.full_like(x, LEAST_D))).clamp_min(1e-12).log()
+def _log_accepted(at: tuple[Triple, ...], top: Tensor) -> Tensor:
+    """ln of the probability that d is between its least value and ``top``, where the selection's threshold is."""
+    return (_shares(at, top) - _shares(at, torch.full_like(top, LEAST_D))).clamp_min(1e-12).log()
 
 
 def pulls(function: DoubleGaussian, pairs: Pairs) -> FloatArray:
@@ -214,3 +241,26 @@ def fit_met(difference: FloatArray, sum_et: FloatArray) -> LinearMet:
     start = math.sqrt(float(square.mean()) / 2)
     found = minimize(loss, [0.7 * start, 0.3 * start / float(sum_et.mean())], bounds=[(0.1, None), (0, None)])
     return LinearMet(kind="linear", p0=float(found.x[0]), p1=float(found.x[1]))
+
+
+def tagging_rates(pt: FloatArray, tagged: FloatArray, bottom: FloatArray, *, edges: Sequence[float]) -> TaggingRates:
+    """Shares of tagged jets among b jets and among all others, in bins of pT that start at ``edges`` (GeV).
+
+    Half a jet is added to tagged and to untagged ones: no rate is 0 or 1.
+
+    Raises
+    ------
+    TransferFitError
+        if a bin has no b jet or no other jet.
+    """
+    at = np.clip(np.digitize(pt, edges) - 1, 0, None)
+    rates: list[tuple[float, ...]] = []
+    for flavor, name in ((1, "b jets"), (0, "other jets")):
+        found = []
+        for k, low in enumerate(edges):
+            tags = tagged[(at == k) & (bottom == flavor)]
+            if not len(tags):
+                raise TransferFitError(f"b tagging: no {name} in the bin that starts at pT = {low:g} GeV")
+            found.append(float((tags.sum() + 0.5) / (len(tags) + 1)))
+        rates.append(tuple(found))
+    return TaggingRates(pt=tuple(edges), efficiency=rates[0], mistag=rates[1])
