@@ -29,6 +29,8 @@ FEWEST = 500  # pairs for ten parameters
 LEAST_D = -1.0  # the measured energy is at most twice the generated one
 ROUGH_PAIRS = 4000  # on which starts are tried
 RESTARTS = 6  # of the minimiser, which loses its way at the walls
+ENOUGH = 0.01  # gain in ln L for which it is started again
+FLATTEST = 1e-9  # least curvature that is believed, of the greatest
 SCALE = 100.0  # GeV: parameters are fitted in units in which this energy is 1
 PULL_BINS = 20
 
@@ -136,16 +138,32 @@ class _Loss:
             return 1e12, np.zeros_like(p)
         return float(value.detach()), gradient.numpy()
 
-    def minimise(self, start: FloatArray) -> tuple[float, FloatArray]:
-        """Least value found from a start, and where."""
-        last = math.inf
+    def frame(self, p: FloatArray) -> FloatArray:
+        """Directions ``(10, 10)`` as columns, along each of which the loss rises by about 1/2 from its least value."""
+        second = torch.autograd.functional.hessian(self.value, torch.tensor(p))  # type: ignore[no-untyped-call]
+        if not torch.isfinite(second).all():
+            return np.eye(len(p))
+        values, vectors = torch.linalg.eigh(second)
+        size = values.abs()
+        found: FloatArray = (vectors / size.clamp_min(FLATTEST * float(size.max())).sqrt()).numpy()
+        return found
+
+    def minimise(self, start: FloatArray, frame: FloatArray | None = None) -> tuple[float, FloatArray]:
+        """Least value found from a start, and where; a ``frame`` that is known is kept."""
+        last, value = math.inf, 1e12
         for _ in range(RESTARTS):
-            found = minimize(self, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "maxfun": 800})
-            start = found.x
-            if last - found.fun < 0.01:
+            axes, origin = self.frame(start) if frame is None else frame, start
+
+            def moved(z: FloatArray, axes: FloatArray = axes, origin: FloatArray = origin) -> tuple[float, FloatArray]:
+                value, gradient = self(origin + axes @ z)
+                return value, axes.T @ gradient
+
+            found = minimize(moved, np.zeros(len(start)), jac=True, method="L-BFGS-B", options={"maxfun": 150})
+            start, value = origin + axes @ found.x, float(found.fun)
+            if last - value < ENOUGH:
                 break
-            last = found.fun
-        return float(found.fun), found.x
+            last = value
+        return value, start
 
 
 def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: float) -> tuple[float, tuple[float, ...]]:
@@ -157,7 +175,7 @@ def _fit_shape(pairs: Pairs, shape: str, low: float, high: float, narrowest: flo
         starts = [_start(shape, 0.8 * core, a, wide * core) for a, wide in ((0.2, 2.5), (0.5, 1.8))]
         tried = sorted((few.minimise(start) for start in starts), key=lambda found: found[0])
         for _, start in tried:
-            value, found = every.minimise(start)
+            value, found = every.minimise(start, few.frame(start))
             coefficients = _in_gev(shape, found)
             if _valid(shape, coefficients, low, high):
                 return value, coefficients
