@@ -199,6 +199,28 @@ def _bdt(arguments: argparse.Namespace) -> None:
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
+def _transfer_functions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
+    parser.add_argument("--fileset", required=True, metavar="JSON", help="semi-leptonic tt̄, simulated")
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    parser.add_argument("--output", required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
+    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="if a chunk fails (default: stop)")
+
+
+def _transfer_functions(arguments: argparse.Namespace) -> None:
+    from hhh_coffea.config import make_config
+    from hhh_coffea.jobs.train_transfer_functions import train_transfer_functions
+
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
+    train_transfer_functions(make_config(given))
+    say(f"wrote {arguments.output}")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -224,6 +246,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
         _bdt_arguments,
         _bdt,
+    ),
+    "transfer-functions": (
+        "derive the transfer functions of the kinematic likelihood fit from simulated semi-leptonic tt̄",
+        "python -m hhh_coffea.train transfer-functions --fileset training_ttbar --output models/my_transfer_functions",
+        _transfer_functions_arguments,
+        _transfer_functions,
     ),
     "import-hdf5": (
         "turn a training file of the original SPANet into a training data directory",

@@ -61,10 +61,8 @@ def branches(
     if "leptons" in collections:
         leaves |= {name: list(LEPTON.values()) for name in (metadata.electrons, metadata.muons)}
     if "met" in collections:
-        leaves |= {
-            metadata.met: ["MET", "Eta", "Phi"],
-            metadata.sum_et: ["HT"],
-        }  # coffea's schema builds MET with its η
+        # Eta is not read, but coffea describes the vector with it
+        leaves |= {metadata.met: ["MET", "Eta", "Phi"], metadata.sum_et: ["HT"]}
     if metadata.is_signal and {"higgs", "tops"}.intersection(collections):
         first_daughter = ["D1"] if "higgs" in collections else []
         leaves[metadata.particles] = ["PID", "M1", *first_daughter, *KINEMATICS.values()]
