@@ -20,6 +20,7 @@ from hhh_coffea.events.tops import HADRONIC
 from hhh_coffea.reconstruction.analysis import Analysis, Kept, Masks
 from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 from hhh_coffea.reconstruction.methods import Candidates, Method, SharedWork
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.topology import Topology
@@ -51,6 +52,26 @@ def _chi2(shared: SharedWork, definitions: Collection[str]) -> Candidates:
     w = _leptonic_w(record)
     chosen = assign(momentum(jets), flat(jets.btag), counts_of(jets.pt), w, "h" in kinds, options).objects
     parts = [analysis.candidates(record, name, chosen[name][:, None]) for name in kinds]
+    return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
+
+
+class LikelihoodSettings(LikelihoodOptions):
+    """Those of the kinematic fit, and the transfer functions."""
+
+    transfer_functions: str = "transfer_functions_delphes"
+
+
+def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
+    """Kinematic likelihood fit: the permutation of greatest likelihood, its probability as assignment probability."""
+    from hhh_coffea.reconstruction import likelihood  # needs torch
+
+    record, analysis = shared.record, shared.analysis
+    given = {"higgs": "h" in analysis.kinds, **shared.options.settings.get("likelihood", {})}
+    options = LikelihoodSettings.model_validate(given)
+    functions = likelihood.read_transfer_functions(options.transfer_functions)
+    found = likelihood.assign(record, functions, options)
+    probability = np.nan_to_num(found.probability)[:, None]
+    parts = [analysis.candidates(record, name, found.objects[name][:, None], probability) for name in analysis.kinds]
     return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
 
 
@@ -97,7 +118,10 @@ def semileptonic(process: str) -> Analysis:
         name=f"{process}_semileptonic",
         topology=Topology.from_text(text, f"analysis '{process}_semileptonic'"),
         match=partial(_match, names=names),
-        methods={"chi2": Method(_chi2, settings=TopChi2Options)},
+        methods={
+            "chi2": Method(_chi2, settings=TopChi2Options),
+            "likelihood": Method(_likelihood, settings=LikelihoodSettings),
+        },
         collections=(*tops_objects.COLLECTIONS, *(("higgs",) if higgs else ())),
         refine=tops_objects.central,
         cuts=_semileptonic,

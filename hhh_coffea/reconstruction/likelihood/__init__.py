@@ -7,8 +7,8 @@ formulas; the method, which finds global maxima in batches, is our own.
 from hhh_coffea.reconstruction.likelihood.assign import LikelihoodAssignment, assign, events_of
 from hhh_coffea.reconstruction.likelihood.events import LeptonJets
 from hhh_coffea.reconstruction.likelihood.fit import LikelihoodFit, Permutations, fit
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions, read_transfer_functions
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 __all__ = [
     "LeptonJets",

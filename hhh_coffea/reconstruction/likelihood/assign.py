@@ -16,8 +16,8 @@ from hhh_coffea.events.record import field
 from hhh_coffea.reconstruction.chi2_tops import PATTERNS
 from hhh_coffea.reconstruction.likelihood.events import LeptonJets
 from hhh_coffea.reconstruction.likelihood.fit import Permutations, fit
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 BoolArray = npt.NDArray[np.bool_]
 PURPOSE = "the kinematic likelihood fit"

@@ -14,10 +14,10 @@ from hhh_coffea.reconstruction.likelihood.higgs import Higgs
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
 from hhh_coffea.reconstruction.likelihood.maximum import maximise
 from hhh_coffea.reconstruction.likelihood.newton import Maximum
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tables import Table, table
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 LIGHT_MASS = 0.0
 

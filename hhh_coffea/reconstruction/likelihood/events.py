@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer, met_resolution
 from hhh_coffea.reconstruction.likelihood.transfer_file import LinearMet, SigmoidMet
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 ELECTRON, MUON = 0, 1
 LIGHT_MINIMUM = 1e-3  # GeV: least energy of a light quark

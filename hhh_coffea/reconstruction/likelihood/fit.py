@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hhh_coffea.reconstruction.likelihood.blocks import Blocks, Group
 from hhh_coffea.reconstruction.likelihood.events import ELECTRON, MUON, LeptonJets
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tagging import log_tags
 from hhh_coffea.reconstruction.likelihood.top_mass import FreeTopMass
 from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFunctions
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 EVENTS = 4096  # fitted together
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets
 from hhh_coffea.reconstruction.likelihood.newton import BLOCK, Pattern, dense
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.shapes import Jet2
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer, evaluate
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 LONGEST = 0.4  # of an energy in one step
 

@@ -17,8 +17,8 @@ from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets
 from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, dot
 from hhh_coffea.reconstruction.likelihood.newton import Maximum, Pattern, dense, maximise
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 
 class FreeBlock:

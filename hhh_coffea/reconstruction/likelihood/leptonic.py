@@ -20,8 +20,8 @@ from hhh_coffea.reconstruction.likelihood import formulas
 from hhh_coffea.reconstruction.likelihood.events import Jets, Leptons
 from hhh_coffea.reconstruction.likelihood.hadronic import LONGEST, Quarks, TopTerm, dot, peak
 from hhh_coffea.reconstruction.likelihood.newton import Pattern, dense
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.transfer import Transfer
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 LONGEST_ACROSS = 60.0  # GeV, of the neutrino's momentum across the lepton in one step
 W_RANGE = (1.0, 1e7)  # GeV²

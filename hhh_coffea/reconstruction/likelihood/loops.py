@@ -38,8 +38,8 @@ from hhh_coffea.reconstruction.likelihood.formulas import (
 from hhh_coffea.reconstruction.likelihood.hadronic import HadronicBlock, Quarks
 from hhh_coffea.reconstruction.likelihood.joint import LONGEST_MASS, TOP_RANGE, JointBlock
 from hhh_coffea.reconstruction.likelihood.leptonic import LeptonicBlock
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.shapes import LOG_ROOT_2PI, SHAPES, SMALLEST
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

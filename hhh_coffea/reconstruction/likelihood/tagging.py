@@ -7,9 +7,9 @@ from torch import Tensor
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.likelihood.events import LeptonJets
-from hhh_coffea.reconstruction.likelihood.options import BtagTreatment
 from hhh_coffea.reconstruction.likelihood.tables import Table
 from hhh_coffea.reconstruction.likelihood.transfer_file import TaggingRates
+from hhh_coffea.reconstruction.likelihood_options import BtagTreatment
 
 
 def working_point(rates: TaggingRates, pt: Tensor, btag: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,8 @@ from hhh_coffea.reconstruction.likelihood.joint import LAST, N_HAD, Joint
 from hhh_coffea.reconstruction.likelihood.leptonic import Leptonic
 from hhh_coffea.reconstruction.likelihood.maximum import maximise
 from hhh_coffea.reconstruction.likelihood.newton import Maximum
-from hhh_coffea.reconstruction.likelihood.options import LikelihoodOptions
 from hhh_coffea.reconstruction.likelihood.tables import table
+from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 
 # GeV; the fits of a block change little between two of them
 GRID = (100.0, 125.0, 145.0, 159.0, 174.0, 189.0, 206.0, 230.0, 264.0, 300.0)

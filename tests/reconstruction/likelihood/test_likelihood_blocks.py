@@ -19,8 +19,8 @@ from hhh_coffea.reconstruction.likelihood.joint import Joint
 from hhh_coffea.reconstruction.likelihood.maximum import maximise
 from hhh_coffea.reconstruction.likelihood.newton import Block, Factors, Pattern, dense
 from hhh_coffea.reconstruction.likelihood.newton import maximise as newton_maximise
-from hhh_coffea.reconstruction.likelihood.options import top_width
 from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian
+from hhh_coffea.reconstruction.likelihood_options import top_width
 
 OPTIONS = [
     LikelihoodOptions(),
