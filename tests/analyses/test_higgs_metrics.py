@@ -99,7 +99,10 @@ def test_higgs_found_only_as_resolved_counts_in_default_not_in_reference(example
     """h1 of event 0 has both targets; drop the boosted candidate and keep its jet pair."""
     record, targets, candidates = example
     only = merge(
-        record, candidates[candidates.kind == BOOSTED][:, :0], HH.kinds["boosted"], candidates[candidates.kind == RESOLVED]
+        record,
+        candidates[candidates.kind == BOOSTED][:, :0],
+        HH.kinds["boosted"],
+        candidates[candidates.kind == RESOLVED],
     )
     assert numbers(HH.evaluate(only, targets, "default"))["merged"] == (4, 2, 3, 2)
     assert numbers(HH.evaluate(only, targets, "reference"))["merged"] == (4, 2, 3, 1)

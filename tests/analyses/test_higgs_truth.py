@@ -82,9 +82,7 @@ def test_boosted_nearest_and_exclusive(make_record):
     )
     assert fatjets_of(truth.match(record, 2, 10, 2)) == [[1, 0]]
     assert fatjets_of(truth.match(record, 2, 10, 1)) == [[-1, 0]]
-    assert fatjets_of(truth.match_reference(record, 2, 10, 2)) == [
-        [-1, 0]
-    ]  # last Higgs takes both; its first counts
+    assert fatjets_of(truth.match_reference(record, 2, 10, 2)) == [[-1, 0]]  # last Higgs takes both; its first counts
 
 
 def test_boosted_needs_both_quarks(make_record):

@@ -99,7 +99,10 @@ def test_figures(event):
 def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hhh_coffea.reconstruction.spanet_model.BUNDLED", ("spanet_hhh",))
     assert main(["--fileset", "demo", "--dataset", "HH", "--event", "3", "--output", str(tmp_path)]) == 0
-    assert "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets)" in capsys.readouterr().out
+    assert (
+        "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets)"
+        in capsys.readouterr().out
+    )
     assert (tmp_path / "HH_3_event.png").stat().st_size > 10_000
     quick = ["--fileset", "demo", "--methods", "chi2", "--output", str(tmp_path)]
     assert main([*quick, "--event", "5", "--format", "pdf"]) == 0

@@ -102,7 +102,13 @@ def test_five_events_in_the_published_definitions(five_events: tuple[ak.Array, n
     record, scores = five_events
     targets = truth.match_reference(record, 2, 10, 2)
     assert targets.exists("resolved").all()
-    assert targets.exists("boosted").tolist() == [[False, False], [True, False], [True, False], [False, False], [False, False]]
+    assert targets.exists("boosted").tolist() == [
+        [False, False],
+        [True, False],
+        [True, False],
+        [False, False],
+        [False, False],
+    ]
 
     candidates = published(record, scores, CUT, 2)
     result = higgs(2).evaluate(candidates, targets, "reference")
