@@ -19,6 +19,7 @@ import numpy as np
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.formats import read
 from hhh_coffea.events.record import selected, truncated
@@ -52,7 +53,7 @@ def load(path: Path, n_higgs: int, model: BdtModel) -> ak.Array:
         metadata={"entrystart": 0, "fileuuid": identity},
     ).events()
     record = read(events, metadata, model.substructure).record
-    return truncated(selected(record, event_selection(record, metadata).all()), 10, n_higgs)
+    return truncated(selected(record, event_selection(record, metadata, higgs(n_higgs)).all()), 10, n_higgs)
 
 
 def main() -> None:
@@ -66,22 +67,25 @@ def main() -> None:
 
     model = load_model(options.bdt)
     n = options.n_higgs
+    resolved, boosted = (higgs(n).kinds[name] for name in ("resolved", "boosted"))
     record = load(options.file, n, model)
     columns = [ak.to_numpy(ak.flatten(record.fatjets[name])) for name in model.features]
     rows = np.resize(np.column_stack(columns).astype(np.float32), (ROWS, len(columns)))
     scores = bdt.score(record.fatjets, model)
     cut = float(np.quantile(scores, 0.9))
-    pairs = chi2.reconstruct(record, n)
+    pairs = chi2.reconstruct(record, resolved)
 
     scoring = best(lambda: model.predict(rows))
-    plain = best(lambda: chi2.reconstruct(record, n))
+    plain = best(lambda: chi2.reconstruct(record, resolved))
     print(f"{len(record)} selected events with {len(scores)} fat jets; CPU time of one core, best of {REPEATS}")
     print(f"{'scoring alone':44s} {scoring:7.3f} s {ROWS / scoring:12,.0f} fat jets/s")
     print(f"{'chi2':44s} {plain:7.3f} s {len(record) / plain:12,.0f} selected events/s   1.00")
     for name, function in {
         "scores from the record": lambda: bdt.score(record.fatjets, model),
-        "chi2+bdt from scores, default": lambda: bdt.reconstruct(record, scores, cut, n),
-        "chi2+bdt from scores and pairs, reference": lambda: bdt.reconstruct_reference(record, scores, cut, n, pairs),
+        "chi2+bdt from scores, default": lambda: bdt.reconstruct(record, scores, cut, boosted, resolved),
+        "chi2+bdt from scores and pairs, reference": lambda: bdt.reconstruct_reference(
+            record, scores, cut, boosted, pairs
+        ),
     }.items():
         seconds = best(function)
         print(f"{name:44s} {seconds:7.3f} s {len(record) / seconds:12,.0f} selected events/s   {seconds / plain:.2f}")

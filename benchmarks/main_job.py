@@ -20,6 +20,8 @@ import numpy as np
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
+from hhh_coffea.analyses import higgs_truth as truth
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.arrays import counts_of, padded
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
@@ -27,9 +29,7 @@ from hhh_coffea.engine.chunks import Chunk, Job, inspect_file, plan_chunks, run_
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.events.formats import branches_of, read
 from hhh_coffea.events.record import momentum, selected, truncated
-from hhh_coffea.reconstruction import chi2
-from hhh_coffea.reconstruction import targets as truth
-from hhh_coffea.reconstruction.metrics import evaluate
+from hhh_coffea.reconstruction import Analysis, chi2
 from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 5
@@ -59,6 +59,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
     n = options.n_higgs
+    analysis = higgs(n)
     metadata = DatasetMetadata(format="delphes", n_higgs=n)
     dataset = Dataset(name="benchmark", files={str(f): "Delphes" for f in options.files}, metadata=metadata)
     source = ProcessorSource.of(load_processor("assignment", {}))
@@ -86,19 +87,20 @@ def main() -> None:
     show("whole run (read, chi2, metrics, histograms)", whole, events, whole / plain)
     show("  of it beyond the plain read", whole - plain, events, whole / plain - 1)
 
-    kept = (n, metadata.selection.max_jets, metadata.max_fatjets)
-    record = in_memory(plan.chunks[0], metadata)
+    kept = (n, *analysis.kept(metadata))
+    resolved = analysis.kinds["resolved"]
+    record = in_memory(plan.chunks[0], metadata, analysis)
     targets = truth.match(record, *kept)
     short = truncated(record, *kept[1:])
-    candidates = chi2.reconstruct(short, n)
+    candidates = chi2.reconstruct(short, resolved)
     momenta = [padded(c, counts_of(short.jets.pt), 2 * n, 0.0) for c in momentum(short.jets)]
     print(f"parts, on the {len(record):,} selected events of the first chunk:")
     for name, function in {
         "truth matching, both definitions": lambda: both_truths(record, kept),
-        "chi2, 2·n_higgs jets": lambda: chi2.reconstruct(short, n),
+        "chi2, 2·n_higgs jets": lambda: chi2.reconstruct(short, resolved),
         "  of it the pairing (from padded momenta)": lambda: pairing_only(momenta, n),
-        "chi2, 10 jets": lambda: chi2.reconstruct(short, n, 10),
-        "metrics, one definition": lambda: evaluate(candidates, targets, "default"),
+        "chi2, 10 jets": lambda: chi2.reconstruct(short, resolved, 10),
+        "metrics, one definition": lambda: analysis.evaluate(candidates, targets, "default"),
     }.items():
         show(name, best(function)[0], len(record))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GB")
@@ -117,7 +119,7 @@ def pairing_only(momenta: list[Any], n: int) -> None:
         chi2.best_pairing(table, 2 * n, n)
 
 
-def in_memory(chunk: Chunk, metadata: DatasetMetadata) -> ak.Array:
+def in_memory(chunk: Chunk, metadata: DatasetMetadata, analysis: Analysis) -> ak.Array:
     """The selected, untruncated record of a chunk."""
     events = NanoEventsFactory.from_root(
         {chunk.path: chunk.tree},
@@ -126,7 +128,7 @@ def in_memory(chunk: Chunk, metadata: DatasetMetadata) -> ak.Array:
         metadata={"entrystart": 0, "fileuuid": chunk.uuid},
     ).events()
     record = read(events, metadata).record
-    return selected(record, event_selection(record, metadata).all())
+    return selected(record, event_selection(record, metadata, analysis).all())
 
 
 if __name__ == "__main__":

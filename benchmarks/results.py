@@ -61,7 +61,7 @@ def process(arguments: argparse.Namespace) -> Parts | None:
     for name, dataset in datasets.items():
         if not dataset.metadata.is_signal:
             continue
-        stem = f"spanet_{'h' * dataset.metadata.n_higgs}"
+        stem = f"spanet_{dataset.metadata.analysis}"
         options = {"fileset": arguments.fileset, "datasets": (name,), "plots": False}
         options |= {"max_chunks": arguments.max_chunks} if arguments.max_chunks else {}
         parts[name] = {}

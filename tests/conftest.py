@@ -125,6 +125,7 @@ def open_nanoaod() -> Callable[..., Any]:
 @pytest.fixture
 def demo_record(open_delphes: Callable[..., Any]) -> Callable[..., ak.Array]:
     """Selected, truncated event record of the demo sample."""
+    from hhh_coffea.analyses.higgs import higgs
     from hhh_coffea.datasets.fileset import DatasetMetadata
     from hhh_coffea.events.delphes import read
     from hhh_coffea.events.record import selected, truncated
@@ -133,7 +134,7 @@ def demo_record(open_delphes: Callable[..., Any]) -> Callable[..., ak.Array]:
     def make(name: str, n_higgs: int, events: int) -> ak.Array:
         metadata = DatasetMetadata(format="delphes", n_higgs=n_higgs)
         record = read(open_delphes(DEMO / f"{name}.root", stop=events), metadata).record
-        return truncated(selected(record, event_selection(record, metadata).all()), 10, n_higgs)
+        return truncated(selected(record, event_selection(record, metadata, higgs(n_higgs)).all()), 10, n_higgs)
 
     return make
 

@@ -4,6 +4,7 @@ import awkward as ak
 import hist
 from coffea.processor import ProcessorABC
 
+from hhh_coffea.analyses import analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of, read
 from hhh_coffea.reconstruction.selection import event_selection
 
@@ -13,12 +14,13 @@ class LeadingJets(ProcessorABC):
         self.n_jets, self.pt_min = n_jets, pt_min
 
     def branches(self, metadata):
-        return branches_of(metadata)
+        return branches_of(metadata, (), analysis_of(metadata).collections)
 
     def process(self, events):
         metadata = metadata_of(events)
-        record = read(events, metadata).record
-        record = record[event_selection(record, metadata).all()]
+        analysis = analysis_of(metadata)
+        record = read(events, metadata, collections=analysis.collections).record
+        record = record[event_selection(record, metadata, analysis).all()]
         pt = ak.sort(record.jets.pt, axis=1, ascending=False)[:, : self.n_jets]
         histogram = hist.Hist(
             hist.axis.StrCategory([], growth=True, name="dataset"),

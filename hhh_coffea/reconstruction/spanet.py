@@ -25,7 +25,7 @@ from hhh_coffea.reconstruction.spanet_inputs import (
     substructure_of,
 )
 from hhh_coffea.reconstruction.spanet_model import SpanetModel, load_model, load_models, lock
-from hhh_coffea.topology.kinds import NONE, partner
+from hhh_coffea.topology.kinds import NONE, daughter_order, partner
 
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Topology
@@ -85,9 +85,9 @@ def reconstruct(
             place = objects[:, members][..., : kind.degree]
             starts = np.array([first[source][0] for source in topology.targets[members[0]].sources])
             place = np.where(place >= 0, place - starts, NONE)
-            # the model may list the daughters in another order
-            if set(kind.daughters) == set(own.daughters):
-                place = place[..., [kind.daughters.index(d) for d in own.daughters]]
+            order = daughter_order(own, kind)  # the model may list them in another order
+            assert order is not None
+            place = place[..., list(order)]
             probabilities = decoded.assignment_probability[:, members], decoded.detection_probability[:, members]
             parts.append((own, analysis.candidates(record, own.name, place, *probabilities)))
         fatjet = next((kind for kind, _ in parts if kind.collections == ("fatjets",)), None)

@@ -6,8 +6,9 @@ for the same particles. Semi-leptonic tt̄ has two kinds with one particle each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -117,18 +118,34 @@ def kinds_of(topology: Topology, names: Sequence[str] = ()) -> dict[str, Kind]:
 
 
 def same_targets(some: Mapping[str, Kind], of: Mapping[str, Kind]) -> bool:
-    """Whether ``some`` kinds, of a model say, are among those ``of`` an analysis, and cover all its particles."""
-    return all(partner(kind, of) is not None for kind in some.values()) and _particles(some) == _particles(of)
+    """Whether ``some`` kinds, of a model say, are among those ``of`` an analysis, each once, and cover all its particles."""
+    found = [partner(kind, of) for kind in some.values()]
+    names = {kind.name for kind in found if kind is not None}
+    return len(names) == len(some) and _particles(some) == _particles(of)
 
 
 def partner(kind: Kind, among: Mapping[str, Kind]) -> Kind | None:
     """The kind of another topology made of the same objects with the same symmetry, whatever it is called."""
-
-    def looks(some: Kind) -> tuple[tuple[str, ...], int, int]:
-        return tuple(sorted(some.collections)), len(some.group), len(some.members)
-
-    alike = [other for other in among.values() if looks(other) == looks(kind)]
+    alike = [o for o in among.values() if len(o.members) == len(kind.members) and daughter_order(kind, o) is not None]
     return next((other for other in alike if other.name == kind.name), alike[0] if alike else None)
+
+
+def daughter_order(kind: Kind, other: Kind) -> Permutation | None:
+    """Which daughter of ``other`` each daughter of ``kind`` is, None where the two are not made alike.
+
+    Daughters of the same names are the same. Where the names differ it is the first order in which collections and
+    symmetry agree: ``(b, q1, q2)`` is ``(z, x, y)`` if both may exchange the last two.
+    """
+    if kind.degree != other.degree:
+        return None
+    orders: Iterable[Permutation] = permutations(range(kind.degree))
+    if set(kind.daughters) == set(other.daughters):
+        orders = [tuple(other.daughters.index(name) for name in kind.daughters)]
+    for order in orders:
+        same_objects = kind.collections == tuple(other.collections[j] for j in order)
+        if same_objects and set(kind.group) == {tuple(order.index(g[j]) for j in order) for g in other.group}:
+            return order
+    return None
 
 
 def in_words(kinds: Mapping[str, Kind]) -> str:

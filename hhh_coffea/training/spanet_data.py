@@ -20,7 +20,7 @@ from hhh_coffea.reconstruction.analysis import Analysis, Kept
 from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.spanet.training.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
-from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, partner, same_targets
+from hhh_coffea.topology.kinds import Kind, daughter_order, in_words, kinds_of, partner, same_targets
 from hhh_coffea.topology.topology import Topology, bundled_names
 
 SHARDS = "shards"
@@ -88,9 +88,9 @@ def training_rows(
     for kind in specification.kinds.values():
         own = partner(kind, analysis.kinds)
         assert own is not None  # checked before
-        positions = targets.objects[own.name]
-        if set(own.daughters) == set(kind.daughters):  # the topology may list them in another order
-            positions = positions[..., [own.daughters.index(d) for d in kind.daughters]]
+        order = daughter_order(kind, own)  # the topology may list the daughters in another order
+        assert order is not None
+        positions = targets.objects[own.name][..., list(order)]
         for member, i in enumerate(kind.members):
             rows[f"targets/{topology.targets[i].name}"] = positions[:, member]
     rows["weight"] = ak.to_numpy(record.weight)

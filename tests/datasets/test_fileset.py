@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from hhh_coffea.analyses import load_analyses
 from hhh_coffea.base.bundled import list_bundled
-from hhh_coffea.datasets.fileset import FilesetError, load_fileset
+from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError, load_fileset
 
 GOOD = {"format": "delphes", "n_higgs": 3}
 
@@ -82,7 +83,7 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
         ({"files": ["*.nothing"], "metadata": GOOD}, "no file matches '\\*.nothing'"),
         (
             {"files": ["a.root"], "metadata": {"format": "delphes"}},
-            "dataset 'X', field 'n_higgs': Field required|n_higgs",
+            "dataset 'X': .*field 'analysis' is missing: hh, hhh .or n_higgs: 3.",
         ),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': .*integer"),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": 0}}, "field 'n_higgs'"),
@@ -96,14 +97,29 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
             {"files": ["a.root"], "metadata": {**GOOD, "selection": {"jet_pt": 30.0}}},
             "field 'selection.jet_pt': unknown",
         ),
-        ({"files": ["a.root"], "metadata": {**GOOD, "selection": {"max_jets": 4}}}, "max_jets = 4 cannot hold"),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "selection": {"max_jets": 4}}},
+            "dataset 'X': selection.max_jets = 4 cannot hold the 6 jets of analysis 'hhh'",
+        ),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "selection": {"min_jets": 4}}},
+            "dataset 'X': selection.min_jets = 4 is below the 6 jets of analysis 'hhh'",
+        ),
+        (
+            {"files": ["a.root"], "metadata": {**GOOD, "analysis": "hh"}},
+            "dataset 'X': .*n_higgs: 3 is short for analysis 'hhh', and 'hh' is given",
+        ),
+        (
+            {"files": ["a.root"], "metadata": {"format": "delphes", "analysis": "hhhhh"}},
+            "dataset 'X': no analysis 'hhhhh' .did you mean 'hhhh'..; there are h, hh, hhh, hhhh, and files",
+        ),
         ({"files": ["a.root"], "metadata": GOOD, "metdata": {}}, "unknown field 'metdata'"),
         ([1], "dataset 'X': must be an object"),
     ],
 )
 def test_errors_name_dataset_and_field(tmp_path, dataset, message):
     with pytest.raises(FilesetError, match=message) as error:
-        load_fileset(write(tmp_path, {"X": dataset}))
+        load_analyses(load_fileset(write(tmp_path, {"X": dataset})))
     assert "'X'" in str(error.value)
 
 
@@ -136,3 +152,20 @@ def test_unknown_dataset_is_suggested(tmp_path):
 def test_bad_dataset_name(tmp_path):
     with pytest.raises(FilesetError, match="field 'name'"):
         load_fileset(write(tmp_path, {"a/b": {"files": ["a.root"], "metadata": GOOD}}))
+
+
+def test_the_number_of_higgs_bosons_is_short_for_an_analysis(tmp_path):
+    """Either way of writing is the same dataset, and what travels to workers is the analysis."""
+    metadata = [DatasetMetadata(format="delphes", n_higgs=3), DatasetMetadata(format="delphes", analysis="hhh")]
+    dumped = [m.model_dump(exclude_unset=True) for m in metadata]
+    assert dumped == [{"format": "delphes", "analysis": "hhh"}] * 2
+    both = DatasetMetadata(format="delphes", n_higgs=3, analysis="hhh")
+    assert both.model_dump(exclude_unset=True) == dumped[0]
+
+
+def test_an_analysis_of_ones_own_is_sought_beside_the_fileset(tmp_path):
+    metadata = {"format": "delphes", "analysis": "mine.py:ANALYSIS"}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": ["a.root"], "metadata": metadata}})).values()
+    assert dataset.metadata.analysis == f"{tmp_path / 'mine.py'}:ANALYSIS"
+    with pytest.raises(FilesetError, match=r"dataset 'A': analysis '.*mine\.py:ANALYSIS': no such file .*mine\.py"):
+        load_analyses({"A": dataset})

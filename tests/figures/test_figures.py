@@ -39,7 +39,7 @@ def test_every_figure_is_drawn_from_the_histograms_alone(results, tmp_path):
         "HHH/reference_purity_efficiency_resolved",
         "HHH/reference_purity_efficiency_resolved_after_overlap_removal",
         "HH/default_purity_efficiency_merged",
-        "HHH/default_higgs_pt",
+        "HHH/default_generated_pt",
         "HHH/default_target_mass",
         "HHH/candidate_mass_chi2",
         "HHH/multiplicity",
@@ -60,14 +60,26 @@ def test_plot_mistakes(tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
     assert plot([str(tmp_path), "--formats", "gif"]) == 2
     (tmp_path / "histograms.json").write_text('{"schema_version": 99}')
-    with pytest.raises(ResultsError, match="schema version 1"):
+    with pytest.raises(ResultsError, match="schema version 2"):
         read_histograms(tmp_path)
 
 
 def test_histograms_survive_the_disk(results):
     """UHI JSON both ways, bit for bit; categories sorted."""
     histograms, datasets = read_histograms(results)
-    assert datasets["QCD"] == {"label": "QCD 4b", "format": "delphes", "n_higgs": 3, "is_signal": False}
+    ours = ["merged", "boosted", "resolved"]
+    published = ["merged", "merged_without_overlap_removal", *ours[1:], "resolved_after_overlap_removal"]
+    assert datasets["QCD"] == {
+        "label": "QCD 4b",
+        "format": "delphes",
+        "is_signal": False,
+        "analysis": "hhh",
+        "particle": "Higgs",
+        "symbol": "H",
+        "particles": 3,
+        "kinds": ["resolved", "boosted"],
+        "categories": {"default": ours, "reference": published},
+    }
     raw = json.loads((results / "histograms.json").read_text())["histograms"]
     for name, histogram in histograms.items():
         assert canonical(histogram) == histogram

@@ -135,11 +135,11 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     other = tmp_path / "c"
     other.mkdir()
     content = json.loads((runs[1] / "histograms.json").read_text())
-    content["datasets"]["HHH"]["n_higgs"] = 2
+    content["datasets"]["HHH"]["analysis"] = "hh"
     (other / "histograms.json").write_text(json.dumps(content))
     assert plot([str(runs[0]), str(other)]) == 2
-    assert "dataset 'HHH': n_higgs is 3 in one run and 2 in c" in capsys.readouterr().err
-    with pytest.raises(ResultsError, match=r"n_higgs is 3"):
+    assert "dataset 'HHH': analysis is hhh in one run and hh in c" in capsys.readouterr().err
+    with pytest.raises(ResultsError, match=r"analysis is hhh"):
         plot([str(runs[0]), str(other), "--debug"])
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from conftest import DEMO
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction import METHODS, method_options, reconstruct, spanet
+from hhh_coffea.reconstruction import method_options, reconstruct, spanet
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.results import bdt_scan, paired
 from hhh_coffea.results import directory as results
@@ -68,35 +69,35 @@ def record(open_delphes):
     metadata = DatasetMetadata(format="delphes", n_higgs=3)
     substructure = spanet.load_model("spanet_hhh", "cpu").substructure
     events = read(open_delphes(DEMO / "hhh.root", stop=400), metadata, substructure).record
-    return truncated(selected(events, event_selection(events, metadata).all()), 10, 3)
+    return truncated(selected(events, event_selection(events, metadata, higgs(3)).all()), 10, 3)
 
 
 def test_decodings_share_one_pass(record, monkeypatch):
     """Methods of one network run it once, and are what each gives alone."""
-    names = [name for name in METHODS if name.startswith("spanet")]
+    names = [name for name in higgs(3).methods if name.startswith("spanet")]
     options = method_options(names, model=["spanet_hhh"], device="cpu")
     calls = []
     original = spanet.reconstruct
     monkeypatch.setattr(spanet, "reconstruct", lambda *a: calls.append(a[2]) or original(*a))
-    found = reconstruct({"default": names, "reference": names}, record, 3, options)
+    found = reconstruct({"default": names, "reference": names}, record, higgs(3), options)
     assert calls == [["greedy", "joint", "reference"]]
     for definition, decoding in (("default", "joint"), ("reference", "reference")):
         plain, named = found[definition]["spanet"], found[definition][f"spanet:{decoding}"]
         assert plain.to_list() == named.to_list()
-    alone = reconstruct({"default": ["spanet:greedy"]}, record, 3, options)
+    alone = reconstruct({"default": ["spanet:greedy"]}, record, higgs(3), options)
     assert alone["default"]["spanet:greedy"].to_list() == found["default"]["spanet:greedy"].to_list()
 
 
 def test_more_presence_declares_more(record):
     model = spanet.load_model("spanet_hhh", "cpu")
     scan = ["joint:-1", "joint", "joint:1", "greedy:0.9", "greedy", "greedy:0.1"]
-    found = spanet.reconstruct(record, model, scan)
+    found = spanet.reconstruct(record, model, scan, higgs(3))
     numbers = [int(ak.sum(ak.num(found[name]))) for name in scan]
     assert 0 < numbers[0] < numbers[1] < numbers[2] <= 3 * len(record)
     assert 0 < numbers[3] < numbers[4] < numbers[5]
     assert ak.all(found["greedy:0.9"].detection_probability >= 0.9)
     with pytest.raises(spanet.SpanetError, match="no decoding 'best'"):
-        spanet.reconstruct(record, model, ["best"])
+        spanet.reconstruct(record, model, ["best"], higgs(3))
 
 
 def test_comparison_counts_as_the_summary_does(compared):
@@ -124,7 +125,8 @@ def test_comparison_counts_as_the_summary_does(compared):
 def test_a_missing_model_is_told_before_anything_is_read(tmp_path, capsys):
     arguments = ["--fileset", "demo", "--datasets", "HH", "--processor", "comparison", "--methods", "spanet"]
     assert main([*arguments, "--model", "spanet_hhh", "--device", "cpu", "--output", str(tmp_path / "r")]) == 2
-    assert "no model for 2 Higgs bosons; given: spanet_hhh (3)" in capsys.readouterr().err
+    missing = "no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets); given: spanet_hhh (3 × 2 jets, 3 × 1 fatjets)"
+    assert missing in capsys.readouterr().err
 
 
 def test_page(compared, tmp_path, monkeypatch):

@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
-from hhh_coffea.figures.event_display import HIGGS_COLORS, NO_HIGGS, draw_event, draw_matrices
+from hhh_coffea.figures.event_display import COLORS, UNUSED, draw_event, draw_matrices
 from hhh_coffea.figures.one_event import read_event
 from hhh_coffea.reconstruction import method_options
 from hhh_coffea.run import main as run
@@ -45,7 +46,12 @@ def event(table, options):
     """The first event in which the network found a pair of jets: which one depends on the model that ships."""
     pairs = table[(table.method == "spanet") & (table.kind == "resolved")]
     dataset = load_fileset("demo")["HHH"]
-    return read_event(dataset, next(iter(dataset.files)), int(pairs.entry.min()), METHODS, "default", options)
+    return read_event(dataset, higgs(3), next(iter(dataset.files)), int(pairs.entry.min()), METHODS, "default", options)
+
+
+def jets_of(candidate):
+    """Positions of its small-radius jets."""
+    return candidate["objects"] if candidate["kind"] == "resolved" else []
 
 
 def test_it_shows_what_the_main_job_found(event, table):
@@ -53,10 +59,10 @@ def test_it_shows_what_the_main_job_found(event, table):
     for method in METHODS:
         own, shown = rows[rows.method == method], event.candidates[method]
         assert len(own) == len(shown) > 0
-        in_file = [int(event.jets[c["jet1"]]["index"]) if c["jet1"] >= 0 else -1 for c in shown]
+        in_file = [int(event.objects["jets"][jets_of(c)[0]]["index"]) if jets_of(c) else -1 for c in shown]
         np.testing.assert_array_equal(own.jet1, in_file)
         np.testing.assert_array_equal(own.mass, [c["mass"] for c in shown])
-        np.testing.assert_array_equal(own.correct.astype(bool), [c["higgs"] is not None for c in shown])
+        np.testing.assert_array_equal(own.correct.astype(bool), [c["particle"] is not None for c in shown])
         np.testing.assert_allclose(own.assignment_probability, [c["assignment_probability"] for c in shown], rtol=1e-5)
 
 
@@ -67,8 +73,8 @@ def test_assignment_matrices(event):
     for matrix in event.matrices:
         total = np.triu(matrix.probability).sum() if matrix.probability.ndim == 2 else matrix.probability.sum()
         assert total == pytest.approx(1 if matrix.probability.size else 0, abs=1e-4)  # none where there are no fat jets
-    taken = next(c for c in event.candidates["spanet"] if c["kind"] == 0)
-    stated = [m.probability[taken["jet1"], taken["jet2"]] for m in pairs.values()]
+    taken = next(c for c in event.candidates["spanet"] if c["kind"] == "resolved")
+    stated = [m.probability[tuple(jets_of(taken))] for m in pairs.values()]
     assert min(abs(p - taken["assignment_probability"]) for p in stated) < 1e-4
 
 
@@ -82,18 +88,21 @@ def test_figures(event):
     for axis, method in zip(methods, METHODS, strict=True):
         jets = [p for p in axis.patches if p.get_radius() == 0.4][::3]
         colors = [mpl.colors.to_hex(p.get_facecolor()) for p in jets]
-        used = {c[name] for c in event.candidates[method] if not c["overlaps"] for name in ("jet1", "jet2")}
-        assert [color != NO_HIGGS for color in colors] == [position in used for position in range(len(colors))]
+        used = {jet for c in event.candidates[method] if not c["overlaps"] for jet in jets_of(c)}
+        assert [color != UNUSED for color in colors] == [position in used for position in range(len(colors))]
         for candidate in event.candidates[method]:
-            if candidate["higgs"] is not None and candidate["kind"] == 0:
-                assert colors[candidate["jet1"]] == HIGGS_COLORS[candidate["higgs"]]
+            if candidate["particle"] is not None and candidate["kind"] == "resolved":
+                assert {colors[jet] for jet in jets_of(candidate)} == {COLORS[candidate["particle"]]}
     assert len(draw_matrices(event).axes) == 7  # three pairs, three fat jets, the colour scale
 
 
 def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hhh_coffea.reconstruction.spanet_model.BUNDLED", ("spanet_hhh",))
     assert main(["--fileset", "demo", "--dataset", "HH", "--event", "3", "--output", str(tmp_path)]) == 0
-    assert "without spanet: method 'spanet': no model for 2 Higgs bosons" in capsys.readouterr().out
+    assert (
+        "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets)"
+        in capsys.readouterr().out
+    )
     assert (tmp_path / "HH_3_event.png").stat().st_size > 10_000
     quick = ["--fileset", "demo", "--methods", "chi2", "--output", str(tmp_path)]
     assert main([*quick, "--event", "5", "--format", "pdf"]) == 0
@@ -110,7 +119,7 @@ def test_events_that_fail_the_selection_are_named(options):
 
     def look_at_all() -> None:
         for entry in range(100):
-            read_event(dataset, file, entry, ["chi2"], "default", options)
+            read_event(dataset, higgs(3), file, entry, ["chi2"], "default", options)
 
     with pytest.raises(UserError, match=r"does not pass the selection: ≥ 6 jets"):
         look_at_all()

@@ -69,17 +69,17 @@ def test_interactively():
 @pytest.mark.parametrize(
     ("text", "code", "says"),
     [
-        ("class A:\n    def reconstruct(self, record, n_higgs)\n", 2, "mine.py:2: cannot be imported: SyntaxError"),
+        ("class A:\n    def reconstruct(self, record, analysis)\n", 2, "mine.py:2: cannot be imported: SyntaxError"),
         ("import numpy\nimport not_there\n", 2, "mine.py:2: cannot be imported: ModuleNotFoundError"),
         ("x = 1\n", 2, "has 0 method classes []; give one a method reconstruct"),
-        ("class A:\n    def reconstruct(self, record, n_higgs): ...\nclass B(A): ...\n", 2, "name one: PATH.py:Class"),
+        ("class A:\n    def reconstruct(self, record, analysis): ...\nclass B(A): ...\n", 2, "name one: PATH.py:Class"),
         (
-            "class A:\n    def reconstruct(self, record, n_higgs):\n        return record.jetz\n",
+            "class A:\n    def reconstruct(self, record, analysis):\n        return record.jetz\n",
             1,
             "mine.py:3 in reconstruct",
         ),
         (
-            "class A:\n    def reconstruct(self, record, n_higgs):\n        return record.jets\n",
+            "class A:\n    def reconstruct(self, record, analysis):\n        return record.jets\n",
             1,
             "method A of mine.py",
         ),

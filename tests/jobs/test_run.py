@@ -159,7 +159,7 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--scheduler", "tcp://h:1"], "scheduler needs executor 'dask'"),
         (["--fileset", "demo", "--processor", "nothing"], "no processor 'nothing'"),
         (["--fileset", "demo", "--processor", "asignment"], "did you mean 'assignment'"),
-        (["--fileset", "demo", "--chi2-jets", "4"], "option 'chi2_jets': 4 jets cannot hold 2·n_higgs = 6"),
+        (["--fileset", "demo", "--chi2-jets", "4"], "option 'chi2_jets': 4 jets cannot hold the 6 of analysis 'hhh'"),
         (
             ["--fileset", "demo", "--bdt", "hbb_bdt"],
             "option 'bdt' has no effect on the methods chi2: it is for chi2.bdt",
@@ -293,8 +293,8 @@ def test_a_processor_of_ones_own(tmp_path, kind, capsys):
 def test_histograms_added_to_a_copy_are_drawn(tmp_path):
     """A copied processor with one histogram more: it is among the figures and in the report."""
     source = (REPOSITORY / "processors" / "assignment.py").read_text()
-    booked = '            "histograms": histograms.book(),\n'
-    added = booked.replace("histograms.book()", "{**histograms.book(), 'n': N.fill(n=[1, 2, 2])}")
+    booked = '            "histograms": histograms.book(analysis),\n'
+    added = booked.replace("histograms.book(analysis)", "{**histograms.book(analysis), 'n': N.fill(n=[1, 2, 2])}")
     imports = "import hist\n\nN = hist.Hist(hist.axis.Integer(0, 4, name='n'))\n"
     assert booked in source
     copy = tmp_path / "copy.py"
@@ -444,7 +444,7 @@ def test_another_number_of_higgs_bosons_than_the_files_hold(tmp_path, write_file
     told = (
         f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty: 100% of its first 500 events have 3"
     )
-    assert f"{told}: set n_higgs: 3 in its metadata" in printed
+    assert f"{told}: set analysis: hhh (n_higgs: 3) in its metadata" in printed
     warnings = json.loads((tmp_path / "r" / "provenance.json").read_text())["warnings"]
     assert [warning.split(":")[0] for warning in warnings] == [
         f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty",
@@ -518,13 +518,14 @@ def test_a_method_without_candidates_is_in_the_summary(demo_results):
     from hhh_coffea.results.directory import read_histograms
     from hhh_coffea.results.summary import summarise
 
-    histograms, _ = read_histograms(demo_results)
+    histograms, datasets = read_histograms(demo_results)
     key = {"dataset": "HHH", "method": "nothing", "definition": "default"}
     for category in ("merged", "resolved"):
         histograms["targets"].fill(**key, category=category, pt=np.full(7, 100.0), retrieved=np.zeros(7, dtype=bool))
     histograms["event_efficiency"].fill(**key, n=np.full(3, 2), efficient=np.zeros(3, dtype=bool))
     histograms["event_purity"].fill(**key, n=np.zeros(3, dtype=int), pure=np.ones(3, dtype=bool))
-    row = summarise(histograms)["HHH"]["default"]["nothing"]["categories"]["merged"]
+    categories = {name: info["categories"] for name, info in datasets.items()}
+    row = summarise(histograms, categories)["HHH"]["default"]["nothing"]["categories"]["merged"]
     assert (row["targets"], row["candidates"], row["efficiency"]["value"]) == (7, 0, 0.0)
     assert row["purity"]["value"] is None
 
@@ -532,4 +533,4 @@ def test_a_method_without_candidates_is_in_the_summary(demo_results):
 def test_fewer_jets_than_the_pairing_needs_are_refused(tmp_path, write_fileset, capsys):
     path = write_fileset(A=([str(DEMO / "hhh.root")], {"selection": {"min_jets": 4}}))
     assert main(["--fileset", str(path), "--output", str(tmp_path / "r")]) == 2
-    assert "min_jets = 4 is below 2·n_higgs = 6" in capsys.readouterr().err
+    assert "min_jets = 4 is below the 6 jets of analysis 'hhh'" in capsys.readouterr().err

@@ -70,25 +70,31 @@ def test_killed_and_resumed_is_the_same(data, tmp_path):
         training.train(config, data, tmp_path / "new", device="cpu", resume=True)
 
 
+def some_of(targets, events):
+    """Targets of some events."""
+    objects = {kind: positions[events] for kind, positions in targets.objects.items()}
+    return dataclasses.replace(targets, objects=objects, pt=targets.pt[events], mass=targets.mass[events])
+
+
 def chi2_product(open_delphes, chosen):
     """Merged purity × efficiency of χ² on ``chosen`` of the selected events."""
     from conftest import DEMO
 
+    from hhh_coffea.analyses import higgs_truth as truth
+    from hhh_coffea.analyses.higgs import higgs
     from hhh_coffea.datasets.fileset import DatasetMetadata
     from hhh_coffea.events.delphes import read
     from hhh_coffea.events.record import selected, truncated
     from hhh_coffea.reconstruction import chi2
-    from hhh_coffea.reconstruction import targets as truth
-    from hhh_coffea.reconstruction.metrics import evaluate
     from hhh_coffea.reconstruction.selection import event_selection
 
     metadata = DatasetMetadata(format="delphes", n_higgs=3)
     record = read(open_delphes(DEMO / "hhh.root"), metadata).record
-    record = selected(record, event_selection(record, metadata).all())
+    record = selected(record, event_selection(record, metadata, higgs(3)).all())
     targets = truth.match(record, 3, 10, 3)
-    names = ("jet1", "jet2", "fatjet", "pt", "mass")
-    targets = truth.Targets(*(getattr(targets, name)[chosen] for name in names))
-    result = evaluate(chi2.reconstruct(truncated(record, 10, 3)[chosen], 3), targets, "default")
+    targets = some_of(targets, chosen)
+    candidates = chi2.reconstruct(truncated(record, 10, 3)[chosen], higgs(3).kinds["resolved"])
+    result = higgs(3).evaluate(candidates, targets, "default")
     merged = result.categories["merged"]
     purity = result.correct[merged.candidates].mean()
     return purity * merged.retrieved.sum() / merged.targets.sum()
@@ -111,11 +117,11 @@ def test_validation_counts_as_the_metrics_do(data, tmp_path, open_delphes):
     """Purity and efficiency of validation are those of hhh_coffea/reconstruction/metrics.py on the same events."""
     from conftest import DEMO
 
+    from hhh_coffea.analyses import higgs_truth as truth
+    from hhh_coffea.analyses.higgs import higgs
     from hhh_coffea.datasets.fileset import DatasetMetadata
     from hhh_coffea.events.delphes import read
     from hhh_coffea.events.record import selected, truncated
-    from hhh_coffea.reconstruction import targets as truth
-    from hhh_coffea.reconstruction.metrics import evaluate
     from hhh_coffea.reconstruction.selection import event_selection
 
     trainer = training.prepare(dataclasses.replace(TINY, max_events=1024), data, "cpu")
@@ -128,13 +134,14 @@ def test_validation_counts_as_the_metrics_do(data, tmp_path, open_delphes):
     model = spanet.load_model(save(trainer.average, tmp_path / "model"), "cpu")
     metadata = DatasetMetadata(format="delphes", n_higgs=3)
     record = read(open_delphes(DEMO / "hhh.root", stop=2000), metadata, model.substructure).record
-    record = selected(record, event_selection(record, metadata).all())
+    record = selected(record, event_selection(record, metadata, higgs(3)).all())
     targets = truth.match(record, 3, 10, 3)
     n = 1000
     assert len(record) > n
-    targets = truth.Targets(*(getattr(targets, f)[:n] for f in ("jet1", "jet2", "fatjet", "pt", "mass")))
+    targets = some_of(targets, slice(n))
     record = truncated(record, 10, 3)[:n]
-    merged = evaluate(spanet.reconstruct(record, model, ["joint"])["joint"], targets, "default")
+    candidates = spanet.reconstruct(record, model, ["joint"], higgs(3))["joint"]
+    merged = higgs(3).evaluate(candidates, targets, "default")
     correct, category = merged.correct, merged.categories["merged"]
     assert category.candidates.sum() > 100
     assert found.purity == correct[category.candidates].sum() / category.candidates.sum()

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from conftest import DEMO
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.arrays import flat
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
@@ -40,9 +41,15 @@ def events(open_delphes):
         name = {3: "hhh", 2: "hh"}[n_higgs]
         chunk = open_delphes(DEMO / f"{name}.root", start=start, stop=start + count)
         record = read(chunk, metadata, model.substructure).record
-        return truncated(selected(record, event_selection(record, metadata).all()), 10, n_higgs)
+        return truncated(selected(record, event_selection(record, metadata, higgs(n_higgs)).all()), 10, n_higgs)
 
     return make
+
+
+def reconstruct(record, model, decodings):
+    """Candidates of three Higgs bosons by decoding, with their objects by name."""
+    found = spanet.reconstruct(record, model, decodings, higgs(3))
+    return {name: higgs(3).with_columns(candidates) for name, candidates in found.items()}
 
 
 def same(a, b, tolerance=1e-5):
@@ -57,9 +64,9 @@ def test_scores_depend_on_the_event_alone(models, events, name):
     """Neither on its neighbours in the chunk nor on the size of the last batch."""
     model = spanet.load_model(models / name)
     record = events(model)
-    whole = spanet.reconstruct(record, model, spanet_decodings)
+    whole = reconstruct(record, model, spanet_decodings)
     for part in (slice(0, 1), slice(5, 60), slice(100, None)):
-        piece = spanet.reconstruct(record[part], model, spanet_decodings)
+        piece = reconstruct(record[part], model, spanet_decodings)
         for decoding in spanet_decodings:
             same(piece[decoding], whole[decoding][part])
 
@@ -70,7 +77,7 @@ spanet_decodings = ("joint", "reference", "greedy")
 def test_joint_candidates_are_consistent(models, events):
     """No jet twice, no pair near a chosen fat jet, at most n Higgs bosons; probabilities are probabilities."""
     model = spanet.load_model(models / "hhh")
-    candidates = spanet.reconstruct(events(model, count=2000), model, ["joint"])["joint"]
+    candidates = reconstruct(events(model, count=2000), model, ["joint"])["joint"]
     assert not ak.any(candidates.overlaps)
     assert ak.max(ak.num(candidates)) <= 3
     for event in candidates[:300].tolist():
@@ -89,7 +96,7 @@ def test_order_of_jets_is_forgotten(models, events):
     record = events(model, count=200)
     order = ak.argsort(record.jets.phi, axis=1)
     shuffled = ak.with_field(record, record.jets[order], "jets")
-    found, other = (spanet.reconstruct(r, model, ["joint"])["joint"] for r in (record, shuffled))
+    found, other = (reconstruct(r, model, ["joint"])["joint"] for r in (record, shuffled))
 
     def pairs(r, candidates):
         rows = []
@@ -102,13 +109,13 @@ def test_order_of_jets_is_forgotten(models, events):
 
 def test_reference_decoding_leaves_overlaps_to_the_metrics(models, events):
     model = spanet.load_model(models / "hhh")
-    candidates = spanet.reconstruct(events(model, count=2000), model, ["reference"])["reference"]
+    candidates = reconstruct(events(model, count=2000), model, ["reference"])["reference"]
     assert ak.any(candidates.overlaps)
 
 
 def test_no_events(models, events):
     model = spanet.load_model(models / "hhh")
-    candidates = spanet.reconstruct(events(model)[:0], model, ["joint"])["joint"]
+    candidates = reconstruct(events(model)[:0], model, ["joint"])["joint"]
     assert len(candidates) == 0
 
 
@@ -157,8 +164,8 @@ def test_main_job_with_all_three_methods(models, tmp_path):
     provenance = json.loads((tmp_path / "a" / "provenance.json").read_text())
     assert {k: v["name"] for k, v in provenance["models"].items()} == {
         "bdt": "hbb_bdt",
-        "spanet_3_higgs": "hhh",
-        "spanet_2_higgs": "hh",
+        "spanet hhh": "hhh",
+        "spanet hh": "hh",
     }
     for dataset in ("HHH", "HH"):
         for definition in ("default", "reference"):
@@ -174,7 +181,7 @@ def test_mistakes_are_named(models, tmp_path, capsys):
 
     code, error = run("--model", str(models / "hhh"), dataset="HH")
     assert code == 2
-    assert "no model for 2 Higgs bosons; given: hhh (3)" in error
+    assert "no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets); given: hhh (3 × 2 jets, 3 × 1 fatjets)" in error
     code, error = run("--model", str(tmp_path / "nowhere"))
     assert code == 2
     assert "no such SPANet model" in error
@@ -210,4 +217,4 @@ def test_a_feature_the_format_lacks_is_named(models, events):
     record = events(model, count=20)
     poor = ak.with_field(record, ak.without_field(record.fatjets, "charged_fraction"), "fatjets")
     with pytest.raises(KeyError, match=r"SPANet model 'hhh' needs 'charged_fraction'"):
-        spanet.reconstruct(poor, model, ["joint"])
+        reconstruct(poor, model, ["joint"])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base import mass_measures as sculpting
-from hhh_coffea.base.arrays import rank_in_event
+from hhh_coffea.base.arrays import flat, rank_in_event
 from hhh_coffea.base.mass_measures import EDGES, earth_movers_distance, jensen_shannon, measures, peak_share, within
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
@@ -19,7 +20,7 @@ from hhh_coffea.figures import published
 from hhh_coffea.figures import sculpting as figures_sculpting
 from hhh_coffea.figures.style import Writer
 from hhh_coffea.reconstruction import random_pairing
-from hhh_coffea.reconstruction.candidates import mark_overlaps, resolved_candidates
+from hhh_coffea.reconstruction.candidates import mark_overlaps
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.results import sculpting_spectra
 from hhh_coffea.results.directory import ResultsError, read_histograms
@@ -27,6 +28,7 @@ from hhh_coffea.results.summary import counts
 from hhh_coffea.run import main as run
 from hhh_coffea.tradeoff import main as tradeoff
 
+HHH = higgs(3)
 UUID = "2844512a-64e7-452c-9f61-6b29d6d26bc4"
 DEMO = Path(__file__).resolve().parents[2] / "fileset" / "demo"
 BINS = len(EDGES) - 1
@@ -109,13 +111,16 @@ def jet(eta, phi=0.0, pt=50.0):
 
 
 def candidates_of(record, pairs, fatjet=None):
-    from hhh_coffea.reconstruction.candidates import boosted_candidates
-
-    pairs = np.asarray(pairs)
-    resolved = resolved_candidates(record, pairs[..., 0], pairs[..., 1])
+    resolved = HHH.candidates(record, "resolved", np.asarray(pairs))
     if fatjet is None:
         return resolved
-    return mark_overlaps(record, ak.concatenate([boosted_candidates(record, np.asarray(fatjet)), resolved], axis=1))
+    boosted = HHH.candidates(record, "boosted", np.asarray(fatjet)[..., None])
+    return mark_overlaps(record, ak.concatenate([boosted, resolved], axis=1), HHH.kinds["boosted"])
+
+
+def usable_jets(record, candidates, first):
+    is_fat = flat(candidates.kind) == HHH.kinds["boosted"].number
+    return random_pairing.usable_jets(record, candidates, is_fat, first)
 
 
 def test_usable_jets(make_record):
@@ -123,9 +128,9 @@ def test_usable_jets(make_record):
     jets = [[jet(0), jet(1), jet(2), jet(-2)], [jet(0), jet(1)]]
     record = make_record(jets, [[jet(0.3, pt=300), jet(-2, pt=250)], []])
     candidates = candidates_of(record, [[[1, 2]], [[0, 1]]], [[0], [-1]])
-    usable = random_pairing.usable_jets(record, candidates, 4)
+    usable = usable_jets(record, candidates, 4)
     assert usable.tolist() == [[False, True, True, True], [True, True, False, False]]
-    assert random_pairing.usable_jets(record, candidates, 2).tolist() == [[False, True], [True, True]]
+    assert usable_jets(record, candidates, 2).tolist() == [[False, True], [True, True]]
 
 
 def test_random_pairs_are_fair():
@@ -201,7 +206,7 @@ def test_boosted_candidates_are_compared_at_their_pt(make_record):
     sculpting_spectra.fill_fatjets(histograms, "QCD", record, weights)
     candidates = candidates_of(record, np.full((4, 1, 2), -1), [[0], [-1], [-1], [0]])
     key = {"dataset": "QCD", "method": "m", "definition": "default"}
-    sculpting_spectra.fill_method(histograms, key, record, candidates, 2, weights, UUID)
+    sculpting_spectra.fill_method(histograms, key, HHH.kinds, record, candidates, 2, weights, UUID)
     random = sculpting_spectra.spectrum(histograms, key, "boosted", 0, "random")
     expected = dict.fromkeys(range(BINS), 0.0) | {4: 1 / 3, 14: 2 / 3, 34: 1.0}
     np.testing.assert_allclose(random[0], list(expected.values()))
@@ -214,7 +219,7 @@ def test_a_random_method_is_not_sculpting(open_delphes):
     """Candidates that are random pairs themselves are at no distance from random pairing, within the errors."""
     metadata = DatasetMetadata(format="delphes", n_higgs=3, is_signal=False)
     record = read(open_delphes(DEMO / "qcd.root"), metadata).record
-    record = truncated(selected(record, event_selection(record, metadata).all()), 10, 3)
+    record = truncated(selected(record, event_selection(record, metadata, HHH).all()), 10, 3)
     entry = ak.to_numpy(record.id)
     usable = np.ones((len(record), 6), dtype=bool)
     pairs = random_pairing.random_pairs(usable, np.full(len(record), 3), UUID, entry, draw=99)
@@ -222,7 +227,7 @@ def test_a_random_method_is_not_sculpting(open_delphes):
     histograms = sculpting_spectra.book() | {"target_mass": hist.Hist(hist.axis.StrCategory([], name="dataset"))}
     key = {"dataset": "QCD", "method": "m", "definition": "default"}
     weights = sculpting_spectra.replica_weights(np.ones(len(record)), UUID, entry)
-    sculpting_spectra.fill_method(histograms, key, record, candidates, 6, weights, UUID)
+    sculpting_spectra.fill_method(histograms, key, HHH.kinds, record, candidates, 6, weights, UUID)
     entry = sculpting_spectra.table(histograms)["QCD"]["default"]["m"]["merged"]
     assert set(entry) == {"all", "1", "2", "3"}
     emd = entry["all"]["30-225"]["emd_to_random_gev"]

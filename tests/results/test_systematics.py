@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from correction_files import FORWARD, write_btag_corrections, write_jet_corrections
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.arrays import flat
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.engine.processors import load_processor
@@ -49,9 +50,9 @@ def test_one_read_and_the_least_inference(relaid, open_nanoaod, metadata, monkey
     module = __import__("sys").modules[type(processor).__module__]
     reconstructed = []
 
-    def counting(wanted, record, n_higgs, options):
+    def counting(wanted, record, analysis, options):
         reconstructed.append(len(record))
-        return reconstruct(wanted, record, n_higgs, options)
+        return reconstruct(wanted, record, analysis, options)
 
     monkeypatch.setattr(module, "reconstruct", counting)
     log = []
@@ -76,10 +77,10 @@ def test_the_same_as_everything_anew(relaid, open_nanoaod, metadata):
 
     def prepared(variation):
         record = read(events, metadata, (), variation).record
-        return truncated(selected(record, event_selection(record, metadata).all()), 10, 3)
+        return truncated(selected(record, event_selection(record, metadata, higgs(3)).all()), 10, 3)
 
     def chi2(record):
-        return reconstruct({"default": ["chi2"]}, record, 3, options)["default"]
+        return reconstruct({"default": ["chi2"]}, record, higgs(3), options)["default"]
 
     nominal = prepared("nominal")
     for variation in ("forward_up", "forward_down", "jes_up"):

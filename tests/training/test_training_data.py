@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from conftest import DEMO
 
+from hhh_coffea.analyses import higgs_truth as truth
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.hashing import split_number
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction import targets as truth
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.reconstruction.spanet import network_inputs, substructure_of
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
@@ -34,7 +35,7 @@ def test_round_trip(hhh, open_delphes):
     """Rows hold the inputs a model would get, and the targets of truth.match."""
     wanted, metadata = TrainingSpecification.of("hhh"), DatasetMetadata(format="delphes", n_higgs=3)
     record = read(open_delphes(DEMO / "hhh.root"), metadata, substructure_of(wanted.topology)).record
-    record = selected(record, event_selection(record, metadata).all())
+    record = selected(record, event_selection(record, metadata, higgs(3)).all())
     targets = truth.match(record, 3, 10, 3)
     record = truncated(record, 10, 3)
     rows = everything(hhh)
@@ -45,9 +46,8 @@ def test_round_trip(hhh, open_delphes):
         np.testing.assert_array_equal(rows[f"inputs/{event_input.name}"][mask], x[mask])
         assert not rows[f"inputs/{event_input.name}"][~mask].any()
     for i in range(3):
-        np.testing.assert_array_equal(rows[f"targets/h{i + 1}"][:, 0], targets.jet1[:, i])
-        np.testing.assert_array_equal(rows[f"targets/h{i + 1}"][:, 1], targets.jet2[:, i])
-        np.testing.assert_array_equal(rows[f"targets/bh{i + 1}"][:, 0], targets.fatjet[:, i])
+        np.testing.assert_array_equal(rows[f"targets/h{i + 1}"][:, :2], targets.objects["resolved"][:, i])
+        np.testing.assert_array_equal(rows[f"targets/bh{i + 1}"][:, 0], targets.objects["boosted"][:, i, 0])
     # targets point at real objects
     jets = rows["masks/Jets"]
     pair = rows["targets/h1"]
@@ -121,7 +121,8 @@ def test_errors_name_the_cause(hhh, tmp_path, capsys):
         assert main(["data", "--fileset", "demo", "--output", str(tmp_path / "out"), *arguments]) == 2
         return capsys.readouterr().err
 
-    assert "dataset 'HH' has n_higgs = 2" in error_of("--datasets", "HH")
+    expected = "topology 'hhh' seeks 3 × 2 jets, 3 × 1 fatjets, dataset 'HH' is of analysis 'hh' with 2 × 2 jets, 2 × 1"
+    assert expected in error_of("--datasets", "HH")
     assert "no bundled topology 'hhhh'" in error_of("--topology", "hhhh")
     with pytest.raises(DatasetError, match="not a training data directory"):
         TrainingData.open(tmp_path)
