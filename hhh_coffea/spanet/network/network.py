@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hhh_coffea.spanet.network.features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics, pair_numbers
-from hhh_coffea.spanet.network.massless import hide_masses
 from hhh_coffea.spanet.network.options import DefaultOptions
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.topology.topology import Topology
@@ -177,7 +176,6 @@ class DefaultSPANet(nn.Module):
             )
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
-        hide_masses(self)
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(d)
 
