@@ -31,12 +31,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hhh_coffea.reconstruction.spanet_loops import Compiled
 from hhh_coffea.spanet.checkpoint import build, load
 from hhh_coffea.spanet.decoding.decode import greedy, joint, overlap_matrix, reference
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
-from hhh_coffea.spanet.network.packed import PackedDefault
-from hhh_coffea.spanet.original.inference import FastOriginal
+from hhh_coffea.spanet.network.packed import Packed
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.topology.topology import Topology
 
@@ -173,11 +171,6 @@ def make_model(name: str) -> torch.nn.Module:
     return load(Path(__file__).parents[1] / "models" / "spanet_hhh").eval()
 
 
-def fast(model: torch.nn.Module) -> Callable[[list[Tensor], list[Tensor]], Outputs]:
-    """The network as the main job evaluates it on a CPU."""
-    return FastOriginal(model, Compiled()) if model.architecture == "original" else PackedDefault(model)
-
-
 def measure(name: str, batch: int, full: bool, seconds: float, with_onnx: bool) -> str:
     """Print the table's row of one network; return that of the decodings."""
     model = make_model(name)
@@ -189,7 +182,7 @@ def measure(name: str, batch: int, full: bool, seconds: float, with_onnx: bool) 
     flop = counter.get_total_flops() / 64
     inputs, masks = make_events(topology, batch, full)
     lengths = [m.shape[1] for m in masks]
-    run = fast(model)
+    run = Packed(model)
     with torch.inference_mode():
         peaked = sharpened(run(inputs, masks), topology, masks)
         near = overlap_matrix(topology, inputs, masks)
@@ -223,7 +216,7 @@ def measure(name: str, batch: int, full: bool, seconds: float, with_onnx: bool) 
 def growth(name: str, batch: int, seconds: float) -> str:
     """Events per CPU second of the forward step when every event has 6, 8, 10 or 12 jets and one large-radius jet."""
     model, rates = make_model(name), []
-    run = fast(model)
+    run = Packed(model)
     for n in GROWTH:
         inputs, masks = make_events(model.topology, batch, full=True)
         inputs, masks = ([torch.cat([x[0], x[0]], 1)[:, :n], x[1]] for x in (inputs, masks))

@@ -103,8 +103,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from hhh_coffea.base.bundled import find_bundled
-    from hhh_coffea.figures.training import draw_history, draw_mass_weights
-    from hhh_coffea.spanet.checkpoint import describe
+    from hhh_coffea.figures.training import draw_history
     from hhh_coffea.spanet.training.config import TrainingConfig
     from hhh_coffea.spanet.training.dataset import TrainingData
     from hhh_coffea.spanet.training.trainer import train
@@ -131,8 +130,6 @@ def _spanet(arguments: argparse.Namespace) -> None:
         return
     say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
     say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
-    if tables := describe(arguments.output)["training"].get("mass_weights"):
-        say(f"wrote {draw_mass_weights(arguments.output, tables)}")
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:

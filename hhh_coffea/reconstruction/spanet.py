@@ -45,9 +45,7 @@ __all__ = [
     "substructure_of",
 ]
 
-BATCH = 8192  # events: enough of every multiplicity for the fast forms of the networks, and 50 MB at most
-# Compiling takes seconds, once on a machine, and loading what was compiled two in every process: from here it pays
-COMPILE_FROM = 10_000  # events in a chunk
+BATCH = 8192  # events: enough of every multiplicity for lots without padding, and 50 MB at most
 
 
 class Interpretation(NamedTuple):
@@ -104,7 +102,7 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     near = overlaps(record, model.topology)
     lengths = [i.shape[1] for i in inputs]
     n_events = len(record)
-    topology, forward, device, price = model.network(compiled=n_events >= COMPILE_FROM)
+    topology, forward, device, price = model.network()
     parts: dict[str, list[Any]] = {name: [] for name in decodings}
     ways = {name: decoding(name, topology) for name in parts}
 

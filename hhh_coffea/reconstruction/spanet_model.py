@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     price: Any  # hhh_coffea.spanet.decoding.mass_price.MassPrice of joint decoding, or None
 
 
-_NETWORKS: dict[tuple[str, str, bool], Loaded] = {}  # by sha256, device and whether steps are compiled
+_NETWORKS: dict[tuple[str, str], Loaded] = {}  # by sha256 and device
 _LOCKS: dict[str, threading.Lock] = {}  # threads take turns on a device
 _LOCKS_LOCK = threading.Lock()
 
@@ -60,21 +60,23 @@ class SpanetModel:
         """Fat-jet fields it reads beyond the kinematics."""
         return substructure_of(self.topology)
 
-    def network(self, compiled: bool = False) -> Loaded:
-        """The network in this process, made on first use; ``compiled``: with compiled steps, where it has a use for them."""
+    def network(self) -> Loaded:
+        """The network in this process, made on first use."""
         import torch
 
         from hhh_coffea.spanet.checkpoint import load_bytes, price_of
+        from hhh_coffea.spanet.network.packed import Packed
 
         device = device_of(self.device)
         # the description too: two models may share weights and read them differently
-        key = (hashlib.sha256(self.description).hexdigest() + self.sha256, str(device), compiled)
+        key = (hashlib.sha256(self.description).hexdigest() + self.sha256, str(device))
         if key not in _NETWORKS:
             if device.type == "cpu":
                 torch.set_num_threads(1)  # a worker is one process with one thread: more only get in each other's way
             network = load_bytes(self.description, self.weights, self.name, device)
             price = price_of(self.description, network.topology, self.name)
-            _NETWORKS[key] = Loaded(network.topology, _fastest(network, device, compiled), device, price)
+            forward = Packed(network) if device.type == "cpu" else network
+            _NETWORKS[key] = Loaded(network.topology, forward, device, price)
         return _NETWORKS[key]
 
 
@@ -165,27 +167,3 @@ def lock(device: str) -> threading.Lock:
     """The lock of a device: threads of this process take turns on it."""
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(device, threading.Lock())
-
-
-def _fastest(network: Any, device: Any, compiled: bool) -> Any:
-    """The quickest way to evaluate a network here: the same numbers, to rounding, in every case."""
-    from hhh_coffea.spanet.network.packed import PackedDefault
-    from hhh_coffea.spanet.original.inference import FastOriginal
-
-    if device.type != "cpu":
-        return network
-    if network.architecture == "default":
-        return PackedDefault(network)
-    try:
-        return FastOriginal(network, _compiled_steps() if compiled else None)
-    except ValueError:  # an option it has no fast form of
-        return network
-
-
-def _compiled_steps() -> Any:
-    """The loops of :mod:`.spanet_loops`, None where they cannot be had: then torch does it, slower."""
-    try:
-        from hhh_coffea.reconstruction.spanet_loops import Compiled
-    except (ImportError, RuntimeError):  # no numba for this Python, or no folder to keep what it compiles
-        return None
-    return Compiled()

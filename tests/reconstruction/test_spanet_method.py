@@ -119,13 +119,11 @@ def test_no_events(models, events):
     assert len(candidates) == 0
 
 
-@pytest.mark.parametrize("compile_from", [0, 1_000_000])
-def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path, events, compile_from, monkeypatch):
-    """A checkpoint of the original SPANet, through the event record and the fast path, against the plain network."""
+def test_the_imported_original_gives_its_own_probabilities(shared_dir, tmp_path, events):
+    """A checkpoint of the original SPANet, through the event record and without padding, against the plain network."""
     from hhh_coffea.spanet.checkpoint import save
     from hhh_coffea.spanet.original.lightning_checkpoint import import_original
 
-    monkeypatch.setattr(spanet, "COMPILE_FROM", compile_from)
     network = import_original(shared_dir / "reference" / "spanet_checkpoints" / "hhh_boosted").eval()
     save(network, tmp_path / "original")
     model = spanet.load_model(tmp_path / "original")

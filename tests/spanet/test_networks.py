@@ -100,12 +100,13 @@ def test_scores_depend_on_nothing_but_the_event(architecture, events):
         )
 
 
+@both
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("name", [*TOPOLOGIES, "hhh_resolved"])
-def test_packing_changes_nothing(name, gaps, events, monkeypatch):
+def test_packing_changes_nothing(architecture, name, gaps, events, monkeypatch):
     monkeypatch.setattr(packed, "SMALLEST", 20)
     monkeypatch.setattr(packed, "LARGEST", 30)
-    topology, model = make("default", name)
+    topology, model = make(architecture, name)
     inputs, masks = events(topology, 300)
     g = torch.Generator().manual_seed(1)
     for m, event_input in zip(masks, topology.inputs, strict=True):
@@ -121,7 +122,7 @@ def test_packing_changes_nothing(name, gaps, events, monkeypatch):
         x, m = [x[some] for x in inputs], [m[some] for m in masks]
         with torch.inference_mode():
             want = model(x, m)
-        got = packed.PackedDefault(model)(x, m)
+        got = packed.Packed(model)(x, m)
         for kind in ("assignment", "detection", "regression", "classification", "vectors"):
             assert getattr(want, kind).keys() == getattr(got, kind).keys()
             for key, value in getattr(want, kind).items():

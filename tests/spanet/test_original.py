@@ -11,10 +11,8 @@ import torch
 
 from hhh_coffea.spanet.checkpoint import CheckpointError, build, load, save
 from hhh_coffea.spanet.original.blocks import OriginalOptions
-from hhh_coffea.spanet.original.inference import FastOriginal
 from hhh_coffea.spanet.original.lightning_checkpoint import compare_with_reference, import_original
 from hhh_coffea.spanet.original.original import OriginalSPANet
-from hhh_coffea.spanet.original.pointwise import EPSILON, Pointwise
 from hhh_coffea.topology.topology import Topology
 
 CHECKPOINTS = ["hhh_boosted", "ttbar"]
@@ -79,68 +77,6 @@ def test_imported_model_survives_saving(checkpoint, tmp_path):
     again = load(save(model, tmp_path / "model"))
     assert isinstance(again, OriginalSPANet)
     assert max(compare_with_reference(again, checkpoint / "reference.npz").values()) < 1e-4
-
-
-@pytest.fixture(params=["numba", "torch"])
-def steps(request):
-    """The steps between matrix products: those of the main job, compiled, and those that stand with the network."""
-    if request.param == "torch":
-        return None
-    pytest.importorskip("numba")
-    from hhh_coffea.reconstruction.spanet_loops import Compiled
-
-    return Compiled()
-
-
-@pytest.mark.parametrize("objects", [None, 0, 1])
-def test_fast_inference_is_the_same_network(checkpoint, events, objects, steps):
-    model = import_original(checkpoint)
-    inputs, masks = events(model.topology, 70)
-    if objects is not None:
-        masks = [m & (torch.arange(m.shape[1]) < objects) for m in masks]
-    with torch.inference_mode():
-        a = model(inputs, masks)
-    same_outputs(a, FastOriginal(model, steps)(inputs, masks))
-
-
-@pytest.mark.parametrize("columns", [(1, 1), (5, 3), (14, 70)])
-def test_compiled_steps_are_those_of_torch(columns):
-    loops = pytest.importorskip("hhh_coffea.reconstruction.spanet_loops")
-    plain, fast = Pointwise(), loops.Compiled()
-    g = torch.Generator().manual_seed(0)
-    tokens, events = columns
-    n, d = tokens * events, 16
-
-    def both(call, *shapes, spread=3.0):
-        a = [spread * torch.randn(shape, generator=g) for shape in shapes]
-        b = [x.clone() for x in a]
-        call(plain, *a)
-        call(fast, *(fast.native(x) for x in b))
-        return a, b
-
-    for a, b in (
-        both(lambda s, y, bias: s.activate("gelu", y, bias), (d, n), (d,)),
-        both(lambda s, y, bias, scale: s.activate("gelu", y, bias, scale), (d, n), (d,), (n,), spread=10.0),
-        both(lambda s, y, bias: s.activate("relu", y, bias), (d, n), (d,)),
-        both(lambda s, x, rstd: s.spread(x, rstd), (d, n), (n,)),
-    ):
-        torch.testing.assert_close(b, a, atol=2e-6, rtol=2e-6)
-    a, b = both(lambda s, x, bias, old, out: s.reset(x, bias, old, out), (3 * d, n), (3 * d,), (d, n), (d, n))
-    torch.testing.assert_close(b[3], a[3], atol=2e-6, rtol=2e-6)
-    a, b = both(lambda s, x, bias, old, rstd: s.update(x, bias, old, rstd), (3 * d, n), (3 * d,), (d, n), (n,))
-    torch.testing.assert_close(b[2:], a[2:], atol=2e-6, rtol=2e-6)
-    torch.testing.assert_close(a[3], (a[2].var(0, correction=0) + EPSILON).rsqrt())
-    shapes = (3 * d, tokens, events), (tokens, events), (3 * d,), (d, tokens, events)
-    a, b = both(lambda s, qkv, scale, bias, out: s.attend(qkv, scale, bias, 4, out), *shapes, spread=1.0)
-    torch.testing.assert_close(b[3], a[3], atol=5e-6, rtol=5e-6)
-
-
-def same_outputs(a, b):
-    for kind in ("assignment", "detection", "regression", "classification", "vectors"):
-        want, got = getattr(a, kind), getattr(b, kind)
-        assert want.keys() == got.keys()
-        for key, value in want.items():
-            torch.testing.assert_close(got[key], value, atol=1e-5, rtol=1e-5)
 
 
 # --- other networks: written under the original's names, then imported ------------------------------------------------
@@ -256,20 +192,6 @@ def test_globals_regressions_and_classifications_are_imported(semileptonic, tmp_
         assert want
         for key, value in want.items():
             assert torch.equal(value, got[key]), key
-
-
-def test_fast_inference_with_globals_and_heads(semileptonic, events, steps):
-    for module in semileptonic.modules():
-        if isinstance(module, torch.nn.BatchNorm1d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    inputs, masks = events(semileptonic.topology, 40)
-    with torch.inference_mode():
-        same_outputs(semileptonic(inputs, masks), FastOriginal(semileptonic, steps)(inputs, masks))
-    with pytest.raises(ValueError, match="linear_block_type"):
-        FastOriginal(
-            build(semileptonic.topology, "original", {**OPTIONS, "linear_block_type": "Basic"}, {"EVENT/signal": 3})
-        )
 
 
 def test_regressions_are_denormalised(semileptonic, events):

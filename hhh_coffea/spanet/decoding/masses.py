@@ -1,4 +1,4 @@
-"""Invariant masses of what can be assigned, and tables over mass: for the training's weights and the decoding's price.
+"""Invariant masses of what can be assigned, and tables over mass, for the price on masses.
 
 Everything is in GeV, and in double precision until the mass is known: m² is a small difference of large numbers.
 """

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+RETIRED = ("pairwise_mass", "mass_inputs")  # hid masses where false; model.yaml of older models has them as true
+
 
 @dataclass(frozen=True)
 class DefaultOptions:
@@ -16,8 +18,7 @@ class DefaultOptions:
     pass through two linear layers, of ``pair_hidden`` and ``pair_dim``; ``score_dim`` is the width of
     :class:`~.network.PairScore`. ``target_attention`` lets the targets see one another in the decoder.
     ``shared_decoder: false`` gives every target a decoder, projections and heads of its own, as in the original's
-    branches; they then do not see one another. Without ``pairwise_mass`` the kinematics of pairs lack the mass, without
-    ``mass_inputs`` the objects lack theirs (:mod:`.massless`).
+    branches; they then do not see one another.
     """
 
     hidden_dim: int = 64
@@ -30,8 +31,6 @@ class DefaultOptions:
     score_dim: int = 64
     pairwise_attention: bool = True
     pairwise_score: bool = True
-    pairwise_mass: bool = True
-    mass_inputs: bool = True
     target_attention: bool = True
     shared_decoder: bool = True
     dropout: float = 0.0
@@ -39,6 +38,7 @@ class DefaultOptions:
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> DefaultOptions:
         """Make options from a mapping; ValueError names an unknown key or a width the heads do not divide."""
+        options = {name: value for name, value in options.items() if name not in RETIRED or value is not True}
         known = {f.name: type(getattr(cls, f.name)) for f in fields(cls)}
         if unknown := set(options) - set(known):
             raise ValueError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(known)}")

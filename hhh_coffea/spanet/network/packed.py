@@ -1,4 +1,4 @@
-"""The default network without padding: the same numbers, to rounding, in less time on a CPU.
+"""A network without padding: the same numbers, to rounding, in less time on a CPU.
 
 Events are sorted by how many objects they have and evaluated a few hundred at a time, each lot cut to its own largest
 multiplicity. Attention and the kinematics of pairs grow with the square of it; and what a lot touches fits the cache.
@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.network.network import DefaultSPANet
 from hhh_coffea.spanet.network.outputs import Outputs
+
+if TYPE_CHECKING:
+    from hhh_coffea.spanet.checkpoint import SPANet
 
 SMALLEST, LARGEST = 128, 384  # events in a lot: what is worth a lot of its own, and what fits the cache
 KINDS = ("assignment", "detection", "regression", "classification", "vectors")
 
 
-class PackedDefault:
-    """Evaluate a :class:`~.network.DefaultSPANet` with the same inputs and outputs, faster on a CPU."""
+class Packed:
+    """Evaluate a network with the same inputs and outputs, faster on a CPU."""
 
-    def __init__(self, model: DefaultSPANet):
+    def __init__(self, model: SPANet):
         self.model, self.topology = model, model.topology
         self.sequential = [i for i, event_input in enumerate(self.topology.inputs) if event_input.kind == "sequential"]
 
     @torch.inference_mode()
     def __call__(self, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Outputs:
-        """As :meth:`DefaultSPANet.forward`; no faster where padding stands before real objects."""
+        """As the network's ``forward``; no faster where padding stands before real objects."""
         objects = [masks[i] for i in self.sequential]
         if not len(masks[0]) or any(bool((m[:, 1:] & ~m[:, :-1]).any()) for m in objects):
             return self.model(inputs, masks)  # type: ignore[no-any-return]
@@ -70,13 +73,16 @@ class PackedDefault:
         return out
 
     def _axes(self, objects: Sequence[Tensor], sizes: Sequence[int]) -> dict[str | None, Tensor]:
-        """Slots of the first ``sizes`` objects of each input in its own list, and of all of them in the common one."""
+        """Slots of the first ``sizes`` objects of each input in the list it is scored in; None: of all in the common one.
+
+        That list is the input's own, or with architecture ``original`` the common one.
+        """
         names = [self.topology.inputs[i].name for i in self.sequential]
         places = [torch.arange(n, device=objects[0].device) for n in sizes]
         starts = torch.tensor([0, *(m.shape[1] for m in objects)]).cumsum(0).tolist()
         axes: dict[str | None, Tensor] = dict(zip(names, places, strict=True))
         axes[None] = torch.cat([start + place for start, place in zip(starts, places, strict=False)])
-        return axes
+        return axes if self.model.architecture == "default" else dict.fromkeys(axes, axes[None])
 
 
 def sorted_lots(masks: Sequence[Tensor]) -> tuple[Tensor, list[tuple[slice, list[int]]]]:

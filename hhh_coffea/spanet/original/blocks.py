@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hhh_coffea.spanet.network.network import PADDED, attend
+
 
 @dataclass(frozen=True)
 class OriginalOptions:
@@ -189,9 +191,8 @@ class SelfAttention(nn.Module):
         """``x (B, T, D)``, ``mask (B, T)`` → ``(B, T, D)``."""
         b, t, d = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :], dropout_p=dropout)
-        return self.out(y.transpose(1, 2).reshape(b, t, d))  # type: ignore[no-any-return]
+        bias = torch.where(mask, 0.0, PADDED)[:, None, None].expand(-1, self.heads, t, -1)
+        return self.out(attend(q, k, v, bias, self.dropout if self.training else 0.0))  # type: ignore[no-any-return]
 
 
 class GatedLayer(nn.Module):

@@ -32,8 +32,6 @@ class TrainingConfig:
     validation product after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
     :func:`~.batches.forward_in_groups`).
 
-    Against sculpting of masses: ``mass_weights`` weighs true targets by the inverse density of their mass
-    (:mod:`.mass_weights`), levelling off at ``mass_weight_floor``; ``disco`` is the scale of :mod:`.disco`.
     ``start_from``: model directory whose weights and normalisation are the start. ``keep``: the epoch with the ``best``
     validation product, or the ``last``, where what is wanted is more than that product.
     """
@@ -59,9 +57,6 @@ class TrainingConfig:
     patience: int = 0
     groups: int = 2
     amp: bool = True
-    mass_weights: bool = False
-    mass_weight_floor: float = 0.05
-    disco: float = 0.0
     start_from: str = ""
     keep: str = "best"
 
@@ -143,8 +138,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_events": (0, LARGE),
     "patience": (0, LARGE),
     "groups": (1, 64),
-    "mass_weight_floor": (1e-4, 1e4),
-    "disco": (0, 1e6),
 }
 
 

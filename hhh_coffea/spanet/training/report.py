@@ -22,8 +22,6 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if trainer.config.start_from:
         extra["start_from"] = provenance_of_start(trainer.config.start_from)
-    if trainer.mass_weights is not None:
-        extra["mass_weights"] = trainer.mass_weights.provenance()
     return extra | {
         "configuration": asdict(trainer.config),
         "data": {

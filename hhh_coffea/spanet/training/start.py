@@ -8,10 +8,8 @@ from typing import Any
 from torch import nn
 
 from hhh_coffea.spanet.checkpoint import CheckpointError, SPANet, describe, load
-from hhh_coffea.spanet.network.massless import zero_hidden
 from hhh_coffea.spanet.network.network import DefaultSPANet, EncoderLayer
 
-MAY_DIFFER = ("dropout", "pairwise_mass", "mass_inputs")
 GROWS = "num_encoder_layers"
 
 
@@ -21,9 +19,8 @@ def load_start(model: SPANet, directory: str | Path) -> None:
     Raises
     ------
     CheckpointError
-        unless both are the same network for the same inputs and targets. Dropout may differ, ``model`` may be one
-        that is not shown masses (its weights for them stay zero), and it may have more encoder layers: those that are
-        new come last and change nothing before they are trained.
+        unless both are the same network for the same inputs and targets. Dropout may differ, and ``model`` may have
+        more encoder layers: those that are new come last and change nothing before they are trained.
     """
     start = load(directory)
     if (start.architecture, start.topology.inputs, start.topology.targets, start.topology.event_group) != (
@@ -36,7 +33,7 @@ def load_start(model: SPANet, directory: str | Path) -> None:
     theirs, ours = vars(start.options), vars(model.options)
     for key in ours:
         deeper = key == GROWS and ours[key] > theirs[key]
-        if key not in MAY_DIFFER and not deeper and theirs[key] != ours[key]:
+        if key != "dropout" and not deeper and theirs[key] != ours[key]:
             raise CheckpointError(f"{directory}: has {key} = {theirs[key]!r}, the configuration {ours[key]!r}")
     known = start.state_dict()
     model.load_state_dict({key: known.get(key, value) for key, value in model.state_dict().items()})
@@ -46,7 +43,6 @@ def load_start(model: SPANet, directory: str | Path) -> None:
             for last in (layer.attention.out, layer.feed_forward.second):  # what a layer adds to its input
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
-        zero_hidden(model)
 
 
 def provenance_of_start(directory: str | Path) -> dict[str, Any]:

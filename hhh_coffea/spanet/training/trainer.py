@@ -36,10 +36,7 @@ from hhh_coffea.spanet.training.batches import (
 )
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
-from hhh_coffea.spanet.training.disco import disco_term
 from hhh_coffea.spanet.training.loss import presence_code, presence_table, symmetric_loss
-from hhh_coffea.spanet.training.mass_weights import MassWeights
-from hhh_coffea.spanet.training.mass_weights import fit as fit_mass_weights
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
 from hhh_coffea.spanet.training.start import load_start
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
@@ -67,7 +64,6 @@ class Trainer:
     balance: Tensor | None  # event weight by presence code, (2^P)
     regression_scale: dict[str, float]  # standard deviation of each regression in the training events
     workers: Workers = ALONE
-    mass_weights: MassWeights | None = None  # weight of true targets by their mass
 
     @property
     def steps_per_epoch(self) -> int:
@@ -211,10 +207,7 @@ def prepare(
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    weights = fit_mass_weights(data, train_rows, config.mass_weight_floor) if config.mass_weights else None
-    return Trainer(
-        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers, weights
-    )
+    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers)
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
@@ -240,8 +233,6 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
         batch = reordered(batch, arrangement)
         lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
         weight = batch.weight if trainer.balance is None else batch.weight * trainer.balance[_codes(batch, trainer)]
-        if trainer.mass_weights is not None:
-            batch.truth.weight = trainer.mass_weights(batch, topology)
         loss = symmetric_loss(
             _single(outputs),
             batch.truth,
@@ -251,8 +242,6 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             event_weight=weight,
             regression_scale=trainer.regression_scale,
         )
-        if config.disco:
-            loss.total = loss.total + config.disco * disco_term(outputs, batch, topology, loss.permutation)
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         workers.average_gradients(model)
