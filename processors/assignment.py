@@ -115,7 +115,7 @@ class AssignmentProcessor(ProcessorABC):
             for method, candidates in found[definition].items():
                 result = analysis.evaluate(candidates, truth_here, definition)
                 if metadata.is_signal:
-                    output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
+                    output["event_sums"][dataset][definition][method] = paired.event_sums(result)
                     assignment_efficiency.fill_method(
                         output["histograms"], dataset, method, definition, analysis, record, result
                     )

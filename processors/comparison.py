@@ -96,11 +96,9 @@ class ComparisonProcessor(ProcessorABC):
                 histograms.fill_method(
                     booked, dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )
-            output["event_sums"][dataset][definition] = {
-                m: paired.event_sums(found[definition][m], r) for m, r in results.items()
-            }
+            output["event_sums"][dataset][definition] = {m: paired.event_sums(r) for m, r in results.items()}
             for category in analysis.categories_of(definition):
-                counts = {m: paired.per_event(found[definition][m], r, category) for m, r in results.items()}
+                counts = {m: paired.per_event(r, category) for m, r in results.items()}
                 paired.fill(booked[paired.PAIRED], dataset, definition, category, counts)
             for point, candidates in scan.items():
                 result = analysis.evaluate(candidates, truth_here, definition)

@@ -98,7 +98,7 @@ class SculptingProcessor(ProcessorABC):
             for method, candidates in found[definition].items():
                 result = analysis.evaluate(candidates, truth_here, definition)
                 if metadata.is_signal:
-                    output["event_sums"][dataset][definition][method] = paired.event_sums(candidates, result)
+                    output["event_sums"][dataset][definition][method] = paired.event_sums(result)
                 histograms.fill_method(
                     filled, dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )

@@ -15,7 +15,7 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.events.record import field
-from hhh_coffea.reconstruction.matching import nearest_exclusive
+from hhh_coffea.reconstruction.matching import NearPairs, near_pairs, nearest_exclusive
 from hhh_coffea.reconstruction.targets import BoolArray, Targets
 from hhh_coffea.topology.kinds import NONE
 
@@ -24,15 +24,14 @@ BOOSTED_RADIUS = 0.8
 
 
 class Distances(NamedTuple):
-    """What both definitions match by: all b-flavoured jets and all fat jets (flat) against the Higgs of their event."""
+    """What both definitions match by: b-flavoured jets and fat jets (flat) near to a quark or a Higgs of their event."""
 
     jet_event: IntArray
     jet_position: IntArray  # in the event's sorted list
-    jet_to_quarks: FloatArray  # (jets, n, 2): ΔR² to each quark of each Higgs
+    jet_to_quark: NearPairs  # within 0.5; quarks 2i and 2i + 1 are those of Higgs i
     fatjet_event: IntArray
     fatjet_position: IntArray
-    fatjet_to_higgs: FloatArray  # (fat jets, n): ΔR²
-    fatjet_holds_higgs: BoolArray  # (fat jets, n): Higgs and both its quarks within 0.8
+    fatjet_to_higgs: NearPairs  # within 0.8, as are both quarks of the Higgs
 
 
 def distances(record: ak.Array, n_higgs: int) -> Distances:
@@ -51,17 +50,19 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     counts = counts_of(jets.eta)
     keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
     event, position = event_index(counts)[keep], position_in_event(counts)[keep]
-    eta, phi = flat(jets.eta)[keep, None, None], flat(jets.phi)[keep, None, None]
-    jet_to_quarks = delta_r_squared(eta, phi, quark_eta[event], quark_phi[event])
+    quarks = (of_all.reshape(len(record), 2 * n_higgs) for of_all in (quark_eta, quark_phi))
+    to_quark = near_pairs(flat(jets.eta)[keep], flat(jets.phi)[keep], event, *quarks, RESOLVED_RADIUS)
 
     fatjets = record.fatjets
     counts = counts_of(fatjets.eta)
     fat_event = event_index(counts)
     eta, phi = flat(fatjets.eta), flat(fatjets.phi)
-    to_higgs = delta_r_squared(eta[:, None], phi[:, None], shaped(higgs.eta)[fat_event], shaped(higgs.phi)[fat_event])
-    to_quarks = delta_r_squared(eta[:, None, None], phi[:, None, None], quark_eta[fat_event], quark_phi[fat_event])
-    holds = (np.maximum(to_quarks[..., 0], to_quarks[..., 1]) < BOOSTED_RADIUS**2) & (to_higgs < BOOSTED_RADIUS**2)
-    return Distances(event, position, jet_to_quarks, fat_event, position_in_event(counts), to_higgs, holds)
+    near = near_pairs(eta, phi, fat_event, shaped(higgs.eta), shaped(higgs.phi), BOOSTED_RADIUS)
+    which = (fat_event[near.item], near.particle)
+    to_its_quarks = delta_r_squared(eta[near.item, None], phi[near.item, None], quark_eta[which], quark_phi[which])
+    holds = (to_its_quarks < BOOSTED_RADIUS**2).all(axis=1)
+    to_higgs = NearPairs(*(column[holds] for column in near))
+    return Distances(event, position, to_quark, fat_event, position_in_event(counts), to_higgs)
 
 
 def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near: Distances | None = None) -> Targets:
@@ -75,22 +76,12 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near:
     ``record`` and ``near`` are those of :func:`distances`.
     """
     near = near or distances(record, n_higgs)
-    to_quarks = near.jet_to_quarks.reshape(len(near.jet_event), 2 * n_higgs)
-    jet, quark = np.divmod(np.flatnonzero(to_quarks < RESOLVED_RADIUS**2), 2 * n_higgs)
-    quark_number = near.jet_event[jet] * 2 * n_higgs + quark
-    chosen = nearest_exclusive(to_quarks[jet, quark], jet, quark_number)
-    jet_of_quark = np.full(len(record) * 2 * n_higgs, NONE, dtype=np.int64)
-    jet_of_quark[quark_number[chosen]] = near.jet_position[jet[chosen]]
-    pair = np.sort(jet_of_quark.reshape(len(record), n_higgs, 2), axis=2)
-    exists = (pair[..., 0] != NONE) & (pair[..., 1] < max_jets)
-
-    fatjet, higgs = np.nonzero(near.fatjet_holds_higgs)
-    higgs_number = near.fatjet_event[fatjet] * n_higgs + higgs
-    chosen = nearest_exclusive(near.fatjet_to_higgs[fatjet, higgs], fatjet, higgs_number)
-    fatjet_of_higgs = np.full(len(record) * n_higgs, NONE, dtype=np.int64)
-    fatjet_of_higgs[higgs_number[chosen]] = near.fatjet_position[fatjet[chosen]]
-    kept = np.where(fatjet_of_higgs < max_fatjets, fatjet_of_higgs, NONE).reshape(len(record), n_higgs)
-    return _targets(record, n_higgs, pair, exists, kept)
+    jet = _nearest(near.jet_to_quark, near.jet_event, near.jet_position, (len(record), 2 * n_higgs))
+    low, high = np.minimum(jet[:, ::2], jet[:, 1::2]), np.maximum(jet[:, ::2], jet[:, 1::2])
+    pair = np.stack([low, high], axis=2)
+    fatjet = _nearest(near.fatjet_to_higgs, near.fatjet_event, near.fatjet_position, (len(record), n_higgs))
+    kept = np.where(fatjet < max_fatjets, fatjet, NONE)
+    return _targets(record, n_higgs, pair, (low != NONE) & (high < max_jets), kept)
 
 
 def match_reference(
@@ -104,12 +95,13 @@ def match_reference(
     """
     near = near or distances(record, n_higgs)
     shape = (len(record), n_higgs)
-    nearest_quark = np.minimum(near.jet_to_quarks[..., 0], near.jet_to_quarks[..., 1])
-    higgs = _last_true(nearest_quark < RESOLVED_RADIUS**2)
+    jet, quark, _ = near.jet_to_quark
+    higgs = _last(jet, quark // 2, len(near.jet_event))
     pair = _first_positions(near.jet_event, near.jet_position, higgs, shape, 2, max_jets)
-    higgs = _last_true(near.fatjet_holds_higgs)
-    fatjet = _first_positions(near.fatjet_event, near.fatjet_position, higgs, shape, 1, max_fatjets)
-    return _targets(record, n_higgs, pair, pair[..., 1] != NONE, fatjet[..., 0])
+    fatjet, of_fatjet, _ = near.fatjet_to_higgs
+    higgs = _last(fatjet, of_fatjet, len(near.fatjet_event))
+    kept = _first_positions(near.fatjet_event, near.fatjet_position, higgs, shape, 1, max_fatjets)
+    return _targets(record, n_higgs, pair, pair[..., 1] != NONE, kept[..., 0])
 
 
 def match_each(
@@ -121,11 +113,19 @@ def match_each(
     return {d: matches[d](record, n_higgs, max_jets, max_fatjets, near) for d in definitions}
 
 
-def _last_true(matrix: BoolArray) -> IntArray:
-    """Last true column of each row, −1 where there is none."""
-    last = np.full(len(matrix), NONE, dtype=np.int64)
-    for column in range(matrix.shape[1]):
-        last[matrix[:, column]] = column
+def _nearest(near: NearPairs, event: IntArray, position: IntArray, shape: tuple[int, int]) -> IntArray:
+    """``shape``: position of the object of each particle, nearest first and each once; −1 where there is none."""
+    number = event[near.item] * shape[1] + near.particle
+    chosen = nearest_exclusive(near.distance, near.item, number)
+    found = np.full(shape[0] * shape[1], NONE, dtype=np.int64)
+    found[number[chosen]] = position[near.item[chosen]]
+    return found.reshape(shape)
+
+
+def _last(item: IntArray, particle: IntArray, n_items: int) -> IntArray:
+    """The last particle that each object is paired with (pairs by rising particle), −1 where there is none."""
+    last = np.full(n_items, NONE, dtype=np.int64)
+    last[item] = particle  # what is written last stays
     return last
 
 
@@ -134,14 +134,12 @@ def _first_positions(
 ) -> IntArray:
     """``(*shape, wanted)``: the first positions below ``kept`` of the objects assigned to each Higgs, −1 where fewer."""
     use = np.flatnonzero((higgs != NONE) & (position < kept))
-    owner = event[use] * shape[1] + higgs[use]
-    position = position[use]
-    order = np.argsort(owner, kind="stable")  # positions already rise within an event
-    owner, position = owner[order], position[order]
-    rank = position_in_event(np.bincount(owner, minlength=shape[0] * shape[1]))
+    owner, position = event[use] * shape[1] + higgs[use], position[use]
     first = np.full((shape[0] * shape[1], wanted), NONE, dtype=np.int64)
-    early = rank < wanted
-    first[owner[early], rank[early]] = position[early]
+    for column in first.T:
+        column[owner[::-1]] = position[::-1]  # back to front: the first stays, for positions rise within an event
+        later = position != column[owner]
+        owner, position = owner[later], position[later]
     return first.reshape(*shape, wanted)
 
 

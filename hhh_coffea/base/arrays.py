@@ -58,6 +58,11 @@ def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
     return rank
 
 
+def true_in_row(mask: npt.NDArray[np.bool_]) -> IntArray:
+    """``(N, n)`` → ``(N,)``: how many of each row are true; summed by columns, for rows are short."""
+    return np.ascontiguousarray(mask.T).sum(axis=0)
+
+
 def pad(array: ak.Array, length: int, fill: float | bool) -> npt.NDArray[Any]:
     """``(N, length)`` numpy array of each event's first values, ``fill`` where there are fewer."""
     return padded(flat(array), counts_of(array), length, fill)

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad, true_in_row, unflatten
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, delta_r_squared, polar
 from hhh_coffea.events.record import momentum
 from hhh_coffea.topology.kinds import NONE, Kind
@@ -52,7 +52,7 @@ def make_candidates(
     §5), others the sum of their daughters'.
     """
     exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
-    chosen = kind.ordered(objects[exists])
+    chosen = kind.ordered(objects.reshape(-1, kind.degree).compress(exists.ravel(), axis=0))
     event = np.nonzero(exists)[0]
     if kind.degree == 1 and beyond is None:
         daughters = record[kind.collections[0]]
@@ -73,7 +73,7 @@ def make_candidates(
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
-    return ak.unflatten(ak.zip(columns, depth_limit=1), exists.sum(axis=1))
+    return unflatten(columns, true_in_row(exists))
 
 
 def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:

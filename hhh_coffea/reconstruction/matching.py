@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.topology.kinds import NONE
+
+BLOCK = 4096  # objects at a time: their distances stay in the processor's cache
 
 
 class AssignmentTarget(NamedTuple):
@@ -21,6 +23,33 @@ class AssignmentTarget(NamedTuple):
 
     objects: IntArray
     mask: npt.NDArray[np.bool_]
+
+
+class NearPairs(NamedTuple):
+    """Pairs of an object and a particle of its event within some ΔR, by rising object, then by rising particle."""
+
+    item: IntArray  # flat index of the object
+    particle: IntArray  # column of the particle
+    distance: FloatArray  # ΔR²
+
+
+def near_pairs(
+    eta: npt.NDArray[Any], phi: npt.NDArray[Any], event: IntArray, of_eta: FloatArray, of_phi: FloatArray, radius: float
+) -> NearPairs:
+    """All pairs with ΔR < ``radius`` of flat objects, each with its event, and the particles ``(N, n)`` of the events.
+
+    A particle whose direction is NaN is near nothing.
+    """
+    n, parts = of_eta.shape[1], []
+    for start in range(0, max(len(eta), 1), BLOCK):
+        block = slice(start, start + BLOCK)
+        # flat tables of (object, particle); of rows, take is several times faster than indexing
+        own = (np.repeat(values[block].astype(np.float64), n) for values in (eta, phi))
+        others = (values.take(event[block], axis=0).ravel() for values in (of_eta, of_phi))
+        distance = delta_r_squared(*own, *others)
+        near = np.flatnonzero(distance < radius**2)
+        parts.append((start + near // n, near % n, distance[near]))
+    return NearPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float) -> IntArray:
@@ -40,12 +69,11 @@ def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float
     counts = counts_of(jets.eta)
     n_events, n_quarks = eta.shape
     event, position = event_index(counts), position_in_event(counts)
-    distance = delta_r_squared(flat(jets.eta)[:, None], flat(jets.phi)[:, None], eta[event], phi[event])
-    jet, quark = np.divmod(np.flatnonzero(distance.ravel() < radius**2), n_quarks)  # faster than nonzero of a table
-    order = np.lexsort((flat(jets.index)[jet], quark, event[jet]))
-    jet, quark = jet[order], quark[order]
+    jet, quark, distance = near_pairs(flat(jets.eta), flat(jets.phi), event, eta, phi, radius)
     number = event[jet] * n_quarks + quark
-    chosen = nearest_exclusive(distance[jet, quark], jet, number)
+    order = np.lexsort((flat(jets.index)[jet], number))
+    jet, number = jet[order], number[order]
+    chosen = nearest_exclusive(distance[order], jet, number)
     result = np.full(n_events * n_quarks, NONE, dtype=np.int64)
     result[number[chosen]] = position[jet[chosen]]
     return result.reshape(n_events, n_quarks)

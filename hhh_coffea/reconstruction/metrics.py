@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import awkward as ak
 import numpy as np
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, true_in_row
 from hhh_coffea.reconstruction.targets import BoolArray, Targets
 from hhh_coffea.topology.kinds import Kind
 
@@ -44,7 +44,7 @@ class Comparison:
 
     def of(self, *names: str) -> BoolArray:
         """Flat: candidates of these kinds."""
-        found: BoolArray = np.isin(self.kind, [self.kinds[name].number for name in names])
+        found: BoolArray = np.logical_or.reduce([self.kind == self.kinds[name].number for name in names])
         return found
 
     def has(self, *names: str) -> BoolArray:
@@ -60,32 +60,34 @@ class Comparison:
 
     def found(self, use: BoolArray) -> BoolArray:
         """``(N, n)``: particles of which some candidate in ``use`` is a target."""
+        candidate, particle = self._matches
+        used = use[candidate]
         result = np.zeros(self.targets.pt.shape, dtype=bool)
-        for particle, same in enumerate(self._equal):
-            result[self.event[same & use], particle] = True
+        result[self.event[candidate[used]], particle[used]] = True
         return result
 
     @cached_property
     def correct(self) -> BoolArray:
         """Flat: candidates that are a target."""
-        found: BoolArray = np.logical_or.reduce(self._equal)
+        found = np.zeros(len(self.kind), dtype=bool)
+        found[self._matches[0]] = True
         return found
 
     @cached_property
-    def _equal(self) -> list[BoolArray]:
-        """By particle, flat: candidate is a target of it. Numbers name objects and kind together."""
+    def _matches(self) -> tuple[IntArray, IntArray]:
+        """Every candidate that is a target (flat index), and the particle that it is. Numbers name objects and kind together."""
         made_of = np.full(len(self.kind), -1, dtype=np.int64)
         n_kinds = len(self.kinds)
         for kind in self.kinds.values():
-            own = self.kind == kind.number
-            made_of[own] = kind.identity(self._objects[own]) * n_kinds + kind.number
-        equal = [np.zeros(len(self.kind), dtype=bool) for _ in range(self.targets.pt.shape[1])]
+            made_of = np.where(self.of(kind.name), kind.identity(self._objects) * n_kinds + kind.number, made_of)
+        candidates, particles = [], []
         for kind in self.kinds.values():
             number = kind.identity(self.targets.objects[kind.name])
             target = np.where(number >= 0, number * n_kinds + kind.number, _NO_TARGET)
             for member, particle in enumerate(kind.particles):
-                equal[particle] |= made_of == target[:, member][self.event]
-        return equal
+                candidates.append(np.flatnonzero(made_of == target[:, member][self.event]))
+                particles.append(np.full(len(candidates[-1]), particle))
+        return np.concatenate(candidates), np.concatenate(particles)
 
 
 Category = Callable[[Comparison], Counted]
@@ -107,7 +109,8 @@ class EventLevel:
 class Evaluation:
     """How one method did on a chunk of events, in one definition."""
 
-    correct: BoolArray  # flat, one a candidate
+    event: IntArray  # of each candidate, flat
+    correct: BoolArray  # likewise
     categories: dict[str, Counted]
     events: EventLevel
 
@@ -140,12 +143,12 @@ def evaluate(
     events = EventLevel(
         n_candidates=per_event(comparison.survives),
         all_correct=per_event(comparison.survives & ~comparison.correct) == 0,
-        n_targets=whole.targets.sum(axis=1),
-        all_retrieved=np.logical_and.reduce(whole.retrieved | ~whole.targets, axis=1),
-        target_class={name: comparison.first(name, classes[:i]).sum(axis=1) for i, name in enumerate(classes)},
+        n_targets=true_in_row(whole.targets),
+        all_retrieved=true_in_row(whole.targets & ~whole.retrieved) == 0,
+        target_class={name: true_in_row(comparison.first(name, classes[:i])) for i, name in enumerate(classes)},
         candidate_class={name: per_event(comparison.survives & comparison.of(name)) for name in classes},
     )
-    return Evaluation(comparison.correct, counted, events)
+    return Evaluation(comparison.event, comparison.correct, counted, events)
 
 
 def one_for_each_kind(kinds: Mapping[str, Kind], everything: str = "all") -> dict[str, Category]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
-from hhh_coffea.base.arrays import counts_of, event_index, flat, rank_in_event
+from hhh_coffea.base.arrays import counts_of, flat, rank_in_event
 from hhh_coffea.base.kinematics import invariant_mass
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.metrics import Evaluation
@@ -153,7 +153,7 @@ def fill_method(
     has_truth = targets.known
     key = {"dataset": dataset, "method": method, "definition": definition}
     pt, mass = flat(candidates.pt), flat(candidates.mass)
-    weight_of = weight[event_index(counts_of(candidates.pt))]
+    weight_of = weight[result.event]
     correct = result.correct.astype(np.int64) if has_truth else np.full(len(pt), UNKNOWN)
     for category, use in result.categories.items():
         chosen = use.candidates
@@ -173,8 +173,7 @@ def fill_method(
         own = flat(candidates.kind) == analysis.kinds[name].number
         histograms[f"{name}_mass"].fill(**key, mass=mass[own], correct=correct[own], weight=weight_of[own])
     whole = np.flatnonzero(next(iter(result.categories.values())).candidates)  # what survives overlap removal
-    event = event_index(counts_of(candidates.pt))[whole]
-    rank = rank_in_event(pt[whole], np.bincount(event, minlength=len(candidates)))
+    rank = rank_in_event(pt[whole], np.bincount(result.event[whole], minlength=len(candidates)))
     histograms["ranked_mass"].fill(**key, rank=rank, mass=mass[whole], correct=correct[whole], weight=weight_of[whole])
     if has_truth:
         events = result.events

@@ -12,13 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import awkward as ak
 import hist
 import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
-from hhh_coffea.base.arrays import counts_of, event_index
+from hhh_coffea.base.arrays import true_in_row
 from hhh_coffea.reconstruction.metrics import Evaluation
 
 PAIRED = "paired"
@@ -43,29 +42,28 @@ def book() -> Hist:
     return Hist(*(hist.axis.StrCategory([], growth=True, name=n) for n in names), storage=hist.storage.Int64())
 
 
-def per_event(candidates: ak.Array, result: Evaluation, category: str) -> PerEvent:
+def per_event(result: Evaluation, category: str) -> PerEvent:
     """:data:`COUNTS` of every event in a category: ``(4, N)``."""
-    use = result.categories[category]
-    event = event_index(counts_of(candidates.kind))
+    use, event = result.categories[category], result.event
     n = len(use.targets)
     return np.stack(
         [
             np.bincount(event[use.candidates], minlength=n),
             np.bincount(event[use.candidates & result.correct], minlength=n),
-            use.targets.sum(axis=1),
-            use.retrieved.sum(axis=1),
+            true_in_row(use.targets),
+            true_in_row(use.retrieved),
         ]
     )
 
 
-def event_sums(candidates: ak.Array, result: Evaluation) -> dict[str, dict[str, dict[str, int]]]:
+def event_sums(result: Evaluation) -> dict[str, dict[str, dict[str, int]]]:
     """By category, what the intervals of purity and efficiency need beyond the counts: they add up over chunks.
 
     For each of the two ratios Σ k/Σ n of per-event counts k of n: ``nn`` = Σ n², ``nk`` = Σ nk and ``kk`` = Σ k².
     """
     sums: dict[str, dict[str, dict[str, int]]] = {}
     for category in result.categories:
-        n_candidates, n_correct, n_targets, n_retrieved = per_event(candidates, result, category)
+        n_candidates, n_correct, n_targets, n_retrieved = per_event(result, category)
         sums[category] = {
             ratio: {"nn": int(n @ n), "nk": int(n @ k), "kk": int(k @ k)}
             for ratio, n, k in (("purity", n_candidates, n_correct), ("efficiency", n_targets, n_retrieved))
