@@ -66,6 +66,20 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show where in the code a mistake was noticed (traceback)")
 
 
+LABELS = ("label", "label_text", "sqrt_s")
+
+
+def add_labels(group: argparse._ArgumentGroup) -> None:
+    """Add what figures say above their axes, in the conventions of mplhep."""
+    group.add_argument("--label", metavar="NAME", help="experiment above every figure, in bold: CMS, ATLAS, FCC …")
+    group.add_argument(
+        "--label-text",
+        metavar="TEXT",
+        help='in italics after --label (default: "Simulation", or nothing where a dataset is data)',
+    )
+    group.add_argument("--sqrt-s", type=float, metavar="TEV", help="centre-of-mass energy above every figure")
+
+
 def guarded(
     action: Callable[[], int], debug: bool = False, mistakes: tuple[type[Exception], ...] = (UserError,), lost: str = ""
 ) -> int:

@@ -62,6 +62,10 @@ class RunConfig(Strict):
     overwrite: bool = False
     candidates: bool = False
     plots: bool = True
+    luminosity: Positive | None = None  # fb⁻¹
+    sqrt_s: Positive | None = None  # TeV
+    label: str | None = None
+    label_text: str | None = None
     overlay_published: bool = False
     performance_report: bool = False
     root: bool = False
@@ -145,6 +149,8 @@ class RunConfig(Strict):
         self._consistent_cluster()
         if self.workers is not None and self.executor == "iterative":
             raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
+        if self.label_text is not None and self.label is None:
+            raise ValueError("label_text stands beside the label: give label too")
         if self.overlay_published and not self.plots:
             raise ValueError("overlay_published draws over the figures, and plots are off")
         if self.overlay_published and self.metrics == "default":

@@ -9,7 +9,7 @@ from typing import Any
 from hhh_coffea import __version__
 from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.bundled import BDTS, SPANETS, list_bundled
-from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, guarded
+from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, add_labels, guarded
 from hhh_coffea.config import RunConfig, make_config
 
 EXAMPLES = """\
@@ -24,6 +24,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
   python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
+  python -m hhh_coffea.run --fileset demo --luminosity 3000  expected events; then: hhh fit results
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,my_method.py:MyMethod
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
@@ -148,6 +149,14 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     out.add_argument("--overlay-published", action="store_true", help="draw the published curves over ours")
+    out.add_argument(
+        "--luminosity",
+        type=float,
+        metavar="FB",
+        help="integrated luminosity in fb⁻¹: expected events in the cutflow, stacked figures, and what hhh fit needs; every "
+        "simulated dataset then needs 'cross_section' (pb) in its metadata",
+    )
+    add_labels(out)
     add_debug(p)
     return p
 

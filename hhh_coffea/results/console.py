@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
 from hhh_coffea.datasets.fileset import Dataset
+from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
 SHOWN_FAILURES = 20
@@ -173,17 +174,22 @@ def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool
 
 
 def cutflow_table(
-    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset]
+    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb)."""
+    """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb).
+
+    With a luminosity (fb⁻¹) each row says how many events are expected.
+    """
     table: dict[str, dict[str, Any]] = {}
     for name, cuts in cutflow.items():
         metadata = datasets[name].metadata
         rows = [{"cut": cut, **row} for cut, row in cuts.items()]
-        if metadata.cross_section_pb is not None and rows:
+        if (normalisation := metadata.normalisation) is not None and rows:
             generated = metadata.sum_of_weights or rows[0]["weighted"]
             for row in rows:
-                row["cross_section_pb"] = metadata.cross_section_pb * row["weighted"] / generated if generated else None
+                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if generated else None
+                if luminosity is not None and generated:
+                    row["expected_events"] = expected_events(normalisation, luminosity) * row["weighted"] / generated
         table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
 
@@ -205,14 +211,19 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
     """Events, sum of weights and share after each cut."""
     if not cutflow:
         return
-    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]"))
+    has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
+    more = ("expected",) if has_expected else ()
+    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]", *more))
     for name, entry in cutflow.items():
         first = entry["cuts"][0]["events"] if entry["cuts"] else 0
         for position, row in enumerate(entry["cuts"]):
             share = f"{row['events'] / first:.1%}" if first else "–"
             sigma = f"{row['cross_section_pb']:.4g}" if row.get("cross_section_pb") is not None else "–"
             shown = name if position == 0 else ""
-            table.add_row(shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma)
+            cells = [shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma]
+            if has_expected:
+                cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
+            table.add_row(*cells)
         for what, number in entry["dropped_objects"].items():
             if number:
                 table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")

@@ -31,6 +31,7 @@ SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
+FIT = "fit"  # what hhh fit makes of the histograms
 
 
 class ResultsError(UserError):
@@ -124,7 +125,7 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
         raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
     for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
-    for old in (CANDIDATES, "plots"):
+    for old in (CANDIDATES, "plots", FIT):
         shutil.rmtree(folder / old, ignore_errors=True)
     if with_candidates:
         (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
@@ -182,6 +183,7 @@ def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
         "label": dataset.label,
         "format": dataset.metadata.format,
         "is_signal": dataset.metadata.is_signal,
+        **({"is_data": True} if dataset.metadata.is_data else {}),
         "analysis": analysis.name,
         "particle": analysis.particle,
         "symbol": analysis.symbol or analysis.particle,
@@ -207,6 +209,12 @@ def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, 
             f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}, but of another release: run again"
         )
     return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Contents of ``provenance.json``; nothing where there is none, as while a run is being put together."""
+    content = read_json(folder / "provenance.json") if (folder / "provenance.json").is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_json(path: Path) -> Any:
