@@ -25,6 +25,7 @@ exit codes: 0 everything was processed, 3 something was skipped, or signal is of
 # command → what it does; each is a module of this package with parser() and main(arguments)
 COMMANDS = {
     "run": "the main job: candidates with every method, and how often they are right",
+    "fit": "from a results directory to a measurement: templates, statistical model, limits, couplings",
     "plot": "draw the figures of a results directory again, or compare several in the same figures",
     "display": "picture one event: jets, truth, and each method's candidates",
     "tradeoff": "compare models in correctness and mass sculpting",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,7 @@ from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction.user_method import is_user_method
 
 Count = Annotated[int, Field(ge=1)]
+Options = TypeVar("Options", bound=Strict)
 
 
 class ConfigError(UserError):
@@ -231,7 +232,12 @@ class RunConfig(Strict):
 
 
 def make_config(given: dict[str, Any], config_file: str | None = None) -> RunConfig:
-    """Validate options: those ``given`` on the command line over those of a YAML file.
+    """Options of a run: those ``given`` on the command line over those of a YAML file."""
+    return validated(RunConfig, given, config_file)
+
+
+def validated(model: type[Options], given: dict[str, Any], config_file: str | None = None) -> Options:
+    """Validate the options of a command: those ``given`` on the command line over those of a YAML file.
 
     Raises
     ------
@@ -242,10 +248,12 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
     source = f"{config_file}: " if config_file else ""
     options.update(given)
     try:
-        return RunConfig.model_validate(options)
+        return model.model_validate(options)
     except ValidationError as error:
         raise ConfigError(
-            "\n".join(source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p) for p in error.errors())
+            "\n".join(
+                source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p, model) for p in error.errors()
+            )
         ) from None
 
 
@@ -264,13 +272,13 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return options
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, model: type[Strict]) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         positive = name.removeprefix("no_")
-        if positive != name and positive in RunConfig.model_fields:
+        if positive != name and positive in model.model_fields:
             return f"option {name!r}: say '{positive}: false' instead"
-        return f"option {name!r}: there is no such option{_suggestion(name, RunConfig.model_fields)}"
+        return f"option {name!r}: there is no such option{_suggestion(name, model.model_fields)}"
     if problem["type"] == "missing":
         return f"option {name!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")

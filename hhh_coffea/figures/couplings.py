@@ -35,6 +35,26 @@ def draw_limits(write: Writer, name: str, scans: Mapping[str, LimitScan], label:
         axis.legend(loc="upper right")
 
 
+def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitScan], label: str = "") -> None:
+    """Effective simulated events of each signal at each coupling: how well reweighting knows its template."""
+    styles = styles_of(list(scans))
+    with write.figure(name, label) as axes:
+        (axis,) = axes
+        for method, scan in scans.items():
+            for known, dash in zip(scan.effective_events.values(), ("-", "--", ":", "-."), strict=False):
+                axis.plot(scan.points[:, 0], known, dash, color=styles[method]["color"], linewidth=3)
+        first = next(iter(scans.values()))
+        entries = [Line2D([], [], color=style["color"], linewidth=3, label=style["label"]) for style in styles.values()]
+        if len(first.effective_events) > 1:
+            signals = zip(first.effective_events, ("-", "--", ":", "-."), strict=False)
+            entries += [Line2D([], [], color="grey", linestyle=dash, label=signal) for signal, dash in signals]
+        axis.set_yscale("log")
+        low, high = axis.get_ylim()
+        axis.set(xlabel=_symbol(first.parameters[0]), ylabel="Effective simulated events", ylim=(low, 5 * high))
+        axis.set_xlim(first.points[0, 0], first.points[-1, 0])
+        axis.legend(handles=entries, loc="upper right")
+
+
 def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan], label: str = "") -> None:
     """−2Δ ln L over one coupling, with its 68% and 95% levels."""
     styles = styles_of(list(scans))

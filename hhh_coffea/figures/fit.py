@@ -6,34 +6,46 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hhh_coffea.figures.stack import SIGNAL, band, logarithmic, per_width, ratio_panel, signal_shape, stack
-from hhh_coffea.figures.style import PALETTE, Writer
+from hhh_coffea.figures.style import PALETTE, Writer, styles_of
 from hhh_coffea.inference.fit import FitResult
 from hhh_coffea.inference.scans import LEVELS
+from hhh_coffea.inference.table import number
 from hhh_coffea.inference.yields import RegionYields
 
 PULLS_IN_A_FIGURE = 30
 CONTENT = {"prefit": "before the fit", "postfit": "after the fit"}
 
 
-def draw_fit(write: Writer, result: FitResult, folder: str = "fit", names: Mapping[str, str] | None = None) -> None:
+def draw_fit(
+    write: Writer,
+    result: FitResult,
+    folder: str = "fit",
+    names: Mapping[str, str] | None = None,
+    title: str = "",
+) -> None:
     """Draw all figures of a fit below ``folder``; Asimov data have no figure after the fit, which changes nothing.
 
-    ``names`` are legend entries of processes that are not to be called as in the templates.
+    ``names`` are legend entries of processes that are not to be called as in the templates, ``title`` stands in the legend.
     """
     stages = ("prefit", "postfit") if result.options.unblind else ("prefit",)
     for stage in stages:
         yields: dict[str, RegionYields] = getattr(result, stage)
         for region in yields:
-            draw_region(write, f"{folder}/{stage}_{region}", result, region, stage, names or {})
+            parts = [title, region if len(yields) > 1 else "", CONTENT[stage] if result.options.unblind else "expected"]
+            draw_region(
+                write, f"{folder}/{stage}_{region}", result, region, stage, names or {}, ", ".join(filter(None, parts))
+            )
     if result.pulls:
         draw_pulls(write, f"{folder}/pulls", result)
     if result.scan is not None:
         draw_scan(write, f"{folder}/scan_mu", result)
 
 
-def draw_region(write: Writer, name: str, result: FitResult, region: str, stage: str, names: Mapping[str, str]) -> None:
+def draw_region(write: Writer, name: str, result: FitResult, region: str, stage: str, names: Mapping[str, str], title: str
+) -> None:
     """Stack of the backgrounds with the signal on top, the uncertainty of their sum, data, and the ratio to the sum.
 
     The signal is also drawn by itself, multiplied to the largest bin of the background. Without data the ratio shows what
@@ -63,8 +75,40 @@ def draw_region(write: Writer, name: str, result: FitResult, region: str, stage:
         ratio.set(xlabel=yields.label or "observable", xlim=(edges[0], edges[-1]))
         logarithmic(upper, edges, total)
         upper.set_ylabel(per_width(edges, yields.label))
-        title = f"{region}, {CONTENT[stage]}" if observed else f"{region}, expected"
         upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
+
+
+def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> None:
+    """Limit on μ of each method: the median with 68% and 95% of experiments; the significance is written beside it."""
+    styles = styles_of(list(results))
+    place = np.arange(len(results))[::-1]
+    with write.figure(name, "", height=max(5.0, 3.0 + 1.3 * len(results))) as axes:
+        (axis,) = axes
+        axis.figure.subplots_adjust(left=0.24)
+        for y, (method, result) in zip(place, results.items(), strict=True):
+            low2, low1, median, high1, high2 = result.limits.expected
+            outer, inner = (
+                {"color": "#f5e27a", "label": "95% of experiments"},
+                {"color": "#8fd18a", "label": "68% of experiments"},
+            )
+            last = {"label": None} if y != place[0] else {}
+            axis.barh(y, high2 - low2, left=low2, height=0.5, **{**outer, **last})
+            axis.barh(y, high1 - low1, left=low1, height=0.5, **{**inner, **last})
+            axis.plot([median, median], [y - 0.25, y + 0.25], color="black", linewidth=3, linestyle="--")
+            if result.limits.observed is not None:
+                axis.plot(result.limits.observed, y, marker="o", color="black", markersize=11, linestyle="none")
+            text = f"limit {number(median)}, significance {number(result.significance)} σ"
+            axis.text(low2, y + 0.29, text, ha="left", va="bottom", fontsize=17)
+        axis.set_yticks(place, [str(styles[method]["label"]) for method in results])
+        axis.tick_params(axis="y", which="both", left=False, right=False)
+        axis.minorticks_on()
+        axis.tick_params(axis="y", which="minor", left=False, right=False)
+        level = 100 * next(iter(results.values())).limits.level
+        high = max(result.limits.expected[-1] for result in results.values())
+        axis.set(xlabel=f"{level:g}% CLs upper limit on $\\mu$", xlim=(0, 1.08 * high), ylim=(-0.6, len(results) + 0.2))
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axis.legend(loc="upper right", ncols=2, fontsize=18)
 
 
 def draw_pulls(write: Writer, name: str, result: FitResult) -> None:
@@ -97,11 +141,15 @@ def draw_scan(write: Writer, name: str, result: FitResult) -> None:
         for level, value in LEVELS[1].items():
             axis.axhline(value, color="grey", linestyle="--", linewidth=1)
             axis.annotate(level, (result.scan.mu[-1], value), ha="right", va="bottom", fontsize=18)
-        errors = f"\\pm {fit.mu_error:.3g}"
-        if fit.mu_errors is not None:
-            errors = f"^{{+{fit.mu_errors[1]:.3g}}}_{{{fit.mu_errors[0]:.3g}}}"
+        low, high = fit.mu_errors or (-fit.mu_error, fit.mu_error)
+        errors = f"^{{+{_digits(high)}}}_{{−{_digits(-low)}}}"
         kind = "data" if result.options.unblind else "Asimov data"
-        text = f"$\\mu = {fit.mu:.3g} {errors}$ ({kind})"
+        text = f"$\\mu = {_digits(fit.mu)}{errors}$ ({kind})"
         axis.text(0.5, 0.95, text, transform=axis.transAxes, ha="center", va="top", fontsize=26)
         axis.set(xlabel="Signal strength $\\mu$", ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, None))
         axis.set_xlim(result.scan.mu[0], result.scan.mu[-1])
+
+
+def _digits(value: float) -> str:
+    """A number for mathematical text, where a comma would be followed by a gap."""
+    return number(value).replace(",", "{,}")
