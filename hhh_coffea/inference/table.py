@@ -44,7 +44,7 @@ def couplings_table(
     An interval that ends where the scan ends is open there.
     """
     level = next(iter(next(iter(limits.values())).values())).level
-    table = _table("Self-couplings", ("method", "coupling"), ("68%", "95%", f"allowed at {100 * level:g}% CLs"))
+    table = _table("Self-couplings", ("method", "coupling"), ("68%", "95%", f"{100 * level:g}% CLs"), fold=False)
     for method, scans in limits.items():
         for name, scan in scans.items():
             ends = float(scan.points[:, 0].min()), float(scan.points[:, 0].max())
@@ -140,10 +140,10 @@ def number(value: float) -> str:
     return f"{value:.{2 if size >= 1 else 3}f}" if size < 10 else f"{value:.1f}"
 
 
-def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...], fold: bool = True) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", width=WIDTH)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=not fold)
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=fold)
     return table
