@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         help="value of another axis of the histogram: rank=1, definition=reference …; repeat it for several",
     )
     what.add_argument("--methods", metavar="A[,B]", help="reconstruction methods (default: all in the histogram)")
-    what.add_argument("--signal", metavar="A[,B]", help="datasets whose rate is measured (default: those with is_signal)")
+    what.add_argument(
+        "--signal", metavar="A[,B]", help="datasets whose rate is measured (default: those with is_signal)"
+    )
     what.add_argument("--datasets", metavar="A[,B]", help="only these datasets (default: all that are selected alike)")
     what.add_argument("--luminosity", type=float, metavar="FB", help="in fb⁻¹ (default: that of the run)")
     what.add_argument("--unblind", action="store_true", help="fit the observed events of datasets that are data")

@@ -17,7 +17,15 @@ from hhh_coffea.events import btagging, leptons
 from hhh_coffea.events.generator import B_QUARK, HIGGS, first_copies, flat_index
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
-from hhh_coffea.events.record import MULTI_HIGGS, TRUTH, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import (
+    MULTI_HIGGS,
+    TRUTH,
+    Columns,
+    Reading,
+    accepted,
+    finite_kinematics,
+    ordered_collection,
+)
 from hhh_coffea.events.tops import top_decays
 
 SCHEMA = DelphesSchema

@@ -11,15 +11,19 @@ FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"methods", "Upper limit on the signal strength μ of each method, and the expected discovery significance."),
     (
         r"limits_(?P<coupling>\w+)",
-        "Upper limit on the cross section, relative to that at each value of {coupling}: where it is below 1, the value is "
-        "excluded.",
+        (
+            "Upper limit on the cross section, relative to that at each value of {coupling}: where it is below 1, the value is "
+            "excluded."
+        ),
     ),
     (r"likelihood_(?P<coupling>\w+)", "−2Δ ln L over {coupling}, with a signal of strength 1."),
     (r"contours", "Contours of 68% (full) and 95% (dashed) in two self-couplings; the star is what was assumed."),
     (
         r"effective_events_(?P<coupling>\w+)",
-        "Effective simulated events after reweighting to each value of {coupling}: where there are few, the template is not "
-        "known.",
+        (
+            "Effective simulated events after reweighting to each value of {coupling}: where there are few, the template is not "
+            "known."
+        ),
     ),
     (
         r"prefit_(?P<region>.+)",
@@ -28,8 +32,10 @@ FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"postfit_(?P<region>.+)", "Events by process after the fit, with their uncertainty, and data."),
     (
         r"pulls",
-        "Nuisance parameters after the fit, in units of their error before it: the bar is shorter than 1 where the fit knows "
-        "better.",
+        (
+            "Nuisance parameters after the fit, in units of their error before it: the bar is shorter than 1 where the fit knows "
+            "better."
+        ),
     ),
     (r"scan_mu", "−2Δ ln L over the signal strength μ, all other parameters fitted."),
 )
@@ -97,9 +103,9 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"stack_(?P<category>\d)_higgs_mass_(?P<source>\d)_(?P<method>.+)",
         (
-            "Expected events of all datasets that look for {category} Higgs bosons: mass of candidate {source} in pT of {method}, "
-            "with the statistical uncertainty of the simulation. The line is the signal, multiplied as the legend says; points "
-            "are data."
+            "Expected events of all datasets that look for {category} Higgs bosons: mass of candidate {source} in pT of "
+            "{method}, with the statistical uncertainty of the simulation. The line is the signal, multiplied as the legend "
+            "says; points are data."
         ),
     ),
     (

@@ -44,7 +44,8 @@ def draw_fit(
         draw_scan(write, f"{folder}/scan_mu", result)
 
 
-def draw_region(write: Writer, name: str, result: FitResult, region: str, stage: str, names: Mapping[str, str], title: str
+def draw_region(
+    write: Writer, name: str, result: FitResult, region: str, stage: str, names: Mapping[str, str], title: str
 ) -> None:
     """Stack of the backgrounds with the signal on top, the uncertainty of their sum, data, and the ratio to the sum.
 
@@ -85,7 +86,7 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
     with write.figure(name, "", height=max(5.0, 3.0 + 1.3 * len(results))) as axes:
         (axis,) = axes
         axis.figure.subplots_adjust(left=0.24)
-        for y, (method, result) in zip(place, results.items(), strict=True):
+        for y, result in zip(place, results.values(), strict=True):
             low2, low1, median, high1, high2 = result.limits.expected
             outer, inner = (
                 {"color": "#f5e27a", "label": "95% of experiments"},

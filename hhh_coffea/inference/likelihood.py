@@ -99,6 +99,25 @@ class Likelihood:
         """Variance of each datum: the expected events, or the square of the width of a Gaussian constraint."""
         return np.where(self._gaussian, self._sigmas**2, np.maximum(expected, 1e-300))
 
+    def curvature(self, parameters: FloatArray, data: FloatArray) -> FloatArray:
+        """Second derivatives of −ln L ``(n, n)``.
+
+        The larger part is a product of first derivatives, which has no cancellation: where millions of events are known
+        to 10%, differences of the gradient lose the curvature of a constraint in the rounding.
+        """
+        expected, slopes = self.expected(parameters), self.slopes(parameters)
+        variances = self.variances(expected)
+        relative = np.where(self._gaussian, 1.0, data / np.maximum(expected, 1e-300))
+        hessian: FloatArray = (slopes * (relative / variances)) @ slopes.T
+        residual = (expected - data) / variances
+        if np.abs(residual).max(initial=0.0) > 0:
+            for row, size in enumerate(10 * self._steps):
+                step = np.zeros(len(parameters))
+                step[row] = size
+                change = self.slopes(parameters + step) - self.slopes(parameters - step)
+                hessian[row] += change @ residual / (2 * size)
+        return (hessian + hessian.T) / 2
+
     def gradient(self, parameters: FloatArray, data: FloatArray) -> FloatArray:
         """Derivative of −2 ln L by each parameter ``(n,)``."""
         expected = self.expected(parameters)

@@ -169,5 +169,3 @@ def _few_events(couplings: CouplingTemplates, name: str, values: FloatArray, lim
                 "samples generated at other couplings would be better"
             )
     return found
-
-

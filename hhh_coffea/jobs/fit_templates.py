@@ -152,6 +152,9 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
     empty = [name for name in inputs.chosen if name not in filled]
     if lost := [name for name in empty if name in inputs.signals]:
         raise FitError(f"method {method!r}: no event of the signal {lost[0]!r} is in histogram {config.observable!r}")
+    if not set(filled) & (set(inputs.chosen) - set(inputs.signals) - set(inputs.data)):
+        unfilled = f": no event of {', '.join(empty)} passes" if empty else ""
+        raise FitError(f"there is no background{unfilled}; background are all simulated datasets but the signal")
     warnings = [f"no event of {name!r} is in histogram {config.observable!r}: it is left out" for name in empty]
     data = [name for name in inputs.data if name in filled]
     whole = from_histogram(

@@ -25,7 +25,15 @@ from hhh_coffea.events.nanoaod import names as nanoaod_names
 from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
 from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, corrected, leaf_of
 from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
-from hhh_coffea.events.record import MULTI_HIGGS, TRUTH, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import (
+    MULTI_HIGGS,
+    TRUTH,
+    Columns,
+    Reading,
+    accepted,
+    finite_kinematics,
+    ordered_collection,
+)
 from hhh_coffea.events.tops import top_decays
 
 IS_LAST_COPY = 13  # bit of GenPart_statusFlags
