@@ -12,6 +12,7 @@ from hhh_coffea.figures.style import Writer, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")  # of several signals
 DASHES: dict[str, Literal["-", "--"]] = {"68%": "-", "95%": "--"}
 
 
@@ -41,12 +42,12 @@ def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitSca
     with write.figure(name, label) as axes:
         (axis,) = axes
         for method, scan in scans.items():
-            for known, dash in zip(scan.effective_events.values(), ("-", "--", ":", "-."), strict=False):
+            for known, dash in zip(scan.effective_events.values(), LINES, strict=False):
                 axis.plot(scan.points[:, 0], known, dash, color=styles[method]["color"], linewidth=3)
         first = next(iter(scans.values()))
         entries = [Line2D([], [], color=style["color"], linewidth=3, label=style["label"]) for style in styles.values()]
         if len(first.effective_events) > 1:
-            signals = zip(first.effective_events, ("-", "--", ":", "-."), strict=False)
+            signals = zip(first.effective_events, LINES, strict=False)
             entries += [Line2D([], [], color="grey", linestyle=dash, label=signal) for signal, dash in signals]
         axis.set_yscale("log")
         low, high = axis.get_ylim()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.analyses.self_couplings import POLYNOMIALS
-from hhh_coffea.inference.moments import moments_of
+from hhh_coffea.inference.moments import Moments, moments_of
 from hhh_coffea.inference.polynomial import grid
 from hhh_coffea.inference.scans import (
     CouplingTemplates,
@@ -105,9 +105,9 @@ def scan(config: FitConfig, inputs: Inputs, method: str, templates: Templates, s
         points[:, column] = values
         limit = scan_limits(couplings, points, config.model, config.level, progress=on_point)
         likelihood = scan_likelihood(couplings, points, config.model, unblind=config.unblind, progress=on_point)
-        one = {"parameters": (name,), "points": values[:, None]}
-        limits[name] = replace(limit, **one)
-        likelihoods[name] = replace(likelihood, **one, truth=reference[[column]])
+        own, line = (name,), values[:, None]
+        limits[name] = replace(limit, parameters=own, points=line)
+        likelihoods[name] = replace(likelihood, parameters=own, points=line, truth=reference[[column]])
         warnings += _few_events(couplings, name, values, limit)
     plane = None
     if len(config.scan) == 2:
@@ -132,7 +132,7 @@ def _coupling_templates(config: FitConfig, inputs: Inputs, method: str, template
             "option 'scan': other couplings are known for the mass of the leading candidate alone: "
             "--observable ranked_mass, rank 0"
         )
-    moments = {}
+    moments: dict[tuple[str, str, str], Moments] = {}
     for signal in inputs.signals:
         n_higgs = int(inputs.datasets[signal]["n_higgs"])
         if n_higgs not in POLYNOMIALS:
