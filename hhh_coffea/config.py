@@ -17,6 +17,7 @@ from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.reconstruction.chi2 import MASS
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
+from hhh_coffea.reconstruction.observables import EventObservable, ExpressionText, Name, read_observable
 from hhh_coffea.reconstruction.user_method import is_user_method
 
 Count = Annotated[int, Field(ge=1)]
@@ -63,6 +64,9 @@ class RunConfig(Strict):
     overwrite: bool = False
     candidates: bool = False
     plots: bool = True
+    regions: dict[Name, ExpressionText] = Field(default_factory=dict)
+    observables: dict[Name, EventObservable] = Field(default_factory=dict)
+    couplings: bool = False
     luminosity: Positive | None = None  # fb⁻¹
     sqrt_s: Positive | None = None  # TeV
     label: str | None = None
@@ -84,6 +88,22 @@ class RunConfig(Strict):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("regions", "observables", mode="before")
+    @classmethod
+    def _declared(cls, value: Any, info: Any) -> Any:
+        """``NAME=EXPRESSION`` of the command line; an observable with its bins, ``NAME=EXPRESSION@BINS,LOW,HIGH``."""
+        if not isinstance(value, list):
+            return value
+        found: dict[str, Any] = {}
+        for item in value:
+            name, equals, text = str(item).partition("=")
+            if not equals or text.startswith("="):
+                raise ValueError(f"{item!r} is not NAME=EXPRESSION")
+            if name.strip() in found:
+                raise ValueError(f"{name.strip()!r} is given twice")
+            found[name.strip()] = text.strip() if info.field_name == "regions" else read_observable(text)
+        return found
 
     @field_validator("methods")
     @classmethod
@@ -228,7 +248,15 @@ class RunConfig(Strict):
             "device": self.device,
             "btagging": self.btagging,
             "candidates": str(output) if self.candidates else None,
+            **self._observed,
         }
+
+    @property
+    def _observed(self) -> dict[str, Any]:
+        """Left out where nothing is asked for: a processor of one's own need not know them."""
+        observables = {name: one.model_dump() for name, one in self.observables.items()}
+        found = {"regions": self.regions, "observables": observables, "couplings": self.couplings}
+        return {name: value for name, value in found.items() if value}
 
 
 def make_config(given: dict[str, Any], config_file: str | None = None) -> RunConfig:

@@ -25,6 +25,7 @@ examples:
   hhh fit results --background-uncertainty 0.05 --mc-statistics      another model
   hhh fit results --normalisation QCD=0.3 --luminosity-uncertainty 0.015
   hhh fit results --unblind                                          with the events of datasets that are data
+  hhh fit results --observable score                                 what hhh run --observable declared, in its regions
   hhh fit results --scan kappa3=-5:10,kappa4=-50:50                  self-couplings (results of: hhh run --couplings)
   hhh fit results --config fit.yaml                                  all of these from a file: "level: 0.9" …
 
@@ -54,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--observable",
         metavar="NAME",
-        help="histogram to fit; it should count an event once (default: ranked_mass, the mass of one candidate by its order "
-        "in pT)",
+        help="what is fitted; it should count an event once (default: the first --observable of the run, else ranked_mass, the "
+        "mass of one candidate by its order in pT)",
     )
     what.add_argument(
         "--select",

@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"coffea processor to run: bundled ({', '.join(list_bundled('processors'))}) or a file of yours, "
         "which is executed (default: assignment)",
     )
+    _add_observables(how)
     how.add_argument(
         "--set",
         action="append",
@@ -159,6 +160,29 @@ def parser() -> argparse.ArgumentParser:
     add_labels(out)
     add_debug(p)
     return p
+
+
+def _add_observables(how: argparse._ArgumentGroup) -> None:
+    how.add_argument(
+        "--region",
+        action="append",
+        dest="regions",
+        metavar="NAME=EXPRESSION",
+        help="a region of events: 'many_tags=sum(jets.btag) >= 5'; repeat it for several (docs/fit.md has the language)",
+    )
+    how.add_argument(
+        "--observable",
+        action="append",
+        dest="observables",
+        metavar="NAME=EXPRESSION@BINS,LOW,HIGH[,LABEL]",
+        help="a value of each event, histogrammed by region, dataset and method: 'ht=sum(jets.pt)@40,0,2000,HT [GeV]'; repeat "
+        "it for several (default with --region or --couplings: mass of the leading candidate)",
+    )
+    how.add_argument(
+        "--couplings",
+        action="store_true",
+        help="fill observables of HH and HHH at any self-couplings too, for hhh fit --scan",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -59,7 +59,9 @@ def first_copies(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[An
     event, copies = event_index(counts), np.flatnonzero(pid == HIGGS)
     mothers = flat_index(mother[copies], event[copies], counts)
     first = copies[(mothers < 0) | (pid[mothers] != HIGGS)]
-    return unflatten({name: values[first] for name, values in momenta.items()}, np.bincount(event[first], minlength=len(counts)))
+    return unflatten(
+        {name: values[first] for name, values in momenta.items()}, np.bincount(event[first], minlength=len(counts))
+    )
 
 
 def flat_index(position: npt.NDArray[Any], event: IntArray, counts: IntArray) -> IntArray:

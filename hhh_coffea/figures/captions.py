@@ -101,11 +101,17 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         "χ² + BDT at every working point of the BDT, in {definition}: purity and efficiency.",
     ),
     (
-        r"stack_(?P<category>\d)_higgs_mass_(?P<source>\d)_(?P<method>.+)",
+        r"stack_.+_mass_(?P<source>\d)_(?P<method>.+)",
         (
-            "Expected events of all datasets that look for {category} Higgs bosons: mass of candidate {source} in pT of "
-            "{method}, with the statistical uncertainty of the simulation. The line is the signal, multiplied as the legend "
-            "says; points are data."
+            "Expected events of all datasets of one analysis: mass of candidate {source} in pT of {method}, with the statistical "
+            "uncertainty of the simulation. The line is the signal, multiplied as the legend says; points are data."
+        ),
+    ),
+    (
+        r"stack_.+",
+        (
+            "Expected events of all datasets of one analysis in a region, with the statistical uncertainty of the simulation. "
+            "The line is the signal, multiplied as the legend says; points are data."
         ),
     ),
     (

@@ -86,10 +86,13 @@ def draw_all(
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
+    scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
-        figures_stack.draw(write, histograms, datasets, expected_events.scales(provenance, config["luminosity"]))
+        scales = expected_events.scales(provenance, config["luminosity"])
+        figures_stack.draw(write, histograms, datasets, scales)
+    observed = figures_stack.draw_observables(write, histograms, datasets, scales) if scales else set()
     ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
-    for name in sorted(histograms.keys() - ours):  # added by a copy of the processor
+    for name in sorted(histograms.keys() - ours - observed):  # added by a copy of the processor
         _any_histogram(write, name, histograms[name])
     return write.written
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.figures.style import NAMES, PALETTE, Writer
+from hhh_coffea.reconstruction.observables import EVERYWHERE
+from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
 from hhh_coffea.results.observables import values_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,25 +43,51 @@ def draw(
     if not definitions:
         return
     definition = DEFINITION if DEFINITION in definitions else definitions[0]
-    for n_higgs, names in selected_alike(datasets).items():
+    for analysis, names in selected_alike(datasets).items():
         filled = [name for name in names if name in values_of(masses, "dataset")]
         if len(filled) < 2:
             continue
         for method in values_of(masses, "method"):
-            for rank in range(min(n_higgs, len(RANKS))):
+            for rank in range(min(int(datasets[names[0]]["particles"]), len(RANKS))):
                 place = {"method": hist.loc(method), "definition": hist.loc(definition), "rank": rank, "correct": sum}
                 spectra = {name: masses[{**place, "dataset": hist.loc(name)}] for name in filled}
                 if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
-                    name = f"stack_{n_higgs}_higgs_mass_{rank + 1}_{method.replace(':', '_')}"
+                    name = f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}"
                     title = f"{RANKS[rank]} candidate, {NAMES.get(method, method)}"
                     _figure(write, name, title, spectra, datasets, scales)
 
 
-def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[int, list[str]]:
-    """Datasets by the number of Higgs bosons that is looked for: only within one their events can be added up."""
-    found: dict[int, list[str]] = {}
+def draw_observables(
+    write: Writer,
+    histograms: Mapping[str, Hist],
+    datasets: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, float],
+) -> set[str]:
+    """Observables that a user declared, in every region and of every method; returns the names of their histograms."""
+    drawn = {name for name in histograms if name.startswith(PREFIX)}
+    for name in sorted(drawn):
+        if is_of_couplings(name) or not scales:
+            continue
+        values = histograms[name]
+        for analysis, names in selected_alike(datasets).items():
+            filled = [dataset for dataset in names if dataset in values_of(values, "dataset")]
+            if len(filled) < 2:
+                continue
+            for region, method in itertools.product(values_of(values, "region"), values_of(values, "method")):
+                place = {"region": hist.loc(region), "method": hist.loc(method)}
+                spectra = {dataset: values[{**place, "dataset": hist.loc(dataset)}] for dataset in filled}
+                if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
+                    title = ", ".join([NAMES.get(method, method), *([] if region == EVERYWHERE else [region])])
+                    parts = (analysis, name.removeprefix(PREFIX), region, method.replace(":", "_"))
+                    _figure(write, f"stack_{'_'.join(parts)}", title, spectra, datasets, scales)
+    return drawn
+
+
+def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Datasets by their analysis: only within one their events can be added up."""
+    found: dict[str, list[str]] = {}
     for name, info in datasets.items():
-        found.setdefault(int(info["n_higgs"]), []).append(name)
+        found.setdefault(str(info["analysis"]), []).append(name)
     return found
 
 

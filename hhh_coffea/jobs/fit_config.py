@@ -41,7 +41,7 @@ class FitConfig(Strict):
     results: str
     output: str | None = None
     plots: bool = True
-    observable: str = "ranked_mass"
+    observable: str | None = None
     select: dict[str, str | int] = Field(default_factory=dict)
     methods: tuple[str, ...] | None = None
     signal: tuple[str, ...] | None = None
@@ -94,11 +94,11 @@ class FitConfig(Strict):
         found: dict[str, Any] = {}
         for item in value.split(","):
             name, _, text = item.strip().partition("=")
-            if name not in RANGES:
-                raise ValueError(f"no coupling {name!r}; there are {', '.join(RANGES)}")
             if name in found:
                 raise ValueError(f"{name!r} is given twice")
             if not text:
+                if name not in RANGES:
+                    raise ValueError(f"{name!r} needs a range: {name}=LOW:HIGH")
                 found[name] = RANGES[name]
                 continue
             parts = text.split(":")
@@ -112,9 +112,9 @@ class FitConfig(Strict):
 
     @field_validator("scan")
     @classmethod
-    def _known_couplings(cls, value: dict[str, ScanRange]) -> dict[str, ScanRange]:
-        if unknown := sorted(set(value) - set(RANGES)):
-            raise ValueError(f"no coupling {unknown[0]!r}; there are {', '.join(RANGES)}")
+    def _one_or_two(cls, value: dict[str, ScanRange]) -> dict[str, ScanRange]:
+        if len(value) > 2:
+            raise ValueError("one or two couplings can be scanned together")
         return value
 
     @model_validator(mode="after")

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea.analyses.self_couplings import POLYNOMIALS
 from hhh_coffea.inference.moments import Moments, moments_of
-from hhh_coffea.inference.polynomial import grid
+from hhh_coffea.inference.polynomial import Polynomial, grid
 from hhh_coffea.inference.scans import (
     CouplingTemplates,
     LikelihoodScan,
@@ -22,11 +21,11 @@ from hhh_coffea.inference.scans import (
 from hhh_coffea.inference.table import number
 from hhh_coffea.inference.templates import NOMINAL, FloatArray, Templates
 from hhh_coffea.jobs.fit_config import FitConfig
-from hhh_coffea.jobs.fit_templates import FitError, Inputs
-from hhh_coffea.results.couplings import names_of
-from hhh_coffea.results.observables import values_of
+from hhh_coffea.jobs.fit_templates import DEFAULT, FitError, Inputs
+from hhh_coffea.reconstruction.observables import EVERYWHERE
+from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, coupling_names
+from hhh_coffea.results.observables import REGION, values_of
 
-OBSERVABLE = {"observable": "ranked_mass", "rank": "0"}  # that :mod:`hhh_coffea.results.couplings` fills
 POINTS_IN_PLANE = 21  # of each coupling in a scan of two, unless the user says how many
 FEW = 0.1  # effective events relative to those at the reference below which a warning says so
 Step = Callable[[], None]
@@ -91,7 +90,10 @@ def scan(config: FitConfig, inputs: Inputs, method: str, templates: Templates, s
     couplings, notes = prepare(_coupling_templates(config, inputs, method, templates), config.shares)
     for name in config.scan:
         if name not in couplings.parameters:
-            raise FitError(f"option 'scan': {', '.join(inputs.signals)} does not depend on {name} at leading order")
+            raise FitError(
+                f"option 'scan': {', '.join(inputs.signals)} does not depend on {name!r}, but on "
+                f"{', '.join(couplings.parameters)}"
+            )
 
     def on_point(_done: int, _all: int) -> None:
         step()
@@ -126,33 +128,43 @@ def _plane(config: FitConfig) -> FloatArray:
 
 
 def _coupling_templates(config: FitConfig, inputs: Inputs, method: str, templates: Templates) -> CouplingTemplates:
-    asked = {"observable": config.observable, "rank": str(config.select.get("rank", 0))}
-    if asked != OBSERVABLE:
-        raise FitError(
-            "option 'scan': other couplings are known for the mass of the leading candidate alone: "
-            "--observable ranked_mass, rank 0"
-        )
     moments: dict[tuple[str, str, str], Moments] = {}
     for signal in inputs.signals:
-        n_higgs = int(inputs.datasets[signal]["n_higgs"])
-        if n_higgs not in POLYNOMIALS:
-            raise FitError(f"option 'scan': {signal!r} has {n_higgs} Higgs bosons: two or three depend on couplings")
-        names = names_of(n_higgs)
-        if names[0] not in inputs.histograms or signal not in values_of(inputs.histograms[names[0]], "dataset"):
+        info = inputs.datasets[signal]
+        observable = inputs.observable.removeprefix(PREFIX)
+        if inputs.observable == DEFAULT and str(config.select.get("rank", 0)) == "0":
+            observable = LEADING_MASS
+        names = coupling_names(observable, str(info["analysis"]))
+        if "couplings" not in info or names[0] not in inputs.histograms:
             raise FitError(
-                f"option 'scan': the results have no histograms of {signal!r} at other couplings: hhh run --couplings"
+                f"option 'scan': the results have no histogram of {observable!r} for {signal!r} at other couplings: "
+                "hhh run --couplings fills those of the observables that it declares, else of the leading mass"
             )
+        polynomial = Polynomial(**{name: _tuples(value) for name, value in info["couplings"].items()})
         sums, products = (inputs.histograms[name] for name in names)
-        definitions = values_of(sums, "definition")
-        definition = str(config.select.get("definition", "default" if "default" in definitions else definitions[0]))
-        for axis, value in (("method", method), ("definition", definition)):
-            if value not in values_of(sums, axis):
-                raise FitError(f"option 'scan': no {axis} {value!r} in histogram {names[0]!r}")
-        chosen = {"dataset": signal, "method": method, "definition": definition}
-        found = moments_of(POLYNOMIALS[n_higgs], (sums, products), chosen).scaled(inputs.scales[signal])
-        moments |= {(region.name, signal, NOMINAL): found for region in templates.regions}
-    parameters = tuple(dict.fromkeys(name for m in moments.values() for name in m.polynomial.parameters))
+        for region in templates.regions:
+            place = {
+                "region": EVERYWHERE if REGION not in _axes(inputs) else region.name,
+                "dataset": signal,
+                "method": method,
+            }
+            if missing := [name for axis, name in place.items() if name not in values_of(sums, axis)]:
+                raise FitError(f"option 'scan': no {missing[0]!r} in histogram {names[0]!r}")
+            found = moments_of(polynomial, (sums, products), place)
+            if found.sums.shape[0] != len(region.edges) - 1:
+                raise FitError(f"option 'scan': histogram {names[0]!r} has other bins than {inputs.observable!r}")
+            moments[region.name, signal, NOMINAL] = found.scaled(inputs.scales[signal])
+    parameters = dict.fromkeys(name for m in moments.values() for name in m.polynomial.parameters)
     return CouplingTemplates(templates, moments, tuple(sorted(parameters)))
+
+
+def _axes(inputs: Inputs) -> list[str]:
+    return [axis.name for axis in inputs.histograms[inputs.observable].axes]
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _few_events(couplings: CouplingTemplates, name: str, values: FloatArray, limit: LimitScan) -> list[str]:

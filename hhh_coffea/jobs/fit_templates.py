@@ -16,9 +16,11 @@ from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit_config import FitConfig
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
+from hhh_coffea.results.event_observables import PREFIX, empty_regions, is_of_couplings
 from hhh_coffea.results.observables import METHOD, PROCESS, REGION, VARIATION, ObservableError, observable, values_of
 
 Info = Mapping[str, Mapping[str, Any]]
+DEFAULT = "ranked_mass"  # of the candidate with the largest pT: one entry for each event
 WITHOUT_METHODS = "all"  # the name of the one fit of a histogram that has no axis of methods
 
 
@@ -36,6 +38,7 @@ class Inputs:
     signals: tuple[str, ...]
     scales: Mapping[str, float]  # expected events per unit of weight
     luminosity: float  # fb⁻¹
+    observable: str  # name of the histogram that is fitted
     warnings: tuple[str, ...]
 
     @property
@@ -69,7 +72,20 @@ def read_inputs(config: FitConfig) -> Inputs:
         for name in sorted({failure["dataset"] for failure in provenance["failures"]})
         if name in chosen and provenance["datasets"][name].get("sum_of_weights")
     ]
-    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, tuple(warnings))
+    warnings += empty_regions(histograms, provenance["config"].get("regions") or {})
+    name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {})
+    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings))
+
+
+def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any]) -> str:
+    """Name of the histogram of an observable: the one asked for, else the first that the run declared, else a mass."""
+    if asked is None:
+        return next((PREFIX + name for name in declared if PREFIX + name in histograms), DEFAULT)
+    for name in (asked, PREFIX + asked):
+        if name in histograms:
+            return name
+    there = sorted(name.removeprefix(PREFIX) for name in histograms if not is_of_couplings(name))
+    raise FitError(f"option 'observable': no histogram {asked!r}; there are {', '.join(there)}")
 
 
 def choose(
@@ -77,7 +93,7 @@ def choose(
 ) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
     """Signals, all datasets of the fit, and warnings that name what is left out.
 
-    Datasets that look for different numbers of Higgs bosons have different events selected and cannot be added up. Without
+    Datasets of different analyses have different events selected and cannot be added up. Without
     ``signal`` those are signals that have ``is_signal`` and a background that is selected alike.
     """
     for option, names in (("signal", signal), ("datasets", only)):
@@ -86,23 +102,21 @@ def choose(
     left = {name: info for name, info in datasets.items() if only is None or name in only}
     simulated = {name: info for name, info in left.items() if not info.get("is_data")}
     if signal is None:
-        backgrounds = {info["n_higgs"] for info in simulated.values() if not info["is_signal"]}
-        signal = [n for n, info in simulated.items() if info["is_signal"] and info["n_higgs"] in backgrounds]
+        backgrounds = {info["analysis"] for info in simulated.values() if not info["is_signal"]}
+        signal = [n for n, info in simulated.items() if info["is_signal"] and info["analysis"] in backgrounds]
         if not signal:
             raise FitError(
-                f"no signal has a background that is selected alike among {', '.join(left)}: 'is_signal' and 'n_higgs' in "
+                f"no signal has a background that is selected alike among {', '.join(left)}: 'is_signal' and 'analysis' in "
                 "the metadata say what is signal and how events are selected; --signal names it"
             )
     elif out := [name for name in signal if name not in simulated]:
         raise FitError(f"option 'signal': {out[0]!r} is data, or not among --datasets")
-    kinds = {left[name]["n_higgs"] for name in signal}
-    if len(kinds) > 1:
-        raise FitError(
-            f"the signals {', '.join(signal)} look for different numbers of Higgs bosons: choose with --signal"
-        )
-    chosen = tuple(name for name, info in left.items() if info["n_higgs"] in kinds)
+    analyses = {left[name]["analysis"] for name in signal}
+    if len(analyses) > 1:
+        raise FitError(f"the signals {', '.join(signal)} are of different analyses: choose with --signal")
+    chosen = tuple(name for name, info in left.items() if info["analysis"] in analyses)
     other = [
-        f"dataset {name!r} looks for {info['n_higgs']} Higgs bosons and the signal for {min(kinds)}: it is left out"
+        f"dataset {name!r} is of analysis {info['analysis']!r} and the signal of {min(analyses)!r}: it is left out"
         for name, info in left.items()
         if name not in chosen
     ]
@@ -117,9 +131,7 @@ def methods_of(config: FitConfig, inputs: Inputs) -> tuple[str, ...]:
     FitError
         if there is no such histogram or method.
     """
-    name = config.observable
-    if name not in inputs.histograms:
-        raise FitError(f"option 'observable': no histogram {name!r}; there are {', '.join(sorted(inputs.histograms))}")
+    name = inputs.observable
     histogram = inputs.histograms[name]
     found = values_of(histogram, METHOD)
     if unknown := [method for method in config.methods or () if method not in found]:
@@ -141,21 +153,22 @@ def methods_of(config: FitConfig, inputs: Inputs) -> tuple[str, ...]:
 
 def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, tuple[str, ...]]:
     """Expected events of one method by region, process, variation and bin; and warnings."""
-    histogram = inputs.histograms[config.observable]
+    name = inputs.observable
+    histogram = inputs.histograms[name]
     chosen = dict(config.select)
     if METHOD in [axis.name for axis in histogram.axes]:
         chosen[METHOD] = method
-    one = observable(histogram, chosen, f"histogram {config.observable!r}")
+    one = observable(histogram, chosen, f"histogram {name!r}")
     if PROCESS not in [axis.name for axis in one.axes]:
-        raise ObservableError(f"histogram {config.observable!r} has no axis {PROCESS!r}: its processes are not known")
+        raise ObservableError(f"histogram {name!r} has no axis {PROCESS!r}: its processes are not known")
     filled = values_of(one, PROCESS)
     empty = [name for name in inputs.chosen if name not in filled]
     if lost := [name for name in empty if name in inputs.signals]:
-        raise FitError(f"method {method!r}: no event of the signal {lost[0]!r} is in histogram {config.observable!r}")
+        raise FitError(f"method {method!r}: no event of the signal {lost[0]!r} is in histogram {name!r}")
     if not set(filled) & (set(inputs.chosen) - set(inputs.signals) - set(inputs.data)):
         unfilled = f": no event of {', '.join(empty)} passes" if empty else ""
         raise FitError(f"there is no background{unfilled}; background are all simulated datasets but the signal")
-    warnings = [f"no event of {name!r} is in histogram {config.observable!r}: it is left out" for name in empty]
+    warnings = [f"no event of {name!r} is in histogram {name!r}: it is left out" for name in empty]
     data = [name for name in inputs.data if name in filled]
     whole = from_histogram(
         one,

@@ -35,6 +35,7 @@ from hhh_coffea.jobs.provenance import provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, tables
+from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
@@ -144,6 +145,7 @@ def _finish(
     cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
+    empty = [*empty, *empty_regions(histograms, config.regions)]
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
@@ -174,6 +176,8 @@ def _finish(
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
+    if config.regions and EVENTS in histograms:
+        report.print_regions(console, histograms[EVENTS])
     report.print_warnings(console, [*weight_warnings, *empty])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:

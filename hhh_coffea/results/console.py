@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hist import Hist, loc
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -192,6 +193,18 @@ def cutflow_table(
                     row["expected_events"] = expected_events(normalisation, luminosity) * row["weighted"] / generated
         table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
+
+
+def print_regions(console: Console, events: Hist) -> None:
+    """Sum of weights of the selected events in each region, by dataset and method."""
+    regions = [str(name) for name in events.axes["region"]]
+    table = _table("regions (weighted)", ("dataset", "method"), tuple(regions))
+    for dataset in events.axes["dataset"]:
+        for method in events.axes["method"]:
+            found = [events[{"region": loc(r), "dataset": loc(dataset), "method": loc(method)}] for r in regions]
+            if any(one.variance for one in found):
+                table.add_row(str(dataset), str(method), *(f"{one.value:,.6g}" for one in found))
+    console.print(table)
 
 
 def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
+from hhh_coffea.results.event_observables import is_of_couplings
 from hhh_coffea.results.histograms import canonical
 
 SCHEMA_VERSION = 2
@@ -173,12 +175,16 @@ def histogram_file(
     """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "datasets": {name: _described(d, analysis_of(d.metadata, analyses)) for name, d in datasets.items()},
+        "datasets": {
+            name: _described(d, analysis_of(d.metadata, analyses), any(is_of_couplings(n) for n in histograms))
+            for name, d in datasets.items()
+        },
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
     }
 
 
-def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
+def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> dict[str, Any]:
+    couplings = analysis.couplings if with_couplings else None
     return {
         "label": dataset.label,
         "format": dataset.metadata.format,
@@ -192,6 +198,7 @@ def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
         "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+        **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
     }
 
 

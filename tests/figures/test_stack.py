@@ -15,10 +15,17 @@ from hhh_coffea.figures.stack import draw, per_width, ratio_panel, selected_alik
 from hhh_coffea.figures.style import Writer
 
 DATASETS = {
-    "HHH": {"label": "HHH → 6b", "format": "delphes", "n_higgs": 3, "is_signal": True},
-    "QCD": {"label": "QCD", "format": "delphes", "n_higgs": 3, "is_signal": False},
-    "Data": {"label": "Data", "format": "delphes", "n_higgs": 3, "is_signal": False, "is_data": True},
-    "HH": {"label": "HH → 4b", "format": "delphes", "n_higgs": 2, "is_signal": True},
+    "HHH": {"label": "HHH → 6b", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": True},
+    "QCD": {"label": "QCD", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": False},
+    "Data": {
+        "label": "Data",
+        "format": "delphes",
+        "analysis": "hhh",
+        "particles": 3,
+        "is_signal": False,
+        "is_data": True,
+    },
+    "HH": {"label": "HH → 4b", "format": "delphes", "analysis": "hh", "particles": 2, "is_signal": True},
 }
 
 
@@ -121,10 +128,10 @@ def masses() -> Hist:
 
 def test_which_stacks_are_drawn(tmp_path):
     """Only datasets that are selected alike are added up; a process by itself is no stack."""
-    assert selected_alike(DATASETS) == {3: ["HHH", "QCD", "Data"], 2: ["HH"]}
+    assert selected_alike(DATASETS) == {"hhh": ["HHH", "QCD", "Data"], "hh": ["HH"]}
     write = Writer(tmp_path, ("png",), Labels(luminosity=10))
     draw(write, {"ranked_mass": masses()}, DATASETS, {"HHH": 0.01, "QCD": 1.0, "HH": 1.0})
-    assert [path.name for path in write.written] == ["stack_3_higgs_mass_1_chi2"]
+    assert [path.name for path in write.written] == ["stack_hhh_mass_1_chi2"]
     first = write.written[0].with_suffix(".png").read_bytes()
     without = {name: info for name, info in DATASETS.items() if name != "Data"}
     draw(write, {"ranked_mass": masses()}, without, {"HHH": 0.01, "QCD": 1.0, "HH": 1.0})

@@ -63,7 +63,7 @@ def test_the_demo(copied, capsys):
     assert main([str(copied)]) == 0
     printed = capsys.readouterr().out
     assert "discovery significance" in printed
-    assert "'HH' looks for" in printed
+    assert "'HH' is of analysis 'hh'" in printed
     entry = json.loads((copied / "fit" / "fit.json").read_text())["methods"]["chi2"]
     yields = {name: sum(values) for name, values in entry["yields"]["prefit"]["all"]["processes"].items()}
     assert yields["HHH"] == pytest.approx(3e6 * 1e-4 * 0.1975 * 4225 / 5000)
@@ -152,7 +152,7 @@ def test_luminosity_changes_no_histogram(demo, tmp_path):
         (["--signal", "ZZZ"], "option 'signal': no dataset 'ZZZ'; there are HHH, HH, QCD"),
         (["--datasets", "HHH"], "no signal has a background that is selected alike"),
         (["--signal", "HH"], "there is no background"),
-        (["--signal", "HH,HHH"], "look for different"),
+        (["--signal", "HH,HHH"], "are of different analyses"),
         (["--methods", "spanet"], "no 'spanet' in ranked_mass; there are chi2"),
         (["--observable", "mass"], "no histogram 'mass'; there are boosted_mass"),
         (["--observable", "confusion"], "choose a value of all but one"),
@@ -167,7 +167,7 @@ def test_luminosity_changes_no_histogram(demo, tmp_path):
         (["--normalisation", "QCD=2"], "option 'normalisation'"),
         (["--z-signal", "0.2", "--z-background", "0.3"], "must be at least 1"),
         (["--binning", "stored", "--z-signal", "2"], "belong to binning 'automatic'"),
-        (["--scan", "kappa5"], "no coupling 'kappa5'; there are kappa3, kappa4"),
+        (["--scan", "kappa5"], "'kappa5' needs a range"),
         (["--scan", "kappa3=5:1"], "is not below"),
         (["--scan", "kappa3=1"], "is not NAME=LOW:HIGH"),
         (["--scan", "kappa3"], "hhh run --couplings"),
@@ -205,7 +205,10 @@ def test_results_that_cannot_be_fitted(copied, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("factor", "message"),
-    [(-1.0, "process 'QCD', variation 'nominal': the total of all bins is -"), (0.0, "the background adds up to 0")],
+    [
+        (-1.0, "process 'QCD', variation 'nominal': the total of all bins is -"),
+        (0.0, "no background event is in any region (all)"),
+    ],
 )
 def test_templates_that_are_negative_or_empty(copied, capsys, factor, message):
     histograms, datasets = results.read_histograms(copied)
@@ -243,3 +246,113 @@ def test_a_luminosity_needs_cross_sections(tmp_path, write_fileset, capsys):
     assert run(["--fileset", str(path), "--luminosity", "10", "--output", str(tmp_path / "r")]) == 2
     assert "set 'cross_section' (pb) in the metadata of A" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def with_regions(tmp_path_factory):
+    """HHH and QCD in regions of b tags, with two observables, at any couplings."""
+    output = tmp_path_factory.mktemp("regions") / "results"
+    regions = ["four=sum(jets.btag) == 4", "five=sum(jets.btag) >= 5", "none=sum(jets.btag) > 99"]
+    observables = ["ht=sum(jets.pt)@40,0,2000,HT [GeV]", "lead=candidates.mass[0]@40,30,230"]
+    options = [
+        "--fileset",
+        "demo",
+        "--datasets",
+        "HHH,QCD",
+        "--luminosity",
+        "3000",
+        "--metrics",
+        "default",
+        "--no-plots",
+    ]
+    options += [word for region in regions for word in ("--region", region)]
+    options += [word for one in observables for word in ("--observable", one)]
+    assert run([*options, "--couplings", "--output", str(output)]) == 0
+    return output
+
+
+def test_regions_and_observables(with_regions, tmp_path, capsys):
+    """Regions share out the events; an observable in one region is what the main histogram has; empty regions are named."""
+    histograms, _ = results.read_histograms(with_regions)
+    lead, ranked = histograms["observable_lead"], histograms["ranked_mass"]
+    for dataset in ("HHH", "QCD"):
+        counted = lead[{"dataset": dataset, "method": "chi2"}].project("value").values(flow=True)
+        expected = ranked[{"dataset": dataset, "method": "chi2", "definition": "default", "rank": 0, "correct": sum}]
+        both = lead[{"dataset": dataset, "method": "chi2", "region": sum}]
+        assert (counted == both.values(flow=True)).all()
+        assert 0 < counted.sum() <= expected.values(flow=True).sum()
+    assert main([str(with_regions), "--no-plots"]) == 0
+    printed = capsys.readouterr().out
+    assert "region 'none': no event of any dataset passes" in printed
+    entry = json.loads((with_regions / "fit" / "fit.json").read_text())["methods"]["chi2"]
+    assert set(entry["yields"]["prefit"]) == {"four", "five"}
+    workspace = read_workspace(with_regions / "fit" / "chi2" / "workspace.json")
+    assert [channel["name"] for channel in workspace["channels"]] == ["five", "four"]
+    ht = json.loads((with_regions / "provenance.json").read_text())["config"]["observables"]
+    assert list(ht) == ["ht", "lead"]
+
+
+def test_couplings_at_the_standard_model(with_regions):
+    """Coefficients add up to 1 in every event: the templates at κ = 1 are those of the plain histogram."""
+    histograms, datasets = results.read_histograms(with_regions)
+    assert datasets["HHH"]["couplings"]["parameters"] == ["kappa3", "kappa4"]
+    plain = histograms["observable_lead"][{"dataset": "HHH", "method": "chi2"}]
+    sums = histograms["observable_lead_couplings_hhh_sums"][{"dataset": "HHH", "method": "chi2"}]
+    np.testing.assert_allclose(sums.values(flow=True).sum(axis=-1), plain.values(flow=True), rtol=1e-9, atol=1e-9)
+    products = histograms["observable_lead_couplings_hhh_products"][{"dataset": "HHH", "method": "chi2"}]
+    from hhh_coffea.inference.polynomial import pair_monomials
+
+    errors = products.values(flow=True) @ pair_monomials(np.ones(9))
+    np.testing.assert_allclose(errors, plain.variances(flow=True), rtol=1e-9, atol=1e-9)
+
+
+def test_scan_of_both_couplings(with_regions, tmp_path):
+    """The rate at other couplings is the sum of event weights; contours, limits and warnings of few events are written."""
+    folder = shutil.copytree(with_regions, tmp_path / "results")
+    options = ["--observable", "lead", "--background-model", "normsys", "--background-uncertainty", "0.01"]
+    assert main([str(folder), *options, "--scan", "kappa3=-9:11:5,kappa4=-199:201:5"]) == 0
+    content = json.loads((folder / "fit" / "fit.json").read_text())
+    scans = content["methods"]["chi2"]["couplings"]
+    assert scans["kappa3"]["values"] == [-9, -4, 1, 6, 11]
+    at_one = scans["kappa3"]["limits"][2]
+    assert at_one == pytest.approx(list(content["methods"]["chi2"]["limit"]["expected"].values()), rel=1e-3)
+    assert scans["kappa3"]["yields"]["HHH"][2] < scans["kappa3"]["yields"]["HHH"][0] / 50
+    assert scans["kappa4"]["twice_delta_nll"][2] == pytest.approx(0, abs=1e-9)
+    assert np.array(scans["plane"]["twice_delta_nll"]).shape == (5, 5)
+    assert any("fewer than 10%" in warning for warning in content["warnings"])
+    names = {path.stem for path in (folder / "fit" / "plots").glob("*.png")}
+    assert names == {
+        "contours",
+        *(f"{w}_{k}" for w in ("limits", "likelihood", "effective_events") for k in ("kappa3", "kappa4")),
+    }
+    assert "kappa3" in (folder / "fit" / "table.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scan", "kappa5=0:1"], "does not depend on 'kappa5', but on kappa3, kappa4"),
+        (["--scan", "kappa3", "--observable", "ranked_mass", "--select", "rank=1"], "no histogram of 'ranked_mass'"),
+        (["--scan", "kappa3=0:1:3,kappa4,kappa5=0:1"], "one or two couplings"),
+    ],
+)
+def test_scans_that_cannot_be_made(with_regions, capsys, options, message):
+    assert main([str(with_regions), "--no-plots", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--region", "a=sum(jet.btag)"], "there is no 'jet'"),
+        (["--region", "a"], "is not NAME=EXPRESSION"),
+        (["--region", "a b=any(jets.btag)"], "option 'regions'"),
+        (["--region", "a=any(jets.btag)", "--region", "a=any(jets.btag)"], "given twice"),
+        (["--observable", "ht=sum(jets.pt)"], "is not EXPRESSION@BINS"),
+        (["--observable", "ht=sum(jets.pt)@10,5,1"], "is not below"),
+        (["--observable", "ht=open(jets.pt)@10,0,1"], "no function 'open'"),
+    ],
+)
+def test_declarations_are_checked_before_anything_is_read(tmp_path, capsys, options, message):
+    assert run(["--fileset", "demo", *options, "--output", str(tmp_path / "r")]) == 2
+    assert message in capsys.readouterr().err
