@@ -72,7 +72,7 @@ def test_what_an_event_must_have():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("hh h", "no analysis 'hh h' (did you mean 'hhh'?); there are h, hh, hhh, hhhh, and files of your own"),
+        ("hh h", "no analysis 'hh h' (did you mean 'hhh'?); there are h, hh, hhh, hhhh"),
         ("ttbarr2", "no analysis 'ttbarr2'"),
         ("none.py:A", "analysis 'none.py:A': no such file none.py"),
     ],
