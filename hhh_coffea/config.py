@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from hhh_coffea.analyses import all_methods
+from hhh_coffea.analyses import Analysis, all_methods
 from hhh_coffea.base.errors import UserError, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, load_yaml
@@ -107,14 +108,7 @@ class RunConfig(Strict):
 
     @field_validator("methods")
     @classmethod
-    def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        known = all_methods()
-        for name in value:
-            if name not in known and not is_user_method(name):
-                raise ValueError(
-                    f"no method {name!r}{_suggestion(name, known)}; there are {', '.join(sorted(known))}, "
-                    "and files of your own: my_method.py:MyMethod"
-                )
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) != len(value) or not value:
             raise ValueError("name at least one method, and each once")
         return value
@@ -179,6 +173,16 @@ class RunConfig(Strict):
         if self.processor == "assignment":  # of other processors only their authors know
             self._used_by_methods()
         return self
+
+    def check_methods(self, analyses: Iterable[Analysis]) -> None:
+        """ConfigError if a method is neither of these analyses nor of a declared one, nor a file."""
+        known = {*all_methods(), *(name for analysis in analyses for name in analysis.methods)}
+        for name in self.methods:
+            if name not in known and not is_user_method(name):
+                raise ConfigError(
+                    f"option 'methods': no method {name!r}{_suggestion(name, known)}; there are "
+                    f"{', '.join(sorted(known))}, and files of your own: my_method.py:MyMethod"
+                )
 
     def _used_by_methods(self) -> None:
         """Refuse options given for methods that will not run: the user would take their effect for granted."""

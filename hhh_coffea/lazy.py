@@ -18,10 +18,11 @@ from typing import Any, Literal, get_args
 
 import awkward as ak
 import dask_awkward as dak
+import numpy as np
 from coffea.nanoevents import NanoEventsFactory
 from numba.core.entrypoints import init_all
 
-from hhh_coffea.analyses import Analysis, all_methods, analysis_of, load_analyses
+from hhh_coffea.analyses import Analysis, analysis_of, load_analyses
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, load_fileset
@@ -37,7 +38,7 @@ from hhh_coffea.reconstruction import (
 from hhh_coffea.reconstruction import reconstruct as run_methods
 from hhh_coffea.reconstruction.metrics import Definition
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.reconstruction.user_method import is_user_method
+from hhh_coffea.topology.kinds import NONE
 
 Mode = Literal["dask", "virtual"]
 
@@ -125,8 +126,6 @@ def reconstruct(events: Any, method: str, definition: Definition = "default", **
         if there is no such method or its model cannot be used, or if ``events`` are not what :func:`open_events`
         returned: cut the result instead.
     """
-    if method not in (known := all_methods()) and not is_user_method(method):
-        raise UserError(f"no method {method!r}; there are {', '.join(known)}, and files: my_method.py:MyMethod")
     made = method_options([method], **options)
     return _run(_Step(made.methods, definition, made, candidates=True), events)
 
@@ -152,14 +151,13 @@ class _Step:
         return self.shape_of(events)
 
     def shape_of(self, events: Any) -> ak.Array:
-        """The result's type, from a run on no events at all (χ² stands for every method: all return one type)."""
+        """The result's type, from a run on no events at all; all methods return candidates of one type."""
         empty = ak.Array(events.layout.form.length_zero_array(), behavior=events.behavior)
-        step = _Step(("chi2",), self.definition, MethodOptions(), True, self.analysis) if self.candidates else self
-        result = step.compute(_of_chunk(empty, {"fileuuid": "", "entrystart": 0}))
+        result = self.compute(_of_chunk(empty, {"fileuuid": "", "entrystart": 0}), run=False)
         return ak.Array(result.layout.to_typetracer(forget_length=True))
 
-    def compute(self, events: Any) -> ak.Array:
-        """Read, select, match and reconstruct."""
+    def compute(self, events: Any, run: bool = True) -> ak.Array:
+        """Read, select, match and reconstruct; without ``run`` no method is called and there are no candidates."""
         metadata = metadata_of(events)
         analysis = self.analysis or analysis_of(metadata)
         definitions = [self.definition] if self.candidates else []
@@ -167,8 +165,14 @@ class _Step:
         prepared = prepare(events, metadata, analysis, definitions, features)
         if not self.candidates:
             return prepared.record
-        found = run_methods({self.definition: self.methods}, prepared.record, analysis, self.options)
-        candidates = analysis.with_columns(found[self.definition][self.methods[0]])
+        if run:
+            found = run_methods({self.definition: self.methods}, prepared.record, analysis, self.options)
+            candidates = found[self.definition][self.methods[0]]
+        else:
+            kind = next(iter(analysis.kinds.values()))
+            none = np.full((len(prepared.record), 1, kind.degree), NONE, dtype=np.int64)
+            candidates = analysis.candidates(prepared.record, kind.name, none)
+        candidates = analysis.with_columns(candidates)
         if metadata.is_signal:
             correct = analysis.evaluate(candidates, prepared.targets[self.definition], self.definition).correct
             candidates = ak.with_field(candidates, ak.unflatten(correct, counts_of(candidates.kind)), "correct")
@@ -194,7 +198,7 @@ def _checked(step: _Step, metadata: DatasetMetadata) -> _Step:
     analysis = analysis_of(metadata)
     check_models(step.methods, analysis, step.options)
     check_trained_on(step.options.needs(step.methods, analysis), step.options, metadata.format)
-    return replace(step, analysis=analysis)
+    return replace(step, analysis=analysis, definition=analysis.asked_for([step.definition])[0])
 
 
 def _of_chunk(events: Any, chunk: Any) -> Any:

@@ -50,8 +50,10 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     counts = counts_of(jets.eta)
     keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
     event, position = event_index(counts)[keep], position_in_event(counts)[keep]
-    quarks = (of_all.reshape(len(record), 2 * n_higgs) for of_all in (quark_eta, quark_phi))
-    to_quark = near_pairs(flat(jets.eta)[keep], flat(jets.phi)[keep], event, *quarks, RESOLVED_RADIUS)
+    of_all = (len(record), 2 * n_higgs)
+    to_quark = near_pairs(
+        flat(jets.eta)[keep], flat(jets.phi)[keep], event, quark_eta.reshape(of_all), quark_phi.reshape(of_all), RESOLVED_RADIUS
+    )  # fmt: skip
 
     fatjets = record.fatjets
     counts = counts_of(fatjets.eta)
@@ -61,7 +63,7 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     which = (fat_event[near.item], near.particle)
     to_its_quarks = delta_r_squared(eta[near.item, None], phi[near.item, None], quark_eta[which], quark_phi[which])
     holds = (to_its_quarks < BOOSTED_RADIUS**2).all(axis=1)
-    to_higgs = NearPairs(*(column[holds] for column in near))
+    to_higgs = NearPairs(near.item[holds], near.particle[holds], near.distance[holds])
     return Distances(event, position, to_quark, fat_event, position_in_event(counts), to_higgs)
 
 

@@ -60,7 +60,8 @@ def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
 
 def true_in_row(mask: npt.NDArray[np.bool_]) -> IntArray:
     """``(N, n)`` → ``(N,)``: how many of each row are true; summed by columns, for rows are short."""
-    return np.ascontiguousarray(mask.T).sum(axis=0)
+    found: IntArray = np.ascontiguousarray(mask.T).sum(axis=0)
+    return found
 
 
 def pad(array: ak.Array, length: int, fill: float | bool) -> npt.NDArray[Any]:

@@ -54,6 +54,7 @@ def run_job(config: RunConfig) -> int:
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
+    config.check_methods(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)
     in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
