@@ -13,7 +13,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.analyses.higgs_methods import METHODS, PUBLISHED_PAIRING
+from hhh_coffea.analyses.higgs_methods import METHODS, ONLY_TWO, PUBLISHED_PAIRING
 from hhh_coffea.analyses.higgs_truth import match_each
 from hhh_coffea.analyses.self_couplings import POLYNOMIALS, GeneratorError, coupling_weights
 from hhh_coffea.base.arrays import counts_of, flat
@@ -89,7 +89,7 @@ def higgs(n: int) -> Analysis:
         kind_names=(RESOLVED, BOOSTED),
         daughter_names={RESOLVED: ("jet1", "jet2"), BOOSTED: ("fatjet",)},
         match=match,
-        methods=METHODS,
+        methods={**METHODS, **ONLY_TWO} if n == 2 else METHODS,
         definitions=("default", "reference"),
         categories=CATEGORIES,
         collections=("fatjets", "higgs"),

@@ -11,8 +11,9 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray, counts_of
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction import bdt, chi2
+from hhh_coffea.reconstruction import bdt, chi2, mass_line
 from hhh_coffea.reconstruction.candidates import make_candidates
+from hhh_coffea.reconstruction.mass_line import MassLineOptions
 from hhh_coffea.reconstruction.methods import SPANET, Candidates, Method, SharedWork, bdt_features
 from hhh_coffea.topology.kinds import Kind
 
@@ -86,6 +87,14 @@ def _chi2_bdt_as_published(shared: SharedWork, definitions: Sequence[str]) -> Ca
     return dict.fromkeys(definitions, found)
 
 
+def _mass_line(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+    """D_HH, the pairing of the CMS Run 2 search."""
+    options = MassLineOptions.model_validate(shared.options.settings.get("dhh", {}))
+    jets = shared.record.jets
+    pairs = mass_line.pairs(momentum(jets), counts_of(jets.pt), options)
+    return dict.fromkeys(definitions, make_candidates(shared.record, _resolved(shared), pairs))
+
+
 METHODS: dict[str, Method] = {
     "chi2": Method(_chi2),
     "chi2_as_published": Method(_chi2_as_published),
@@ -93,5 +102,6 @@ METHODS: dict[str, Method] = {
     "chi2+bdt_as_published": Method(_chi2_bdt_as_published, bdt_features, "bdt"),
     **SPANET,
 }
+ONLY_TWO = {"dhh": Method(_mass_line, settings=MassLineOptions)}  # methods for two Higgs bosons
 # In the published definitions the pairing of HH is shown as it was published, beside the correct one
 PUBLISHED_PAIRING = {"chi2": "chi2_as_published", "chi2+bdt": "chi2+bdt_as_published"}
