@@ -182,7 +182,7 @@ def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
 SPANET = {
     # the published post-processing in the published definitions, ours in ours
     "spanet": spanet_method(default="joint", reference="reference"),
-    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "reference", "greedy")},
+    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "reference", "greedy", "all")},
 }
 NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", **dict.fromkeys(SPANET, "spanet")}  # models, by name
 

@@ -6,7 +6,7 @@ Scores depend on the event alone, whatever the chunk and the other events in the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import awkward as ak
@@ -45,6 +45,7 @@ __all__ = [
     "substructure_of",
 ]
 
+Way = Callable[..., Any]
 BATCH = 8192  # events: enough of every multiplicity for lots without padding, and 50 MB at most
 
 
@@ -96,6 +97,15 @@ def reconstruct(
 
 def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> dict[str, Interpretation]:
     """Interpret every event in each of these ways, the network run once; see :func:`decoding`."""
+    ways = {name: decoding(name, model.topology) for name in decodings}
+    return {name: Interpretation(*found) for name, found in evaluate(record, model, ways).items()}
+
+
+def evaluate(record: ak.Array, model: SpanetModel, ways: Mapping[str, Way]) -> dict[str, list[npt.NDArray[Any]]]:
+    """Run the network once over all events, and each function of its outputs: what these return, as numpy arrays.
+
+    A function gets ``(outputs, topology, lengths, overlaps, prices)`` of a batch and returns tensors ``(B, …)``.
+    """
     import torch
 
     inputs, masks = network_inputs(record, model)
@@ -103,8 +113,7 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
     lengths = [i.shape[1] for i in inputs]
     n_events = len(record)
     topology, forward, device, price = model.network()
-    parts: dict[str, list[Any]] = {name: [] for name in decodings}
-    ways = {name: decoding(name, topology) for name in parts}
+    parts: dict[str, list[Any]] = {name: [] for name in ways}
 
     def on_device(array: npt.NDArray[Any], batch: slice) -> Any:
         # a GPU sees one shape only; where there are no events, one of padding tells the shapes
@@ -120,9 +129,7 @@ def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> di
             for name, found in parts.items():
                 result = ways[name](outputs, topology, lengths, close, prices)
                 found.append([t[: batch.stop - start].cpu().numpy() for t in result])
-    return {
-        name: Interpretation(*(np.concatenate(p) for p in zip(*found, strict=True))) for name, found in parts.items()
-    }
+    return {name: [np.concatenate(p) for p in zip(*found, strict=True)] for name, found in parts.items()}
 
 
 def decoding(name: str, topology: Topology) -> Any:
@@ -131,10 +138,12 @@ def decoding(name: str, topology: Topology) -> Any:
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. The published post-processing removes overlaps afterwards, so that metrics show both sides of it.
+    takes prices. ``all`` gives every pair of jets a candidate, present or not. The published post-processing removes
+    overlaps afterwards, so that metrics show both sides of it.
     Joint decoding is defined for pairs of jets and single objects; other targets are decoded greedily in its place.
     """
     from hhh_coffea.spanet.decoding import decode
+    from hhh_coffea.spanet.decoding.complete import complete
 
     kind, _, number = name.partition(":")
     if kind == "joint" and not decode.is_of_pairs_and_singles(topology):
@@ -149,9 +158,11 @@ def decoding(name: str, topology: Topology) -> Any:
             return found._replace(selected=found.selected & (found.detection_probability >= least))
 
         return greedy
+    if kind == "all" and not number:
+        return lambda *arguments: complete(*arguments[:3])
     if kind == "reference":
         return lambda *arguments: decode.reference(*arguments[:3], presence=float(number or 0))
-    raise SpanetError(f"no decoding {name!r}; there are joint, greedy and reference, each with :NUMBER or without")
+    raise SpanetError(f"no decoding {name!r}; there are all, and joint, greedy and reference with :NUMBER or without")
 
 
 def _fill(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
