@@ -110,7 +110,7 @@ def test_what_is_on_record(results, fileset):
     histograms, datasets = read_histograms(results)
     assert datasets["XX"]["analysis"] == "pairs"
     assert (datasets["XX"]["particle"], datasets["XX"]["symbol"], datasets["XX"]["particles"]) == ("X boson", "X", 2)
-    assert (datasets["XX"]["kinds"], datasets["XX"]["categories"]) == (["pair"], {"default": ["all"]})
+    assert (datasets["XX"]["kinds"], datasets["XX"]["categories"]) == ({"pair": 2}, {"default": ["all"]})
     assert histograms["candidates"].axes["pt"].label == "Reconstructed X boson pT [GeV]"
     assert str(fileset.parent / "pairs.py") in (results / "provenance.json").read_text()
 
