@@ -135,7 +135,7 @@ class _Step:
     """The chain of the main job on one chunk, as far as asked for; what dask-awkward maps over the partitions."""
 
     methods: tuple[str, ...]
-    definition: Definition
+    definition: str
     options: MethodOptions
     candidates: bool
     analysis: Analysis | None = None
