@@ -46,7 +46,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing hhh_coffea into $(VENV) (a few minutes, once)"
-	$(PIP) --editable .
+	$(PIP) --editable '.[stats]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -25,6 +25,7 @@ exit codes: 0 everything was processed, 3 something was skipped, or signal is of
 # command → what it does; each is a module of this package with parser() and main(arguments)
 COMMANDS = {
     "run": "the main job: candidates with every method, and how often they are right",
+    "fit": "from a results directory to a measurement: templates, statistical model, limits, couplings",
     "plot": "draw the figures of a results directory again, or compare several in the same figures",
     "display": "picture one event: jets, truth, and each method's candidates",
     "tradeoff": "compare models in correctness and mass sculpting",
@@ -64,6 +65,20 @@ def path_of(text: str) -> Path:
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument("--debug", action="store_true", help="show where in the code a mistake was noticed (traceback)")
+
+
+LABELS = ("label", "label_text", "sqrt_s")
+
+
+def add_labels(group: argparse._ArgumentGroup) -> None:
+    """Add what figures say above their axes, in the conventions of mplhep."""
+    group.add_argument("--label", metavar="NAME", help="experiment above every figure, in bold: CMS, ATLAS, FCC …")
+    group.add_argument(
+        "--label-text",
+        metavar="TEXT",
+        help='in italics after --label (default: "Simulation", or nothing where a dataset is data)',
+    )
+    group.add_argument("--sqrt-s", type=float, metavar="TEV", help="centre-of-mass energy above every figure")
 
 
 def guarded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -18,9 +18,11 @@ from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.reconstruction.chi2 import MASS
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
+from hhh_coffea.reconstruction.observables import EventObservable, ExpressionText, Name, read_observable
 from hhh_coffea.reconstruction.user_method import is_user_method
 
 Count = Annotated[int, Field(ge=1)]
+Options = TypeVar("Options", bound=Strict)
 
 
 class ConfigError(UserError):
@@ -63,6 +65,13 @@ class RunConfig(Strict):
     overwrite: bool = False
     candidates: bool = False
     plots: bool = True
+    regions: dict[Name, ExpressionText] = Field(default_factory=dict)
+    observables: dict[Name, EventObservable] = Field(default_factory=dict)
+    couplings: bool = False
+    luminosity: Positive | None = None  # fb⁻¹
+    sqrt_s: Positive | None = None  # TeV
+    label: str | None = None
+    label_text: str | None = None
     overlay_published: bool = False
     performance_report: bool = False
     root: bool = False
@@ -80,6 +89,22 @@ class RunConfig(Strict):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("regions", "observables", mode="before")
+    @classmethod
+    def _declared(cls, value: Any, info: Any) -> Any:
+        """``NAME=EXPRESSION`` of the command line; an observable with its bins, ``NAME=EXPRESSION@BINS,LOW,HIGH``."""
+        if not isinstance(value, list):
+            return value
+        found: dict[str, Any] = {}
+        for item in value:
+            name, equals, text = str(item).partition("=")
+            if not equals or text.startswith("="):
+                raise ValueError(f"{item!r} is not NAME=EXPRESSION")
+            if name.strip() in found:
+                raise ValueError(f"{name.strip()!r} is given twice")
+            found[name.strip()] = text.strip() if info.field_name == "regions" else read_observable(text)
+        return found
 
     @field_validator("methods")
     @classmethod
@@ -139,6 +164,8 @@ class RunConfig(Strict):
         self._consistent_cluster()
         if self.workers is not None and self.executor == "iterative":
             raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
+        if self.label_text is not None and self.label is None:
+            raise ValueError("label_text stands beside the label: give label too")
         if self.overlay_published and not self.plots:
             raise ValueError("overlay_published draws over the figures, and plots are off")
         if self.overlay_published and self.metrics == "default":
@@ -225,11 +252,24 @@ class RunConfig(Strict):
             "device": self.device,
             "btagging": self.btagging,
             "candidates": str(output) if self.candidates else None,
+            **self._observed,
         }
+
+    @property
+    def _observed(self) -> dict[str, Any]:
+        """Left out where nothing is asked for: a processor of one's own need not know them."""
+        observables = {name: one.model_dump() for name, one in self.observables.items()}
+        found = {"regions": self.regions, "observables": observables, "couplings": self.couplings}
+        return {name: value for name, value in found.items() if value}
 
 
 def make_config(given: dict[str, Any], config_file: str | None = None) -> RunConfig:
-    """Validate options: those ``given`` on the command line over those of a YAML file.
+    """Options of a run: those ``given`` on the command line over those of a YAML file."""
+    return validated(RunConfig, given, config_file)
+
+
+def validated(model: type[Options], given: dict[str, Any], config_file: str | None = None) -> Options:
+    """Validate the options of a command: those ``given`` on the command line over those of a YAML file.
 
     Raises
     ------
@@ -240,10 +280,12 @@ def make_config(given: dict[str, Any], config_file: str | None = None) -> RunCon
     source = f"{config_file}: " if config_file else ""
     options.update(given)
     try:
-        return RunConfig.model_validate(options)
+        return model.model_validate(options)
     except ValidationError as error:
         raise ConfigError(
-            "\n".join(source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p) for p in error.errors())
+            "\n".join(
+                source * (p["loc"][:1] != () and p["loc"][0] not in given) + _explain(p, model) for p in error.errors()
+            )
         ) from None
 
 
@@ -262,13 +304,13 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return options
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, model: type[Strict]) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         positive = name.removeprefix("no_")
-        if positive != name and positive in RunConfig.model_fields:
+        if positive != name and positive in model.model_fields:
             return f"option {name!r}: say '{positive}: false' instead"
-        return f"option {name!r}: there is no such option{_suggestion(name, RunConfig.model_fields)}"
+        return f"option {name!r}: there is no such option{_suggestion(name, model.model_fields)}"
     if problem["type"] == "missing":
         return f"option {name!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")

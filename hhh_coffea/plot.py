@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
+from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, path_of
 
 EXAMPLES = """\
 examples:
   python -m hhh_coffea.plot results                                draw its figures again
   python -m hhh_coffea.plot results --overlay-published --formats pdf
+  python -m hhh_coffea.plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
   python -m hhh_coffea.plot results_a results_b --output both      compare them in the same figures
 """
 FORMATS = ("png", "pdf", "svg")
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output", type=path_of, metavar="DIR", help="where a comparison goes (default: comparison)")
     p.add_argument("--overlay-published", action="store_true", help="draw the curves of arXiv:2412.03819 over ours")
     p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
+    add_labels(p.add_argument_group("above every figure"))
     add_debug(p)
     return p
 
@@ -47,6 +49,7 @@ def _plot(options: argparse.Namespace) -> int:
         raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; there are {', '.join(FORMATS)}")
     if len(options.results) == 1 and options.output is not None:
         raise UserError("option --output: figures of one results directory go into it; name several to compare them")
+    labels = {name: value for name in LABELS if (value := getattr(options, name)) is not None}
     from hhh_coffea.figures.results_figures import (  # heavy: only once the options are known to be good
         draw_all,
         draw_comparison,
@@ -54,7 +57,7 @@ def _plot(options: argparse.Namespace) -> int:
 
     if len(options.results) == 1:
         folder = options.results[0]
-        drawn, where = draw_all(folder, options.overlay_published, formats), folder / "plots"
+        drawn, where = draw_all(folder, options.overlay_published, formats, labels), folder / "plots"
         if (folder / "provenance.json").is_file():
             from hhh_coffea.figures.html_report import write_report
 
@@ -64,7 +67,7 @@ def _plot(options: argparse.Namespace) -> int:
 
         histograms, datasets = read_runs(options.results)
         where = options.output or Path("comparison")
-        drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats)
+        drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
     _say(f"{len(drawn)} figures in {where.resolve()}")
     return 0
 

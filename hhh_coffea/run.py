@@ -9,7 +9,7 @@ from typing import Any
 from hhh_coffea import __version__
 from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.bundled import BDTS, SPANETS, list_bundled
-from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, guarded
+from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, add_labels, guarded
 from hhh_coffea.config import RunConfig, make_config
 
 EXAMPLES = """\
@@ -24,6 +24,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
   python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
+  python -m hhh_coffea.run --fileset demo --luminosity 3000  expected events; then: hhh fit results
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,my_method.py:MyMethod
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"coffea processor to run: bundled ({', '.join(list_bundled('processors'))}) or a file of yours, "
         "which is executed (default: assignment)",
     )
+    _add_observables(how)
     how.add_argument(
         "--set",
         action="append",
@@ -148,8 +150,39 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     out.add_argument("--overlay-published", action="store_true", help="draw the published curves over ours")
+    out.add_argument(
+        "--luminosity",
+        type=float,
+        metavar="FB",
+        help="integrated luminosity in fb⁻¹: expected events in the cutflow, stacked figures, and what hhh fit needs; every "
+        "simulated dataset then needs 'cross_section' (pb) in its metadata",
+    )
+    add_labels(out)
     add_debug(p)
     return p
+
+
+def _add_observables(how: argparse._ArgumentGroup) -> None:
+    how.add_argument(
+        "--region",
+        action="append",
+        dest="regions",
+        metavar="NAME=EXPRESSION",
+        help="a region of events: 'many_tags=sum(jets.btag) >= 5'; repeat it for several (docs/fit.md has the language)",
+    )
+    how.add_argument(
+        "--observable",
+        action="append",
+        dest="observables",
+        metavar="NAME=EXPRESSION@BINS,LOW,HIGH[,LABEL]",
+        help="a value of each event, histogrammed by region, dataset and method: 'ht=sum(jets.pt)@40,0,2000,HT [GeV]'; repeat "
+        "it for several (default with --region or --couplings: mass of the leading candidate)",
+    )
+    how.add_argument(
+        "--couplings",
+        action="store_true",
+        help="fill observables of HH and HHH at any self-couplings too, for hhh fit --scan",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ Copy this file, edit it, and run it with ``--processor my_processor.py``. It is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -23,8 +24,9 @@ from hhh_coffea.reconstruction import (
 )
 from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
+from hhh_coffea.reconstruction.observables import EventObservable
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results import assignment_efficiency, histograms, paired
+from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired
 
 
 class AssignmentProcessor(ProcessorABC):
@@ -47,6 +49,10 @@ class AssignmentProcessor(ProcessorABC):
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
         folder that takes one parquet file of candidates a chunk; none are written when None
+    regions, observables
+        regions and observables of one's own as expressions (:mod:`hhh_coffea.reconstruction.observables`), by name
+    couplings
+        fill observables at any self-couplings too
     settings
         options that one method alone has, by its name: ``{chi2: {btag: veto}}`` of the analyses of top quarks
     analyses
@@ -67,6 +73,9 @@ class AssignmentProcessor(ProcessorABC):
         candidates: str | Path | None = None,
         settings: dict | None = None,
         analyses: Analyses | None = None,
+        regions: dict | None = None,
+        observables: dict | None = None,
+        couplings: bool = False,
     ) -> None:
         self.metrics = tuple(metrics)
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, settings)
@@ -76,10 +85,20 @@ class AssignmentProcessor(ProcessorABC):
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
         self.candidates = candidates
+        self.regions = dict(regions or {})
+        self.observables = {name: EventObservable.model_validate(one) for name, one in (observables or {}).items()}
+        self.couplings = couplings
+
+    def analysis_of(self, metadata):
+        """The analysis of a dataset; what its couplings need of the record is read where they are asked for."""
+        analysis = analysis_of(metadata, self.analyses)
+        if self.couplings and analysis.couplings is not None:
+            analysis = replace(analysis, collections=(*analysis.collections, *analysis.couplings.collections))
+        return analysis
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        analysis = analysis_of(metadata, self.analyses)
+        analysis = self.analysis_of(metadata)
         check_models(self.methods, analysis, self.options)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
         features = fatjet_features(self.methods, self.options, analysis)
@@ -88,7 +107,7 @@ class AssignmentProcessor(ProcessorABC):
     def process(self, events):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
-        analysis = analysis_of(metadata, self.analyses)
+        analysis = self.analysis_of(metadata)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
         definitions = analysis.asked_for(self.metrics)
         features = fatjet_features(self.methods, self.options, analysis)
@@ -101,6 +120,12 @@ class AssignmentProcessor(ProcessorABC):
             "event_sums": {dataset: {definition: {} for definition in definitions}},
             CANDIDATE_FILES: {},
         }
+        observed = self.regions or self.observables or self.couplings
+        coefficients = None
+        if observed:
+            output["histograms"] |= event_observables.book(analysis, self.observables, self.couplings)
+        if self.couplings and analysis.couplings is not None and metadata.is_signal:
+            coefficients = analysis.couplings.coefficients(record)
         generated = ak.to_numpy(prepared.all_events.weight)
         histograms.fill_multiplicity(
             output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated
@@ -122,6 +147,13 @@ class AssignmentProcessor(ProcessorABC):
                 histograms.fill_method(
                     output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )
+                if observed and definition == definitions[0]:
+                    surviving = next(iter(result.categories.values())).candidates
+                    place = {"dataset": dataset, "method": method}
+                    event_observables.fill(
+                        *(output["histograms"], place, analysis, self.regions, self.observables),
+                        *(record, candidates, surviving, coefficients),
+                    )
                 if self.candidates is not None and definition == definitions[0]:
                     correct = result.correct if metadata.is_signal else None
                     output[CANDIDATE_FILES] |= write_candidates(

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from hhh_coffea.analyses.higgs_methods import METHODS, PUBLISHED_PAIRING
 from hhh_coffea.analyses.higgs_truth import match_each
-from hhh_coffea.base.arrays import counts_of
-from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept
+from hhh_coffea.analyses.self_couplings import POLYNOMIALS, GeneratorError, coupling_weights
+from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.reconstruction.analysis import Analysis, Couplings, Generated, Kept
 from hhh_coffea.reconstruction.metrics import Category, Comparison, Counted
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.topology import Topology
@@ -101,12 +102,24 @@ def higgs(n: int) -> Analysis:
         fine_mass=(BOOSTED,),
         published={"reference": PUBLISHED_PAIRING} if n == 2 else {},
         marks=_marks,
+        couplings=Couplings(POLYNOMIALS[n], ("hard_higgs",), partial(_coupling_weights, n))
+        if n in POLYNOMIALS
+        else None,
         generated=Generated(asked, _decays, lambda number: f"set analysis: {'h' * number} (n_higgs: {number})"),
     )
 
 
 def _decays(record: ak.Array) -> npt.NDArray[np.int64]:
     return counts_of(record.higgs.pt)
+
+
+def _coupling_weights(n: int, record: ak.Array) -> npt.NDArray[np.float64]:
+    """Coefficients of the self-couplings, from the Higgs bosons before the shower."""
+    generated = record.hard_higgs
+    numbers = counts_of(generated.pt)
+    if (wrong := numbers[numbers != n]).size:
+        raise GeneratorError(f"self-couplings: an event has {wrong[0]} generated Higgs bosons, not {n}")
+    return coupling_weights(*(flat(generated[name]).reshape(-1, n) for name in ("pt", "eta", "phi", "mass")))
 
 
 def _marks(record: ak.Array) -> list[tuple[int, str, float, float]]:

@@ -15,16 +15,18 @@ import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, unique_keys
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
+from hhh_coffea.datasets.normalisation import Normalisation
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
 DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging")
+RATE = ("cross_section", "branching", "filter_efficiency", "k_factor", "sum_of_weights")  # of simulated events alone
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -56,7 +58,13 @@ class DatasetMetadata(Strict):
     n_higgs: int | None = Field(None, ge=1, le=4, exclude=True, description="short for analysis h, hh, hhh or hhhh")
     label: str = Field("", description="legend entry; the dataset's name when not given")
     is_signal: bool = Field(True, description="the generator record holds the decays that the analysis looks for")
-    cross_section_pb: Positive | None = None
+    is_data: bool = Field(False, description="observed events: no truth, no cross section")
+    cross_section: Positive | None = Field(
+        None, validation_alias=AliasChoices("cross_section", "cross_section_pb"), description="pb"
+    )
+    branching: Positive = Field(1.0, description="product of branching fractions of the generated decays")
+    filter_efficiency: float = Field(1.0, gt=0, le=1, description="fraction of generated events that were written")
+    k_factor: Positive = Field(1.0, description="higher orders relative to the cross section")
     sum_of_weights: Positive | None = Field(None, description="of all events generated; else of those processed")
     event: str | None = Field("Event", description="its Weight is the generator's; null: every event has weight 1")
     jets: str = "Jet"
@@ -71,6 +79,25 @@ class DatasetMetadata(Strict):
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     selection: Selection = Selection()
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_have_no_truth(cls, given: Any) -> Any:
+        """Data are never signal: only simulated events need to say that they are not."""
+        if isinstance(given, dict) and given.get("is_data") is True and "is_signal" not in given:
+            return {**given, "is_signal": False}
+        return given
+
+    @model_validator(mode="after")
+    def _only_simulation_has_a_rate(self) -> DatasetMetadata:
+        if self.is_data and self.is_signal:
+            raise ValueError("is_data and is_signal are both true: data have no generator record")
+        given = [name for name in RATE if getattr(self, name) != type(self).model_fields[name].default]
+        if self.is_data and given:
+            raise ValueError(f"data have no field {given[0]!r}")
+        if given and self.cross_section is None and given != ["sum_of_weights"]:
+            raise ValueError(f"field {given[0]!r} scales the cross section: set 'cross_section' (pb) too")
+        return self
 
     @model_validator(mode="after")
     def _one_analysis(self) -> DatasetMetadata:
@@ -92,6 +119,18 @@ class DatasetMetadata(Strict):
         if given := [name for name in foreign if name in self.model_fields_set]:
             raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
         return self
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What the rate of the events is made of; None without a cross section."""
+        if self.cross_section is None:
+            return None
+        return Normalisation(
+            cross_section=self.cross_section,
+            branching=self.branching,
+            filter_efficiency=self.filter_efficiency,
+            k_factor=self.k_factor,
+        )
 
 
 class Dataset(Strict):

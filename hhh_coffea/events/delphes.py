@@ -14,10 +14,18 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, posit
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, leptons
-from hhh_coffea.events.generator import B_QUARK, HIGGS, flat_index
+from hhh_coffea.events.generator import B_QUARK, HIGGS, first_copies, flat_index
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
-from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import (
+    MULTI_HIGGS,
+    TRUTH,
+    Columns,
+    Reading,
+    accepted,
+    finite_kinematics,
+    ordered_collection,
+)
 from hhh_coffea.events.tops import top_decays
 
 SCHEMA = DelphesSchema
@@ -63,7 +71,7 @@ def branches(
     if "met" in collections:
         # Eta is not read, but coffea describes the vector with it
         leaves |= {metadata.met: ["MET", "Eta", "Phi"], metadata.sum_et: ["HT"]}
-    if metadata.is_signal and {"higgs", "tops"}.intersection(collections):
+    if metadata.is_signal and set(TRUTH).intersection(collections):
         first_daughter = ["D1"] if "higgs" in collections else []
         leaves[metadata.particles] = ["PID", "M1", *first_daughter, *KINEMATICS.values()]
     return [f"{name}/{name}.{leaf}" for name, names in leaves.items() for leaf in names]
@@ -136,7 +144,7 @@ def read(
         record["sum_et"] = ak.to_numpy(_branch(total, metadata.sum_et, "HT"))
 
     if metadata.is_signal:
-        read_truth = {"higgs": higgs_to_bb, "tops": generated_tops}
+        read_truth = {"higgs": higgs_to_bb, "hard_higgs": higgs_before_shower, "tops": generated_tops}
         for name in [name for name in read_truth if name in collections]:
             particles = _collection(events, metadata.particles, "particles")
             record[name] = read_truth[name](particles, metadata.particles)
@@ -157,6 +165,13 @@ def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
     higgs = copies[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]
     momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
     return higgs_with_quarks(counts, pid, flat(mother), higgs, momenta)
+
+
+def higgs_before_shower(particles: ak.Array, name: str = "Particle") -> ak.Array:
+    """Every Higgs boson of the hard process, see :func:`hhh_coffea.events.generator.first_copies`."""
+    momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
+    pid, mother = (_branch(particles, name, leaf) for leaf in ("PID", "M1"))
+    return first_copies(counts_of(pid), flat(pid), flat(mother), momenta)
 
 
 def generated_tops(particles: ak.Array, name: str = "Particle") -> ak.Array:

@@ -51,6 +51,19 @@ def higgs_to_bb(
     return unflatten({**four_vector(higgs), **quarks_of}, np.bincount(event[higgs], minlength=len(counts)))
 
 
+def first_copies(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any], momenta: Columns) -> ak.Array:
+    """Every Higgs boson as it left the hard process, before the shower: the copies whose mother is no Higgs boson.
+
+    Parameters are those of :func:`higgs_to_bb`.
+    """
+    event, copies = event_index(counts), np.flatnonzero(pid == HIGGS)
+    mothers = flat_index(mother[copies], event[copies], counts)
+    first = copies[(mothers < 0) | (pid[mothers] != HIGGS)]
+    return unflatten(
+        {name: values[first] for name, values in momenta.items()}, np.bincount(event[first], minlength=len(counts))
+    )
+
+
 def flat_index(position: npt.NDArray[Any], event: IntArray, counts: IntArray) -> IntArray:
     """Flat index of the particles at these positions in their events; −1 where there is none."""
     inside = (position >= 0) & (position < counts[event])

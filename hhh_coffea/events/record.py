@@ -5,6 +5,7 @@
 ``leptons{pt eta phi mass charge flavor isolation index}``  electrons (flavor 0) and muons (1) by falling pT
 ``met{pt phi}``, ``sum_et``                  missing transverse momentum, scalar sum of transverse energy
 ``higgs{pt eta phi mass b1 b2}``             where truth exists, in the order of the generator record
+``hard_higgs{pt eta phi mass}``              likewise: every Higgs boson before the shower, whatever it decays to
 ``tops{pt eta phi mass pid decay b w d1 d2 nu_sum}``  likewise: see :func:`hhh_coffea.events.tops.top_decays`
 ``weight``                                   generator weight
 ``id``                                       entry number in the file
@@ -26,9 +27,10 @@ from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, posit
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
-LISTS = ("jets", "fatjets", "leptons", "higgs", "tops")
-# What may be read beside the jets; ``met`` brings ``sum_et``, ``higgs`` and ``tops`` are there in signal alone
-COLLECTIONS = ("fatjets", "leptons", "met", "higgs", "tops")
+LISTS = ("jets", "fatjets", "leptons", "higgs", "hard_higgs", "tops")
+TRUTH = ("higgs", "hard_higgs", "tops")  # in signal alone
+# What may be read beside the jets; ``met`` brings ``sum_et``
+COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH)
 MULTI_HIGGS = ("fatjets", "higgs")
 
 

@@ -7,6 +7,38 @@ import re
 from hhh_coffea.figures.style import CATEGORY_NAMES, NAMES
 
 _DEFINITION = {"default": "our definitions", "reference": "the definitions of arXiv:2412.03819"}
+FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
+    (r"methods", "Upper limit on the signal strength μ of each method, and the expected discovery significance."),
+    (
+        r"limits_(?P<coupling>\w+)",
+        (
+            "Upper limit on the cross section, relative to that at each value of {coupling}: where it is below 1, the value is "
+            "excluded."
+        ),
+    ),
+    (r"likelihood_(?P<coupling>\w+)", "−2Δ ln L over {coupling}, with a signal of strength 1."),
+    (r"contours", "Contours of 68% (full) and 95% (dashed) in two self-couplings; the star is what was assumed."),
+    (
+        r"effective_events_(?P<coupling>\w+)",
+        (
+            "Effective simulated events after reweighting to each value of {coupling}: where there are few, the template is not "
+            "known."
+        ),
+    ),
+    (
+        r"prefit_(?P<region>.+)",
+        "Expected events by process, with their uncertainty before the fit. Below: what the signal adds, or data.",
+    ),
+    (r"postfit_(?P<region>.+)", "Events by process after the fit, with their uncertainty, and data."),
+    (
+        r"pulls",
+        (
+            "Nuisance parameters after the fit, in units of their error before it: the bar is shorter than 1 where the fit knows "
+            "better."
+        ),
+    ),
+    (r"scan_mu", "−2Δ ln L over the signal strength μ, all other parameters fitted."),
+)
 _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
 # pattern of the figure's name → (place in the report, caption)
 _CAPTIONS: tuple[tuple[str, str], ...] = (
@@ -69,6 +101,20 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         "χ² + BDT at every working point of the BDT, in {definition}: purity and efficiency.",
     ),
     (
+        r"stack_.+_mass_(?P<source>\d)_(?P<method>.+)",
+        (
+            "Expected events of all datasets of one analysis: mass of candidate {source} in pT of {method}, with the statistical "
+            "uncertainty of the simulation. The line is the signal, multiplied as the legend says; points are data."
+        ),
+    ),
+    (
+        r"stack_.+",
+        (
+            "Expected events of all datasets of one analysis in a region, with the statistical uncertainty of the simulation. "
+            "The line is the signal, multiplied as the legend says; points are data."
+        ),
+    ),
+    (
         r"multiplicity",
         "Small-radius and fat jets in an event above threshold, before the requirement on the number of jets.",
     ),
@@ -88,6 +134,23 @@ def caption(name: str) -> str:
                 method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
             )
     return bare.replace("_", " ")
+
+
+def fit_caption(name: str) -> str:
+    """Caption of a figure of ``hhh fit``; ``name`` may begin with the folder of a method."""
+    folder, _, bare = name.rpartition("/")
+    for pattern, text in FIT_CAPTIONS:
+        if (found := re.fullmatch(pattern, bare)) is not None:
+            method = f"{_METHODS.get(folder, folder)}: " if folder else ""
+            return method + text.format(**found.groupdict())
+    return bare.replace("_", " ")
+
+
+def fit_order(name: str) -> tuple[str, int, str]:
+    """Sort key: first the figures of all methods, then those of each, in the order of the captions."""
+    folder, _, bare = name.rpartition("/")
+    found = [i for i, (pattern, _) in enumerate(FIT_CAPTIONS) if re.fullmatch(pattern, bare)]
+    return folder, found[0] if found else len(FIT_CAPTIONS), bare
 
 
 def order(name: str) -> tuple[int, str, int, str]:

@@ -12,6 +12,7 @@ from hhh_coffea.figures.style import Writer, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")  # of several signals
 DASHES: dict[str, Literal["-", "--"]] = {"68%": "-", "95%": "--"}
 
 
@@ -33,6 +34,26 @@ def draw_limits(write: Writer, name: str, scans: Mapping[str, LimitScan], label:
         axis.set(xlabel=_symbol(first.parameters[0]), ylabel=f"{100 * first.level:g}% CLs limit on σ / σ(κ)")
         axis.set_xlim(first.points[0, 0], first.points[-1, 0])
         axis.legend(loc="upper right")
+
+
+def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitScan], label: str = "") -> None:
+    """Effective simulated events of each signal at each coupling: how well reweighting knows its template."""
+    styles = styles_of(list(scans))
+    with write.figure(name, label) as axes:
+        (axis,) = axes
+        for method, scan in scans.items():
+            for known, dash in zip(scan.effective_events.values(), LINES, strict=False):
+                axis.plot(scan.points[:, 0], known, dash, color=styles[method]["color"], linewidth=3)
+        first = next(iter(scans.values()))
+        entries = [Line2D([], [], color=style["color"], linewidth=3, label=style["label"]) for style in styles.values()]
+        if len(first.effective_events) > 1:
+            signals = zip(first.effective_events, LINES, strict=False)
+            entries += [Line2D([], [], color="grey", linestyle=dash, label=signal) for signal, dash in signals]
+        axis.set_yscale("log")
+        low, high = axis.get_ylim()
+        axis.set(xlabel=_symbol(first.parameters[0]), ylabel="Effective simulated events", ylim=(low, 5 * high))
+        axis.set_xlim(first.points[0, 0], first.points[-1, 0])
+        axis.legend(handles=entries, loc="upper right")
 
 
 def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan], label: str = "") -> None:

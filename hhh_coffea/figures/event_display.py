@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
+from hhh_coffea.figures.labels import source_of
 from hhh_coffea.figures.one_event import EventView, Matrix
-from hhh_coffea.figures.style import NAMES, source_of
+from hhh_coffea.figures.style import NAMES
 
 # Petroff (arXiv:2107.02270), one a particle; wrong candidates take from the end
 COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")

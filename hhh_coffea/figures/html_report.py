@@ -35,12 +35,14 @@ def write_report(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"count": count, "percent": percent, "number": _number, "short_percent": short_percent}
+    templates.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
+    templates.filters["short_percent"] = short_percent
     text = templates.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
         options=_options(contents["provenance"]["config"]),
         figures=_figures(folder / "plots", list(contents["provenance"]["datasets"])),
+        fit=_fit(folder / results.FIT),
         category_labels=CATEGORY_LABELS,
         definition_titles=DEFINITION_TITLES,
         listed_files=LISTED_FILES,
@@ -62,12 +64,32 @@ def _figures(folder: Path, datasets: list[str]) -> dict[str, list[dict[str, str]
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
     found: dict[str, list[dict[str, str]]] = {name: [] for name in datasets}
     for name in sorted(names, key=captions.order):
-        image = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        figure = {"name": name, "caption": captions.caption(name), "data": f"data:image/png;base64,{image}"}
+        figure = {"name": name, "caption": captions.caption(name), "data": _image(folder / f"{name}.png")}
         dataset = name.split("/", 1)[0]
         found.setdefault(dataset if dataset in datasets else "", []).append(figure)
     return {dataset: figures for dataset, figures in found.items() if figures}
 
 
+def _fit(folder: Path) -> dict[str, Any] | None:
+    """What ``hhh fit`` found, with its figures; None where there was no fit."""
+    if not (folder / "fit.json").is_file():
+        return None
+    plots = folder / "plots"
+    names = [str(path.relative_to(plots).with_suffix("")) for path in plots.rglob("*.png")]
+    figures = [
+        {"name": name, "caption": captions.fit_caption(name), "data": _image(plots / f"{name}.png")}
+        for name in sorted(names, key=captions.fit_order)
+    ]
+    return {**results.read_json(folder / "fit.json"), "figures": figures}
+
+
+def _image(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.6g}"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

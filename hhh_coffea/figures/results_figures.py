@@ -5,6 +5,7 @@ They are those of arXiv:2412.03819 and its repository (§7 of the published anal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from matplotlib.axes import Axes
 from hhh_coffea.figures import bdt as figures_bdt
 from hhh_coffea.figures import published
 from hhh_coffea.figures import sculpting as figures_sculpting
+from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
+from hhh_coffea.figures.labels import labels_of
 from hhh_coffea.figures.style import (
     FORMATS,
     NAMES,
@@ -33,18 +36,26 @@ from hhh_coffea.figures.style import (
     lighter,
     line_widths,
     side_by_side,
-    source_of,
     styles_of,
 )
 from hhh_coffea.results import directory as results
+from hhh_coffea.results import expected_events
 from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
 
 
-def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+def draw_all(
+    folder: Path,
+    overlay_published: bool = False,
+    formats: tuple[str, ...] = FORMATS,
+    labels: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Draw every figure of a results directory into its ``plots/``; returns their paths without suffix.
+
+    ``labels`` are options of the run that stand above the figures, instead of those it had. A run with a luminosity has
+    stacked figures of expected events.
 
     Raises
     ------
@@ -52,7 +63,9 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         if the directory holds no readable ``histograms.json``.
     """
     histograms, datasets = results.read_histograms(folder)
-    write = Writer(folder / "plots", formats, source_of(datasets))
+    provenance = results.read_provenance(folder)
+    config = {**provenance.get("config", {}), **(labels or {})}
+    write = Writer(folder / "plots", formats, labels_of(config, datasets))
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
         drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
         for name in histograms.keys() - drawn:
@@ -73,8 +86,13 @@ def draw_all(folder: Path, overlay_published: bool = False, formats: tuple[str, 
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
+    scales = {}
+    if config.get("luminosity") and provenance.get(expected_events.SUMS):
+        scales = expected_events.scales(provenance, config["luminosity"])
+        figures_stack.draw(write, histograms, datasets, scales)
+    observed = figures_stack.draw_observables(write, histograms, datasets, scales) if scales else set()
     ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
-    for name in sorted(histograms.keys() - ours):  # added by a copy of the processor
+    for name in sorted(histograms.keys() - ours - observed):  # added by a copy of the processor
         _any_histogram(write, name, histograms[name])
     return write.written
 
@@ -85,9 +103,10 @@ def draw_comparison(
     datasets: dict[str, dict[str, Any]],
     overlay_published: bool = False,
     formats: tuple[str, ...] = FORMATS,
+    labels: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Draw what :func:`hhh_coffea.figures.compare.read_runs` returns into ``folder``: purity, efficiency and mass shapes."""
-    write = Writer(folder, formats, source_of(datasets))
+    write = Writer(folder, formats, labels_of(labels or {}, datasets))
     for name, info in datasets.items():
         for definition in _definitions(histograms, info):
             for category in info["categories"][definition]:

@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.figures.labels import Labels
 from hhh_coffea.results.summary import COVERAGE
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
@@ -69,8 +70,8 @@ FORMATS = ("png", "pdf")
 class Writer:
     """Saves figures below ``plots/`` and remembers them."""
 
-    def __init__(self, folder: Path, formats: tuple[str, ...], source: str = "Delphes simulation") -> None:
-        self.folder, self.formats, self.source = folder, formats, source
+    def __init__(self, folder: Path, formats: tuple[str, ...], labels: Labels | None = None) -> None:
+        self.folder, self.formats, self.labels = folder, formats, labels or Labels()
         self.written: list[Path] = []
 
     @contextmanager
@@ -94,8 +95,7 @@ class Writer:
             axes = figure.subplots(rows, columns, squeeze=False, **layout)
             yield axes.ravel()
             for axis in axes[0]:
-                axis.set_title(self.source, loc="left", fontweight="bold", fontsize=26)
-                axis.set_title(label, loc="right", fontsize=26)
+                self.labels.write(axis, label)
             figure.align_ylabels()
             path = self.folder / name
             # names come from files, which come from anywhere
@@ -107,14 +107,6 @@ class Writer:
                 metadata = {"CreationDate": None} if suffix == "pdf" else None
                 figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
             self.written.append(path)
-
-
-def source_of(datasets: dict[str, dict[str, Any]]) -> str:
-    """What figures say above their axes: which events they show. Never that CMS had a say in them."""
-    formats = {str(info.get("format", "delphes")) for info in datasets.values()}
-    if "nanoaod" not in formats:
-        return "Delphes simulation"
-    return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:

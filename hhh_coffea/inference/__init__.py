@@ -1,6 +1,5 @@
-"""From histograms to a measurement: templates, statistical model, fit, limits. Thin: pyhf, hist and scipy do the work."""
+"""From histograms to a measurement: templates, statistical model, fit, limits. Thin: pyhf, hist and scipy do the work.
 
-from hhh_coffea.inference.fit import FitOptions, FitResult, fit
-from hhh_coffea.inference.templates import Templates, from_histogram
-
-__all__ = ["FitOptions", "FitResult", "Templates", "fit", "from_histogram"]
+``templates``, ``polynomial`` and ``moments`` need neither pyhf nor iminuit, which are in the extra ``stats``: a run that fills
+histograms at any couplings does without them. Start at :func:`hhh_coffea.inference.fit.fit`.
+"""

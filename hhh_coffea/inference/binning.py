@@ -76,9 +76,10 @@ def transformation_d(signal: FloatArray, background: FloatArray, shares: Transfo
 
 
 def region_boundaries(region: Region, templates: Templates, shares: TransformationD) -> npt.NDArray[np.int64]:
-    """Boundaries of one region, from its nominal signals and backgrounds."""
+    """Boundaries of one region, from its nominal signals and backgrounds; where no signal passes, from backgrounds alone."""
+    signal, background = region.total(templates.signals), region.total(templates.backgrounds)
     try:
-        return transformation_d(region.total(templates.signals), region.total(templates.backgrounds), shares)
+        return transformation_d(signal if signal.any() else background, background, shares)
     except TemplateError as error:
         raise TemplateError(f"region {region.name!r}: {error}") from None
 

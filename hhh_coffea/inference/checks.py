@@ -41,6 +41,26 @@ def usable(templates: Templates) -> tuple[Templates, tuple[str, ...]]:
     return result, tuple(warnings)
 
 
+def with_background(templates: Templates) -> tuple[Templates, tuple[str, ...]]:
+    """The regions that have background events, and warnings that name the others: no model can be made of them.
+
+    Raises
+    ------
+    TemplateError
+        if no region has any.
+    """
+    kept, warnings = [], []
+    for region in templates.regions:
+        if region.total(templates.backgrounds).any():
+            kept.append(region)
+        else:
+            passes = "only signal" if region.total(templates.signals).any() else "no event"
+            warnings.append(f"region {region.name!r}: {passes} passes; the region is left out")
+    if not kept:
+        raise TemplateError(f"no background event is in any region ({_names(templates)})")
+    return replace(templates, regions=tuple(kept)), tuple(warnings)
+
+
 def _names(templates: Templates) -> str:
     return ", ".join(region.name for region in templates.regions)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hhh_coffea.base.strict import Strict
 from hhh_coffea.inference.binning import TransformationD, rebinned
-from hhh_coffea.inference.checks import usable
+from hhh_coffea.inference.checks import usable, with_background
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import (
     Limits,
@@ -119,9 +119,11 @@ def fit(templates: Templates, options: FitOptions | None = None, progress: Progr
         if ``unblind`` is set but a region has no data, or if a fit does not converge.
     """
     options = options or FitOptions()
+    templates, left_out = with_background(templates)
     if options.binning is not None:
         templates = rebinned(templates, options.binning)
     templates, warnings = usable(templates)
+    warnings = (*left_out, *warnings)
     without = [region.name for region in templates.regions if region.data is None]
     if options.unblind and without:
         raise ModelError(f"unblind: region {without[0]!r} has no observed events")

@@ -22,7 +22,6 @@ from hhh_coffea.inference.templates import FloatArray
 
 STEPS, HALVINGS = 100, 30
 DISTANCE = 1e-8  # of −2 ln L to its minimum before the last step, by the gradient
-CURVATURE_STEP = 1e-2  # of the error of a parameter before the fit, for second derivatives
 MIGRAD_TOLERANCE = 1e-3  # times 0.002, the same distance
 
 
@@ -116,20 +115,15 @@ def best_fit(likelihood: Likelihood, data: FloatArray) -> BestFit:
 
 
 def _covariance(likelihood: Likelihood, parameters: FloatArray, data: FloatArray) -> FloatArray:
-    """Inverse of the second derivatives of −ln L, from differences of its gradient."""
+    """Inverse of the second derivatives of −ln L."""
     free = np.flatnonzero(~likelihood.fixed)
-    hessian = np.empty((len(free), len(free)))
-    for row, index in enumerate(free):
-        step = np.zeros(len(parameters))
-        step[index] = CURVATURE_STEP * (likelihood.prior_errors[index] or 1.0)
-        up, down = (likelihood.gradient(parameters + sign * step, data)[free] for sign in (1, -1))
-        hessian[row] = (up - down) / (4 * step[index])
+    hessian = likelihood.curvature(parameters, data)[np.ix_(free, free)]
     try:
-        np.linalg.cholesky((hessian + hessian.T) / 2)
+        np.linalg.cholesky(hessian)
     except np.linalg.LinAlgError:
         raise ModelError("the best fit has no errors: the likelihood does not fall to all sides of it") from None
     covariance = np.zeros((len(parameters), len(parameters)))
-    covariance[np.ix_(free, free)] = np.linalg.inv((hessian + hessian.T) / 2)
+    covariance[np.ix_(free, free)] = np.linalg.inv(hessian)
     return covariance
 
 

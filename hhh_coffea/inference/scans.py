@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.inference.binning import TransformationD, region_boundaries
-from hhh_coffea.inference.checks import usable
+from hhh_coffea.inference.checks import usable, with_background
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import Five, expected_limits
 from hhh_coffea.inference.minimum import minimum
@@ -111,7 +111,9 @@ def prepare(
 
     Bins are those of the reference point.
     """
-    templates, moments = couplings.at(couplings.reference), dict(couplings.moments)
+    templates, left_out = with_background(couplings.at(couplings.reference))
+    names = {region.name for region in templates.regions}
+    moments = {key: values for key, values in couplings.moments.items() if key[0] in names}
     if binning is not None:
         cuts = {region.name: region_boundaries(region, templates, binning) for region in templates.regions}
         regions = tuple(region.rebinned(cuts[region.name]) for region in templates.regions)
@@ -125,7 +127,7 @@ def prepare(
         for key, values in moments.items():
             if key[0] == region.name and key[1] in region.samples:
                 kept[key] = values.cut(low, low + len(region.edges) - 1)
-    return CouplingTemplates(templates, kept, couplings.parameters), warnings
+    return CouplingTemplates(templates, kept, couplings.parameters), (*left_out, *warnings)
 
 
 @dataclass(frozen=True)

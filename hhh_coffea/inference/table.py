@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from hhh_coffea.inference.fit import FitResult
+from hhh_coffea.inference.scans import LikelihoodScan, LimitScan
 from hhh_coffea.inference.yields import RegionYields
 
 WIDTH = 80
@@ -18,35 +21,84 @@ MODELS = {
 }
 
 
-def fit_table(result: FitResult) -> Group:
-    """Significance, limits and best fit; yields of each region; the largest pulls; warnings."""
-    parts: list[Table | Text] = [_results(result), *(_yields(result, name) for name in result.prefit)]
+def methods_table(results: Mapping[str, FitResult]) -> Table:
+    """One row for each method: significance and limit, expected, and observed where data are fitted."""
+    level = next(iter(results.values())).limits.level
+    observed = any(result.options.unblind for result in results.values())
+    numbers = ("significance [σ]", f"{100 * level:g}% CLs limit on μ", "68% of experiments", *(["observed"] * observed))
+    table = _table("All methods, expected", ("method",), numbers)
+    for method, result in results.items():
+        _, low, median, high, _ = result.limits.expected
+        cells = [number(result.significance), number(median), f"{number(low)} to {number(high)}"]
+        if observed:
+            cells.append("" if result.limits.observed is None else number(result.limits.observed))
+        table.add_row(method, *cells)
+    return table
+
+
+def couplings_table(
+    limits: Mapping[str, Mapping[str, LimitScan]], likelihoods: Mapping[str, Mapping[str, LikelihoodScan]]
+) -> Table:
+    """One row for each method and coupling: intervals of the likelihood, and where the limit on σ/σ(κ) is above 1.
+
+    An interval that ends where the scan ends is open there.
+    """
+    level = next(iter(next(iter(limits.values())).values())).level
+    table = _table("Self-couplings", ("method", "coupling"), ("68%", "95%", f"{100 * level:g}% CLs"), fold=False)
+    for method, scans in limits.items():
+        for name, scan in scans.items():
+            ends = float(scan.points[:, 0].min()), float(scan.points[:, 0].max())
+            intervals = likelihoods[method][name].intervals()
+            cells = [_intervals(some, ends) for some in (intervals["68%"], intervals["95%"], scan.allowed())]
+            table.add_row(method, name, *cells)
+    return table
+
+
+def _intervals(found: list[tuple[float, float]], ends: tuple[float, float]) -> str:
+    """``−1.2 to 4.5``, several after each other, or that the scan is too short."""
+    if found == [ends]:
+        return f"all of {ends[0]:g} to {ends[1]:g}"
+    texts = []
+    for low, high in found:
+        first = f"< {number(low)}" if low == ends[0] else number(low)
+        last = f"> {number(high)}" if high == ends[1] else number(high)
+        texts.append(f"{first} to {last}")
+    return ", ".join(texts) or "none"
+
+
+def fit_table(result: FitResult, method: str = "") -> Group:
+    """Significance, limits and best fit; yields of each region; the largest pulls."""
+    parts: list[Table | Text] = [_results(result, method), *(_yields(result, name) for name in result.prefit)]
     if result.options.unblind and result.pulls:
         parts.append(_pulls(result))
-    parts += [Text(f"warning: {warning}", style="yellow") for warning in result.warnings]
     return Group(*parts)
 
 
-def _results(result: FitResult) -> Table:
-    kind = "observed events" if result.options.unblind else "Asimov data, μ = 1"
-    table = _table(f"Signal: {' + '.join(result.templates.signals)} ({kind})", ("quantity",), ("expected", "observed"))
+def _results(result: FitResult, method: str) -> Table:
+    unblind = result.options.unblind
+    kind = "observed events" if unblind else "Asimov data, μ = 1"
+    title = f"{method}: " * bool(method) + f"signal {' + '.join(result.templates.signals)} ({kind})"
+    table = _table(title, ("quantity",), ("expected", "observed") if unblind else ("expected",))
+
+    def row(name: str, expected: str, observed: str = "") -> None:
+        table.add_row(name, expected, *([observed] * unblind))
+
     seen, limits, fit = result.observed_significance, result.limits, result.best_fit
-    table.add_row("discovery significance [σ]", number(result.significance), "" if seen is None else number(seen))
-    confidence = f"{100 * limits.level:g}%"
+    row("discovery significance [σ]", number(result.significance), "" if seen is None else number(seen))
     observed = "" if limits.observed is None else number(limits.observed)
-    table.add_row(f"upper limit on μ, {confidence} CLs", number(limits.median), observed)
+    row(f"upper limit on μ, {100 * limits.level:g}% CLs", number(limits.median), observed)
     low2, low1, _, high1, high2 = (number(limit) for limit in limits.expected)
-    table.add_row("  68% of experiments", f"{low1} to {high1}", "")
-    table.add_row("  95% of experiments", f"{low2} to {high2}", "")
+    row("  68% of experiments", f"{low1} to {high1}")
+    row("  95% of experiments", f"{low2} to {high2}")
     errors = f"± {number(fit.mu_error)}"
     if fit.mu_errors is not None:
         errors = f"−{number(-fit.mu_errors[0])} +{number(fit.mu_errors[1])}"
     best = f"{number(fit.mu)} {errors}"
-    table.add_row("best fit μ", *(("", best) if result.options.unblind else (best, "")))
+    row("best fit μ", *(("", best) if unblind else (best, "")))
     for name, (significance, limit) in result.alternatives.items():
         table.add_section()
-        table.add_row(f"{MODELS[name]}: significance [σ]", number(significance), "")
-        table.add_row(f"{MODELS[name]}: limit on μ", number(limit), "")
+        row(f"{MODELS[name]}: significance [σ]", number(significance))
+        row(f"{MODELS[name]}: limit on μ", number(limit))
     return table
 
 
@@ -88,10 +140,10 @@ def number(value: float) -> str:
     return f"{value:.{2 if size >= 1 else 3}f}" if size < 10 else f"{value:.1f}"
 
 
-def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...], fold: bool = True) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", width=WIDTH)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=not fold)
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=fold)
     return table

@@ -105,7 +105,7 @@ class Templates:
         return tuple(sorted(names))
 
     def scaled(self, factors: Mapping[str, float]) -> Templates:
-        """Multiply processes by factors, see :func:`hhh_coffea.inference.normalisation.event_scales`; data stay."""
+        """Multiply processes by factors, see :func:`hhh_coffea.datasets.normalisation.event_scales`; data stay."""
         regions = tuple(
             replace(
                 region,

@@ -35,6 +35,8 @@ from hhh_coffea.jobs.provenance import provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, tables
+from hhh_coffea.results.event_observables import EVENTS, empty_regions
+from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
@@ -53,6 +55,8 @@ def run_job(config: RunConfig) -> int:
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
     config.check_methods(analyses.values())
+    if config.luminosity is not None:
+        check_rates(datasets)
     in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
     processor = load_processor(
         config.processor,
@@ -139,9 +143,10 @@ def _finish(
     table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
     counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
-    cutflow = report.cutflow_table(counted[0], counted[1], datasets)
+    cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
+    empty = [*empty, *empty_regions(histograms, config.regions)]
     plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
@@ -156,7 +161,10 @@ def _finish(
                     "other": rest,
                 },
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
-                "provenance.json": provenance(config, datasets, plan, total, wall, used),
+                "provenance.json": {
+                    **provenance(config, datasets, plan, total, wall, used),
+                    SUMS: sums_of_weights(cutflow, datasets),
+                },
             },
             config.candidates,
         )
@@ -169,6 +177,8 @@ def _finish(
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
     report.print_cutflow(console, cutflow)
+    if config.regions and EVENTS in histograms:
+        report.print_regions(console, histograms[EVENTS])
     report.print_warnings(console, [*weight_warnings, *empty])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:

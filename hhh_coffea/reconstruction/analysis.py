@@ -17,6 +17,7 @@ from hhh_coffea.base.arrays import IntArray, counts_of, flat
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.inference.polynomial import Polynomial
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
 from hhh_coffea.reconstruction.targets import Targets, no_targets
@@ -39,6 +40,16 @@ class Generated(NamedTuple):
     cut: str  # name of the cut that asks for them
     count: Callable[[ak.Array], Any]  # record → ``(N,)`` decays that the analysis looks for
     advice: Callable[[int], str]  # their number → what to write into the metadata
+
+
+class Couplings(NamedTuple):
+    """How the weight of an event of signal depends on parameters of the theory: a polynomial for each event."""
+
+    polynomial: Polynomial
+    collections: tuple[str, ...]  # of the event record that are read for it
+    coefficients: Callable[
+        [ak.Array], npt.NDArray[np.float64]
+    ]  # record → ``(N, monomials)``, 1 in all at the reference
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,8 @@ class Analysis:
         give every target of every event a candidate (:mod:`hhh_coffea.results.assignment_efficiency`)
     marks
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
+    couplings
+        parameters of the theory that event weights depend on
     made_from
         file and SHA-256, for one of the user's own
     """
@@ -127,6 +140,7 @@ class Analysis:
     generated: Generated | None = None
     jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
+    couplings: Couplings | None = None
     made_from: tuple[str, str] | None = None
     kinds: dict[str, Kind] = field(init=False, repr=False)
 

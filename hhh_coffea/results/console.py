@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hist import Hist, loc
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
 from hhh_coffea.datasets.fileset import Dataset
+from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
 SHOWN_FAILURES = 20
@@ -173,19 +175,36 @@ def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool
 
 
 def cutflow_table(
-    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset]
+    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb)."""
+    """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb).
+
+    With a luminosity (fb⁻¹) each row says how many events are expected.
+    """
     table: dict[str, dict[str, Any]] = {}
     for name, cuts in cutflow.items():
         metadata = datasets[name].metadata
         rows = [{"cut": cut, **row} for cut, row in cuts.items()]
-        if metadata.cross_section_pb is not None and rows:
+        if (normalisation := metadata.normalisation) is not None and rows:
             generated = metadata.sum_of_weights or rows[0]["weighted"]
             for row in rows:
-                row["cross_section_pb"] = metadata.cross_section_pb * row["weighted"] / generated if generated else None
+                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if generated else None
+                if luminosity is not None and generated:
+                    row["expected_events"] = expected_events(normalisation, luminosity) * row["weighted"] / generated
         table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
+
+
+def print_regions(console: Console, events: Hist) -> None:
+    """Sum of weights of the selected events in each region, by dataset and method."""
+    regions = [str(name) for name in events.axes["region"]]
+    table = _table("regions (weighted)", ("dataset", "method"), tuple(regions))
+    for dataset in events.axes["dataset"]:
+        for method in events.axes["method"]:
+            found = [events[{"region": loc(r), "dataset": loc(dataset), "method": loc(method)}] for r in regions]
+            if any(one.variance for one in found):
+                table.add_row(str(dataset), str(method), *(f"{one.value:,.6g}" for one in found))
+    console.print(table)
 
 
 def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:
@@ -205,14 +224,19 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
     """Events, sum of weights and share after each cut."""
     if not cutflow:
         return
-    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]"))
+    has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
+    more = ("expected",) if has_expected else ()
+    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]", *more))
     for name, entry in cutflow.items():
         first = entry["cuts"][0]["events"] if entry["cuts"] else 0
         for position, row in enumerate(entry["cuts"]):
             share = f"{row['events'] / first:.1%}" if first else "–"
             sigma = f"{row['cross_section_pb']:.4g}" if row.get("cross_section_pb") is not None else "–"
             shown = name if position == 0 else ""
-            table.add_row(shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma)
+            cells = [shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma]
+            if has_expected:
+                cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
+            table.add_row(*cells)
         for what, number in entry["dropped_objects"].items():
             if number:
                 table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")

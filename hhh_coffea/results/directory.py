@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
+from hhh_coffea.results.event_observables import is_of_couplings
 from hhh_coffea.results.histograms import canonical
 
 SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
 CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
+FIT = "fit"  # what hhh fit makes of the histograms
 
 
 class ResultsError(UserError):
@@ -124,7 +127,7 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
         raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
     for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
-    for old in (CANDIDATES, "plots"):
+    for old in (CANDIDATES, "plots", FIT):
         shutil.rmtree(folder / old, ignore_errors=True)
     if with_candidates:
         (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
@@ -172,16 +175,21 @@ def histogram_file(
     """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "datasets": {name: _described(d, analysis_of(d.metadata, analyses)) for name, d in datasets.items()},
+        "datasets": {
+            name: _described(d, analysis_of(d.metadata, analyses), any(is_of_couplings(n) for n in histograms))
+            for name, d in datasets.items()
+        },
         "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
     }
 
 
-def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
+def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> dict[str, Any]:
+    couplings = analysis.couplings if with_couplings else None
     return {
         "label": dataset.label,
         "format": dataset.metadata.format,
         "is_signal": dataset.metadata.is_signal,
+        **({"is_data": True} if dataset.metadata.is_data else {}),
         "analysis": analysis.name,
         "particle": analysis.particle,
         "symbol": analysis.symbol or analysis.particle,
@@ -190,6 +198,7 @@ def _described(dataset: Dataset, analysis: Analysis) -> dict[str, Any]:
         "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+        **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
     }
 
 
@@ -207,6 +216,12 @@ def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, 
             f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}, but of another release: run again"
         )
     return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Contents of ``provenance.json``; nothing where there is none, as while a run is being put together."""
+    content = read_json(folder / "provenance.json") if (folder / "provenance.json").is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_json(path: Path) -> Any:

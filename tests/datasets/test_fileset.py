@@ -169,3 +169,40 @@ def test_an_analysis_of_ones_own_is_sought_beside_the_fileset(tmp_path):
     assert dataset.metadata.analysis == f"{tmp_path / 'mine.py'}:ANALYSIS"
     with pytest.raises(FilesetError, match=r"dataset 'A': analysis '.*mine\.py:ANALYSIS': no such file .*mine\.py"):
         load_analyses({"A": dataset})
+
+
+def test_rate_of_a_dataset(tmp_path):
+    """σ·BR·ε·k; the earlier spelling of the cross section is still read."""
+    rate = {"cross_section": 2.0, "branching": 0.5, "filter_efficiency": 0.1, "k_factor": 1.5}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": ["a.root"], "metadata": {**GOOD, **rate}}})).values()
+    assert dataset.metadata.normalisation.rate == pytest.approx(0.15)
+    old = {**GOOD, "cross_section_pb": 3}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": ["a.root"], "metadata": old}})).values()
+    assert dataset.metadata.cross_section == 3.0
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": ["a.root"], "metadata": GOOD}})).values()
+    assert dataset.metadata.normalisation is None
+
+
+def test_data_are_no_signal(tmp_path):
+    metadata = {**GOOD, "is_data": True}
+    (dataset,) = load_fileset(write(tmp_path, {"A": {"files": ["a.root"], "metadata": metadata}})).values()
+    assert dataset.metadata.is_data
+    assert not dataset.metadata.is_signal
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"is_data": True, "is_signal": True}, "is_data and is_signal are both true"),
+        ({"is_data": True, "cross_section": 1.0}, "data have no field 'cross_section'"),
+        ({"is_data": True, "sum_of_weights": 1.0}, "data have no field 'sum_of_weights'"),
+        ({"branching": 0.5}, "field 'branching' scales the cross section: set 'cross_section'"),
+        ({"cross_section": 1.0, "cross_section_pb": 1.0}, "field 'cross_section_pb': unknown field"),
+        ({"cross_section": 0.0}, "field 'cross_section'"),
+        ({"cross_section": 1.0, "filter_efficiency": 1.2}, "field 'filter_efficiency'"),
+        ({"cross_section": "2 pb"}, "field 'cross_section'"),
+    ],
+)
+def test_rates_that_make_no_sense(tmp_path, fields, message):
+    with pytest.raises(FilesetError, match=message):
+        load_fileset(write(tmp_path, {"X": {"files": ["a.root"], "metadata": {**GOOD, **fields}}}))

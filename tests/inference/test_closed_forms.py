@@ -9,6 +9,7 @@ from pyhf.infer.intervals.upper_limits import toms748_scan
 
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import expected_limits, expected_significance, observed_limits, observed_significance
+from hhh_coffea.inference.minimum import best_fit, minimum
 from hhh_coffea.inference.model import ModelOptions, build_workspace
 
 SIGNAL, BACKGROUND = [20.0, 40.0, 60.0], [1000.0, 500.0, 200.0]
@@ -127,3 +128,21 @@ def test_uncertainty_is_of_the_sum_of_backgrounds(one_region):
     }
     parts = type(whole)((type(region)("sr", region.edges, samples),), ("hhh",))
     assert expected_significance(likelihood(parts)) == pytest.approx(expected_significance(likelihood(whole)), rel=0.01)
+
+
+@pytest.mark.parametrize("b", [1e4, 1e7, 1e10])
+def test_one_event_among_many(one_region, b):
+    """No rounding hides a small signal: Z = s/√b to first order, with 10% of the background in one of two bins."""
+    found = expected_significance(likelihood(one_region([1.0], [b]), uncertainty=0))
+    assert found == pytest.approx(1 / np.sqrt(b), rel=1e-4)
+    uncertain = expected_significance(likelihood(one_region([1.0], [b]), uncertainty=0.1))
+    assert uncertain == pytest.approx(1 / np.sqrt(b + (0.1 * b) ** 2), rel=1e-3)
+
+
+def test_errors_where_millions_of_events_are_known_badly(one_region):
+    """The Hessian of a degenerate model stays positive, and is the curvature of the profile near its minimum."""
+    templates = one_region([10.0, 30.0, 10.0], [2e7, 3e7, 1e7])
+    model = likelihood(templates, uncertainty=0.2, luminosity_uncertainty=0.02, normalisation={"qcd": 0.5})
+    found = best_fit(model, model.asimov(1.0))
+    rises = [minimum(model, model.asimov(1.0), mu=1.0 + step * found.mu_error).twice_nll for step in (-0.1, 0.1)]
+    assert np.mean(rises) == pytest.approx(0.01, rel=0.01)

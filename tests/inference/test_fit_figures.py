@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hhh_coffea.figures.couplings import draw_contours, draw_likelihood, draw_limits
-from hhh_coffea.figures.fit import draw_fit, luminosity_label
+from hhh_coffea.figures.fit import draw_fit
+from hhh_coffea.figures.labels import Labels
 from hhh_coffea.figures.style import Writer
 from hhh_coffea.inference.fit import FitOptions, fit
 from hhh_coffea.inference.model import ModelOptions
@@ -49,6 +50,7 @@ def test_figures_of_scans(tmp_path):
 
 
 def test_luminosity():
-    assert luminosity_label(None) == ""
-    assert luminosity_label(140) == "140 fb$^{-1}$"
-    assert luminosity_label(3000) == "3 ab$^{-1}$"
+    assert Labels().conditions == ""
+    assert Labels(luminosity=140).conditions == "140 fb$^{-1}$"
+    assert Labels(luminosity=3000, sqrt_s=14).conditions == "3000 fb$^{-1}$ (14 TeV)"
+    assert Labels(sqrt_s=13.6).conditions == "13.6 TeV"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hist import Hist
 
+from hhh_coffea.datasets.normalisation import Normalisation, NormalisationError, event_scales, expected_events
 from hhh_coffea.inference.checks import usable
-from hhh_coffea.inference.normalisation import Normalisation, NormalisationError, event_scales, expected_events
 from hhh_coffea.inference.templates import Template, TemplateError, Templates, from_histogram
 
 

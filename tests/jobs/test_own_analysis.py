@@ -1,160 +1,163 @@
-"""An analysis of a user's own: measured like a declared one, the same on every executor, and in interactive work."""
+"""An analysis of a user's own, as docs/bring_your_own.md shows it: hadronic tt̄ on NanoAOD, and HHH → 4b2τ."""
 
+import itertools
 import json
+import math
+import re
 import shutil
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from conftest import DEMO, REPOSITORY
+from conftest import REPOSITORY
 
-from hhh_coffea.lazy import open_events, reconstruct
-from hhh_coffea.results.directory import read_histograms
+from hhh_coffea.analyses import load_analysis
+from hhh_coffea.engine.fingerprint import state_of
+from hhh_coffea.lazy import event_record, open_events, reconstruct
 from hhh_coffea.run import main
 
-# Two Higgs bosons as pairs of jets alone, with words, categories and a method of its own
-PAIRS = '''
-import awkward as ak
-
-from hhh_coffea.analyses import Analysis, higgs_truth
-from hhh_coffea.reconstruction import chi2
-from hhh_coffea.reconstruction.methods import method_of
-from hhh_coffea.reconstruction.targets import Targets
-from hhh_coffea.topology.topology import Topology
-
-TOPOLOGY = Topology.from_text("""
-INPUTS:
-  SEQUENTIAL:
-    Jets: {pt: log_normalize, btag: none}
-EVENT:
-  x1: [{j1: Jets}, {j2: Jets}]
-  x2: [{j1: Jets}, {j2: Jets}]
-PERMUTATIONS:
-  EVENT: [[x1, x2]]
-  x1: [[j1, j2]]
-  x2: [[j1, j2]]
-""")
-
-
-def match(record, definitions, kept):
-    found = higgs_truth.match(record, 2, *kept)
-    return dict.fromkeys(definitions, Targets({"pair": found.objects["resolved"]}, found.pt, found.mass))
-
-
-def cuts(record, is_signal):
-    return {"two X": ak.to_numpy(ak.num(record.higgs.pt)) == 2} if is_signal else {}
-
-
-def by_mass(record, analysis):
-    return chi2.reconstruct(record, analysis.kinds["pair"])
-
-
-ANALYSIS = Analysis(
-    "pairs", TOPOLOGY, match, methods={"by_mass": method_of(by_mass)}, kind_names=("pair",),
-    collections=("fatjets", "higgs"), cuts=cuts, particle="X boson", symbol="X",
-)
-'''
-RUN = ["--metrics", "default", "--methods", "by_mass", "--no-plots", "--candidates"]
+EXAMPLES = REPOSITORY / "docs" / "examples"
+FILESET = str(EXAMPLES / "hadronic_tops.json")
 
 
 @pytest.fixture(scope="module")
-def fileset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "pairs.py").write_text(PAIRS)
-    metadata = {"format": "delphes", "analysis": "pairs.py:ANALYSIS"}
-    content = {"XX": {"files": [str(DEMO / "hh.root")], "metadata": metadata}}
-    (folder / "fileset.json").write_text(json.dumps(content))
-    return folder / "fileset.json"
-
-
-@pytest.fixture(scope="module")
-def results(fileset):
-    output = fileset.parent / "results"
-    assert main(["--fileset", str(fileset), "--output", str(output), *RUN]) == 0
+def in_this_process(tmp_path_factory):
+    output = tmp_path_factory.mktemp("tops") / "results"
+    assert main(["--fileset", FILESET, "--no-plots", "--candidates", "--output", str(output)]) == 0
     return output
 
 
-@pytest.fixture(scope="module")
-def as_declared(fileset):
-    """χ² of the declared analysis on the same events."""
-    output = fileset.parent / "declared"
-    options = ["--fileset", "demo", "--datasets", "HH", "--metrics", "default", "--no-plots", "--candidates"]
-    assert main([*options, "--output", str(output)]) == 0
-    return output
+def events_by_hand():
+    """Selected events as plain Python: entry, jets kept, and the quarks of both tops."""
+    events = open_events(FILESET, "tt", mode="virtual")
+    record = event_record(events, ["chi2"])
+    for event in record.tolist():
+        quarks = [[top[name] for name in ("d1", "d2", "b")] for top in event["tops"]]
+        yield event["id"], event["jets"], quarks
 
 
-def table(folder):
-    rows = ds.dataset(folder / "candidates").to_table().to_pandas()
-    return rows.sort_values(["file", "entry", "mass"], kind="stable").reset_index(drop=True)
+def dr(a, b):
+    dphi = abs(a["phi"] - b["phi"]) % (2 * math.pi)
+    return math.hypot(a["eta"] - b["eta"], min(dphi, 2 * math.pi - dphi))
 
 
-def test_it_counts_as_the_declared_one(results, as_declared):
-    """The pairs and their targets are those of HH: candidates, truth and all numbers of resolved ones are the same."""
-    own, theirs = (json.loads((f / "summary.json").read_text())["results"] for f in (results, as_declared))
-    assert set(own["XX"]["default"]) == {"by_mass"}
-    categories = own["XX"]["default"]["by_mass"]["categories"]
-    assert set(categories) == {"all"}  # a single kind has no row beside that of all
-    expected = theirs["HH"]["default"]["chi2"]["categories"]["resolved"]
-    for name in ("candidates", "correct", "targets", "retrieved"):
-        assert categories["all"][name] == expected[name]
-    ours, declared = table(results), table(as_declared)
-    assert set(ours.kind) == {"pair"}
-    assert [name for name in ours.columns if name in ("j1", "j2", "jet1", "jet2", "fatjet")] == ["j1", "j2"]
-    for name, other in (("entry", "entry"), ("j1", "jet1"), ("j2", "jet2"), ("mass", "mass"), ("correct", "correct")):
-        np.testing.assert_array_equal(ours[name], declared[other])
-    cuts = json.loads((results / "cutflow.json").read_text())["datasets"]["XX"]["cuts"]
-    assert [row["cut"] for row in cuts] == ["all events", "finite weight", "two X", "≥ 4 jets"]
+def mass(*jets):
+    e, px, py, pz = (sum(jet[name] for jet in jets) for name in ("energy", "px", "py", "pz"))
+    return math.sqrt(max(0.0, e * e - px * px - py * py - pz * pz))
 
 
-def test_what_is_on_record(results, fileset):
-    histograms, datasets = read_histograms(results)
-    assert datasets["XX"]["analysis"] == "pairs"
-    assert (datasets["XX"]["particle"], datasets["XX"]["symbol"], datasets["XX"]["particles"]) == ("X boson", "X", 2)
-    assert (datasets["XX"]["kinds"], datasets["XX"]["categories"]) == ({"pair": 2}, {"default": ["all"]})
-    assert histograms["candidates"].axes["pt"].label == "Reconstructed X boson pT [GeV]"
-    assert str(fileset.parent / "pairs.py") in (results / "provenance.json").read_text()
+def test_targets_and_candidates_are_those_of_plain_loops(in_this_process):
+    rows = ds.dataset(in_this_process / "candidates").to_table().to_pandas().groupby("entry")
+    n_targets = n_correct = 0
+    for entry, jets, quarks in events_by_hand():
+        pairs = sorted(
+            (dr(quark, jet), t, d, j)
+            for t, top in enumerate(quarks)
+            for d, quark in enumerate(top)
+            for j, jet in enumerate(jets)
+            if dr(quark, jet) < 0.4
+        )
+        owner, taken = {}, set()
+        for _, t, d, j in pairs:
+            if (t, d) not in owner and j not in taken:
+                owner[t, d] = jets[j]["index"]
+                taken.add(j)
+        targets = [[owner.get((t, d), -1) for d in range(3)] for t in range(2)]
+        targets = {(frozenset(t[:2]), t[2]) for t in targets if -1 not in t}
+        n_targets += len(targets)
+
+        own = rows.get_group(entry)
+        made = {(frozenset((row.q1, row.q2)), row.b) for row in own.itertuples()}
+        n_correct += len(made & targets)
+        assert own.correct.sum() == len(made & targets)
+        if entry < 40:  # all 90 ways, in loops
+            six, best = jets[:6], (math.inf, None)
+            for b1, b2 in itertools.combinations(range(6), 2):
+                rest = [j for j in range(6) if j not in (b1, b2)]
+                for pair in itertools.combinations(rest, 2):
+                    other = tuple(j for j in rest if j not in pair)
+                    chi2 = sum(
+                        ((mass(*(six[j] for j in qq)) - 80.4) / 10) ** 2
+                        + ((mass(six[b], *(six[j] for j in qq)) - 172.5) / 15) ** 2
+                        for b, qq in ((b1, pair), (b2, other))
+                    )
+                    best = min(best, (chi2, ((pair, b1), (other, b2))))
+            expected = {(frozenset(six[j]["index"] for j in qq), six[b]["index"]) for qq, b in best[1]}
+            assert made == expected
+    # the loops see the ten kept jets alone; a jet beyond them may take a quark, but none did in these events
+    entry = json.loads((in_this_process / "summary.json").read_text())["results"]["tt"]["default"]["chi2"]["categories"]
+    assert (entry["all"]["targets"], entry["all"]["correct"]) == (n_targets, n_correct)
 
 
 @pytest.mark.parametrize("executor", ["futures", "dask"])
-def test_it_travels_to_workers_by_value(executor, results, fileset, tmp_path):
-    output = tmp_path / "results"
-    command = ["--fileset", str(fileset), "--executor", executor, "--workers", "2", "--chunksize", "1500"]
-    assert main([*command, "--output", str(output), *RUN]) == 0
-    assert (output / "histograms.json").read_bytes() == (results / "histograms.json").read_bytes()
-    ours, theirs = table(output), table(results)
-    assert ours.equals(theirs[ours.columns])
+def test_it_runs_on_all_executors_and_its_file_is_needed_on_the_driver_only(executor, in_this_process, tmp_path):
+    content = json.loads((EXAMPLES / "hadronic_tops.json").read_text())
+    content["tt"]["files"] = [str(REPOSITORY / "fileset" / "demo" / "tt_nanoaod.root")]
+    content["tt"]["metadata"]["analysis"] = "mine.py"  # the only one in the file
+    shutil.copy(EXAMPLES / "hadronic_tops.py", tmp_path / "mine.py")
+    (tmp_path / "fileset.json").write_text(json.dumps(content))
+    arguments = ["--fileset", str(tmp_path / "fileset.json"), "--no-plots", "--output", str(tmp_path / "results")]
+    assert main([*arguments, "--executor", executor, "--workers", "2", "--chunksize", "60"]) == 0
+    assert (tmp_path / "results" / "histograms.json").read_bytes() == (in_this_process / "histograms.json").read_bytes()
+    used = json.loads((tmp_path / "results" / "provenance.json").read_text())["models"]["analysis hadronic_tops"]
+    assert used["file"].endswith("mine.py")
 
 
-def test_interactively(results, fileset):
-    expected = table(results)
-    for mode in ("virtual", "dask"):
-        found = reconstruct(open_events(str(fileset), "XX", mode=mode), "by_mass")
-        found = found.compute(scheduler="sync") if mode == "dask" else found
-        assert {"j1", "j2", "correct"} <= set(found.fields)
-        assert sum(map(sum, found.correct.tolist())) == expected.correct.sum()
+def test_interactively(in_this_process):
+    candidates = reconstruct(open_events(FILESET, "tt"), "chi2").compute()
+    batch = ds.dataset(in_this_process / "candidates").to_table().to_pandas()
+    assert {"q1", "q2", "b", "correct"} <= set(candidates.fields)
+    assert np.sort(batch.mass) == pytest.approx(np.sort(np.concatenate(candidates.mass.tolist())), rel=1e-12)
 
 
-def test_its_pictures_are_drawn(results, tmp_path):
-    from hhh_coffea.plot import main as plot
-
-    shutil.copytree(results, tmp_path / "copy")
-    assert plot([str(tmp_path / "copy"), "--formats", "png"]) == 0
-    drawn = {path.stem for path in (tmp_path / "copy" / "plots" / "XX").glob("*.png")}
-    assert {"default_purity_efficiency_all", "default_generated_pt", "default_target_mass"} <= drawn
-    assert "candidate_mass_by_mass" in drawn
+def test_the_topology_of_4b2tau_is_shown_by_the_dry_run(capsys):
+    assert main(["--fileset", str(EXAMPLES / "hhh_4b2tau.json"), "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "h1 → b1 b2 (b1, b2 exchangeable); h2 → b1 b2 (b1, b2 exchangeable); htautau → tau1 tau2" in shown
 
 
-def test_a_method_that_it_does_not_have(fileset, tmp_path, capsys):
-    def error_of(method):
-        options = ["--methods", method, "--no-plots", "--output", str(tmp_path / "r")]
-        assert main(["--fileset", str(fileset), *options]) == 2
-        return capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import numpy\nANALYSIS = Analysis(\n", "mine.py:2: cannot be imported: SyntaxError"),
+        ("import numpy\nimport not_there\n", "mine.py:2: cannot be imported: ModuleNotFoundError"),
+        ("ANALYSIS = 3\n", "no analysis 'ANALYSIS'; it has []"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(text, says, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(text)
+    metadata = {"format": "delphes", "analysis": "mine.py:ANALYSIS"}
+    files = [str(REPOSITORY / "fileset" / "demo" / "hh.root")]
+    (tmp_path / "f.json").write_text(json.dumps({"A": {"files": files, "metadata": metadata}}))
+    assert main(["--fileset", str(tmp_path / "f.json"), "--dry-run"]) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
 
-    assert "option 'methods': no method 'by_mas' (did you mean 'by_mass'?)" in error_of("by_mas")
-    assert "no method 'chi2' for analysis 'pairs'; there are by_mass" in error_of("chi2")
-    # a method of one's own for pairs of Higgs bosons asks for a kind that there is not
-    own = REPOSITORY / "docs" / "examples" / "nearest_pairs.py"
-    output = ["--methods", str(own), "--no-plots", "--output", str(tmp_path / "r")]
-    assert main(["--fileset", str(fileset), *output]) == 1
-    captured = capsys.readouterr()
-    assert "analysis 'pairs' has no kind 'resolved'; there are pair" in " ".join((captured.out + captured.err).split())
+
+def test_a_mistake_in_a_function_names_its_line(tmp_path, capsys):
+    text = (EXAMPLES / "hadronic_tops.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("tops = record.tops", "tops = record.toops"))
+    line = 1 + (tmp_path / "mine.py").read_text().split("record.toops")[0].count("\n")
+    content = json.loads((EXAMPLES / "hadronic_tops.json").read_text())
+    content["tt"]["files"] = [str(REPOSITORY / "fileset" / "demo" / "tt_nanoaod.root")]
+    content["tt"]["metadata"]["analysis"] = "mine.py:ANALYSIS"
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    assert main(["--fileset", str(tmp_path / "f.json"), "--no-plots", "--output", str(tmp_path / "r")]) == 1
+    assert f"(mine.py:{line} in match)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_edited_analysis_takes_nothing_from_an_earlier_run(tmp_path):
+    text = (EXAMPLES / "hadronic_tops.py").read_text()
+    states = []
+    for name, content in (("a", text), ("b", text.replace("radius=0.4", "radius=0.3"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(content)
+        states.append(state_of(load_analysis(f"{tmp_path / name / 'mine.py'}:ANALYSIS")))
+    assert states[0] != states[1]
+
+
+def test_the_docs_show_the_files_that_are_tested():
+    text = (REPOSITORY / "docs" / "bring_your_own.md").read_text()
+    shown = re.findall(r'^--8<-- "(.+)"$', text, flags=re.M)
+    assert len(shown) >= 4
+    assert "--8 <" not in text  # as a formatter of Python would write the mark
+    assert all((REPOSITORY / path).is_file() for path in shown)

@@ -17,7 +17,7 @@ from coffea.nanoevents import NanoAODSchema
 from hhh_coffea.base.arrays import records
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
-from hhh_coffea.events.generator import HIGGS, higgs_to_bb
+from hhh_coffea.events.generator import HIGGS, first_copies, higgs_to_bb
 from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, jet_id
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
@@ -25,7 +25,15 @@ from hhh_coffea.events.nanoaod import names as nanoaod_names
 from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
 from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, corrected, leaf_of
 from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
-from hhh_coffea.events.record import MULTI_HIGGS, Columns, Reading, accepted, finite_kinematics, ordered_collection
+from hhh_coffea.events.record import (
+    MULTI_HIGGS,
+    TRUTH,
+    Columns,
+    Reading,
+    accepted,
+    finite_kinematics,
+    ordered_collection,
+)
 from hhh_coffea.events.tops import top_decays
 
 IS_LAST_COPY = 13  # bit of GenPart_statusFlags
@@ -82,7 +90,7 @@ def branches(
             leaves[generated] = set(KINEMATICS)
     if options.corrections.btag is not None:
         btag_weights.check(options.corrections.btag)
-    if metadata.is_signal and {"higgs", "tops"}.intersection(collections):
+    if metadata.is_signal and set(TRUTH).intersection(collections):
         leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
     if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
         leaves |= {name: {*KINEMATICS, "charge"} for name in ("Electron", "Muon")}
@@ -153,7 +161,7 @@ def read(
     if "fatjets" in collections:
         record["fatjets"] = _fatjets(events, metadata, fatjet_features, variation, names, dropped)
     if metadata.is_signal:
-        truth = {"higgs": generated_higgs, "tops": generated_tops}
+        truth = {"higgs": generated_higgs, "hard_higgs": higgs_before_shower, "tops": generated_tops}
         record |= {name: truth[name](events) for name in truth if name in collections}
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
@@ -185,6 +193,13 @@ def generated_higgs(events: Any) -> ak.Array:
     flags = flat_values(events, "GenPart_statusFlags").astype(np.int64)
     last = np.flatnonzero(((flags >> IS_LAST_COPY) & 1).astype(bool) & (pid == HIGGS))
     return higgs_to_bb(counts, pid, flat_values(events, "GenPart_genPartIdxMother"), last, momenta)
+
+
+def higgs_before_shower(events: Any) -> ak.Array:
+    """Every Higgs boson of the hard process, see :func:`hhh_coffea.events.generator.first_copies`."""
+    counts, momenta = kinematics(events, "GenPart")
+    pid, mother = (flat_values(events, f"GenPart_{leaf}") for leaf in ("pdgId", "genPartIdxMother"))
+    return first_copies(counts, pid, mother, momenta)
 
 
 def generated_tops(events: Any) -> ak.Array:

@@ -1,0 +1,213 @@
+"""Expected events of all processes on each other, with the statistical uncertainty of their sum, data and their ratio."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import hist
+import numpy as np
+import numpy.typing as npt
+from hist import Hist
+from matplotlib.axes import Axes
+
+from hhh_coffea.figures.style import NAMES, PALETTE, Writer
+from hhh_coffea.reconstruction.observables import EVERYWHERE
+from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
+from hhh_coffea.results.observables import values_of
+
+FloatArray = npt.NDArray[np.float64]
+BAND: dict[str, Any] = {"fill": True, "color": "black", "alpha": 0.25, "linewidth": 0}
+SIGNAL = "#bd1f01"
+RANKS = ("leading", "second", "third", "fourth")
+DEFINITION = "default"
+SMALLEST = 1e-4  # of the largest bin: what is below is not worth an axis that shows nothing else
+
+
+def draw(
+    write: Writer,
+    histograms: Mapping[str, Hist],
+    datasets: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, float],
+) -> None:
+    """Masses of the candidates of each method by their order in pT, of all datasets that are selected alike.
+
+    Parameters
+    ----------
+    scales
+        expected events per unit of weight (:func:`hhh_coffea.results.expected_events.scales`)
+    """
+    masses = histograms["ranked_mass"]
+    definitions = values_of(masses, "definition")
+    if not definitions:
+        return
+    definition = DEFINITION if DEFINITION in definitions else definitions[0]
+    for analysis, names in selected_alike(datasets).items():
+        filled = [name for name in names if name in values_of(masses, "dataset")]
+        if len(filled) < 2:
+            continue
+        for method in values_of(masses, "method"):
+            for rank in range(min(int(datasets[names[0]]["particles"]), len(RANKS))):
+                place = {"method": hist.loc(method), "definition": hist.loc(definition), "rank": rank, "correct": sum}
+                spectra = {name: masses[{**place, "dataset": hist.loc(name)}] for name in filled}
+                if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
+                    name = f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}"
+                    title = f"{RANKS[rank]} candidate, {NAMES.get(method, method)}"
+                    _figure(write, name, title, spectra, datasets, scales)
+
+
+def draw_observables(
+    write: Writer,
+    histograms: Mapping[str, Hist],
+    datasets: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, float],
+) -> set[str]:
+    """Observables that a user declared, in every region and of every method; returns the names of their histograms."""
+    drawn = {name for name in histograms if name.startswith(PREFIX)}
+    for name in sorted(drawn):
+        if is_of_couplings(name) or not scales:
+            continue
+        values = histograms[name]
+        for analysis, names in selected_alike(datasets).items():
+            filled = [dataset for dataset in names if dataset in values_of(values, "dataset")]
+            if len(filled) < 2:
+                continue
+            for region, method in itertools.product(values_of(values, "region"), values_of(values, "method")):
+                place = {"region": hist.loc(region), "method": hist.loc(method)}
+                spectra = {dataset: values[{**place, "dataset": hist.loc(dataset)}] for dataset in filled}
+                if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
+                    title = ", ".join([NAMES.get(method, method), *([] if region == EVERYWHERE else [region])])
+                    parts = (analysis, name.removeprefix(PREFIX), region, method.replace(":", "_"))
+                    _figure(write, f"stack_{'_'.join(parts)}", title, spectra, datasets, scales)
+    return drawn
+
+
+def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Datasets by their analysis: only within one their events can be added up."""
+    found: dict[str, list[str]] = {}
+    for name, info in datasets.items():
+        found.setdefault(str(info["analysis"]), []).append(name)
+    return found
+
+
+def _figure(
+    write: Writer,
+    name: str,
+    title: str,
+    spectra: Mapping[str, Hist],
+    datasets: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, float],
+) -> None:
+    axis_of_bins = next(iter(spectra.values())).axes[0]
+    edges = axis_of_bins.edges
+    labels = {dataset: str(datasets[dataset]["label"]) for dataset in spectra}
+    simulated = {d: h for d, h in spectra.items() if d in scales}
+    processes = {labels[d]: h.values() * scales[d] for d, h in simulated.items()}
+    error = np.sqrt(np.sum([h.variances() * scales[d] ** 2 for d, h in simulated.items()], axis=0))
+    data = [h.values() for d, h in spectra.items() if d not in scales]
+    if not processes:
+        return
+    signals = {labels[d] for d in simulated if datasets[d]["is_signal"]}
+    total = np.sum(list(processes.values()), axis=0)
+    rows: dict[str, Any] = {}
+    if data:
+        rows = {"rows": 2, "height": 12, "sharex": True, "gridspec_kw": {"height_ratios": [3, 1]}}
+    with write.figure(name, "", **rows) as axes:
+        upper, lowest = axes[0], axes[-1]
+        stack(upper, edges, processes, signals)
+        band(upper, edges, total, error, "statistical uncertainty")
+        signal_shape(upper, edges, processes, signals)
+        if data:
+            ratio_panel(upper, lowest, edges, total, error, np.sum(data, axis=0))
+        logarithmic(upper, edges, total)
+        upper.set_ylabel(per_width(edges, axis_of_bins.label))
+        upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
+        lowest.set(xlabel=axis_of_bins.label, xlim=(edges[0], edges[-1]))
+
+
+def ratio_panel(
+    upper: Axes, ratio: Axes, edges: FloatArray, total: FloatArray, error: FloatArray, data: FloatArray
+) -> None:
+    """Data as points with √n above, and below what they are relative to the sum of the processes."""
+    points(upper, edges, data, np.sqrt(data), "data")
+    some = total > 0
+    below = np.where(some, total, 1.0)
+    points(ratio, edges, np.where(some, data / below, np.nan), np.sqrt(data) / below)
+    band(ratio, edges, np.ones(len(total)), np.where(some, error / below, 0.0))
+    ratio.axhline(1, color="black", linewidth=1)
+    distance = ((np.abs(data - total) + np.sqrt(data)) / below)[some & (data > 0)]
+    reach = float(np.clip(1.2 * np.max(distance, initial=0.05), 0.05, 1.0))
+    ratio.set_ylim(1 - reach, 1 + reach)
+    ratio.set_ylabel("data / sum", loc="center")
+
+
+def stack(axis: Axes, edges: FloatArray, processes: Mapping[str, FloatArray], signals: Collection[str]) -> None:
+    """Events per width, smallest at the bottom, signals on top, each with an area of its own."""
+    widths, colors = np.diff(edges) / _unit(edges), _colors()
+    order = sorted(processes, key=lambda p: (p in signals, processes[p].sum()))
+    below = np.zeros(len(widths))
+    for number, process in enumerate(order):
+        above = below + processes[process] / widths
+        color = SIGNAL if process in signals and number == len(order) - 1 else next(colors)
+        axis.stairs(above, edges, baseline=below, fill=True, color=color, label=process)
+        below = above
+
+
+def signal_shape(axis: Axes, edges: FloatArray, processes: Mapping[str, FloatArray], signals: Collection[str]) -> None:
+    """All signals by themselves, multiplied to the largest bin of the background; the factor is in the legend."""
+    widths = np.diff(edges) / _unit(edges)
+    signal, background = (
+        np.sum([np.zeros(len(widths)), *(v for p, v in processes.items() if (p in signals) == wanted)], axis=0) / widths
+        for wanted in (True, False)
+    )
+    if not (signal > 0).any() or not (background > 0).any():
+        return
+    rounded = float(f"{background.max() / signal.max():.1g}")
+    if rounded > 1:
+        text = f"{rounded:,.0f}" if rounded < 1e5 else f"$10^{{{np.log10(rounded):.0f}}}$"
+        factor = rounded if rounded < 1e5 else 10 ** np.round(np.log10(rounded))
+        axis.stairs(signal * factor, edges, color=SIGNAL, linewidth=3, label=f"signal × {text}")
+
+
+def band(axis: Axes, edges: FloatArray, middle: FloatArray, error: FloatArray, label: str | None = None) -> None:
+    """Uncertainty of a sum; events are divided by the width of the bin unless ``middle`` is a ratio."""
+    widths = 1.0 if label is None else np.diff(edges) / _unit(edges)
+    axis.stairs((middle + error) / widths, edges, baseline=(middle - error) / widths, label=label, **BAND)
+
+
+def points(axis: Axes, edges: FloatArray, values: FloatArray, errors: FloatArray, label: str | None = None) -> None:
+    """Data; events are divided by the width of the bin unless they are a ratio, which has no label."""
+    widths = 1.0 if label is None else np.diff(edges) / _unit(edges)
+    centres = (edges[:-1] + edges[1:]) / 2
+    axis.errorbar(centres, values / widths, errors / widths, fmt="o", color="black", markersize=7, label=label)
+
+
+def logarithmic(axis: Axes, edges: FloatArray, total: FloatArray) -> None:
+    """Room for the legend above, and for small bins below."""
+    heights = total * _unit(edges) / np.diff(edges)
+    axis.set_yscale("log")
+    if (heights > 0).any():
+        high = float(heights.max())
+        axis.set_ylim(0.1 * float(heights[heights > SMALLEST * high].min()), 300 * high)
+
+
+def per_width(edges: FloatArray, label: str) -> str:
+    """Label of the axis of events: in one bin if all are equal, else divided by the width."""
+    unit = label.rpartition("[")[2].removesuffix("]") if label.endswith("]") else ""
+    if _unit(edges) != 1.0:
+        return f"Events / {_unit(edges):g} {unit}".rstrip()
+    if (np.diff(edges) == 1).all() and not unit:
+        return "Events"
+    return f"Events / {unit or 'bin width'}"
+
+
+def _unit(edges: FloatArray) -> float:
+    """The width that events are given for: that of all bins if they are equal, else 1."""
+    widths = np.diff(edges)
+    return float(widths[0]) if np.allclose(widths, widths[0]) else 1.0
+
+
+def _colors() -> Iterator[str]:
+    while True:
+        yield from (color for color in PALETTE if color != SIGNAL)

@@ -1,0 +1,182 @@
+"""One fit from validated options to its folder: templates, model, results of every method, figures and a table."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import Progress
+
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.cli import EXIT_OK
+from hhh_coffea.inference.datacards import CARD, SHAPES, write_datacard
+from hhh_coffea.inference.fit import FitResult, fit
+from hhh_coffea.inference.model import write_workspace
+from hhh_coffea.inference.table import couplings_table, fit_table, methods_table
+from hhh_coffea.jobs.fit_config import FitConfig
+from hhh_coffea.jobs.fit_couplings import CouplingScans, points_of, scan
+from hhh_coffea.jobs.fit_templates import FitError, Inputs, methods_of, read_inputs, simulation_note, templates_of
+from hhh_coffea.jobs.planning import progress_bar
+from hhh_coffea.results import console as report
+from hhh_coffea.results import directory as results
+
+RESULT, TABLE, WORKSPACE = "fit.json", "table.txt", "workspace.json"
+SCHEMA_VERSION = 1
+STEPS = 5  # that fit() tells of: significance, limits, best fit, another model, scan
+WIDTH = 80  # of the tables
+
+
+def run_fit(config: FitConfig) -> int:
+    """Read, fit every method, write, draw and print; returns the exit code."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    begin = time.perf_counter()
+    _refuse_others(config.folder)
+    inputs = read_inputs(config)
+    methods = methods_of(config, inputs)
+    found: dict[str, Fitted] = {}
+    warnings = list(inputs.warnings)
+    with progress_bar(console) as bar:
+        for method in methods:
+            found[method] = _fit(config, inputs, method, bar, warnings)
+    _write(config, inputs, found, warnings)
+    tables = Group(*_tables(found))
+    with (config.folder / TABLE).open("w", encoding="utf-8") as stream:
+        Console(file=stream, width=WIDTH).print(tables)
+    console.print(tables)
+    report.print_warnings(console, warnings)
+    written = [RESULT, TABLE, *(f"{folder_of(m)}/{n}" for m in found for n in (WORKSPACE, CARD, SHAPES))]
+    if config.plots:
+        written.append(f"plots/ ({_draw(config, inputs, found)} figures, PNG and PDF)")
+    if config.output is None:
+        from hhh_coffea.figures.html_report import write_report
+
+        write_report(Path(config.results))
+        written.append("report.html of the results")
+    console.print(
+        f"written to {config.folder} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return EXIT_OK
+
+
+def folder_of(method: str) -> str:
+    """Name of the folder of a method: without characters that are special to a shell or a file system."""
+    return "".join(c if c.isalnum() or c in "+-_." else "_" for c in method)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was found with one method."""
+
+    result: FitResult
+    scans: CouplingScans | None
+
+
+def _fit(config: FitConfig, inputs: Inputs, method: str, bar: Progress, warnings: list[str]) -> Fitted:
+    task = bar.add_task(f"fitting {method}", total=STEPS, note="")
+
+    def on_step(name: str) -> None:
+        bar.update(task, advance=0 if name == "significance" else 1, note=name)
+
+    try:
+        templates, notes = templates_of(config, inputs, method)
+        result = fit(templates, config.fit_options, on_step)
+        bar.update(task, completed=STEPS, note="")
+        scans = None
+        if config.scan:
+            points = bar.add_task(f"couplings, {method}", total=points_of(config), note="")
+            scans = scan(config, inputs, method, templates, lambda: bar.advance(points))
+    except UserError as error:
+        raise FitError(f"method {method!r}: {error}") from error
+    if not config.mc_statistics and (note := simulation_note(result.templates, config.background_uncertainty)):
+        notes = (*notes, note)
+    notes = (*notes, *result.warnings, *(scans.warnings if scans else ()))
+    warnings += [f"method {method!r}: {note}" for note in dict.fromkeys(notes)]
+    return Fitted(result, scans)
+
+
+def _refuse_others(folder: Path) -> None:
+    """A folder with something else in it than an earlier fit is not deleted."""
+    if folder.exists() and not folder.is_dir():
+        raise FitError(f"option 'output': {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RESULT).is_file():
+        raise FitError(f"{folder}: is not empty and holds no earlier fit; choose another --output")
+
+
+def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warnings: list[str]) -> None:
+    """Replace an earlier fit; ``fit.json`` comes last."""
+    folder = config.folder
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    for method, fitted in found.items():
+        (folder / folder_of(method)).mkdir()
+        write_workspace(folder / folder_of(method) / WORKSPACE, fitted.result.workspace)
+        write_datacard(folder / folder_of(method), fitted.result.workspace, fitted.result.templates)
+    results.write_json(
+        folder / RESULT,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "options": config.model_dump(mode="json"),
+            "luminosity": inputs.luminosity,
+            "datasets": {name: dict(inputs.datasets[name]) for name in inputs.chosen},
+            "scales": {name: inputs.scales[name] for name in inputs.chosen if name in inputs.scales},
+            "methods": {
+                method: {
+                    "folder": folder_of(method),
+                    **fitted.result.summary(),
+                    "couplings": None if fitted.scans is None else fitted.scans.summary(),
+                }
+                for method, fitted in found.items()
+            },
+            "warnings": warnings,
+        },
+    )
+
+
+def _tables(found: Mapping[str, Fitted]) -> list[Any]:
+    results = {method: fitted.result for method, fitted in found.items()}
+    scans = {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}
+    parts: list[Any] = [methods_table(results)] if len(found) > 1 else []
+    if scans:
+        parts.append(
+            couplings_table(
+                {method: s.limits for method, s in scans.items()},
+                {method: s.likelihoods for method, s in scans.items()},
+            )
+        )
+    return [*parts, *(fit_table(result, method) for method, result in results.items())]
+
+
+def _draw(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted]) -> int:
+    from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits
+    from hhh_coffea.figures.fit import draw_fit, draw_methods
+    from hhh_coffea.figures.labels import labels_of
+    from hhh_coffea.figures.style import FORMATS, NAMES, Writer
+
+    run = results.read_provenance(Path(config.results))["config"]
+    shown = {name: inputs.datasets[name] for name in inputs.chosen if config.unblind or name not in inputs.data}
+    options = {**run, "luminosity": inputs.luminosity, **config.labels}
+    write = Writer(config.folder / "plots", FORMATS, labels_of(options, shown))
+    names = {name: str(info["label"]) for name, info in inputs.datasets.items()}
+    if len(found) > 1:
+        draw_methods(write, "methods", {method: fitted.result for method, fitted in found.items()})
+    for method, fitted in found.items():
+        draw_fit(write, fitted.result, folder_of(method), names, NAMES.get(method, method))
+    scans = {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}
+    for name in config.scan:
+        limits = {method: s.limits[name] for method, s in scans.items()}
+        draw_limits(write, f"limits_{name}", limits)
+        draw_effective_events(write, f"effective_events_{name}", limits)
+        draw_likelihood(write, f"likelihood_{name}", {method: s.likelihoods[name] for method, s in scans.items()})
+    if planes := {method: s.plane for method, s in scans.items() if s.plane is not None}:
+        draw_contours(write, "contours", planes)
+    return len(write.written)

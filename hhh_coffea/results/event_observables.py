@@ -1,0 +1,125 @@
+"""Histograms of declared observables by region, and of the same at any couplings.
+
+``observable_NAME``: region × dataset × method × value. ``observable_NAME_couplings_ANALYSIS_sums`` and ``…_products`` have one
+more axis: the weight of an event is a polynomial in the couplings, and sums of its coefficients and of their products give value
+and error at any couplings after one pass (:mod:`hhh_coffea.inference.moments`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+import hist
+import numpy as np
+import numpy.typing as npt
+from hist import Hist
+
+from hhh_coffea.inference import moments
+from hhh_coffea.reconstruction.analysis import Analysis
+from hhh_coffea.reconstruction.observables import EventObservable, in_regions, objects_of, values_of
+
+PREFIX, COUPLINGS = "observable_", "_couplings_"
+EVENTS = "region_events"
+LEADING_MASS = "leading_mass"  # what is observed where nothing is declared
+Observables = Mapping[str, EventObservable]
+
+
+def observables_of(declared: Observables, analysis: Analysis) -> dict[str, EventObservable]:
+    """Those declared, else the mass of the candidate with the largest pT."""
+    if declared:
+        return dict(declared)
+    bins, low, high = analysis.mass_range
+    value = "candidates.mass[0]"
+    label = "Mass of the leading candidate [GeV]"
+    return {LEADING_MASS: EventObservable(value=value, bins=bins, low=low, high=high, label=label)}
+
+
+def coupling_names(observable: str, analysis: str) -> tuple[str, str]:
+    """Names of the histograms of sums and of products; datasets with other polynomials have others."""
+    stem = f"{PREFIX}{observable}{COUPLINGS}{analysis}"
+    return f"{stem}_sums", f"{stem}_products"
+
+
+def is_of_couplings(name: str) -> bool:
+    """Whether a histogram has an axis of coefficients."""
+    return name.startswith(PREFIX) and COUPLINGS in name
+
+
+def book(analysis: Analysis, observables: Observables, with_couplings: bool) -> dict[str, Hist]:
+    """Empty histograms; those of couplings where the analysis has any."""
+    found = {EVENTS: Hist(*_names("region", "dataset", "method"), storage=hist.storage.Weight())}
+    for name, one in observables_of(observables, analysis).items():
+        value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=one.label or one.value)
+        axes = [*_names("region", "dataset", "method"), value]
+        found[PREFIX + name] = Hist(*axes, storage=hist.storage.Weight())
+        if with_couplings and analysis.couplings is not None:
+            pair = moments.book(analysis.couplings.polynomial, *_names("region", "dataset", "method"), value)
+            found |= dict(zip(coupling_names(name, analysis.name), pair, strict=True))
+    return found
+
+
+def fill(
+    histograms: Mapping[str, Hist],
+    place: Mapping[str, str],
+    analysis: Analysis,
+    regions: Mapping[str, str],
+    observables: Observables,
+    record: ak.Array,
+    candidates: ak.Array,
+    surviving: npt.NDArray[np.bool_],
+    coefficients: npt.NDArray[np.float64] | None,
+) -> None:
+    """Add the events of a chunk.
+
+    Parameters
+    ----------
+    place
+        dataset and method
+    surviving
+        candidates (flat) that count
+    coefficients
+        of each event ``(N, monomials)``; None where there are no couplings
+
+    Raises
+    ------
+    ExpressionError
+        naming the region or observable that these events cannot be asked for.
+    """
+    objects = objects_of(record, candidates, surviving)
+    weight = ak.to_numpy(record.weight)
+    chosen = {name: np.flatnonzero(mask) for name, mask in in_regions(regions, objects).items()}
+    for region, events in chosen.items():
+        histograms[EVENTS].fill(region=np.repeat(region, len(events)), **place, weight=weight[events])
+    for name, observable in observables_of(observables, analysis).items():
+        values = values_of(observable, objects)
+        for region, events in chosen.items():
+            own = events[np.isfinite(values[events])]
+            key: dict[str, Any] = {"region": region, **place}
+            histograms[PREFIX + name].fill(**key, value=values[own], weight=weight[own])
+            if coefficients is not None:
+                sums, products = (histograms[n] for n in coupling_names(name, analysis.name))
+                moments.fill((sums, products), coefficients[own], weight[own], {"value": values[own]}, key)
+
+
+def empty_regions(histograms: Mapping[str, Hist], regions: Mapping[str, str]) -> list[str]:
+    """Warnings that name the regions that no event of a dataset passes, with any method."""
+    if EVENTS not in histograms:
+        return []
+    events = histograms[EVENTS]
+    filled = {axis: [str(value) for value in events.axes[axis]] for axis in ("region", "dataset")}
+    found = []
+    for region in regions:
+        if region not in filled["region"]:
+            found.append(f"region {region!r}: no event of any dataset passes")
+            continue
+        counted = events[{"region": hist.loc(region), "method": sum}]
+        lost = [name for name in filled["dataset"] if not counted[hist.loc(name)].variance]
+        if lost:
+            found.append(f"region {region!r}: no event of {', '.join(lost)} passes")
+    return found
+
+
+def _names(*axes: str) -> list[Any]:
+    return [hist.axis.StrCategory([], growth=True, name=name) for name in axes]

@@ -1,0 +1,138 @@
+"""Labels above figures, and stacks of expected events."""
+
+from __future__ import annotations
+
+import hist
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hist import Hist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hhh_coffea.figures.labels import Labels, labels_of
+from hhh_coffea.figures.stack import draw, per_width, ratio_panel, selected_alike, stack
+from hhh_coffea.figures.style import Writer
+
+DATASETS = {
+    "HHH": {"label": "HHH → 6b", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": True},
+    "QCD": {"label": "QCD", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": False},
+    "Data": {
+        "label": "Data",
+        "format": "delphes",
+        "analysis": "hhh",
+        "particles": 3,
+        "is_signal": False,
+        "is_data": True,
+    },
+    "HH": {"label": "HH → 4b", "format": "delphes", "analysis": "hh", "particles": 2, "is_signal": True},
+}
+
+
+def axes() -> mpl.axes.Axes:
+    figure = Figure(figsize=(11, 10))
+    FigureCanvasAgg(figure)
+    return figure.subplots()
+
+
+def texts(axis: mpl.axes.Axes) -> list[str]:
+    found = [*axis.texts, axis.title, axis._left_title, axis._right_title, *axis.artists]
+    return [text.get_text() for text in found if text.get_text()]
+
+
+def test_labels():
+    """mplhep's conventions: the experiment and an italic text on the left, luminosity and energy on the right."""
+    axis = axes()
+    Labels(experiment="CMS", text="Simulation", luminosity=3000, sqrt_s=14).write(axis, "HHH")
+    assert {"CMS", "Simulation", "HHH, 3000 fb$^{-1}$ (14 TeV)"} <= set(texts(axis))
+    plain = axes()
+    Labels().write(plain, "HHH")
+    assert texts(plain) == ["Delphes simulation", "HHH"]
+
+
+@pytest.mark.parametrize(
+    ("config", "names", "text"),
+    [
+        ({"label": "CMS"}, ["HHH"], "Simulation"),
+        ({"label": "CMS"}, ["HHH", "Data"], ""),
+        ({"label": "CMS", "label_text": "Preliminary"}, ["HHH", "Data"], "Preliminary"),
+        ({}, ["HHH"], ""),
+    ],
+)
+def test_the_text_is_simulation_without_data(config, names, text):
+    found = labels_of(config, {name: DATASETS[name] for name in names})
+    assert (found.text, found.experiment) == (text, config.get("label", ""))
+
+
+def test_long_labels_fit():
+    axis = axes()
+    Labels(luminosity=3000, sqrt_s=13.6).write(axis, "a dataset with quite a long name")
+    renderer = axis.figure.canvas.get_renderer()
+    left, right = (t.get_window_extent(renderer) for t in (axis._left_title, axis._right_title))
+    assert left.x1 < right.x0
+
+
+def test_stack_adds_up():
+    """Heights are the sums, smallest background first and the signal on top, divided by the width of the bins."""
+    axis, edges = axes(), np.array([0.0, 1.0, 3.0])
+    stack(
+        axis, edges, {"s": np.array([1.0, 1.0]), "b": np.array([10.0, 20.0]), "c": np.array([2.0, 4.0])}, signals={"s"}
+    )
+    patches = [patch.get_data() for patch in axis.patches]
+    assert [patch.get_label() for patch in axis.patches] == ["c", "b", "s"]
+    assert patches[-1].values.tolist() == [13, 12.5]
+    assert patches[-1].baseline.tolist() == [12, 12]
+
+
+def test_ratio():
+    upper, lower = Figure().subplots(2)
+    total, data = np.array([100.0, 0.0, 50.0]), np.array([121.0, 0.0, 25.0])
+    ratio_panel(upper, lower, np.arange(4.0), total, np.array([10.0, 0, 5.0]), data)
+    line = lower.containers[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), [1.21, np.nan, 0.5])
+    band = lower.patches[0].get_data()
+    assert band.values[[0, 2]] == pytest.approx([1.1, 1.1])
+    low, high = lower.get_ylim()
+    assert low < 0.4
+    assert high > 1.32
+
+
+@pytest.mark.parametrize(
+    ("edges", "label", "expected"),
+    [
+        ([0, 5, 10], "m [GeV]", "Events / 5 GeV"),
+        ([0, 5, 20], "m [GeV]", "Events / GeV"),
+        ([0, 1, 2], "jets", "Events"),
+        ([0, 1, 3], "score", "Events / bin width"),
+        ([0, 0.5, 1.0], "score", "Events / 0.5"),
+    ],
+)
+def test_label_of_events(edges, label, expected):
+    assert per_width(np.array(edges, dtype=float), label) == expected
+
+
+def masses() -> Hist:
+    names = [hist.axis.StrCategory([], growth=True, name=n) for n in ("dataset", "method", "definition")]
+    result = Hist(
+        *names,
+        hist.axis.Integer(0, 4, underflow=False, name="rank"),
+        hist.axis.Regular(8, 30, 230, name="mass", label="Candidate mass [GeV]"),
+        hist.axis.Integer(-1, 2, flow=False, name="correct"),
+        storage=hist.storage.Weight(),
+    )
+    rng = np.random.default_rng(1)
+    for name in DATASETS:
+        result.fill(name, "chi2", "default", 0, rng.normal(120, 40, 500), 1)
+    return result
+
+
+def test_which_stacks_are_drawn(tmp_path):
+    """Only datasets that are selected alike are added up; a process by itself is no stack."""
+    assert selected_alike(DATASETS) == {"hhh": ["HHH", "QCD", "Data"], "hh": ["HH"]}
+    write = Writer(tmp_path, ("png",), Labels(luminosity=10))
+    draw(write, {"ranked_mass": masses()}, DATASETS, {"HHH": 0.01, "QCD": 1.0, "HH": 1.0})
+    assert [path.name for path in write.written] == ["stack_hhh_mass_1_chi2"]
+    first = write.written[0].with_suffix(".png").read_bytes()
+    without = {name: info for name, info in DATASETS.items() if name != "Data"}
+    draw(write, {"ranked_mass": masses()}, without, {"HHH": 0.01, "QCD": 1.0, "HH": 1.0})
+    assert write.written[1].with_suffix(".png").read_bytes() != first
