@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hhh_coffea.reconstruction.metrics import CATEGORIES
+from hhh_coffea.analyses.higgs import CATEGORIES
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.paired import PAIRED, QUANTITIES, Measured, measure

@@ -77,7 +77,9 @@ def test_histograms_survive_the_disk(results):
         "particle": "Higgs",
         "symbol": "H",
         "particles": 3,
-        "kinds": ["resolved", "boosted"],
+        "kinds": {"resolved": 3, "boosted": 3},
+        "targets": ["H1", "H2", "H3"],
+        "jet_bins": [],
         "categories": {"default": ours, "reference": published},
     }
     raw = json.loads((results / "histograms.json").read_text())["histograms"]
@@ -122,22 +124,27 @@ def test_ratio_edges():
 
 def test_published_curves_are_those_of_the_paper():
     """Spec §6: HHH merged at 200–250 GeV."""
-    (_, spanet), (_, baseline) = published.curves(3, "merged", "purity")
+    (_, spanet), (_, baseline) = published.curves("hhh", "merged", "purity")
     assert spanet.shape == (21, 3)
     assert spanet[4, 0] == pytest.approx(0.457)
     assert baseline[4, 0] == pytest.approx(0.318)
-    assert np.isnan(published.curves(3, "boosted", "purity")[0][1][1, 0])
-    assert published.curves(4, "merged", "purity") == []
+    assert np.isnan(published.curves("hhh", "boosted", "purity")[0][1][1, 0])
+    assert published.curves("hhhh", "merged", "purity") == []
+    assert published.curves("ttbar", "all", "purity") == []
+
+
+CLASSES = ("target_boosted", "target_resolved", "candidate_boosted", "candidate_resolved")
 
 
 def test_confusion_matrix_by_hand():
     h = Hist(
         hist.axis.StrCategory(["d"], growth=True, name="dataset"),
-        *(hist.axis.Integer(0, 5, underflow=False, name=n) for n in ("tb", "tr", "cb", "cr")),
+        *(hist.axis.Integer(0, 5, underflow=False, name=n) for n in CLASSES),
         storage=hist.storage.Int64(),
     )
-    h.fill(dataset="d", tb=[0, 0, 1, 0], tr=[2, 2, 1, 1], cb=[0, 1, 1, 0], cr=[2, 1, 1, 2])  # the last one is partial
-    classes, matrix = confusion_matrix(h, {"dataset": "d"}, 2)
+    numbers = ([0, 0, 1, 0], [2, 2, 1, 1], [0, 1, 1, 0], [2, 1, 1, 2])  # the last event is partial
+    h.fill(dataset="d", **dict(zip(CLASSES, numbers, strict=True)))
+    classes, matrix = confusion_matrix(h, {"dataset": "d"}, {"resolved": 2, "boosted": 2}, 2)
     assert classes == [(0, 2), (1, 1), (2, 0)]
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 

@@ -26,7 +26,7 @@ def demo_results(tmp_path_factory):
 def test_summary_holds_together(demo_results):
     """Counts add up: summary against the candidate table, which knows nothing of histograms."""
     summary = json.loads((demo_results / "summary.json").read_text())
-    assert summary["schema_version"] == 1
+    assert summary["schema_version"] == 2
     table = ds.dataset(demo_results / "candidates").to_table().to_pandas()
     for dataset in ("HHH", "HH", "QCD"):
         rows = table[table.dataset == dataset]

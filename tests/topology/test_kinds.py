@@ -5,7 +5,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hhh_coffea.analyses.higgs import higgs
@@ -54,6 +54,7 @@ GROUPS = {
 }
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(GROUPS)), st.data())
 def test_assignments_are_equal_up_to_the_symmetry_and_no_further(name, data):
     """Identity against the plain definition, and ``ordered`` is the least of all equal orders."""
@@ -145,6 +146,7 @@ def test_daughters_in_another_order_and_of_other_names():
     assert daughter_order(own, kinds(TOPS.replace("[[q1, q2]]", "[[b, q1]]"))["t"]) is None
 
 
+@settings(deadline=None)
 @given(st.permutations(range(3)), st.sampled_from(["none", "last two", "turns", "all"]))
 def test_the_order_of_daughters_carries_the_symmetry_over(order, name):
     """Daughters of a kind shuffled and renamed: the order found maps equal assignments to equal ones."""
