@@ -8,6 +8,8 @@ another kind of candidate displaces.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
@@ -93,10 +95,11 @@ def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) 
     return mark_overlaps(record, ak.concatenate([displacing, others], axis=1), kind)
 
 
-def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind) -> ak.Array:
+def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind, others: Iterable[Kind] | None = None) -> ak.Array:
     """Set ``overlaps``: a candidate with any small-radius jet within ΔR < 0.5 of one of ``kind`` is dropped by it.
 
     The fat jet always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures choose.
+    ``others``: the kinds of the other candidates, where some have daughters that are no jets.
     """
     fatjets = candidates.objects[candidates.kind == kind.number][..., 0]
     width = int(counts_of(fatjets).max(initial=0))
@@ -105,9 +108,13 @@ def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind) -> ak.Arra
         event = event_index(counts_of(candidates.kind))
         fat = pad(fatjets, width, NONE)[event]  # (candidates, fat jets)
         fat_eta, fat_phi = _directions(record.fatjets, event[:, None], fat)
-        objects, others = flat(candidates.objects), flat(candidates.kind) != kind.number
+        objects, number = flat(candidates.objects), flat(candidates.kind)
         for d in range(kind.width):
-            jet = np.where(others, objects[:, d], NONE)
+            of_jets = number != kind.number
+            if others is not None:
+                has = [k.number for k in others if k.collections[d : d + 1] == ("jets",)]
+                of_jets = np.isin(number, has)
+            jet = np.where(of_jets, objects[:, d], NONE)
             eta, phi = _directions(record.jets, event, jet)
             close = delta_r_squared(eta[:, None], phi[:, None], fat_eta, fat_phi) < OVERLAP_RADIUS**2
             overlaps |= (close & (fat >= 0) & (jet >= 0)[:, None]).any(axis=1)

@@ -91,7 +91,9 @@ def reconstruct(
             parts.append((own, analysis.candidates(record, own.name, place, *probabilities)))
         fatjet = next((kind for kind, _ in parts if kind.collections == ("fatjets",)), None)
         candidates = ak.concatenate([part for _, part in parts], axis=1)
-        found[name] = candidates if fatjet is None else mark_overlaps(record, candidates, fatjet)
+        found[name] = (
+            candidates if fatjet is None else mark_overlaps(record, candidates, fatjet, tuple(analysis.kinds.values()))
+        )
     return found
 
 

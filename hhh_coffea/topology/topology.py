@@ -109,7 +109,8 @@ class Topology:
         """Targets that are the same particle seen in different ways, e.g. ``((0, 3), (1, 4), (2, 5))``.
 
         Two symmetric classes describe the same particles when every element of the event group moves their
-        members alike and no input is shared between them: h_i in jets and bh_i in large-radius jets.
+        members alike, no input is shared between them, and one of them is made of single objects: h_i in jets and bh_i
+        in large-radius jets.
         """
         merged: list[list[tuple[int, ...]]] = []
         for members in self.symmetric_classes:
@@ -118,6 +119,7 @@ class Topology:
                 if (
                     len(first) == len(members)
                     and self._moves_alike(first, members)
+                    and 1 in (self.targets[first[0]].degree, self.targets[members[0]].degree)
                     and all(self._sources(first).isdisjoint(self._sources(members)) for first in classes)
                 ):
                     classes.append(members)

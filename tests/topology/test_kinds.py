@@ -167,3 +167,18 @@ def test_two_kinds_of_a_model_are_not_one_of_the_analysis():
     assert same_targets(both, both)
     renamed = {f"other_{name}": replace(kind, name=f"other_{name}") for name, kind in both.items()}
     assert not same_targets(renamed, both)
+
+
+def test_particles_of_equal_numbers_from_different_inputs_are_not_one():
+    """Z → ℓℓ and H → bb are two particles, although they share no input; h1 and bh1 are one."""
+    text = """
+INPUTS:
+  SEQUENTIAL:
+    Jets: {pt: none}
+    Leptons: {pt: none, charge: none}
+EVENT:
+  z: [{l1: Leptons}, {l2: Leptons}]
+  h: [{b1: Jets}, {b2: Jets}]
+"""
+    assert Topology.from_text(text).alternatives == ((0,), (1,))
+    assert Topology.bundled("hhh").alternatives == ((0, 3), (1, 4), (2, 5))
