@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
 from hhh_coffea import __version__
+from hhh_coffea.base.errors import did_you_mean
 from hhh_coffea.cli import COMMANDS, EXIT_CODES, EXIT_USAGE
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     if command == "completion":
         return _completion(rest)
     if command not in COMMANDS:
-        close = difflib.get_close_matches(command, [*COMMANDS, "completion"], n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(command, [*COMMANDS, "completion"])
         sys.stderr.write(f"error: no command {command!r}{hint}; there are {', '.join([*COMMANDS, 'completion'])}\n")
         return EXIT_USAGE
     code: int = importlib.import_module(f"hhh_coffea.{command}").main(rest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import io
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.user_files import expanded
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -40,8 +39,7 @@ class CommandParser(argparse.ArgumentParser):
         """Print the line and exit with 2."""
         _, unknown, words = message.partition("unrecognized arguments: ")
         option = words.split(" ")[0].split("=")[0] if unknown else ""
-        close = difflib.get_close_matches(option, sorted(_options(self)), n=1) if option.startswith("-") else []
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(option, sorted(_options(self))) if option.startswith("-") else ""
         self.exit(EXIT_USAGE, f"error: {message}{hint}; --help explains every option\n")
 
 

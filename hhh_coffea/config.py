@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.analyses import Analysis, all_methods
-from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
@@ -180,7 +179,7 @@ class RunConfig(Strict):
         for name in self.methods:
             if name not in known and not is_user_method(name):
                 raise ConfigError(
-                    f"option 'methods': no method {name!r}{_suggestion(name, known)}; there are "
+                    f"option 'methods': no method {name!r}{did_you_mean(name, known)}; there are "
                     f"{', '.join(sorted(known))}, and files of your own: my_method.py:MyMethod"
                 )
 
@@ -310,13 +309,8 @@ def _explain(problem: Any, model: type[Strict]) -> str:
         positive = name.removeprefix("no_")
         if positive != name and positive in model.model_fields:
             return f"option {name!r}: say '{positive}: false' instead"
-        return f"option {name!r}: there is no such option{_suggestion(name, model.model_fields)}"
+        return f"option {name!r}: there is no such option{did_you_mean(name, model.model_fields)}"
     if problem["type"] == "missing":
         return f"option {name!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     return f"option {name!r}: {message} (got {problem['input']!r})" if name else message
-
-
-def _suggestion(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
 from hhh_coffea.analyses import higgs, tops
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.user_code import choose_value, split_name
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, FilesetError
 from hhh_coffea.reconstruction.analysis import Analysis
@@ -40,8 +39,7 @@ def load_analysis(name: str) -> Analysis:
         return DECLARED[name]()
     file, wanted = split_name(name)
     if file.suffix != ".py":
-        close = difflib.get_close_matches(name, DECLARED, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(name, DECLARED)
         raise UserError(
             f"no analysis {name!r}{hint}; there are {', '.join(DECLARED)}, and files of your own: my_analysis.py:ANALYSIS"
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """What the user gave cannot be used; the message names the file, branch, key or option and says why."""
@@ -15,3 +18,9 @@ def why_unreadable(error: Exception) -> str:
     if mark is None:
         return " ".join(str(error).split())
     return f"{getattr(error, 'problem', None)} (line {mark.line + 1}, column {mark.column + 1})"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'name'?)`` of the known name that looks most like ``word``, empty where none does."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,7 +7,6 @@ through untouched.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import gzip
 import json
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.base.bundled import find_bundled
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, unique_keys
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
@@ -182,7 +181,7 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
         for wanted in only:
             if wanted not in datasets:
                 raise FilesetError(
-                    f"{path}: no dataset {wanted!r}{_suggestion(wanted, datasets)}; it has {sorted(datasets)}"
+                    f"{path}: no dataset {wanted!r}{did_you_mean(wanted, datasets)}; it has {sorted(datasets)}"
                 )
         datasets = {key: value for key, value in datasets.items() if key in only}
     return datasets
@@ -296,14 +295,9 @@ def _explain(where: str, problem: Any) -> str:
     at = f"{where}, field {place!r}" if place else where
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
-        return f"{at}: unknown field{_suggestion(str(problem['loc'][-1]), known)}; your own go under 'user'"
+        return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own go under 'user'"
     return (
         f"{at}: {problem['msg']} (got {problem['input']!r})"
         if place and problem["type"] != "missing"
         else f"{at}: {problem['msg']}"
     )
-
-
-def _suggestion(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

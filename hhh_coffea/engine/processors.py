@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import hashlib
 import inspect
@@ -17,7 +16,7 @@ import cloudpickle
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.base.bundled import find_bundled, list_bundled
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.user_code import UserCodeError, choose_class, split_name
 
 
@@ -72,9 +71,7 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
         bundled = find_bundled("processors", path)
         if bundled is None:
             names = list_bundled("processors")
-            close = difflib.get_close_matches(path, names, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ProcessorError(f"no processor {path!r}{hint}: neither a file nor one of {names}")
+            raise ProcessorError(f"no processor {path!r}{did_you_mean(path, names)}: neither a file nor one of {names}")
         file = bundled
     chosen: type[ProcessorABC] = choose_class(
         file,

@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hhh_coffea.base.atomic import replacing
 from hhh_coffea.figures import captions
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
@@ -48,9 +49,9 @@ def write_report(folder: Path) -> Path:
         listed_files=LISTED_FILES,
         listed_failures=LISTED_FAILURES,
     )
-    partial = folder / f"{REPORT}.partial"
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(folder / REPORT)
+    with replacing(folder / REPORT) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return folder / REPORT
 
 
 def _options(config: dict[str, Any]) -> dict[str, str]:

@@ -40,15 +40,3 @@ def curves(analysis: str, category: str, what: str) -> list[tuple[str, npt.NDArr
         for name, method in _CURVES
         if name in found
     ]
-
-
-def qcd_masses() -> dict[str, npt.NDArray[np.float64]]:
-    """Published method → masses of its merged candidates in QCD, density per GeV in the bins of :mod:`.sculpting`."""
-    text = files("hhh_coffea").joinpath("figures/data/published_masses.json").read_text(encoding="utf-8")
-    return {name: np.array(values) for name, values in json.loads(text)["qcd_merged"].items()}
-
-
-def target_weights(kind: str) -> npt.NDArray[np.float64]:
-    """Published weights of true targets, ``resolved`` or ``boosted``, in 20 bins from 75 to 175 GeV."""
-    text = files("hhh_coffea").joinpath("figures/data/published_masses.json").read_text(encoding="utf-8")
-    return np.array(json.loads(text)["target_weights"][kind], dtype=np.float64)

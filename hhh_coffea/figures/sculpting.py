@@ -11,7 +11,6 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.label_placement import label_points
 from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, MARKERS, NAMES, PALETTE, Writer, line_widths, styles_of
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
@@ -102,6 +101,7 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
                 markersize=12,
                 capsize=4,
                 linestyle="none",
+                label=NAMES.get(point["name"], point["name"]),
             )
         half = 0.5 * min(emd["value"] for emd in emds[:2])
         aim = 0.95 * points[min(1, len(points) - 1)]["product"]
@@ -117,8 +117,7 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
         words.set(ha="center", va="top")
         axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
         axis.set_ylabel("Purity × efficiency, merged")
-        places = [(emd["value"], point["product"]) for emd, point in zip(emds, points, strict=True)]
-        label_points(axis, places, [NAMES.get(point["name"], point["name"]) for point in points], 17, [words])
+        axis.legend(loc="best", fontsize=17)
     return "tradeoff.png"
 
 

@@ -15,6 +15,8 @@ import hist
 import uproot
 from hist import Hist
 
+from hhh_coffea.base.atomic import replacing
+
 FLAGS: dict[str, tuple[tuple[str, int], ...]] = {
     "correct": (("correct", 1), ("wrong", 0), ("unknown", -1)),
     "retrieved": (("retrieved", True), ("not_retrieved", False)),
@@ -30,8 +32,7 @@ def write_root(path: Path, histograms: Mapping[str, Hist]) -> list[str]:
     overflow.
     """
     left_out = []
-    partial = path.with_name(path.name + ".partial")
-    with uproot.recreate(partial) as file:
+    with replacing(path) as partial, uproot.recreate(partial) as file:
         for name in sorted(histograms):
             parts = list(_parts(histograms[name]))
             if any(len(part.axes) > 2 for _, part in parts):
@@ -39,7 +40,6 @@ def write_root(path: Path, histograms: Mapping[str, Hist]) -> list[str]:
                 continue
             for place, part in parts:
                 file["/".join((name, *place))] = _writable(part)
-    partial.replace(path)
     return left_out
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
+from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.events.record import field
 
@@ -96,9 +97,8 @@ def write_part(
         f"{chunk['dataset']}-{chunk['fileuuid']}-{chunk['entrystart']:012d}-{chunk['entrystop']:012d}.parquet"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(columns), partial, compression="zstd")
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(pa.table(columns), partial, compression="zstd")
     return signal
 
 

@@ -6,11 +6,8 @@ import hist
 import numpy as np
 import pytest
 from hist import Hist
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from hhh_coffea.figures import published
-from hhh_coffea.figures.label_placement import label_points
 from hhh_coffea.figures.style import METHOD_STYLES, side_by_side, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
@@ -159,20 +156,3 @@ def test_methods_look_different_and_always_the_same():
     assert runs["spanet @ a"]["color"] == METHOD_STYLES["spanet"][0] != runs["spanet @ b"]["color"]
     assert np.allclose(side_by_side(1), 0)
     assert np.abs(side_by_side(9)).max() < 0.5
-
-
-def test_labels_of_points_overlap_neither_each_other_nor_points():
-    figure = Figure(figsize=(10, 10))
-    axis = figure.subplots()
-    random = np.random.default_rng(1)
-    points = [(x, y) for x, y in random.uniform(0.2, 0.8, (20, 2))]
-    axis.scatter(*zip(*points, strict=True))
-    axis.set(xlim=(0, 1), ylim=(0, 1))
-    label_points(axis, points, [f"model {n}" for n in range(20)], 12)
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in axis.texts]
-    for n, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
-        assert not any(box.contains(*axis.transData.transform(point)) for point in points)
-        assert axis.bbox.contains(box.x0, box.y0)
-        assert axis.bbox.contains(box.x1, box.y1)

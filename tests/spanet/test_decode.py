@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hhh_coffea.spanet.decoding import joint as joint_module
 from hhh_coffea.spanet.decoding.decode import greedy, joint, most_probable_count, overlap_matrix, reference, spans
 from hhh_coffea.spanet.decoding.joint import best_interpretation
-from hhh_coffea.spanet.network.features import delta_r, kinematics
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.topology.topology import Topology
 
@@ -324,21 +323,3 @@ def test_overlap_matrix(events):
         dr = math.hypot(float(inputs[0][b, j, 1] - inputs[1][b, f, 1]), d)
         assert bool(near[b, j, f]) == (dr < 0.5 and bool(masks[0][b, j]) and bool(masks[1][b, f]))
     assert near.any()
-
-
-def test_overlaps_are_those_of_delta_r():
-    topology = Topology.bundled("hhh")
-    g = torch.Generator().manual_seed(7)
-    inputs, masks = [], []
-    for event_input, slots in zip(topology.inputs, (10, 3), strict=True):
-        phi, eta = 6.3 * torch.rand(400, slots, generator=g), torch.rand(400, slots, generator=g)
-        known = {"eta": eta, "sinphi": phi.sin(), "cosphi": phi.cos()}
-        names = [name.removeprefix("fj_") for name in event_input.feature_names]
-        inputs.append(torch.stack([known.get(name, torch.ones_like(eta)) for name in names], dim=-1))
-        masks.append(torch.rand(400, slots, generator=g) < 0.8)
-    a, b = (kinematics(i, x) for i, x in zip(topology.inputs, inputs, strict=True))
-    distance = delta_r(a, b)
-    want = (distance < 0.5) & masks[0].unsqueeze(2) & masks[1].unsqueeze(1)
-    differ = overlap_matrix(topology, inputs, masks) != want
-    assert not differ[(distance - 0.5).abs() > 1e-5].any()
-    assert 0.05 < want.float().mean() < 0.5

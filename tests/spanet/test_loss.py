@@ -15,7 +15,6 @@ from hhh_coffea.spanet.training.loss import (
     Truth,
     classification_loss,
     jensen_shannon,
-    multiplicity_table,
     presence_code,
     presence_table,
     regression_loss,
@@ -277,10 +276,3 @@ def test_presence_classes_of_hhh():
     assert len(table.unique()) == 20
     for pattern in ([1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 1]):
         assert table[presence_code(torch.tensor([pattern]))] == table[presence_code(torch.tensor([[0, 1, 0, 0, 1, 0]]))]
-
-
-def test_rare_multiplicities_weigh_more():
-    table = multiplicity_table(torch.tensor([6] * 900 + [9] * 100))
-    assert table[:6].tolist() == [0] * 6
-    assert table[9] > table[6]
-    assert float(table[6] + table[9]) == pytest.approx(2)

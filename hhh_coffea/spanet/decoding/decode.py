@@ -73,7 +73,7 @@ def overlap_matrix(
     p, q = kinematics(a, x), kinematics(b, y)
     if p is None or q is None:
         raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    # As delta_r, but with one angle an object, not one a pair, and events last, so that every step has long rows
+    # one angle an object, not one a pair, and events last, so that every step has long rows
     rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
     phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
     delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)

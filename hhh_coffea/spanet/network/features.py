@@ -79,38 +79,7 @@ def kinematics(event_input: Input, x: Tensor) -> dict[str, Tensor] | None:
     return {k: columns[k] for k in wanted} if all(k in columns for k in wanted) else None
 
 
-def delta_r(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
-    """ΔR = √(Δη² + Δφ²) between all pairs of ``a (B, N)`` and ``b (B, M)``: ``(B, N, M)``.
-
-    Δφ is the angle between the unit vectors, so no wrapping at ±π is needed.
-    """
-    eta, sin, cos = _separation(*_all_with_all(a, b))
-    return (eta.square() + torch.atan2(sin, cos).square()).sqrt()
-
-
-def _all_with_all(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """``(B, N)`` and ``(B, M)`` → ``(B, N, 1)`` and ``(B, 1, M)``."""
-    return {k: v.unsqueeze(2) for k, v in a.items()}, {k: v.unsqueeze(1) for k, v in b.items()}
-
-
-def _separation(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Δη, sin Δφ, cos Δφ."""
-    sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
-    cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
-    return a["eta"] - b["eta"], sin, cos
-
-
 PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
-
-
-def pairwise_features(p: dict[str, Tensor], mask: Tensor) -> Tensor:
-    """:func:`features_of_pairs` of all objects with all, ``(B, S, S, 4)``.
-
-    Zero where either object is missing and on the diagonal.
-    """
-    pairs = features_of_pairs(*_all_with_all(p, p))
-    real = mask.unsqueeze(2) & mask.unsqueeze(1) & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    return torch.where(real.unsqueeze(-1), pairs, 0.0)
 
 
 def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
@@ -120,7 +89,9 @@ def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
     Transformer (H. Qu, C. Li, S. Qian, arXiv 2202.03772, eq. 3), but with true ΔR in η. Scaled to order one by fixed
     constants.
     """
-    eta, sin, cos = _separation(a, b)
+    sin = a["sinphi"] * b["cosphi"] - a["cosphi"] * b["sinphi"]
+    cos = a["cosphi"] * b["cosphi"] + a["sinphi"] * b["sinphi"]
+    eta = a["eta"] - b["eta"]
     ln_dr = 0.5 * torch.log(eta.square() + torch.atan2(sin, cos).square() + 1e-6)
     ln_min = torch.log(torch.minimum(a["pt"], b["pt"]).clamp_min(1e-3))
     ln_z = ln_min - torch.log((a["pt"] + b["pt"]).clamp_min(1e-3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.spanet.training.loss import LossOptions
 
@@ -66,8 +65,7 @@ class TrainingConfig:
         known = {f.name: f for f in fields(cls)}
         for key in content:
             if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(str(key), known)
                 raise ConfigError(f"{name}: key {key!r}: there is no such key{hint}; there are {', '.join(known)}")
         default = cls()
         config = cls(**{key: _typed(name, key, value, getattr(default, key)) for key, value in content.items()})

@@ -284,12 +284,3 @@ def presence_code(present: Tensor) -> Tensor:
 
 def _permuted(code: int, g: Sequence[int]) -> int:
     return sum(1 << g[i] for i in range(len(g)) if code >> i & 1)
-
-
-def multiplicity_table(multiplicity: Tensor) -> Tensor:
-    """Event weight for each number of objects 0, 1, …, from the training sample's ``multiplicity (N)``."""
-    counts = torch.bincount(multiplicity.long())
-    table = torch.zeros(len(counts))
-    seen = counts > 0
-    table[seen] = effective_number_weights(counts[seen])
-    return table

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.spanet.checkpoint import SPANet
 
@@ -44,9 +45,8 @@ def write_state(
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{k}": torch.as_tensor(v).cpu().contiguous() for k, v in moments.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{STATE_FILE}.partial"
-    partial.write_bytes(serialised(tensors, metadata={"progress": json.dumps(asdict(progress))}))
-    partial.replace(folder / STATE_FILE)
+    with replacing(folder / STATE_FILE) as partial:
+        partial.write_bytes(serialised(tensors, metadata={"progress": json.dumps(asdict(progress))}))
 
 
 def read_state(
