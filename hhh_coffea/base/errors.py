@@ -21,6 +21,11 @@ def why_unreadable(error: Exception) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'name'?)`` of the known name that looks most like ``word``, empty where none does."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """`` (did you mean 'name'?)`` of the known name that looks most like ``word``, in capitals or not; empty for none."""
+    names = list(known)
+    folded = {name.casefold(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word, names, n=1) or [
+        folded[name] for name in difflib.get_close_matches(word.casefold(), list(folded), n=1)
+    ]
+    exact = folded.get(word.casefold())  # the same in other capitals is what was meant
+    return f" (did you mean {(exact or close[0])!r}?)" if exact or close else ""

@@ -26,6 +26,7 @@ from hhh_coffea.datasets.normalisation import Normalisation
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
 DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging")
 RATE = ("cross_section", "branching", "filter_efficiency", "k_factor", "sum_of_weights")  # of simulated events alone
+LONGEST = 80  # values that are longer are not repeated in messages
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -165,13 +166,15 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     path = _find(str(name))
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
-            raw = json.load(stream, object_pairs_hook=unique_keys)
+            raw = json.loads(text := stream.read(), object_pairs_hook=unique_keys)
     except UnicodeDecodeError:
         hint = ", but a ROOT file: list it in a JSON, see docs/fileset.md" if path.suffix == ".root" else ""
         raise FilesetError(f"{path}: not a fileset{hint}") from None
     except RecursionError:
         raise FilesetError(f"{path}: cannot be read as a fileset: nested too deeply") from None
-    except (OSError, EOFError, zlib.error, json.JSONDecodeError, UserError) as error:
+    except json.JSONDecodeError as error:
+        raise FilesetError(f"{path}: cannot be read as a fileset: {_what_is_wrong(error, text)}") from None
+    except (OSError, EOFError, zlib.error, UserError) as error:
         raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
     if not isinstance(raw, dict) or not raw:
         raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")
@@ -185,6 +188,17 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
                 )
         datasets = {key: value for key, value in datasets.items() if key in only}
     return datasets
+
+
+def _what_is_wrong(error: json.JSONDecodeError, text: str) -> str:
+    """The parser's message, or what the usual mistakes are called."""
+    at = f"(line {error.lineno}, column {error.colno})"
+    before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return f"there is a comma before {after[0]!r}, and JSON allows none {at}"
+    if after.startswith("'"):
+        return f"JSON wants double quotes {at}"
+    return f"{error.msg} {at}"
 
 
 def _find(name: str) -> Path:
@@ -296,8 +310,7 @@ def _explain(where: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
         return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own go under 'user'"
-    return (
-        f"{at}: {problem['msg']} (got {problem['input']!r})"
-        if place and problem["type"] != "missing"
-        else f"{at}: {problem['msg']}"
-    )
+    given = repr(problem["input"])
+    # a whole mapping would hide the message
+    shown = place and problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= LONGEST
+    return f"{at}: {problem['msg']} (got {given})" if shown else f"{at}: {problem['msg']}"

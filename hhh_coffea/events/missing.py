@@ -40,7 +40,11 @@ class MissingBranchError(MissingError):
         leaves = [name.removeprefix(f"{collection}_") for name in names if name.startswith(f"{collection}_")]
         if leaf and leaves:
             near = difflib.get_close_matches(leaf, leaves, n=FEW, cutoff=0.3) if len(leaves) > FEW else leaves
-            hint = f"{collection} has {'for example ' if near is not leaves else ''}{near}"
+            hint = (
+                f"{collection} has {', '.join(near)}"
+                if near
+                else f"{collection} has {len(leaves)} others, none like it"
+            )
         else:
             collections = {name.partition("_")[0] for name in names}
             hint = f"the file has {sorted(name for name in collections if not name.startswith(('HLT', 'L1')))}"

@@ -41,6 +41,7 @@ from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.summary import summarise
+from hhh_coffea.results.systematics import not_varied
 
 
 def run_job(config: RunConfig) -> int:
@@ -179,7 +180,7 @@ def _finish(
     report.print_cutflow(console, cutflow)
     if config.regions and EVENTS in histograms:
         report.print_regions(console, histograms[EVENTS])
-    report.print_warnings(console, [*weight_warnings, *empty])
+    report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     if config.candidates:
         written.append("candidates/")

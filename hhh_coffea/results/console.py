@@ -250,6 +250,8 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
         f"({total.events / wall:,.0f} events/s); chunks: {len(plan.chunks)} planned = {total.chunks} processed "
         f"+ {len(total.failures)} failed; files that could not be opened: {len(plan.failures)}"
     )
+    if not plan.events:
+        console.print("[yellow]warning:[/] there was nothing to process: no event was planned", highlight=False)
     console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True, markup=False)
 
 

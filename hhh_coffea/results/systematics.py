@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import awkward as ak
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hist import Hist
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
 
 MASS, EVENTS = "systematics_mass", "systematics_events"
 BoolArray = npt.NDArray[np.bool_]
@@ -52,6 +53,20 @@ def fill(
             chosen = kind == number
             key = {"dataset": dataset, "method": method, "kind": name, "variation": variation}
             histograms[MASS].fill(**key, mass=mass[chosen], weight=of_event[chosen])
+
+
+def not_varied(histograms: Mapping[str, Hist]) -> list[str]:
+    """A warning for each dataset of which only the nominal events were filled."""
+    if EVENTS not in histograms:
+        return []
+    events = histograms[EVENTS].project("dataset", "variation").values()
+    axes = histograms[EVENTS].axes
+    filled = {d: {v for j, v in enumerate(axes["variation"]) if events[i, j]} for i, d in enumerate(axes["dataset"])}
+    return [
+        f"dataset {name!r}: nothing was varied; name corrections under 'nanoaod' in its metadata (docs/nanoaod.md)"
+        for name, variations in filled.items()
+        if variations == {NOMINAL}
+    ]
 
 
 def unchanged(nominal: ak.Array, varied: ak.Array) -> tuple[IntArray, BoolArray]:

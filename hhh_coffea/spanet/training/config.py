@@ -86,10 +86,12 @@ class TrainingConfig:
         try:
             content = load_yaml(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            recipes = ", ".join(sorted(p.stem for p in BUNDLED.glob("*.yaml")))
-            raise ConfigError(
-                f"{path}: cannot be read as YAML: {why_unreadable(error)}; bundled recipes: {recipes}"
-            ) from error
+            recipes = sorted(p.stem for p in BUNDLED.glob("*.yaml"))
+            if isinstance(error, FileNotFoundError):
+                reason = f"there is no such file and no such recipe{did_you_mean(str(path), recipes)}"
+            else:
+                reason = f"cannot be read as YAML: {why_unreadable(error)}"
+            raise ConfigError(f"{path}: {reason}; bundled recipes: {', '.join(recipes)}") from error
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: must be a mapping of keys to values")
         for change in changes:
