@@ -54,7 +54,9 @@ def record_of(folder: Path, kind: str) -> ak.Array:
     events = NanoEventsFactory.from_root(
         {file: "Delphes"}, schemaclass=DelphesSchema, mode="virtual", metadata={"entrystart": 0, "fileuuid": file}
     ).events()
-    record = read(events, DatasetMetadata(format="delphes", n_higgs=1), collections=collections).record
+    record = read(
+        events, DatasetMetadata(format="delphes", analysis=f"{kind}_semileptonic"), collections=collections
+    ).record
     record = tops_objects.central(record)
     cuts = tops_objects.cuts(record, tops_objects.MIN_JETS[kind])
     return selected(record, np.logical_and.reduce(list(cuts.values())))

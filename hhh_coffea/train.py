@@ -200,7 +200,7 @@ def _transfer_functions_arguments(parser: argparse.ArgumentParser) -> None:
     parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
     parser.add_argument("--fileset", required=True, metavar="JSON", help="semi-leptonic tt̄, simulated")
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
-    parser.add_argument("--output", required=True, metavar="DIR", help="model directory to write")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
@@ -214,6 +214,7 @@ def _transfer_functions(arguments: argparse.Namespace) -> None:
     from hhh_coffea.jobs.train_transfer_functions import train_transfer_functions
 
     given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
+    given["output"] = str(arguments.output)
     train_transfer_functions(make_config(given))
     say(f"wrote {arguments.output}")
 

@@ -147,7 +147,9 @@ def test_the_whole_command(shared_dir: Path, tmp_path: Path) -> None:
     """From half of the training events: nearly the shipped functions."""
     files = [str(shared_dir / "data" / "tops" / f"ttflat_train_0{k}.root") for k in (0, 1)]
     fileset = tmp_path / "ttbar.json"
-    fileset.write_text(json.dumps({"tt": {"files": files, "metadata": {"format": "delphes", "n_higgs": 1}}}))
+    fileset.write_text(
+        json.dumps({"tt": {"files": files, "metadata": {"format": "delphes", "analysis": "ttbar_semileptonic"}}})
+    )
     output = tmp_path / "mine"
     assert main(["transfer-functions", "--fileset", str(fileset), "--output", str(output)]) == 0
     mine, shipped = read_transfer_functions(output), read_transfer_functions()
@@ -174,7 +176,9 @@ def test_a_command_without_enough_events_says_so(
 ) -> None:
     fileset = tmp_path / "ttbar.json"
     file = str(shared_dir / "data" / "tops" / "tt_test.root")
-    fileset.write_text(json.dumps({"tt": {"files": [file], "metadata": {"format": "delphes", "n_higgs": 1}}}))
+    fileset.write_text(
+        json.dumps({"tt": {"files": [file], "metadata": {"format": "delphes", "analysis": "ttbar_semileptonic"}}})
+    )
     arguments = [
         "--fileset",
         str(fileset),
