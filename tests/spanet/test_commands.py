@@ -17,7 +17,11 @@ from hhh_coffea.train import COMMANDS, main
 
 PACKAGE = Path(hhh_coffea.spanet.__file__).parent
 # rooms below that need nothing but numpy and yaml themselves
-OWN = ("hhh_coffea.spanet", "hhh_coffea.topology", "hhh_coffea.base.errors", "hhh_coffea.base.mass_measures")
+OWN = (
+    "hhh_coffea.spanet",
+    "hhh_coffea.topology",
+    *(f"hhh_coffea.base.{name}" for name in ("atomic", "errors", "mass_measures", "user_files")),
+)
 
 
 def test_import_spanet(shared_dir, tmp_path, capsys):
