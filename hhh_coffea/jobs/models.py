@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from hhh_coffea.cli import path_of
 
@@ -59,11 +58,12 @@ def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
 def mass_price(arguments: argparse.Namespace) -> None:
     """Give a trained model a price on candidate masses."""
     from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.base.user_files import expanded
     from hhh_coffea.spanet.checkpoint import describe, load, price_of, save
     from hhh_coffea.spanet.training.dataset import TrainingData
     from hhh_coffea.spanet.training.mass_price_fit import fit
 
-    path = Path(find_bundled("models", arguments.model) or arguments.model)
+    path = find_bundled("models", arguments.model) or expanded(arguments.model)
     if (arguments.output / "model.yaml").exists():
         raise ValueError(f"{arguments.output}: holds a model; name another --output")
     model, description, data = load(path), describe(path), TrainingData.open(arguments.background)
@@ -96,10 +96,11 @@ def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
 def export_onnx(arguments: argparse.Namespace) -> None:
     """Write a model as ONNX, decoding included."""
     from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.base.user_files import expanded
     from hhh_coffea.spanet.checkpoint import describe, load, price_of
     from hhh_coffea.spanet.export import export_onnx, parse_lengths
 
-    path = find_bundled("models", arguments.model) or Path(arguments.model)
+    path = find_bundled("models", arguments.model) or expanded(arguments.model)
     model = load(path)
     price = price_of(describe(path), model.topology, str(path))
     say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length), price)}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.user_files import expanded
 
 Permutation = tuple[int, ...]
 """``g[i]`` is the position that position ``i`` is sent to."""
@@ -138,7 +139,7 @@ class Topology:
     def from_file(cls, path: str | Path) -> Topology:
         """Read an event YAML from ``path``; :class:`TopologyError` names what is wrong in it."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = expanded(str(path)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TopologyError(f"{path}: cannot be read: {why_unreadable(error)}") from error
         return cls.from_text(text, name=str(path))

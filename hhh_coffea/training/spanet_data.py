@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 
 from hhh_coffea.base.hashing import split_number
+from hhh_coffea.base.user_files import expanded
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.reconstruction.analysis import Analysis, Kept
 from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
@@ -45,7 +46,7 @@ class TrainingSpecification:
     def of(cls, topology: str | Path) -> TrainingSpecification:
         """From a bundled topology's name or an event YAML; ValueError if it cannot be had or the record lacks it."""
         name = str(topology)
-        read = Topology.bundled(name) if name in bundled_names() or not Path(name).is_file() else None
+        read = Topology.bundled(name) if name in bundled_names() or not expanded(name).is_file() else None
         specification = cls(Path(name).stem, read or Topology.from_file(name))
         for event_input in specification.topology.inputs:
             collection_of(event_input, specification.name)

@@ -2,6 +2,7 @@
 
 A fault strikes the first ``times`` tries of a chunk, whatever process makes them; tries are counted by files in ``folder``.
 The environment is no part of the processor, so that a run with faults and one without share their finished chunks.
+``$HHH_SLOW``: seconds that every chunk takes longer, so that there is time to do it harm.
 """
 
 import errno
@@ -28,6 +29,7 @@ class Faulty(ProcessorABC):
 
     def process(self, events):
         metadata = events.metadata
+        time.sleep(float(os.environ.get("HHH_SLOW", "0")))
         if "HHH_FAULTS" in os.environ:
             plan = json.loads(Path(os.environ["HHH_FAULTS"]).read_text())
             name = f"{Path(metadata['filename']).name}:{metadata['entrystart']}"

@@ -5,7 +5,6 @@ On a real LocalCluster, over real Delphes files: identical physics, or a named, 
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -87,14 +86,11 @@ class Chaos:
             plan.write_text(json.dumps({"folder": str(tries), "faults": faults}))
             environment["HHH_FAULTS"] = str(plan)
 
-        def prepare():
-            resource.setrlimit(resource.RLIMIT_RSS, (MEMORY, MEMORY))  # what dask takes for the machine's memory
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+        # what dask takes for the machine's memory, and a quota
+        limits = ["prlimit", f"--rss={MEMORY}", *([] if limit is None else [f"--fsize={limit}"])]
         with (self.folder / f"{output.name}.log").open("ab") as stream:
-            command = [*inside, *self.command(output, **options)]
-            return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, preexec_fn=prepare, cwd="/")
+            command = [*limits, *inside, *self.command(output, **options)]
+            return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, cwd="/")
 
     def run(self, output, faults=None, **options):
         """Run to the end; returns the exit code."""

@@ -16,7 +16,17 @@ from hhh_coffea.engine.dask_executor import POISONED
 from .clusters import cluster
 from .harness import ALWAYS, LASTING, PASSING, Chaos, expected_physics, physics
 
-__all__ = ["ALWAYS", "Chaos", "bad_files", "changed", "driver_killed", "mixed", "scheduler_killed", "workers_killed"]
+__all__ = [
+    "ALWAYS",
+    "Chaos",
+    "bad_files",
+    "changed",
+    "driver_killed",
+    "local_processes",
+    "mixed",
+    "scheduler_killed",
+    "workers_killed",
+]
 
 KINDS = {
     "oserror": "read error",
@@ -52,6 +62,24 @@ def mixed(chaos, seed, n_faults):
         [KINDS[k] for k, times in faults.values() if (times == ALWAYS) is forever] for forever in (False, True)
     )
     chaos.say(f"mixed, seed {seed}: once {', '.join(once)}; always {', '.join(always)}", once, always)
+
+
+def local_processes(chaos, seed, n_faults):
+    """Faults of every kind in a run of local processes, which have no limit on memory."""
+    draw = random.Random(seed)
+    names = draw.sample(chaos.names(), n_faults)
+    passing, lasting = ("oserror", "kill", "exit", "segfault", "kill"), ("bug", "systemexit", "memoryerror", "kill")
+    kinds = [*lasting, *(passing[i % len(passing)] for i in range(n_faults - len(lasting)))]
+    faults = {
+        name: (kind, ALWAYS if i < len(lasting) else 1) for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    }
+    output = chaos.folder / f"local-{seed}"
+    lost = names[: len(lasting)]
+    chaos.check(output, chaos.run(output, faults, executor="futures", extra=("--workers", "2")), lost=lost)
+    provenance = chaos.check(output, chaos.run(output, executor="iterative"))
+    assert provenance["resumed_chunks"] == len(chaos.chunks) - len(lasting)
+    once, always = ([KINDS[kind] for kind in part] for part in (kinds[len(lasting) :], lasting))
+    chaos.say(f"local processes, seed {seed}", once, always)
 
 
 def driver_killed(chaos, seed, kills):

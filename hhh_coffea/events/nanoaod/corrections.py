@@ -6,6 +6,7 @@ on the first and last jet of a chunk, and here nothing may depend on the chunk.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ def correction_set(path: str) -> Any:
     """Open a correctionlib file, once a process for each of its contents: workers outlive a run."""
     try:
         return _correction_set(path, sha256_of(path))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, RuntimeError, ValueError) as error:  # a .json.gz that is cut off or damaged
         raise FilesetError(f"{path}: not a file of corrections: {error}") from error
 
 
