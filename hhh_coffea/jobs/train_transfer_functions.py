@@ -24,7 +24,7 @@ from hhh_coffea.events.record import selected
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.reconstruction.likelihood.transfer_file import FILE_NAME, TransferFunctions
-from hhh_coffea.results.console import print_failures, where_of
+from hhh_coffea.results.console import print_failures, print_warnings, where_of
 from hhh_coffea.training import transfer_card
 from hhh_coffea.training.transfer_fit import (
     JET_SHAPES,
@@ -82,6 +82,7 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     source = ProcessorSource.of(TransferPairsProcessor())
     with executor(config.executor, config.workers, config.scheduler) as where:
         plan = make_plan(config, datasets, source, where, console)
+        print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             raise TransferFitError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
         try:
