@@ -11,7 +11,7 @@ NO_WORKERS_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class ClusterLostError(RuntimeError):
+class ClusterLostError(ConnectionError):
     """The cluster went away in the middle of a run; what is finished is kept."""
 
 

@@ -50,7 +50,7 @@ def write_report(folder: Path) -> Path:
         listed_failures=LISTED_FAILURES,
     )
     with replacing(folder / REPORT) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="replace")  # names of files need not be UTF-8
     return folder / REPORT
 
 

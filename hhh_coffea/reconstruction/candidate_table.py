@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ def write_candidates(
     kind = flat(candidates.kind).astype(np.int32)
     columns: dict[str, Any] = {
         "dataset": constant(chunk["dataset"]),
-        "file": constant(chunk["filename"]),
+        "file": constant(os.fsencode(chunk["filename"]).decode(errors="replace")),  # names of files need not be UTF-8
         "entry": np.asarray(record.id)[event],
         "method": constant(method),
         "kind": pa.DictionaryArray.from_arrays(kind, pa.array(list(analysis.kinds))),
@@ -70,13 +71,14 @@ def write_candidates(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
-        pq.write_table(table, partial, compression="zstd", store_schema=False)
+        with partial.open("wb") as stream:  # arrow takes no path that is not UTF-8
+            pq.write_table(table, stream, compression="zstd", store_schema=False)
         return {path.name: partial.stat().st_size}
 
 
 def stem(dataset: str, file: str, start: int, stop: int) -> str:
     """How the names of a chunk's files begin."""
-    return f"{dataset}-{hashlib.sha256(file.encode()).hexdigest()[:12]}-{start:012d}-{stop:012d}"
+    return f"{dataset}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:12]}-{start:012d}-{stop:012d}"
 
 
 def stem_of(name: str) -> str:

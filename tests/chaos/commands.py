@@ -33,6 +33,12 @@ class Command:
     def output(self):
         return self.folder / self.name
 
+    @property
+    def options_of_all(self):
+        """Options without those of the executor, which may not change a byte."""
+        pairs = list(zip(self.options[::2], self.options[1::2], strict=True))
+        return tuple(word for pair in pairs if pair[0] not in ("--executor", "--workers") for word in pair)
+
     def start(self, output=None, slow=SLOW, options=None):
         """The command as a process, what it says in ``NAME.log``."""
         fileset = self.folder / f"{self.name}.json"
@@ -77,7 +83,7 @@ class Command:
         """Run it to the end: the same bytes as those of a run that was never disturbed. Returns the provenance."""
         assert (found := self.run()) == code, f"exit code {found}: see {self.output}.log"
         alone = self.folder / f"{self.name}-alone-{next(self.numbers)}"
-        assert self.run(output=alone, options=("--executor", "iterative", *self.options[2:])) == code
+        assert self.run(output=alone, options=("--executor", "iterative", *self.options_of_all)) == code
         one, other = contents(self.output), contents(alone)
         assert one.keys() == other.keys()
         assert not (differ := [name for name in one if one[name] != other[name]]), f"{differ} differ: {self.output}"

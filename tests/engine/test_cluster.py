@@ -1,8 +1,10 @@
 """Clusters that are there already, and those that a batch system would start: what is asked, sent and refused."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -322,3 +324,21 @@ def test_a_run_on_an_encrypted_cluster_that_is_there_already(tmp_path, capsys):
         assert main([*base, "--scheduler", address, *given]) == 0
     ledger = json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]
     assert ledger["events"]["processed"] == 5000
+
+
+@pytest.mark.slow
+def test_a_training_whose_cluster_is_lost_says_so(tmp_path):
+    """Exit code 2 and one line, not a traceback of ours; the output may be written again."""
+    command = [sys.executable, "-m", "hhh_coffea.train", "data", "--fileset", "demo", "--datasets", "HHH"]
+    command += ["--chunksize", "25", "--executor", "dask", "--output", str(tmp_path / "data")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with clusters.cluster(tmp_path) as (scheduler, address), (tmp_path / "log").open("wb") as log:
+        training = subprocess.Popen([*command, "--scheduler", address], env=environment, stdout=log, stderr=log)
+        while not list(tmp_path.glob("data/shards/*")):
+            assert training.poll() is None
+            time.sleep(0.05)
+        scheduler.kill()
+        assert training.wait(timeout=300) == 2
+    assert (tmp_path / "log").read_text().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "data" / "schema.json").exists()
+    assert not (tmp_path / "data" / ".lock").exists()

@@ -61,6 +61,16 @@ def test_killed_and_resumed_is_the_same(data, tmp_path):
     assert weights[0] == weights[1]
     history = json.loads((tmp_path / "parts" / "history.json").read_text())
     assert [e["epoch"] for e in history["epochs"]] == [1, 2, 3]
+    early = tmp_path / "early"  # killed in its first epoch
+
+    def dies(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, data, early, device="cpu", record=dies)
+    assert [path.name for path in early.iterdir()] == ["training_state"]
+    training.train(config, data, early, device="cpu", resume=True)
+    assert (early / "weights.safetensors").read_bytes() == weights[0]
     changed = dataclasses.replace(config, learning_rate=0.1)
     with pytest.raises(TrainingError, match=r"learning_rate = 0\.005, not 0\.1"):
         training.train(changed, data, tmp_path / "parts", device="cpu", resume=True)

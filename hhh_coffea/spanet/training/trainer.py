@@ -117,6 +117,8 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
         say(f"resuming after epoch {progress.epoch}")
     elif (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
         raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
+    elif not workers.rank:  # from here on a kill costs an epoch at most, and --resume always finds something
+        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     say(
         f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
