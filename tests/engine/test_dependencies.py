@@ -135,3 +135,36 @@ def test_the_state_holds_the_code_of_classes_in_it(tmp_path):
     assert state() == before
     (tmp_path / "held_helper.py").write_text("CUT = 40\n")
     assert all(one != other for one, other in zip(before, state(), strict=True))
+
+
+@pytest.mark.parametrize("text", ["[[1]]", '{"a": 1}', "[" * 100_000, "\xff"])
+def test_a_damaged_description_of_what_is_kept_counts_as_not_there(tmp_path, text):
+    """The list of opened files, and what the kept chunks depend on."""
+    (tmp_path / "fileset.json").write_text(
+        json.dumps(
+            {
+                "A": {
+                    "files": [str(DEMO / "hhh.root"), "missing.root"],
+                    "metadata": {"format": "delphes", "n_higgs": 3},
+                }
+            }
+        )
+    )
+    rows, _ = run(tmp_path / "fileset.json", tmp_path / "r")
+    for name, resumed in (("files.json", 1), ("run.json", 0)):
+        (tmp_path / "r" / ".resume" / name).write_text(text, encoding="latin-1")
+        assert run(tmp_path / "fileset.json", tmp_path / "r") == (rows, resumed)
+
+
+def test_entries_of_another_kind_are_opened_again(tmp_path):
+    from hhh_coffea.engine.store import FOLDER, KnownFiles
+
+    known, source = KnownFiles(tmp_path), SourceFile("A", str(DEMO / "hhh.root"), "Delphes")
+    (tmp_path / FOLDER).mkdir()
+    known.keep([inspect_file(source)])
+    path = tmp_path / FOLDER / "files.json"
+    ((key, entry),) = json.loads(path.read_text()).items()
+    assert KnownFiles(tmp_path).get(source) == inspect_file(source)
+    for damaged in ([1, *entry[1:]], [entry[0], "x", *entry[2:]], [*entry[:2], "x", *entry[3:]], {"a": 1}, None):
+        path.write_text(json.dumps({key: damaged}))
+        assert KnownFiles(tmp_path).get(source) is None
