@@ -113,8 +113,8 @@ def _files_of(name: str) -> set[Path]:
 def state_of(value: Any) -> str:
     """A sum over the contents of any object that can be copied, the same in every process.
 
-    Objects are taken apart as for copying (``__reduce_ex__``), functions by their names and code, classes of the user's by
-    the files of their module.
+    Objects are taken apart as for copying (``__reduce_ex__``), functions by their names and code, classes and functions of
+    the user's by the files of their module too.
 
     Raises
     ------
@@ -168,7 +168,9 @@ def _parts(value: Any) -> list[Any]:
         return [value.__name__]
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [value.__module__, value.__qualname__, value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        given = [value.__defaults__, value.__kwdefaults__, cells]
+        # what it finds by name, constants and other functions, is in its module's files
+        return [value.__module__, value.__qualname__, _code_of(value.__module__), value.__code__, *given]
     if isinstance(value, types.CodeType):
         return [value.co_code, value.co_consts, value.co_names, value.co_varnames, value.co_freevars]
     if isinstance(value, types.MethodType):

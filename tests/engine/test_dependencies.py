@@ -120,11 +120,14 @@ def test_files_of_a_processor_are_all_that_it_imports(tmp_path, monkeypatch):
     assert "only_late" not in sys.modules
 
 
-def test_the_state_holds_the_code_of_classes_in_it(tmp_path):
-    """As that of a method of the user's own, with a module that only it imports."""
+def test_the_state_holds_the_code_of_classes_and_functions_in_it(tmp_path):
+    """As that of a method or an analysis of the user's own, with a module that only it imports."""
     (tmp_path / "held_helper.py").write_text("CUT = 30\n")
-    (tmp_path / "held.py").write_text("from held_helper import CUT\nclass Held:\n    x = 1\n")
-    code = "from hhh_coffea.engine.fingerprint import state_of; import held; print(state_of([held.Held()]), state_of(held.Held))"
+    (tmp_path / "held.py").write_text(
+        "from held_helper import CUT\nclass Held:\n    x = 1\ndef cut(x):\n    return x > CUT\n"
+    )
+    code = "from hhh_coffea.engine.fingerprint import state_of as s; import held; "
+    code += "print(s([held.Held()]), s(held.Held), s([held.cut]))"
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
 
     def state():
@@ -168,3 +171,28 @@ def test_entries_of_another_kind_are_opened_again(tmp_path):
     for damaged in ([1, *entry[1:]], [entry[0], "x", *entry[2:]], [*entry[:2], "x", *entry[3:]], {"a": 1}, None):
         path.write_text(json.dumps({key: damaged}))
         assert KnownFiles(tmp_path).get(source) is None
+
+
+def test_an_analysis_that_changed_is_read_again(tmp_path):
+    """A constant of its module, which its functions find by name."""
+    text = (REPOSITORY / "docs" / "examples" / "hadronic_tops.py").read_text()
+    text = text.replace("radius=0.4", "radius=RADIUS").replace("TOPOLOGY = ", "RADIUS = 0.4\nTOPOLOGY = ")
+    (tmp_path / "mine.py").write_text(text)
+    metadata = {"format": "nanoaod", "analysis": "mine.py:ANALYSIS"}
+    files = [str(DEMO / "tt_nanoaod.root"), "missing.root"]
+    (tmp_path / "fileset.json").write_text(json.dumps({"tt": {"files": files, "metadata": metadata}}))
+    command = [sys.executable, "-m", "hhh_coffea.run", "--fileset", str(tmp_path / "fileset.json"), "--no-plots"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    def found(output):
+        done = subprocess.run([*command, "--output", str(output)], env=environment, capture_output=True, check=False)
+        assert done.returncode == 3, done.stderr
+        provenance = json.loads((output / "provenance.json").read_text())
+        return (output / "histograms.json").read_bytes(), provenance["resumed_chunks"]
+
+    before, resumed = found(tmp_path / "r")
+    assert (found(tmp_path / "r"), resumed) == ((before, 1), 0)
+    (tmp_path / "mine.py").write_text(text.replace("RADIUS = 0.4", "RADIUS = 0.1"))
+    after, resumed = found(tmp_path / "r")
+    assert resumed == 0
+    assert after == found(tmp_path / "alone")[0] != before
