@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import tempfile
 import time
 import traceback
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=1, help="scenarios at a time: many of them wait (default: 1)")
     parser.add_argument("--only", help="scenarios whose name and seed contain this, as in mixed-3")
     options = parser.parse_args()
+    # started in the background it would ignore interrupts, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     files = options.file or [REPOSITORY / "fileset" / "demo" / "hhh.root"]
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
