@@ -143,7 +143,7 @@ def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[Span
         for other in models[:i]:
             if same_targets(other.kinds, model.kinds) or same_targets(model.kinds, other.kinds):
                 raise SpanetError(
-                    f"models {other.name!r} and {model.name!r} both look for the same targets: {in_words(model.kinds)}"
+                    f"models {other.name!r} and {model.name!r} both look for {in_words(model.kinds)}"
                 )
     return models
 
