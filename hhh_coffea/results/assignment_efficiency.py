@@ -136,7 +136,7 @@ def count_right(
     counted = bin_of >= 0 if use is None else (bin_of >= 0) & use
 
     def by_bin(masks: tuple[BoolArray, ...]) -> IntArray:
-        table = np.stack(masks, axis=1)[counted].reshape(int(counted.sum()), -1)
+        table = np.concatenate(masks, axis=1)[counted]
         sums = [np.bincount(bin_of[counted], weights=column, minlength=len(bins)) for column in table.T]
         return np.stack(sums, axis=1).astype(np.int64).reshape(len(bins), len(KINDS), 1 + len(names))
 
