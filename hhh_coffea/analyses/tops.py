@@ -13,6 +13,7 @@ import numpy as np
 
 from hhh_coffea.analyses import tops_objects, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
+from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.events.record import momentum
@@ -23,6 +24,7 @@ from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 from hhh_coffea.reconstruction.methods import Candidates, Method, SharedWork
 from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.topology.kinds import kinds_of
 from hhh_coffea.topology.topology import Topology
 
 EVENT = """
@@ -37,6 +39,10 @@ PERMUTATIONS:
   ht: [[q1, q2]]
 {exchange}
 """
+LABELS = {"ht": "$t_H$", "lt": "$t_L$", "h": "$H$", "w": "$W$ of $t_H$", "event": "event"} | {
+    REAL: "real solutions",
+    COMPLEX: "complex solutions",
+}
 JET_BINS = {"ttbar": (4, 5, 6), "tth": (6, 7, 8)}  # multiplicities of Table 1; the last stands for all above
 
 
@@ -114,9 +120,10 @@ def semileptonic(process: str) -> Analysis:
     higgs = process == "tth"
     names = ("ht", "lt", "h") if higgs else ("ht", "lt")
     text = EVENT.format(higgs="  h: [b1, b2]" if higgs else "", exchange="  h: [[b1, b2]]" if higgs else "")
+    topology = Topology.from_text(text, f"analysis '{process}_semileptonic'")
     return Analysis(
         name=f"{process}_semileptonic",
-        topology=Topology.from_text(text, f"analysis '{process}_semileptonic'"),
+        topology=topology,
         match=partial(_match, names=names),
         methods={
             "chi2": Method(_chi2, settings=TopChi2Options),
@@ -133,6 +140,8 @@ def semileptonic(process: str) -> Analysis:
         most=(3, 1),
         jet_bins=JET_BINS[process],
         marks=partial(_marks, names=names),
+        quantities=quantities(kinds_of(topology)),
+        labels=LABELS,
     )
 
 
