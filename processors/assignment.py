@@ -146,7 +146,8 @@ class AssignmentProcessor(ProcessorABC):
                 if metadata.is_signal:
                     output["event_sums"][dataset][definition][method] = paired.event_sums(result)
                     assignment_efficiency.fill_method(
-                        output["histograms"], dataset, method, definition, analysis, record, result
+                        *(output["histograms"], dataset, method, definition, analysis),
+                        *(record, truth_here, candidates, result),
                     )
                 histograms.fill_method(
                     output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight

@@ -95,11 +95,8 @@ def _btags(record: ak.Array, _: bool) -> Masks:
     return {f"≥ {tops_objects.MIN_BTAGS} b tags": tops_objects.count_btags(record) >= tops_objects.MIN_BTAGS}
 
 
-def _match(record: ak.Array, definitions: Collection[str], _: Kept, names: tuple[str, ...]) -> dict[str, Targets]:
-    truth = tops_truth.truth(record)
-    found = tops_truth.match(record, truth)
-    pt, mass = (np.stack([truth.particles[name][part] for name in names], axis=1) for part in ("pt", "mass"))
-    return dict.fromkeys(definitions, Targets({name: found[name].objects[:, None] for name in names}, pt, mass))
+def _match(record: ak.Array, definitions: Collection[str], _: Kept) -> dict[str, Targets]:
+    return dict.fromkeys(definitions, tops_truth.match(record, tops_truth.truth(record)))
 
 
 def _marks(record: ak.Array, names: tuple[str, ...]) -> list[tuple[int, str, float, float]]:
@@ -124,7 +121,7 @@ def semileptonic(process: str) -> Analysis:
     return Analysis(
         name=f"{process}_semileptonic",
         topology=topology,
-        match=partial(_match, names=names),
+        match=_match,
         methods={
             "chi2": Method(_chi2, settings=TopChi2Options),
             "likelihood": Method(_likelihood, settings=LikelihoodSettings),
