@@ -165,10 +165,6 @@ class RunConfig(Strict):
             raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
         if self.label_text is not None and self.label is None:
             raise ValueError("label_text stands beside the label: give label too")
-        if self.overlay_published and not self.plots:
-            raise ValueError("overlay_published draws over the figures, and plots are off")
-        if self.overlay_published and self.metrics == "default":
-            raise ValueError("overlay_published draws over the published definitions: needs metrics reference or both")
         if self.processor == "assignment":  # of other processors only their authors know
             self._used_by_methods()
         return self

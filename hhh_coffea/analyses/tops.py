@@ -13,6 +13,7 @@ import numpy as np
 
 from hhh_coffea.analyses import tops_objects, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
+from hhh_coffea.analyses.tops_published import table_1
 from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
@@ -39,10 +40,8 @@ PERMUTATIONS:
   ht: [[q1, q2]]
 {exchange}
 """
-LABELS = {"ht": "$t_H$", "lt": "$t_L$", "h": "$H$", "w": "$W$ of $t_H$", "event": "event"} | {
-    REAL: "real solutions",
-    COMPLEX: "complex solutions",
-}
+LABELS = {"event": "Event", "ht": "$t_H$", "w": "$W$ of $t_H$", "lt": "$t_L$", "h": "$H$"}
+LABELS |= {REAL: "real solutions", COMPLEX: "complex solutions"}
 JET_BINS = {"ttbar": (4, 5, 6), "tth": (6, 7, 8)}  # multiplicities of Table 1; the last stands for all above
 
 
@@ -139,6 +138,7 @@ def semileptonic(process: str) -> Analysis:
         marks=partial(_marks, names=names),
         quantities=quantities(kinds_of(topology)),
         labels=LABELS,
+        published_assignments=table_1(process),
     )
 
 

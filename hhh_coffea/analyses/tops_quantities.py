@@ -44,11 +44,11 @@ def quantities(kinds: dict[str, Kind]) -> tuple[Quantity, ...]:
 
     return (
         Quantity("mass", "Mass [GeV]", evenly(80, 0.0, 400.0), masses, outcome_of={"w": "ht"}),
-        Quantity("n_jets", "Number of jets", evenly(9, 3.5, 12.5), n_jets, form="efficiency"),
+        Quantity("number_of_jets", "Number of jets", evenly(9, 3.5, 12.5), n_jets, form="efficiency"),
         Quantity("ttbar_mass", "Generated $m_{t\\bar{t}}$ [GeV]", TTBAR_MASS, ttbar_mass, form="efficiency"),
         Quantity("generated_pt", "Generated $p_T$ [GeV]", PT, generated_pt, form="efficiency"),
         Quantity(
-            "neutrino_eta",
+            "neutrino_eta_residual",
             "$\\eta_\\nu$ reconstructed $-$ generated",
             evenly(60, -6.0, 6.0),
             _neutrino_eta,

@@ -179,6 +179,28 @@ def tables(histogram: Hist, datasets: Mapping[str, Mapping[str, Any]]) -> dict[s
     return result
 
 
+def published_rows(table_1: Mapping[str, Any], analyses: Mapping[str, Analysis]) -> dict[str, Any]:
+    """dataset → ``{source, methods}`` of what was published of its analysis, by method, kind, bin and target (a fraction).
+
+    ``analyses`` are those of the datasets, by name. Datasets without any are left out.
+    """
+    found: dict[str, Any] = {}
+    for dataset in table_1:
+        analysis = analyses[dataset]
+        if (published := analysis.published_assignments) is None:
+            continue
+        names = (EVENT, *analysis.particle_names())
+        methods = {
+            method: {
+                kind: {label: {n: v / 100 for n, v in zip(names, row, strict=True)} for label, row in rows.items()}
+                for kind, rows in kinds.items()
+            }
+            for method, kinds in published.rows.items()
+        }
+        found[dataset] = {"source": published.source, "methods": methods}
+    return found
+
+
 def labels(bins: tuple[int, ...]) -> list[str]:
     """Names of the bins, and ``all``: ``(4, 5, 6)`` → 4, 5, ≥ 6, all."""
     closed = [str(low) if high == low + 1 else f"{low}–{high - 1}" for low, high in pairwise(bins)]
