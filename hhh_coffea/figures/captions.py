@@ -124,7 +124,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     (
         r"assignment_confusion_(?P<method>.+)",
         (
-            "Objects that {method} assigned to each place (rows) by the place where they truly belong (columns): share of the row. "
+            "Objects that {method} assigned to each place (rows) by the place where they truly belong (columns). "
             "Matched objects of incomplete targets count as theirs."
         ),
     ),
