@@ -15,11 +15,11 @@ from hhh_coffea.analyses import tops_objects, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.analyses.tops_published import table_1
 from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
-from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.base.arrays import IntArray, counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
-from hhh_coffea.reconstruction.analysis import Analysis, Kept, Masks
+from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
 from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
@@ -42,6 +42,7 @@ PERMUTATIONS:
 """
 LABELS = {"event": "Event", "ht": "$t_H$", "w": "$W$ of $t_H$", "lt": "$t_L$", "h": "$H$"}
 LABELS |= {REAL: "real solutions", COMPLEX: "complex solutions"}
+GENERATED = "semi-leptonic tt̄"  # the cut on the truth of signal
 JET_BINS = {"ttbar": (4, 5, 6), "tth": (6, 7, 8)}  # multiplicities of Table 1; the last stands for all above
 
 
@@ -81,13 +82,18 @@ def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
 
 
 def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
-    met = tops_objects.finite_met(record)
+    cuts = {**tops_objects.finite_met(record), "1 lepton": counts_of(record.leptons.pt) == 1}
     if not is_signal:
-        return {**met, "1 lepton": counts_of(record.leptons.pt) == 1}
-    decay = record.tops.decay
-    hadronic, leptonic = (ak.to_numpy(ak.sum(mask, axis=1)) == 1 for mask in (decay == HADRONIC, decay > HADRONIC))
-    of_both = (counts_of(decay) == 2) & hadronic & leptonic
-    return {"semi-leptonic tt̄": of_both, **met, "1 lepton": counts_of(record.leptons.pt) == 1}
+        return cuts
+    hadronic = ak.to_numpy(ak.sum(record.tops.decay == HADRONIC, axis=1))
+    both = (counts_of(record.tops.decay) == 2) & (hadronic == 1) & (_leptonic(record) == 1)
+    return {GENERATED: both, **cuts}
+
+
+def _leptonic(record: ak.Array) -> IntArray:
+    """Top quarks of each event whose W boson decays to leptons."""
+    found: IntArray = ak.to_numpy(ak.sum(record.tops.decay > HADRONIC, axis=1))
+    return found
 
 
 def _btags(record: ak.Array, _: bool) -> Masks:
@@ -136,6 +142,7 @@ def semileptonic(process: str) -> Analysis:
         most=(3, 1),
         jet_bins=JET_BINS[process],
         marks=partial(_marks, names=names),
+        generated=Generated(GENERATED, _leptonic, lambda _: "it is background here: set is_signal: false"),
         quantities=quantities(kinds_of(topology)),
         labels=LABELS,
         published_assignments=table_1(process),

@@ -56,9 +56,10 @@ def confusion(candidates: ak.Array, targets: Targets, kinds: Mapping[str, Kind])
     owner = {name: np.full((len(targets.pt), largest + 1), len(places)) for name in collections}
     for number, place in enumerate(places):
         table = owner[place.kind.collections[place.daughters[0]]]
-        true = targets.objects[place.kind.name][..., list(place.daughters)].reshape(len(targets.pt), -1)
-        row, column = np.nonzero(true >= 0)
-        table[row, true[row, column]] = number
+        for daughter in place.daughters:
+            true = targets.objects[place.kind.name][..., daughter]  # (N, members)
+            row, member = np.nonzero(true >= 0)
+            table[row, true[row, member]] = number
     result = np.zeros((len(places), len(places) + 1), dtype=np.int64)
     for number, place in enumerate(places):
         own = np.flatnonzero(kind_of == place.kind.number)
