@@ -164,7 +164,8 @@ class AssignmentProcessor(ProcessorABC):
                 if self.candidates is not None and definition == definitions[0]:
                     correct = result.correct if metadata.is_signal else None
                     output[CANDIDATE_FILES] |= write_candidates(
-                        self.candidates, events.metadata, method, analysis, record, candidates, correct
+                        *(self.candidates, events.metadata, method, analysis, record, candidates, correct),
+                        analyses=self.analyses.values(),
                     )
         return output
 
