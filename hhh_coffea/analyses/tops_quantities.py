@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import awkward as ak
 import numpy as np
 
-from hhh_coffea.analyses import tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
-from hhh_coffea.base.arrays import counts_of
+from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, invariant_mass, polar
+from hhh_coffea.events.tops import HADRONIC, TAU
 from hhh_coffea.reconstruction.composites import assigned_momentum, summed
 from hhh_coffea.reconstruction.neutrino import pz_roots
 from hhh_coffea.reconstruction.quantities import EVENT, Quantity, Reconstruction, evenly, feature_of, objects_of
@@ -38,9 +39,10 @@ def quantities(kinds: dict[str, Kind]) -> tuple[Quantity, ...]:
         return {name: found.targets.pt[:, kind.particles[0]] for name, kind in kinds.items()}
 
     def ttbar_mass(found: Reconstruction) -> dict[str, FloatArray]:
-        parts = tops_truth.truth(found.record).particles
-        pair = summed(*(cartesian(**parts[name]) for name in ("ht", "lt")))
-        return dict.fromkeys((EVENT, *kinds), invariant_mass(pair))
+        tops = found.record.tops  # two in every selected event of signal
+        both = cartesian(*(flat(tops[name]).reshape(-1, 2) for name in ("pt", "eta", "phi", "mass")))
+        mass = invariant_mass(Cartesian(*(component.sum(axis=1) for component in both)))
+        return dict.fromkeys((EVENT, *kinds), mass)
 
     return (
         Quantity("mass", "Mass [GeV]", evenly(80, 0.0, 400.0), masses, outcome_of={"w": "ht"}),
@@ -65,13 +67,15 @@ PT = (0.0, 40.0, 80.0, 120.0, 160.0, 200.0, 250.0, 300.0, 400.0, 600.0)
 
 
 def _neutrino_eta(found: Reconstruction) -> dict[str, FloatArray]:
-    """η of the neutrino less that of the generated one, in events of signal."""
+    """η of the neutrino less that of the generated one, in events of signal without a τ."""
     if not found.targets.known:
         return {}
     lepton, neutrino = leptonic_w(found.record)
-    truth = tops_truth.truth(found.record)
-    difference = polar(neutrino)[1] - truth.particles["neutrino"]["eta"]
-    return _by_solution(found, lepton, np.where(truth.tau, np.nan, difference))
+    decay = flat(found.record.tops.decay)
+    leptonic = decay > HADRONIC  # one in every selected event of signal
+    generated = ak.to_numpy(ak.flatten(found.record.tops.d2.eta))[leptonic]
+    difference = polar(neutrino)[1] - generated
+    return _by_solution(found, lepton, np.where(decay[leptonic] == TAU, np.nan, difference))
 
 
 def _leptonic_w_mass(found: Reconstruction) -> dict[str, FloatArray]:
