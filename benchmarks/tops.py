@@ -3,7 +3,7 @@
     python benchmarks/tops.py ../shared/data/tops/ttflat_train_0[01].root
     python benchmarks/tops.py --higgs ../shared/data/tops/tth_train_0[01].root
 
-Prints reading and matching, then the parts, and χ² for each number of jets.
+Prints the plain read, the main job, reading to matching, then the parts, and χ² for each number of jets.
 """
 
 from __future__ import annotations
@@ -12,24 +12,37 @@ import argparse
 import os
 from pathlib import Path
 
-import awkward as ak
 import numpy as np
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from main_job import REPEATS, best, show
 
-from hhh_coffea.analyses import tops_objects, tops_truth
-from hhh_coffea.analyses.tops_kinematics import leptonic_w, systems
+from hhh_coffea.analyses import Analysis, load_analysis, tops_truth
+from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
-from hhh_coffea.datasets.fileset import DatasetMetadata
-from hhh_coffea.events.formats import branches_of, read
-from hhh_coffea.events.record import momentum, selected
-from hhh_coffea.reconstruction.chi2_tops import PATTERNS, TopChi2Options, assign
+from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
+from hhh_coffea.engine.chunks import Job, inspect_file, plan_chunks, run_chunk, sources_of
+from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.events.formats import branches_of
+from hhh_coffea.events.record import momentum
+from hhh_coffea.reconstruction import method_options, reconstruct
+from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
-from hhh_coffea.results.assignment_efficiency import count
+from hhh_coffea.reconstruction.prepare import Prepared, prepare
+from hhh_coffea.results import assignment_efficiency, histograms, quantities
 
-METADATA = DatasetMetadata(format="delphes", n_higgs=1)
+
+def prepared_of(file: Path, analysis: Analysis) -> Prepared:
+    """Selected and matched events of a Delphes file, all at once."""
+    metadata = DatasetMetadata(format="delphes", analysis=analysis.name)
+    events = NanoEventsFactory.from_root(
+        {str(file): "Delphes"},
+        schemaclass=DelphesSchema,
+        mode="virtual",
+        metadata={"entrystart": 0, "fileuuid": str(file)},
+    ).events()
+    return prepare(events, metadata, analysis, ("default",))
 
 
 def main() -> None:
@@ -39,9 +52,13 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    kind = "tth" if options.higgs else "ttbar"
-    collections = (*tops_objects.COLLECTIONS, *(["higgs"] if options.higgs else []))
-    branches = branches_of(METADATA, collections=collections)
+    analysis = load_analysis("tth_semileptonic" if options.higgs else "ttbar_semileptonic")
+    metadata = DatasetMetadata(format="delphes", analysis=analysis.name)
+    branches = branches_of(metadata, (), analysis.collections)
+    dataset = Dataset(name="benchmark", files={str(f): "Delphes" for f in options.files}, metadata=metadata)
+    source = ProcessorSource.of(load_processor("assignment", {}))
+    job = Job(source, {"benchmark": metadata.model_dump(exclude_unset=True)})
+    plan = plan_chunks([inspect_file(s) for s in sources_of({"benchmark": dataset}, source, None)])
 
     def plain_read() -> int:
         total = 0
@@ -50,51 +67,53 @@ def main() -> None:
                 total += len(opened["Delphes"].arrays(branches))
         return total
 
-    def record_of(file: Path) -> ak.Array:
-        events = NanoEventsFactory.from_root(
-            {str(file): "Delphes"},
-            schemaclass=DelphesSchema,
-            mode="virtual",
-            metadata={"entrystart": 0, "fileuuid": str(file)},
-        ).events()
-        record = tops_objects.central(read(events, METADATA, collections=collections).record)
-        cuts = tops_objects.cuts(record, tops_objects.MIN_JETS[kind])
-        return selected(record, np.logical_and.reduce(list(cuts.values())))
+    def whole_run() -> int:
+        return sum(run_chunk(job, chunk).events for chunk in plan.chunks)
 
     def read_and_match() -> int:
-        total = 0
-        for file in options.files:
-            record = record_of(file)
-            tops_truth.match(record, tops_truth.truth(record))
-            total += len(record)
-        return total
+        return sum(len(prepared_of(file, analysis).record) for file in options.files)
 
-    read_and_match()  # imports and first-use set-up belong to neither side
+    whole_run()  # imports and first-use set-up belong to neither side
     plain, events = best(plain_read)
-    whole, _ = best(read_and_match)
-    print(f"{events:,} events; CPU time of one core, best of {REPEATS}")
+    whole, processed = best(whole_run)
+    if processed != events:
+        raise SystemExit(f"read {events} events but processed {processed}")
+    matched, _ = best(read_and_match)
+    print(f"{events:,} events, {len(plan.chunks)} chunks; CPU time of one core, best of {REPEATS}")
     show("plain uproot read of the same branches", plain, events, 1.0)
-    show("reading, selection, truth and matching", whole, events, whole / plain)
-    show("  of it beyond the plain read", whole - plain, events, whole / plain - 1)
+    show("whole run (read, chi2, tables, histograms)", whole, events, whole / plain)
+    show("reading, selection, truth and matching", matched, events, matched / plain)
+    show("  of it beyond the plain read", matched - plain, events, matched / plain - 1)
 
-    record = record_of(options.files[0])
+    prepared = prepared_of(options.files[0], analysis)
+    record, targets = prepared.record, prepared.targets["default"]
     generated = tops_truth.truth(record)
-    targets = tops_truth.match(record, generated)
     n_jets, btag, jets = counts_of(record.jets.pt), flat(record.jets.btag), momentum(record.jets)
     w = summed(*leptonic_w(record))
-    chosen = assign(jets, btag, n_jets, w, options.higgs)
-    groups = {name: pattern.group for name, pattern in PATTERNS.items()}
+    chi2 = method_options(["chi2"])
+    found = reconstruct({"default": ["chi2"]}, record, analysis, chi2)["default"]["chi2"]
+    result = analysis.evaluate(found, targets, "default")
+    booked = histograms.book(analysis) | quantities.book(analysis)
+    key = {"dataset": "d", "method": "chi2", "definition": "default"}
+    weight = prepared.weight
     print(f"parts, on the {len(record):,} selected events of the first file:")
     for name, function in {
         "truth": lambda: tops_truth.truth(record),
         "matching": lambda: tops_truth.match(record, generated),
-        "lepton and neutrino": lambda: leptonic_w(record),
-        "four-momenta of all systems": lambda: systems(record, chosen.objects),
-        "efficiencies": lambda: count(
-            targets, chosen.objects, groups, n_jets, (6, 7, 8) if options.higgs else (4, 5, 6)
+        "method chi2": lambda: reconstruct({"default": ["chi2"]}, record, analysis, chi2),
+        "  of it lepton and neutrino": lambda: leptonic_w(record),
+        "  of it the assignment, ≤ 8 jets": lambda: assign(jets, btag, n_jets, w, options.higgs),
+        "metrics": lambda: analysis.evaluate(found, targets, "default"),
+        "efficiencies and confusion": lambda: assignment_efficiency.fill_method(
+            {}, *key.values(), analysis, record, targets, found, result
         ),
-        "chi2, ≤ 8 jets": lambda: assign(jets, btag, n_jets, w, options.higgs),
-        "chi2, ≤ 10 jets": lambda: assign(jets, btag, n_jets, w, options.higgs, TopChi2Options(max_jets=10)),
+        "histograms of every analysis": lambda: histograms.fill_method(
+            booked, *key.values(), analysis, found, targets, result, weight
+        ),
+        "declared quantities": lambda: (
+            quantities.fill_events(booked, "d", "default", analysis, record, targets),
+            quantities.fill_method(booked, key, analysis, record, targets, found, result),
+        ),
     }.items():
         show(name, best(function)[0], len(record))
     for n in range(6 if options.higgs else 4, 11):

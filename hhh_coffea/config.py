@@ -126,23 +126,31 @@ class RunConfig(Strict):
     @field_validator("options", mode="before")
     @classmethod
     def _named_values(cls, value: Any) -> Any:
-        """``NAME=VALUE`` of the command line; a value is read as YAML: 3, 0.5, true, [a, b], or a text."""
+        """``NAME=VALUE`` of the command line; a value is read as YAML: 3, 0.5, true, [a, b], or a text.
+
+        ``METHOD.NAME=VALUE`` sets an option of one method: ``chi2.btag=veto`` is ``settings={chi2: {btag: veto}}``.
+        """
         if not isinstance(value, list):
             return value
         found: dict[str, Any] = {}
+        of_methods: dict[str, Any] = {}
         for item in value:
             name, equals, text = str(item).partition("=")
-            if not equals or not name.isidentifier():
+            *method, option = name.split(".", 1)
+            if not equals or not all(part.isidentifier() for part in (*method, option)):
                 raise ValueError(f"{item!r} is not NAME=VALUE")
-            if name in found:
+            place = of_methods.setdefault(method[0], {}) if method else found
+            if option in place:
                 raise ValueError(f"{name!r} is given twice")
             try:
-                found[name] = load_yaml(text)
+                place[option] = load_yaml(text)
             except yaml.constructor.ConstructorError as error:  # a key twice, say: YAML, but not one that can be used
                 raise ValueError(f"{item!r}: {why_unreadable(error)}") from None
             except yaml.YAMLError:
-                found[name] = text
-        return found
+                place[option] = text
+        if of_methods and "settings" in found:
+            raise ValueError("options of methods are given twice: as settings=… and as METHOD.NAME=VALUE")
+        return {**found, "settings": of_methods} if of_methods else found
 
     @field_validator("options")
     @classmethod
@@ -165,10 +173,6 @@ class RunConfig(Strict):
             raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
         if self.label_text is not None and self.label is None:
             raise ValueError("label_text stands beside the label: give label too")
-        if self.overlay_published and not self.plots:
-            raise ValueError("overlay_published draws over the figures, and plots are off")
-        if self.overlay_published and self.metrics == "default":
-            raise ValueError("overlay_published draws over the published definitions: needs metrics reference or both")
         if self.processor == "assignment":  # of other processors only their authors know
             self._used_by_methods()
         return self

@@ -30,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("results", type=path_of, nargs="+", help="results directories of python -m hhh_coffea.run")
     p.add_argument("--output", type=path_of, metavar="DIR", help="where a comparison goes (default: comparison)")
-    p.add_argument("--overlay-published", action="store_true", help="draw the curves of arXiv:2412.03819 over ours")
+    p.add_argument(
+        "--overlay-published",
+        action="store_true",
+        help="draw published curves over ours, and put published rows beside ours in the report",
+    )
     p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
     add_labels(p.add_argument_group("above every figure"))
     add_debug(p)
@@ -61,7 +65,7 @@ def _plot(options: argparse.Namespace) -> int:
         if (folder / "provenance.json").is_file():
             from hhh_coffea.figures.html_report import write_report
 
-            _say(f"wrote {write_report(folder).resolve()}")
+            _say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
     else:
         from hhh_coffea.figures.compare import read_runs
 

@@ -102,7 +102,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         dest="options",
         metavar="NAME=VALUE",
-        help="an option of your own processor: a parameter of its __init__; repeat it for several",
+        help="an option of your own processor: a parameter of its __init__; or of a method, as in chi2.btag=veto (docs/tops.md); "
+        "repeat it for several",
     )
     where = p.add_argument_group("where to run")
     where.add_argument(

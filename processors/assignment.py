@@ -26,7 +26,7 @@ from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, write_can
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.observables import EventObservable
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired
+from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired, quantities
 
 
 class AssignmentProcessor(ProcessorABC):
@@ -114,7 +114,7 @@ class AssignmentProcessor(ProcessorABC):
         prepared = prepare(events, metadata, analysis, definitions, features)
         record, weight = prepared.record, prepared.weight
         output = {
-            "histograms": histograms.book(analysis),
+            "histograms": histograms.book(analysis) | quantities.book(analysis),
             **prepared.accounts(dataset),
             "read_as": {dataset: {describe(events, metadata)}},
             "event_sums": {dataset: {definition: {} for definition in definitions}},
@@ -131,6 +131,10 @@ class AssignmentProcessor(ProcessorABC):
             output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated
         )
 
+        quantities.fill_events(
+            *(output["histograms"], dataset, definitions[0], analysis, record, prepared.targets[definitions[0]])
+        )
+
         wanted = {d: methods_for(self.methods, d, analysis) for d in definitions}
         found = reconstruct(wanted, record, analysis, self.options)
         for definition in definitions:
@@ -142,11 +146,14 @@ class AssignmentProcessor(ProcessorABC):
                 if metadata.is_signal:
                     output["event_sums"][dataset][definition][method] = paired.event_sums(result)
                     assignment_efficiency.fill_method(
-                        output["histograms"], dataset, method, definition, analysis, record, result
+                        *(output["histograms"], dataset, method, definition, analysis),
+                        *(record, truth_here, candidates, result),
                     )
                 histograms.fill_method(
                     output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight
                 )
+                key = {"dataset": dataset, "method": method, "definition": definition}
+                quantities.fill_method(output["histograms"], key, analysis, record, truth_here, candidates, result)
                 if observed and definition == definitions[0]:
                     surviving = next(iter(result.categories.values())).candidates
                     place = {"dataset": dataset, "method": method}
@@ -157,7 +164,8 @@ class AssignmentProcessor(ProcessorABC):
                 if self.candidates is not None and definition == definitions[0]:
                     correct = result.correct if metadata.is_signal else None
                     output[CANDIDATE_FILES] |= write_candidates(
-                        self.candidates, events.metadata, method, analysis, record, candidates, correct
+                        *(self.candidates, events.metadata, method, analysis, record, candidates, correct),
+                        analyses=self.analyses.values(),
                     )
         return output
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward as ak
-import numpy as np
 from conftest import open_file
 
-from hhh_coffea.analyses import tops_objects, tops_truth
+from hhh_coffea.analyses import Analysis, load_analysis, tops_truth
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events import delphes
-from hhh_coffea.events.record import selected
-from hhh_coffea.reconstruction.matching import AssignmentTarget
+from hhh_coffea.reconstruction.prepare import prepare
+from hhh_coffea.reconstruction.targets import Targets
 
 SAMPLES = ("tt_test", "tth_test", "ttbb_test")
 
@@ -23,9 +22,10 @@ SAMPLES = ("tt_test", "tth_test", "ttbb_test")
 class Sample(NamedTuple):
     """Selected events of one file, their truth, and what the reference says of the file."""
 
+    analysis: Analysis
     record: ak.Array
     truth: tops_truth.TopTruth
-    targets: dict[str, AssignmentTarget]
+    targets: Targets
     reference: dict[str, Any]
 
     @property
@@ -36,12 +36,9 @@ class Sample(NamedTuple):
 @cache
 def load(shared: Path, name: str) -> Sample:
     reference = json.loads((shared / "reference" / "tops_truth.json").read_text())[name]
-    with_higgs = reference["kind"] == "tth"
-    collections = (*tops_objects.COLLECTIONS, *(["higgs"] if with_higgs else []))
-    metadata = DatasetMetadata(format="delphes", n_higgs=1)
+    analysis = load_analysis("tth_semileptonic" if reference["kind"] == "tth" else "ttbar_semileptonic")
+    metadata = DatasetMetadata(format="delphes", analysis=analysis.name)
     events = open_file("Delphes", delphes.SCHEMA, shared / "data" / "tops" / f"{name}.root")
-    record = tops_objects.central(delphes.read(events, metadata, (), collections).record)
-    cuts = tops_objects.cuts(record, tops_objects.MIN_JETS["tth" if with_higgs else "ttbar"])
-    record = selected(record, np.logical_and.reduce(list(cuts.values())))
-    truth = tops_truth.truth(record)
-    return Sample(record, truth, tops_truth.match(record, truth), reference)
+    prepared = prepare(events, metadata, analysis, ("default",))
+    record, targets = prepared.record, prepared.targets["default"]
+    return Sample(analysis, record, tops_truth.truth(record), targets, reference)

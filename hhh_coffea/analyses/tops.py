@@ -13,16 +13,19 @@ import numpy as np
 
 from hhh_coffea.analyses import tops_objects, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
-from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.analyses.tops_published import table_1
+from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
+from hhh_coffea.base.arrays import IntArray, counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
-from hhh_coffea.reconstruction.analysis import Analysis, Kept, Masks
+from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
 from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
 from hhh_coffea.reconstruction.methods import Candidates, Method, SharedWork
 from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.topology.kinds import kinds_of
 from hhh_coffea.topology.topology import Topology
 
 EVENT = """
@@ -37,6 +40,9 @@ PERMUTATIONS:
   ht: [[q1, q2]]
 {exchange}
 """
+LABELS = {"event": "Event", "ht": "$t_H$", "w": "$W$ of $t_H$", "lt": "$t_L$", "h": "$H$"}
+LABELS |= {REAL: "real solutions", COMPLEX: "complex solutions"}
+GENERATED = "semi-leptonic tt̄"  # the cut on the truth of signal
 JET_BINS = {"ttbar": (4, 5, 6), "tth": (6, 7, 8)}  # multiplicities of Table 1; the last stands for all above
 
 
@@ -76,24 +82,26 @@ def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
 
 
 def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
-    met = tops_objects.finite_met(record)
+    cuts = {**tops_objects.finite_met(record), "1 lepton": counts_of(record.leptons.pt) == 1}
     if not is_signal:
-        return {**met, "1 lepton": counts_of(record.leptons.pt) == 1}
-    decay = record.tops.decay
-    hadronic, leptonic = (ak.to_numpy(ak.sum(mask, axis=1)) == 1 for mask in (decay == HADRONIC, decay > HADRONIC))
-    of_both = (counts_of(decay) == 2) & hadronic & leptonic
-    return {"semi-leptonic tt̄": of_both, **met, "1 lepton": counts_of(record.leptons.pt) == 1}
+        return cuts
+    hadronic = ak.to_numpy(ak.sum(record.tops.decay == HADRONIC, axis=1))
+    both = (counts_of(record.tops.decay) == 2) & (hadronic == 1) & (_leptonic(record) == 1)
+    return {GENERATED: both, **cuts}
+
+
+def _leptonic(record: ak.Array) -> IntArray:
+    """Top quarks of each event whose W boson decays to leptons."""
+    found: IntArray = ak.to_numpy(ak.sum(record.tops.decay > HADRONIC, axis=1))
+    return found
 
 
 def _btags(record: ak.Array, _: bool) -> Masks:
     return {f"≥ {tops_objects.MIN_BTAGS} b tags": tops_objects.count_btags(record) >= tops_objects.MIN_BTAGS}
 
 
-def _match(record: ak.Array, definitions: Collection[str], _: Kept, names: tuple[str, ...]) -> dict[str, Targets]:
-    truth = tops_truth.truth(record)
-    found = tops_truth.match(record, truth)
-    pt, mass = (np.stack([truth.particles[name][part] for name in names], axis=1) for part in ("pt", "mass"))
-    return dict.fromkeys(definitions, Targets({name: found[name].objects[:, None] for name in names}, pt, mass))
+def _match(record: ak.Array, definitions: Collection[str], _: Kept) -> dict[str, Targets]:
+    return dict.fromkeys(definitions, tops_truth.match(record, tops_truth.truth(record)))
 
 
 def _marks(record: ak.Array, names: tuple[str, ...]) -> list[tuple[int, str, float, float]]:
@@ -114,10 +122,11 @@ def semileptonic(process: str) -> Analysis:
     higgs = process == "tth"
     names = ("ht", "lt", "h") if higgs else ("ht", "lt")
     text = EVENT.format(higgs="  h: [b1, b2]" if higgs else "", exchange="  h: [[b1, b2]]" if higgs else "")
+    topology = Topology.from_text(text, f"analysis '{process}_semileptonic'")
     return Analysis(
         name=f"{process}_semileptonic",
-        topology=Topology.from_text(text, f"analysis '{process}_semileptonic'"),
-        match=partial(_match, names=names),
+        topology=topology,
+        match=_match,
         methods={
             "chi2": Method(_chi2, settings=TopChi2Options),
             "likelihood": Method(_likelihood, settings=LikelihoodSettings),
@@ -133,6 +142,10 @@ def semileptonic(process: str) -> Analysis:
         most=(3, 1),
         jet_bins=JET_BINS[process],
         marks=partial(_marks, names=names),
+        generated=Generated(GENERATED, _leptonic, lambda _: "it is background here: set is_signal: false"),
+        quantities=quantities(kinds_of(topology)),
+        labels=LABELS,
+        published_assignments=table_1(process),
     )
 
 

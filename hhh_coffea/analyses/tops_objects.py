@@ -38,20 +38,6 @@ def count_btags(record: ak.Array) -> IntArray:
     return np.bincount(event_index(counts)[flat(record.jets.btag) > 0], minlength=len(counts))
 
 
-def cuts(record: ak.Array, min_jets: int, min_btags: int = MIN_BTAGS) -> dict[str, BoolArray]:
-    """Cuts by name, in the order they are applied, on a record of :func:`central` objects.
-
-    Exactly one lepton (electrons and muons together), jets, b tags. There is no cut on the missing transverse momentum,
-    but events where it is not a number are dropped.
-    """
-    return {
-        **finite_met(record),
-        "1 lepton": counts_of(record.leptons.pt) == 1,
-        f"≥ {min_jets} jets": counts_of(record.jets.pt) >= min_jets,
-        f"≥ {min_btags} b tags": count_btags(record) >= min_btags,
-    }
-
-
 def finite_met(record: ak.Array) -> dict[str, BoolArray]:
     """The cut that drops events of which the missing transverse momentum is not a number."""
     met = field(record, "met", "the selection of semi-leptonic tops")

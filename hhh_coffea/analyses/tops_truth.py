@@ -16,7 +16,8 @@ from hhh_coffea.base.arrays import IntArray, counts_of, flat, padded
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.events.record import field
 from hhh_coffea.events.tops import HADRONIC, TAU
-from hhh_coffea.reconstruction.matching import AssignmentTarget, match_quarks, target_of
+from hhh_coffea.reconstruction.matching import match_quarks
+from hhh_coffea.reconstruction.targets import Targets
 
 MATCHING_RADIUS = 0.4
 BoolArray = npt.NDArray[np.bool_]
@@ -73,19 +74,19 @@ def truth(record: ak.Array) -> TopTruth:
     return TopTruth(semileptonic, flavor == TAU, flavor, particles)
 
 
-def match(record: ak.Array, generated: TopTruth, radius: float = MATCHING_RADIUS) -> dict[str, AssignmentTarget]:
+def match(record: ak.Array, generated: TopTruth, radius: float = MATCHING_RADIUS) -> Targets:
     """Targets ``ht (b, q1, q2)``, ``lt (b)`` and, where the truth has it, ``h (b1, b2)``: positions in ``record.jets``.
 
     Exclusive and closest first over one global list of quarks and all jets (:func:`match_quarks`), whatever a jet's
     flavor. A target is reconstructable where all its quarks are matched.
     """
-    quarks = ["lt_b", "ht_b", "q1", "q2", *(["b1", "b2"] if "h" in generated.particles else [])]
-    eta, phi = (np.stack([generated.particles[q][name] for q in quarks], axis=1) for name in ("eta", "phi"))
-    jets = match_quarks(record.jets, eta, phi, radius)
-    targets = {"ht": target_of(jets[:, 1:4]), "lt": target_of(jets[:, :1])}
-    if len(quarks) > 4:
-        targets["h"] = target_of(jets[:, 4:])
-    return targets
+    parts = generated.particles
+    quarks = ["lt_b", "ht_b", "q1", "q2", *(["b1", "b2"] if "h" in parts else [])]
+    eta, phi = (np.stack([parts[q][name] for q in quarks], axis=1) for name in ("eta", "phi"))
+    jets = match_quarks(record.jets, eta, phi, radius)[:, None]
+    objects = {"ht": jets[..., 1:4], "lt": jets[..., :1]} | ({"h": jets[..., 4:]} if "h" in parts else {})
+    pt, mass = (np.stack([parts[name][part] for name in objects], axis=1) for part in ("pt", "mass"))
+    return Targets(objects, pt, mass)
 
 
 def _parts(objects: ak.Array, index: IntArray) -> Parts:

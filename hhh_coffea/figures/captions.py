@@ -101,6 +101,34 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
         "χ² + BDT at every working point of the BDT, in {definition}: purity and efficiency.",
     ),
     (
+        r"efficiency_(?P<source>.+)",
+        (
+            "Share of targets that were assigned right, of those that can be, against the {source}: all methods side by side. "
+            "Event: all targets that can be found are right. Bars: 68.27% Clopper–Pearson intervals."
+        ),
+    ),
+    (
+        r"spectrum_(?P<source>.+?)_by_(?P<method>.+)",
+        (
+            "Distribution of the {source} with {method}, stacked by whether the target was assigned right or wrong, or cannot be "
+            "reconstructed because a daughter has no object."
+        ),
+    ),
+    (
+        r"spectrum_(?P<source>.+)",
+        (
+            "Distribution of the {source}, the same for all methods. The legend gives the interval of the central 68% and the "
+            "root mean square within the axis."
+        ),
+    ),
+    (
+        r"assignment_confusion_(?P<method>.+)",
+        (
+            "Objects that {method} assigned to each place (rows) by the place where they truly belong (columns). "
+            "Matched objects of incomplete targets count as theirs."
+        ),
+    ),
+    (
         r"stack_.+_mass_(?P<source>\d)_(?P<method>.+)",
         (
             "Expected events of all datasets of one analysis: mass of candidate {source} in pT of {method}, with the statistical "
@@ -130,7 +158,7 @@ def caption(name: str) -> str:
             return text.format(
                 definition=_DEFINITION.get(groups.get("definition", ""), ""),
                 category=CATEGORY_NAMES.get(groups.get("category", ""), groups.get("category", "")).lower(),
-                source=groups.get("source", ""),
+                source=groups.get("source", "").replace("_", " "),
                 method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
             )
     return bare.replace("_", " ")

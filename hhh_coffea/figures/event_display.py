@@ -1,8 +1,8 @@
 """Pictures of one event: η–φ and transverse views of truth and of each method, and SPANet's assignment matrices.
 
 Colours stand for particles, the same in every panel: a correct candidate has the colour of the particle it is, a
-wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets; triangles: leptons. Numbers are
-positions in the file.
+wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets; triangles: leptons; dash-dotted
+lines: missing transverse momentum. Numbers are positions in the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from hhh_coffea.figures.style import NAMES
 COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
 WRONG_COLORS = ("#bd1f01", "#a96b59", "#b9ac70", "#94a4a2")
 UNUSED = "#d9dde1"
+MET: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 2, "zorder": 1}
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
 STYLE: Any = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
 
@@ -151,6 +152,8 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
             shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
     for lepton, color in zip(event.objects.get("leptons", []), colors_of.get("leptons", []), strict=True):
         axis.plot(lepton["eta"], lepton["phi"], "^", color=color, markersize=11, markeredgecolor="black", zorder=3)
+    if event.met is not None:
+        axis.axhline(event.met[1], **MET)
     if show_generated:
         for number, marker, eta, phi in event.marks:
             color = COLORS[number % len(COLORS)]
@@ -182,6 +185,8 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
             jet["phi"], jet["pt"], width=0.16, color=color, edgecolor="black" if jet["btag"] else "#717581",
             linewidth=1.8 if jet["btag"] else 0.8,
         )  # fmt: skip
+    if event.met is not None:
+        axis.plot([event.met[1]] * 2, [0, event.met[0]], **{**MET, "linewidth": 3})
     axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
@@ -254,10 +259,18 @@ def _legend(figure: Figure, event: EventView) -> None:
             handles.append(
                 Line2D([], [], marker=marker, ls="", color="white", markeredgecolor="black", ms=10, label=label)
             )
+    if event.met is not None:
+        handles.append(Line2D([], [], label="missing transverse momentum", **MET))
     if "fatjets" not in event.objects:
         del handles[3]
+    fits = int(figure.get_figwidth() / 1.9)  # entries of a line
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.015, 0.965), ncols=len(handles), frameon=False, fontsize=11
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.015, 0.962),
+        ncols=min(len(handles), fits),
+        frameon=False,
+        fontsize=11,
     )
 
 

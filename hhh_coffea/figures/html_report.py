@@ -20,8 +20,10 @@ REPORT = "report.html"
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     """Write ``report.html`` into a results directory; returns its path.
+
+    ``overlay_published``: put published rows beside ours in the table of assignments; as in the run when None.
 
     Raises
     ------
@@ -29,6 +31,8 @@ def write_report(folder: Path) -> Path:
         if one of the JSON files is missing or broken.
     """
     contents = {name: results.read_json(folder / f"{name}.json") for name in ("summary", "cutflow", "provenance")}
+    if overlay_published is None:
+        overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
     templates = Environment(
         loader=PackageLoader("hhh_coffea.figures"),
         autoescape=True,
@@ -43,6 +47,7 @@ def write_report(folder: Path) -> Path:
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
         options=_options(contents["provenance"]["config"]),
         figures=_figures(folder / "plots", list(contents["provenance"]["datasets"])),
+        published=contents["summary"].get("published_assignments", {}) if overlay_published else {},
         fit=_fit(folder / results.FIT),
         category_labels=CATEGORY_LABELS,
         definition_titles=DEFINITION_TITLES,

@@ -58,6 +58,7 @@ class EventView:
     known: bool = True  # whether there is truth
     matrices: list[Matrix] = field(default_factory=list)
     format: str = "delphes"
+    met: tuple[float, float] | None = None  # missing transverse momentum: pT (GeV) and φ, where it is in the record
 
 
 class _Picker:
@@ -144,6 +145,7 @@ def read_event(
         if "spanet" in options.needs(methods, analysis)
         else [],
         dataset.metadata.format,
+        (float(record.met.pt[0]), float(record.met.phi[0])) if "met" in record.fields else None,
     )
 
 

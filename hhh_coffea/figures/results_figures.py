@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.figures import bdt as figures_bdt
 from hhh_coffea.figures import published
+from hhh_coffea.figures import quantities as figures_quantities
 from hhh_coffea.figures import sculpting as figures_sculpting
 from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
@@ -83,6 +84,8 @@ def draw_all(
             apart = sum(info["kinds"].values()) == info["particles"]  # kinds are particles, not ways to see the same
             for category in info["categories"][first] if apart else info["categories"][first][:1]:
                 _candidate_mass(write, histograms, {"dataset": name, "definition": first, "category": category}, info)
+        for first in _definitions(histograms, info)[:1]:
+            figures_quantities.draw(write, histograms, name, first, info)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
@@ -92,7 +95,9 @@ def draw_all(
         figures_stack.draw(write, histograms, datasets, scales)
     observed = figures_stack.draw_observables(write, histograms, datasets, scales) if scales else set()
     ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
-    for name in sorted(histograms.keys() - ours - observed):  # added by a copy of the processor
+    for name in sorted(
+        histograms.keys() - ours - observed - figures_quantities.names_in(histograms)
+    ):  # added by a copy of the processor
         _any_histogram(write, name, histograms[name])
     return write.written
 

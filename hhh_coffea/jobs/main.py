@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hhh_coffea.analyses import Analyses, load_analyses
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
@@ -34,7 +35,8 @@ from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, tables
+from hhh_coffea.results.assignment_console import print_assignments
+from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows, tables
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
@@ -58,6 +60,8 @@ def run_job(config: RunConfig) -> int:
     config.check_methods(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)
+    if config.overlay_published:
+        _check_overlay(config, analyses)
     in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
     processor = load_processor(
         config.processor,
@@ -67,6 +71,18 @@ def run_job(config: RunConfig) -> int:
     overwritten = None if config.overwrite else datasets
     with nullcontext() if config.dry_run else results.owned(output, overwritten):
         return _run_job(config, console, datasets, analyses, processor)
+
+
+def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
+    """Refuse to overlay what nothing of the run would show; published rows of assignments need no figures."""
+    if any(analysis.published_assignments for analysis in analyses.values()):
+        return
+    if not config.plots:
+        raise UserError("option 'overlay_published': it draws over the figures, and plots are off")
+    if config.metrics == "default":
+        raise UserError(
+            "option 'overlay_published': it draws over the published definitions, and needs metrics reference or both"
+        )
 
 
 def _run_job(
@@ -142,6 +158,7 @@ def _finish(
     summary = summarise(histograms, categories, rest.pop("event_sums", None)) if is_main else {}
     content = results.histogram_file(histograms, datasets, analyses)
     table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
+    published = published_rows(table_1, of_dataset)
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
     counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
     cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
@@ -159,6 +176,7 @@ def _finish(
                     "schema_version": results.SCHEMA_VERSION,
                     "results": summary,
                     "assignments": table_1,
+                    **({"published_assignments": published} if published else {}),
                     "other": rest,
                 },
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
@@ -173,7 +191,7 @@ def _finish(
         return _unfinished(console, error)
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
-    report.print_assignments(console, table_1, content["datasets"])
+    print_assignments(console, table_1, content["datasets"], published if config.overlay_published else None)
     report.print_summary(console, summary, datasets)
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))

@@ -11,7 +11,8 @@ from coffea.processor import ProcessorABC, column_accumulator
 from rich.console import Console
 
 from hhh_coffea import __version__
-from hhh_coffea.analyses import tops_objects, tops_truth
+from hhh_coffea.analyses import tops_truth
+from hhh_coffea.analyses.tops import semileptonic
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.config import RunConfig
@@ -19,11 +20,11 @@ from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
 from hhh_coffea.engine.executors import executor
 from hhh_coffea.engine.processors import ProcessorSource
-from hhh_coffea.events.formats import branches_of, metadata_of, read
-from hhh_coffea.events.record import selected
+from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.reconstruction.likelihood.transfer_file import FILE_NAME, TransferFunctions
+from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results.console import print_failures, print_warnings, where_of
 from hhh_coffea.training import transfer_card
 from hhh_coffea.training.transfer_fit import (
@@ -53,15 +54,13 @@ class TransferPairsProcessor(ProcessorABC):  # type: ignore[misc]  # coffea publ
 
     def branches(self, metadata: Any) -> list[str]:
         """Branches read from files of a dataset."""
-        return branches_of(metadata, collections=tops_objects.COLLECTIONS)
+        return branches_of(metadata, collections=semileptonic("ttbar").collections)
 
     def process(self, events: Any) -> dict[str, Any]:
         """Select, match, pair."""
-        record = tops_objects.central(read(events, metadata_of(events), collections=tops_objects.COLLECTIONS).record)
-        cuts = tops_objects.cuts(record, tops_objects.MIN_JETS["ttbar"])
-        record = selected(record, np.logical_and.reduce(list(cuts.values())))
-        truth = tops_truth.truth(record)
-        rows = pairs_of(record, truth, tops_truth.match(record, truth))
+        prepared = prepare(events, metadata_of(events), semileptonic("ttbar"), ("default",))
+        record = prepared.record
+        rows = pairs_of(record, tops_truth.truth(record), prepared.targets["default"])
         return {"events": len(record), "rows": {name: column_accumulator(table) for name, table in rows.items()}}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:

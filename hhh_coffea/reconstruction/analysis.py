@@ -20,6 +20,7 @@ from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.inference.polynomial import Polynomial
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
+from hhh_coffea.reconstruction.quantities import Quantity
 from hhh_coffea.reconstruction.targets import Targets, no_targets
 from hhh_coffea.topology.kinds import NONE, Kind, kinds_of
 from hhh_coffea.topology.topology import Topology
@@ -50,6 +51,14 @@ class Couplings(NamedTuple):
     coefficients: Callable[
         [ak.Array], npt.NDArray[np.float64]
     ]  # record → ``(N, monomials)``, 1 in all at the reference
+
+
+class PublishedAssignments(NamedTuple):
+    """Published efficiencies of whole assignments, by number of jets."""
+
+    source: str  # the publication
+    # method → all or full → name of the bin of jets → event and targets in their order (%)
+    rows: Mapping[str, Mapping[str, Mapping[str, tuple[float, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,12 @@ class Analysis:
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
     couplings
         parameters of the theory that event weights depend on
+    quantities
+        what the main job histograms of its events beside what it does for every analysis
+    labels
+        what figures call targets and other items of its quantities, in mathtext; their names when not given
+    published_assignments
+        published efficiencies of whole assignments, for ``--overlay-published``
     made_from
         file and SHA-256, for one of the user's own
     """
@@ -141,6 +156,9 @@ class Analysis:
     jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
     couplings: Couplings | None = None
+    quantities: tuple[Quantity, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    published_assignments: PublishedAssignments | None = None
     made_from: tuple[str, str] | None = None
     kinds: dict[str, Kind] = field(init=False, repr=False)
 

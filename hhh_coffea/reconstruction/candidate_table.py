@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ _NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_pro
 _AFTER = (*((name, pa.float64()) for name in _NUMBERS), ("overlaps", pa.bool_()), ("correct", pa.bool_()))
 
 
-def schema_of(analysis: Analysis) -> pa.Schema:
-    """Columns of the table: a position in the file for each daughter, by the analysis's names of them."""
-    columns = [(name, pa.int32()) for name in analysis.columns()]
+def schema_of(analyses: Iterable[Analysis]) -> pa.Schema:
+    """Columns of the table: a position in the file for each daughter, by the names that the analyses of a run give them."""
+    columns = [(name, pa.int32()) for name in dict.fromkeys(name for a in analyses for name in a.columns())]
     return pa.schema([*_BEFORE, *columns, *_AFTER], metadata={"schema_version": "1"})
 
 
@@ -40,12 +40,13 @@ def write_candidates(
     record: ak.Array,
     candidates: ak.Array,
     correct: npt.NDArray[np.bool_] | None,
+    analyses: Iterable[Analysis] = (),
 ) -> dict[str, int]:
     """Write a chunk's candidates of one method into ``folder``; returns the file's name and its bytes.
 
     Columns of daughters are positions in the FILE (−1 where none), ``correct`` is null without truth. ``chunk`` is
-    ``events.metadata``. The name depends on the chunk alone and the file appears whole or not at all, so a chunk that is
-    processed again replaces what it wrote before.
+    ``events.metadata``, ``analyses`` are all those of the run: every file has the columns of each. The name depends on the
+    chunk alone and the file appears whole or not at all, so a chunk that is processed again replaces what it wrote before.
     """
     event = event_index(counts_of(candidates.kind))
 
@@ -64,7 +65,9 @@ def write_candidates(
     }
     for name in (*_NUMBERS, "overlaps"):
         columns[name] = flat(candidates[name])
-    schema = schema_of(analysis)
+    schema = schema_of((*analyses, analysis))
+    absent = {name: np.full(len(event), -1, dtype=np.int32) for name in schema.names if name not in columns}
+    columns |= absent
     table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
     name = stem(chunk["dataset"], chunk["filename"], chunk["entrystart"], chunk["entrystop"])
     path = Path(folder) / f"{name}-{method.replace(':', '_')}.parquet"

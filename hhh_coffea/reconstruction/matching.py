@@ -15,16 +15,6 @@ from hhh_coffea.topology.kinds import NONE
 BLOCK = 4096  # objects at a time: their distances stay in the processor's cache
 
 
-class AssignmentTarget(NamedTuple):
-    """One target of N events: ``objects (N, k)``, positions of its k daughters (−1: unmatched), and ``mask (N,)``.
-
-    The mask says where the target is reconstructable: where every daughter has an object.
-    """
-
-    objects: IntArray
-    mask: npt.NDArray[np.bool_]
-
-
 class NearPairs(NamedTuple):
     """Pairs of an object and a particle of its event within some ΔR, by rising object, then by rising particle."""
 
@@ -77,11 +67,6 @@ def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float
     result = np.full(n_events * n_quarks, NONE, dtype=np.int64)
     result[number[chosen]] = position[jet[chosen]]
     return result.reshape(n_events, n_quarks)
-
-
-def target_of(matched: IntArray) -> AssignmentTarget:
-    """Target whose daughters are the ``(N, k)`` matched positions."""
-    return AssignmentTarget(matched, (matched != NONE).all(axis=1))
 
 
 def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:

@@ -207,6 +207,10 @@ def method_options(
     BdtError, SpanetError, UserError
         if a model, its working point, the device or a method's file cannot be used.
     """
+    if not isinstance(settings or {}, Mapping):
+        raise UserError(
+            f"option 'settings': {settings!r} is no mapping of methods to their options: {{chi2: {{btag: veto}}}}"
+        )
     names, own = _with_own(methods)
     needs = {NEEDS[name] for name in names if name in NEEDS}
     loaded: dict[str, Any] = {"chi2_jets": chi2_jets, "chi2_mass": chi2_mass, "methods": names, "own": own}

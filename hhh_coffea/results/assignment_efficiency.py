@@ -25,17 +25,16 @@ from hist import Hist
 
 from hhh_coffea.base.arrays import IntArray, counts_of
 from hhh_coffea.reconstruction.analysis import Analysis
-from hhh_coffea.reconstruction.matching import AssignmentTarget
 from hhh_coffea.reconstruction.metrics import Evaluation
+from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.results.assignment_confusion import CONFUSION, book_confusion, fill_confusion
 from hhh_coffea.results.summary import counts as summed
 from hhh_coffea.results.summary import ratio
-from hhh_coffea.topology.topology import Permutation
 
 ASSIGNMENTS = "assignments"  # name of the histogram
 KINDS = ("all", "full", "selected")
 EVENT = "event"
 BoolArray = npt.NDArray[np.bool_]
-Groups = Mapping[str, tuple[Permutation, ...]]
 
 
 @dataclass(frozen=True)
@@ -64,56 +63,23 @@ class AssignmentCounts:
         return AssignmentCounts(self.names, self.bins, *(a + b for a, b in parts))
 
 
-def same_objects(first: IntArray, second: IntArray, group: tuple[Permutation, ...]) -> BoolArray:
-    """``(N,)``: whether ``(N, k)`` objects are the same up to a target's symmetry. No object (−1) is not the same."""
-    equal = np.logical_or.reduce([(first[:, list(g)] == second).all(axis=1) for g in group])
-    result: BoolArray = equal & (second >= 0).all(axis=1)
-    return result
-
-
-def right_targets(
-    targets: Mapping[str, AssignmentTarget], assigned: Mapping[str, IntArray], groups: Groups
-) -> tuple[BoolArray, BoolArray]:
-    """``(N, T)`` each: which targets are reconstructable, and which of those are right."""
-    reconstructable = np.stack([target.mask for target in targets.values()], axis=1)
-    right = np.stack(
-        [same_objects(assigned[name], target.objects, groups[name]) for name, target in targets.items()], axis=1
-    )
-    return reconstructable, right & reconstructable
-
-
 def count(
-    targets: Mapping[str, AssignmentTarget],
-    assigned: Mapping[str, IntArray],
-    groups: Groups,
-    multiplicity: IntArray,
-    bins: tuple[int, ...],
-    use: BoolArray | None = None,
-) -> AssignmentCounts:
-    """Count right assignments of N events.
-
-    Parameters
-    ----------
-    targets, assigned, groups
-        by name of the target: what is true, the ``(N, k)`` positions that a method chose, and the target's symmetry
-    multiplicity, bins
-        ``(N,)`` number of jets, and the first of each bin: ``(4, 5, 6)`` is 4, 5 and ≥ 6. Fewer jets than in the first
-        bin are not counted.
-    use
-        ``(N,)``: events to count (semi-leptonic ones); all if None
-    """
-    return count_right(tuple(targets), *right_targets(targets, assigned, groups), multiplicity, bins, use)
-
-
-def count_right(
     names: tuple[str, ...],
     reconstructable: BoolArray,
     right: BoolArray,
     multiplicity: IntArray,
     bins: tuple[int, ...],
-    use: BoolArray | None = None,
 ) -> AssignmentCounts:
-    """Count, where it is known already which targets ``(N, T)`` are reconstructable and right; else as :func:`count`."""
+    """Count right assignments of N events.
+
+    Parameters
+    ----------
+    names, reconstructable, right
+        the T targets, and in which events they ``(N, T)`` are reconstructable, and right as well
+    multiplicity, bins
+        ``(N,)`` number of jets, and the first of each bin: ``(4, 5, 6)`` is 4, 5 and ≥ 6. Events with fewer jets than the
+        first are not counted.
+    """
     some: BoolArray = np.logical_or.reduce(reconstructable, axis=1)
     full: BoolArray = np.logical_and.reduce(reconstructable, axis=1)
     all_right: BoolArray = np.logical_and.reduce(right == reconstructable, axis=1)
@@ -133,10 +99,10 @@ def count_right(
         columns(full & all_right, right),
     )
     bin_of = np.searchsorted(bins, multiplicity, side="right") - 1
-    counted = bin_of >= 0 if use is None else (bin_of >= 0) & use
+    counted = bin_of >= 0
 
     def by_bin(masks: tuple[BoolArray, ...]) -> IntArray:
-        table = np.stack(masks, axis=1)[counted].reshape(int(counted.sum()), -1)
+        table = np.concatenate(masks, axis=1)[counted]
         sums = [np.bincount(bin_of[counted], weights=column, minlength=len(bins)) for column in table.T]
         return np.stack(sums, axis=1).astype(np.int64).reshape(len(bins), len(KINDS), 1 + len(names))
 
@@ -169,16 +135,23 @@ def fill_method(
     definition: str,
     analysis: Analysis,
     record: ak.Array,
+    targets: Targets,
+    candidates: ak.Array,
     result: Evaluation,
 ) -> None:
-    """Count what one method got right, if the analysis declares ``jet_bins``; the first call books the histogram."""
-    if not (bins := analysis.jet_bins):
+    """Count what one method got right, if the analysis declares ``jet_bins``; the first call books the histograms."""
+    if not analysis.jet_bins:
         return
+    key = {"dataset": dataset, "method": method, "definition": definition}
+    fill(histograms.setdefault(ASSIGNMENTS, book(len(analysis.jet_bins))), key, of_method(analysis, record, result))
+    fill_confusion(histograms.setdefault(CONFUSION, book_confusion()), key, analysis.kinds, targets, candidates)
+
+
+def of_method(analysis: Analysis, record: ak.Array, result: Evaluation) -> AssignmentCounts:
+    """The counts of one method, by the ``jet_bins`` of an analysis."""
     whole = next(iter(result.categories.values()))
     names = tuple(analysis.particle_names())
-    counted = count_right(names, whole.targets, whole.retrieved, counts_of(record.jets.pt), bins)
-    key = {"dataset": dataset, "method": method, "definition": definition}
-    fill(histograms.setdefault(ASSIGNMENTS, book(len(bins))), key, counted)
+    return count(names, whole.targets, whole.retrieved, counts_of(record.jets.pt), analysis.jet_bins)
 
 
 def from_histogram(
@@ -204,6 +177,28 @@ def tables(histogram: Hist, datasets: Mapping[str, Mapping[str, Any]]) -> dict[s
                         "shares": shares(counts),
                     }
     return result
+
+
+def published_rows(table_1: Mapping[str, Any], analyses: Mapping[str, Analysis]) -> dict[str, Any]:
+    """dataset → ``{source, methods}`` of what was published of its analysis, by method, kind, bin and target (a fraction).
+
+    ``analyses`` are those of the datasets, by name. Datasets without any are left out.
+    """
+    found: dict[str, Any] = {}
+    for dataset in table_1:
+        analysis = analyses[dataset]
+        if (published := analysis.published_assignments) is None:
+            continue
+        names = (EVENT, *analysis.particle_names())
+        methods = {
+            method: {
+                kind: {label: {n: v / 100 for n, v in zip(names, row, strict=True)} for label, row in rows.items()}
+                for kind, rows in kinds.items()
+            }
+            for method, kinds in published.rows.items()
+        }
+        found[dataset] = {"source": published.source, "methods": methods}
+    return found
 
 
 def labels(bins: tuple[int, ...]) -> list[str]:
@@ -239,18 +234,3 @@ def shares(counts: AssignmentCounts) -> dict[str, dict[str, dict[str, Any]]]:
         label: {name: ratio(int(row[at]), int(row[every])) for name, at in place.items()}
         for label, row in zip(labels(counts.bins), total, strict=True)
     }
-
-
-def confusion(
-    targets: Mapping[str, AssignmentTarget], assigned: Mapping[str, IntArray], use: BoolArray | None = None
-) -> IntArray:
-    """``(T, T + 1)``: objects that target i was given, by the target whose daughter they truly are; last: none's."""
-    result = np.zeros((len(targets), len(targets) + 1), dtype=np.int64)
-    for i, name in enumerate(targets):
-        given = assigned[name] if use is None else assigned[name][use]
-        owner = np.full(given.shape, len(targets))
-        for t, target in enumerate(targets.values()):
-            true = target.objects if use is None else target.objects[use]
-            owner[((given[:, :, None] == true[:, None, :]) & (given[:, :, None] >= 0)).any(axis=2)] = t
-        result[i] = np.bincount(owner[given >= 0], minlength=len(targets) + 1)
-    return result

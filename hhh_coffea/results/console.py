@@ -42,7 +42,7 @@ def print_plan(
     console: Console, plan: Plan, datasets: dict[str, Dataset], analyses: Analyses, sources: list[SourceFile]
 ) -> None:
     """What ``--dry-run`` says."""
-    table = _table("would be read", ("dataset", "format", "analysis"), ("files", "chunks", "events"))
+    table = table_of("would be read", ("dataset", "format", "analysis"), ("files", "chunks", "events"))
     for name, dataset in datasets.items():
         chunks = [c for c in plan.chunks if c.dataset == name]
         table.add_row(
@@ -119,7 +119,7 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
     """dataset × method × category: counts, purity and efficiency with their intervals, one table a definition."""
     definitions = sorted({definition for entry in summary.values() for definition in entry})
     for definition in definitions:
-        table = _table(
+        table = table_of(
             f"{definition}: {DEFINITION_TITLES[definition]}",
             ("dataset · method · category",),
             ("targets", "candidates", "correct", "purity %", "efficiency %"),
@@ -136,29 +136,6 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
         console.print(table)
     if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
         console.print(f"[dim]{MEANING}[/]\n", highlight=False)
-
-
-def print_assignments(console: Console, table_1: dict[str, Any], datasets: dict[str, Any]) -> None:
-    """Efficiencies of whole assignments by number of jets: Table 1 of arXiv:2309.01886 in our columns, in per cent."""
-    for dataset, definitions in table_1.items():
-        targets = datasets[dataset]["targets"]
-        for definition, methods in definitions.items():
-            title = f"{dataset}: right assignments in % of events and targets ({definition})"
-            columns = ["Ev.", *targets]
-            table = _table(
-                title, ("method", "jets"), tuple(f"{kind}: {c}" for kind in ("All", "Full") for c in columns)
-            )
-            for method, entry in methods.items():
-                for position, label in enumerate(entry["all"]):
-                    cells = [entry[kind][label][name] for kind in ("all", "full") for name in ("event", *targets)]
-                    table.add_row(method if position == 0 else "", label, *map(short_percent, cells))
-            console.print(table)
-    if table_1:
-        console.print(
-            "[dim]All: events with any target that can be found; Full: events in which every target can be. Ev.: all of "
-            "them are right. Errors are binomial (docs/tops.md)[/]\n",
-            highlight=False,
-        )
 
 
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
@@ -198,7 +175,7 @@ def cutflow_table(
 def print_regions(console: Console, events: Hist) -> None:
     """Sum of weights of the selected events in each region, by dataset and method."""
     regions = [str(name) for name in events.axes["region"]]
-    table = _table("regions (weighted)", ("dataset", "method"), tuple(regions))
+    table = table_of("regions (weighted)", ("dataset", "method"), tuple(regions))
     for dataset in events.axes["dataset"]:
         for method in events.axes["method"]:
             found = [events[{"region": loc(r), "dataset": loc(dataset), "method": loc(method)}] for r in regions]
@@ -226,7 +203,7 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
         return
     has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
     more = ("expected",) if has_expected else ()
-    table = _table("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]", *more))
+    table = table_of("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]", *more))
     for name, entry in cutflow.items():
         first = entry["cuts"][0]["events"] if entry["cuts"] else 0
         for position, row in enumerate(entry["cuts"]):
@@ -276,7 +253,8 @@ def short_percent(entry: dict[str, Any]) -> str:
     return f"{value:.1f} ± {max(high - value, value - low):.1f}"
 
 
-def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+def table_of(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    """An empty table with columns of text and of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in names:
         table.add_column(column)

@@ -198,6 +198,7 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+        **({"labels": dict(analysis.labels)} if analysis.labels else {}),
         **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
     }
 

@@ -17,14 +17,14 @@ from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.events.generator import B_QUARK
 from hhh_coffea.events.record import field, momentum
-from hhh_coffea.reconstruction.matching import AssignmentTarget
+from hhh_coffea.reconstruction.targets import Targets
 
 LEPTON_RADIUS = 0.1  # ΔR between the generated and the measured lepton
 FLAVORS = {"electron": (0, 11), "muon": (1, 13)}  # in the event record, and as PDG number
 PAIR = ("generated", "measured", "threshold", "eta")  # GeV: E, of muons pT; least measured value that is selected
 
 
-def pairs_of(record: ak.Array, truth: TopTruth, targets: Mapping[str, AssignmentTarget]) -> dict[str, FloatArray]:
+def pairs_of(record: ak.Array, truth: TopTruth, targets: Targets) -> dict[str, FloatArray]:
     """Rows of selected events (:mod:`hhh_coffea.analyses.tops_objects`).
 
     Returns
@@ -37,8 +37,8 @@ def pairs_of(record: ak.Array, truth: TopTruth, targets: Mapping[str, Assignment
     ``tag``
         ``(n, 3)``: pT of each selected jet (GeV), whether it is tagged, whether it is a b jet
     """
-    ht, lt = targets["ht"].objects, targets["lt"].objects
-    full = targets["ht"].mask & targets["lt"].mask
+    ht, lt = (targets.objects[name][:, 0] for name in ("ht", "lt"))
+    full = (targets.exists("ht") & targets.exists("lt"))[:, 0]
     rows = {
         "light": np.concatenate([_jets(record, ht[:, k], truth.particles[f"q{k}"], full) for k in (1, 2)]),
         "bottom": np.concatenate(

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hhh_coffea.reconstruction.matching import match_quarks, nearest_exclusive, target_of
+from hhh_coffea.reconstruction.matching import match_quarks, nearest_exclusive
 
 
 def jets_of(events, index=None):
@@ -82,11 +82,6 @@ def test_equals_the_loop_and_does_not_depend_on_order(seed, n_quarks):
     assert back == found.tolist()
     order = rng.permutation(n_quarks)
     assert match_quarks(jets_of(events), *quarks_of(directions[:, order]), 0.4).tolist() == found[:, order].tolist()
-
-
-def test_reconstructable_is_all_daughters_matched():
-    target = target_of(np.array([[0, 2], [1, -1], [-1, -1]]))
-    assert target.mask.tolist() == [True, False, False]
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,14 @@ def test_pairs_equal_those_of_a_loop(shared_dir: Path) -> None:
         flavor=truth.flavor[:300],
         particles={k: {f: v[:300] for f, v in p.items()} for k, p in truth.particles.items()},
     )
-    targets = {k: type(t)(t.objects[:300], t.mask[:300]) for k, t in sample.targets.items()}
+    objects = {name: positions[:300] for name, positions in sample.targets.objects.items()}
+    targets = replace(sample.targets, objects=objects)
     rows = pairs_of(record, cut, targets)
     expected: dict[str, list[tuple[float, ...]]] = {name: [] for name in ("light", "bottom", "electron", "muon", "met")}
     for e, event in enumerate(record.to_list()):
         p = {name: {k: float(v[e]) for k, v in parts.items()} for name, parts in cut.particles.items()}
-        slots = {"ht_b": targets["ht"].objects[e, 0], "lt_b": targets["lt"].objects[e, 0]}
-        slots |= {f"q{k}": targets["ht"].objects[e, k] for k in (1, 2)}
+        slots = {"ht_b": objects["ht"][e, 0, 0], "lt_b": objects["lt"][e, 0, 0]}
+        slots |= {f"q{k}": objects["ht"][e, 0, k] for k in (1, 2)}
         if all(j >= 0 for j in slots.values()):
             for quark, j in slots.items():
                 jet, q = event["jets"][j], p[quark]

@@ -1,0 +1,205 @@
+"""Figures of the quantities that an analysis declares, and of whose objects were taken for whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import hist
+import mplhep
+import numpy as np
+import numpy.typing as npt
+from hist import Hist
+from hist.intervals import clopper_pearson_interval
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from hhh_coffea.figures.style import NAMES, PALETTE, Writer, color_of, side_by_side, styles_of
+from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
+from hhh_coffea.results.quantities import (
+    ANY_METHOD,
+    NO_TRUTH,
+    NOT_RECONSTRUCTABLE,
+    NOT_SPLIT,
+    PREFIX,
+    RIGHT,
+    WRONG,
+)
+from hhh_coffea.results.summary import COVERAGE, counts
+
+COLORS = {WRONG: "#94a4a2", NOT_RECONSTRUCTABLE: "#dcdcdc"}  # others have the colour of their method
+CENTRAL = (0.5 * (1 - COVERAGE), 0.5 * (1 + COVERAGE))
+
+
+def names_in(histograms: Mapping[str, Hist]) -> set[str]:
+    """The histograms that are drawn here."""
+    return {name for name in histograms if name.startswith(PREFIX) or name == CONFUSION}
+
+
+def draw(write: Writer, histograms: Mapping[str, Hist], dataset: str, definition: str, info: Mapping[str, Any]) -> None:
+    """All figures of a dataset in one definition."""
+    key = {"dataset": dataset, "definition": definition}
+    for name in sorted(names_in(histograms)):
+        histogram, bare = histograms[name], name.removeprefix(PREFIX)
+        if name == CONFUSION:
+            _confusion(write, histogram, key, info)
+        elif "outcome" not in [axis.name for axis in histogram.axes]:
+            _efficiency(write, histogram, key, info, bare)
+        else:
+            for method in histogram.axes["method"]:
+                _spectra(write, histogram, {**key, "method": method}, info, bare)
+
+
+def _spectra(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any], name: str) -> None:
+    """A panel for each item that is split by outcome; items that are not split lie over each other in one."""
+    parts = {item: dict(_outcomes(histogram, {**key, "of": item})) for item in _ordered(histogram, info)}
+    parts = {item: found for item, found in parts.items() if found}
+    if not parts:
+        return
+    method, edges = key["method"], histogram.axes["value"].edges
+    unsplit = all(set(found) == {NOT_SPLIT} for found in parts.values())
+    suffix = "" if method == ANY_METHOD else f"_by_{method.replace(':', '_')}"
+    place = f"{key['dataset']}/spectrum_{name}{suffix}"
+    with write.figure(place, str(info["label"]), columns=1 if unsplit else len(parts)) as axes:
+        if unsplit:
+            _stacked(axes[0], {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}, PALETTE)
+            total = sum(found[NOT_SPLIT] for found in parts.values())
+            _dress(axes[0], histogram, _spread(total))
+        else:
+            for axis, (item, found) in zip(axes, parts.items(), strict=True):
+                _stacked(axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found])
+                _dress(axis, histogram, f"{_label(info, item)}, {NAMES.get(method, method)}")
+        for axis in axes:
+            axis.set_xlim(edges[0], edges[-1])
+
+
+def _outcomes(histogram: Hist, key: dict[str, str]) -> Iterator[tuple[str, Hist]]:
+    """What was filled of an item, in the order in which it is stacked."""
+    for outcome in (NOT_RECONSTRUCTABLE, WRONG, RIGHT, NO_TRUTH, NOT_SPLIT):
+        if counts(histogram, {**key, "outcome": outcome}).sum():
+            yield outcome, histogram[{name: hist.loc(value) for name, value in {**key, "outcome": outcome}.items()}]
+
+
+def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any) -> None:
+    mplhep.histplot(
+        list(parts.values()),
+        ax=axis,
+        stack=True,
+        histtype="fill",
+        label=list(parts),
+        color=list(colors)[: len(parts)],
+        flow="none",
+    )
+    total = sum(parts.values())
+    middle, half = total.axes[0].centers, np.sqrt(total.variances())
+    axis.errorbar(middle, total.values(), half, linestyle="none", color="black", linewidth=1, label="statistical error")
+
+
+def _dress(axis: Axes, histogram: Hist, title: str) -> None:
+    width = np.diff(histogram.axes["value"].edges)[0]
+    unit = " GeV" if "GeV" in histogram.axes["value"].label else ""
+    axis.set(xlabel=histogram.axes["value"].label, ylabel=f"Events / {width:.3g}{unit}")
+    axis.set_ylim(0, 1.45 * axis.get_ylim()[1] / 1.05)
+    axis.legend(title=title, fontsize=20, title_fontsize=22, loc="upper right")
+
+
+def _spread(total: Hist) -> str:
+    """Central interval of what is within the axis, and its root mean square."""
+    values, edges, middle = total.values(), total.axes[0].edges, total.axes[0].centers
+    share = np.concatenate([[0.0], np.cumsum(values)]) / values.sum()
+    low, high = np.interp(CENTRAL, share, edges)
+    mean = np.average(middle, weights=values)
+    rms = np.sqrt(np.average((middle - mean) ** 2, weights=values))
+    return f"68%: {low:.3g} to {high:.3g}, RMS {rms:.3g}"
+
+
+def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any], name: str) -> None:
+    """A panel for each target and all methods in it, with Clopper–Pearson bars."""
+    items = [
+        item
+        for item in _ordered(histogram, info)
+        if counts(histogram.project(*_axes(histogram, "method")), {**key, "of": item}).sum()
+    ]
+    if not items:
+        return
+    methods = sorted(histogram.axes["method"])
+    styles, edges = styles_of(methods), histogram.axes["value"].edges
+    with write.figure(f"{key['dataset']}/efficiency_{name}", str(info["label"]), columns=len(items)) as axes:
+        for axis, item in zip(axes, items, strict=True):
+            for method, place in zip(methods, side_by_side(len(methods)), strict=True):
+                table = counts(histogram, {**key, "of": item, "method": method})[1:-1]  # within the axis
+                _points(axis, edges, table[:, 1], table.sum(axis=1), place, **styles[method])
+            axis.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25), xlabel=histogram.axes["value"].label)
+            axis.set_ylabel("Efficiency")
+            if (np.diff(edges) == 1).all():  # of whole numbers
+                axis.xaxis.set_minor_locator(NullLocator())
+            axis.legend(title=_label(info, item), fontsize=20, title_fontsize=22, loc="upper right", ncols=2)
+
+
+def _points(
+    axis: Axes,
+    edges: npt.NDArray[np.float64],
+    passed: npt.NDArray[Any],
+    total: npt.NDArray[Any],
+    place: float,
+    **style: Any,
+) -> None:
+    use = total > 0
+    middle, width = ((edges[1:] + edges[:-1]) / 2)[use], np.diff(edges)[use]
+    value = passed[use] / total[use]
+    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
+    errors = np.clip([value - low, high - value], 0, None)
+    axis.errorbar(middle + place * width, value, errors, linestyle="none", markersize=8, **style)
+
+
+def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any]) -> None:
+    """Objects by the place they were given (rows) and their true one (columns), rows normalised."""
+    for method in histogram.axes["method"]:
+        place = {**key, "method": method}
+        names = _places(histogram, info)
+        columns = [*names, NOWHERE]
+        table = counts(histogram, place)
+        if not table.sum():
+            continue
+        given, true = (list(histogram.axes[name]) for name in ("given", "true"))
+        matrix = np.array([[table[given.index(g), true.index(t)] for t in columns] for g in names])
+        file = f"{key['dataset']}/assignment_confusion_{method.replace(':', '_')}"
+        with write.figure(file, str(info["label"])) as (axis,):
+            share = matrix / matrix.sum(axis=1, keepdims=True)
+            image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
+            for row, column in np.ndindex(*share.shape):
+                color = "black" if share[row, column] > 0.5 else "white"
+                text = f"{100 * share[row, column]:.1f}%"
+                axis.text(column, row, text, ha="center", va="center", fontsize=20, color=color)
+            axis.set_xticks(range(len(columns)), [_place_label(info, name) for name in columns])
+            axis.set_yticks(range(len(names)), [_place_label(info, name) for name in names])
+            axis.tick_params(which="both", top=False, right=False, length=0)
+            axis.minorticks_off()
+            axis.set(xlabel="Truly of", ylabel=f"Assigned to by {NAMES.get(method, method)}")
+            axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's objects")
+
+
+def _places(histogram: Hist, info: Mapping[str, Any]) -> list[str]:
+    """Places of the targets of a dataset, in their order."""
+    order = {name: number for number, name in enumerate(info["kinds"])}
+    own = [name for name in histogram.axes["given"] if name.partition(":")[0] in order]
+    return sorted(own, key=lambda name: (order[name.partition(":")[0]], name))
+
+
+def _place_label(info: Mapping[str, Any], name: str) -> str:
+    kind, colon, daughters = name.partition(": ")
+    return f"{_label(info, kind)}\n{daughters.replace(' ', ', ')}" if colon else "no target"
+
+
+def _label(info: Mapping[str, Any], item: str) -> str:
+    return str(info.get("labels", {}).get(item, item))
+
+
+def _ordered(histogram: Hist, info: Mapping[str, Any]) -> list[str]:
+    """Items in the order of the labels that the analysis declares, then the others."""
+    order = {name: number for number, name in enumerate(info.get("labels", {}))}
+    return sorted(histogram.axes["of"], key=lambda name: (order.get(name, len(order)), name))
+
+
+def _axes(histogram: Hist, left_out: str) -> list[str]:
+    return [axis.name for axis in histogram.axes if axis.name != left_out]

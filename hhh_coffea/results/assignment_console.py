@@ -1,0 +1,70 @@
+"""What a run prints of assignments: Table 1 of arXiv:2309.01886 in our columns, and the same over all selected events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from hhh_coffea.results.assignment_efficiency import EVENT, KINDS
+from hhh_coffea.results.console import count, short_percent, table_of
+
+MEANING = (
+    "All: events with any target that can be found; Full: events in which every target can be. Ev.: all of them are right. "
+    "Selected: all selected events, in which a target that cannot be found counts as wrong. Errors are binomial (docs/tops.md)"
+)
+Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]  # dataset → definition → method
+
+
+def print_assignments(
+    console: Console, table_1: Tables, datasets: Mapping[str, Any], published: Mapping[str, Any] | None = None
+) -> None:
+    """The tables of each dataset, in per cent with errors; with ``published`` rows of others behind ours."""
+    for dataset, definitions in table_1.items():
+        targets = tuple(datasets[dataset]["targets"])
+        for definition, methods in definitions.items():
+            _table_1(console, f"{dataset} ({definition})", targets, methods, (published or {}).get(dataset))
+            _selected(console, f"{dataset} ({definition})", targets, methods)
+    if table_1:
+        console.print(f"[dim]{MEANING}[/]\n", highlight=False)
+    for source in sorted({rows["source"] for rows in (published or {}).values()}):
+        console.print(f"[dim]published: {source}, of other events[/]\n", highlight=False)
+
+
+def _table_1(
+    console: Console, of: str, targets: tuple[str, ...], methods: Mapping[str, Any], published: Mapping[str, Any] | None
+) -> None:
+    columns = tuple(f"{kind}: {name}" for kind in ("All", "Full") for name in ("Ev.", *targets))
+    table = table_of(f"{of}: right assignments in % of events and targets", ("method", "jets"), columns)
+    rows = [(kind, name) for kind in ("all", "full") for name in (EVENT, *targets)]
+    for method, entry in methods.items():
+        for position, label in enumerate(entry["all"]):
+            cells = [short_percent(entry[kind][label][name]) for kind, name in rows]
+            table.add_row(method if position == 0 else "", label, *cells)
+    if published:
+        table.add_row("published:", style="dim")
+    for method, entry in (published["methods"] if published else {}).items():
+        for position, label in enumerate(entry["all"]):
+            cells = [f"{100 * entry[kind][label][name]:.0f}" for kind, name in rows]
+            table.add_row(f" {method}" if position == 0 else "", label, *cells, style="dim")
+    console.print(table)
+
+
+def _selected(console: Console, of: str, targets: tuple[str, ...], methods: Mapping[str, Any]) -> None:
+    """Shares of events in which targets can be found, and efficiencies over all events."""
+    table = table_of(
+        f"{of}: in % of all selected events",
+        ("", "jets"),
+        ("events", "any target", "every target", *targets),
+    )
+    shares = next(iter(methods.values()))["shares"]
+    for position, (label, entry) in enumerate(shares.items()):
+        cells = [short_percent(entry[name]) for name in ("any", "full", *targets)]
+        events = count(entry["any"]["denominator"])
+        table.add_row("can be found" if position == 0 else "", label, events, *cells)
+    for method, found in methods.items():
+        for position, (label, entry) in enumerate(found[KINDS[-1]].items()):
+            cells = [short_percent(entry[name]) for name in (EVENT, *targets)]
+            table.add_row(f"{method}: right" if position == 0 else "", label, "", "", *cells)
+    console.print(table)
