@@ -315,7 +315,7 @@ def process(job: Job, chunk: Chunk) -> Any:
     options: dict[str, Any] = {}
     if hasattr(processor, "branches"):
         wanted = set(processor.branches(metadata))
-        wanted |= {name.split("/")[0] + suffix for name in wanted for suffix in ("", "_size")}
+        wanted |= {name.split("/")[0] + "_size" for name in wanted}
         # describing the branches of a file takes longer than reading them when it has hundreds
         options["filter_name"] = lambda name: name in wanted
     with open_file(chunk.path) as file:
