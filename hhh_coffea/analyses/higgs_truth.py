@@ -51,8 +51,8 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
     event = event_index(counts)[keep]
     position = keep - (np.cumsum(counts) - counts)[event]
-    quarks = (of_all.reshape(len(record), 2 * n_higgs) for of_all in (quark_eta, quark_phi))
-    to_quark = near_pairs(flat(jets.eta)[keep], flat(jets.phi)[keep], event, *quarks, RESOLVED_RADIUS)
+    of_eta, of_phi = (of_all.reshape(len(record), 2 * n_higgs) for of_all in (quark_eta, quark_phi))
+    to_quark = near_pairs(flat(jets.eta)[keep], flat(jets.phi)[keep], event, of_eta, of_phi, RESOLVED_RADIUS)
 
     fatjets = record.fatjets
     counts = counts_of(fatjets.eta)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from functools import reduce
+
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
@@ -82,11 +84,7 @@ def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntA
     """Summed momenta (GeV) of the daughters at ``(C, k)`` positions in the events ``(C,)``."""
     first = {name: _starts(record[name])[event] for name in dict.fromkeys(kind.collections)}
     parts = [momentum(record[name], first[name] + objects[:, d]) for d, name in enumerate(kind.collections)]
-    total = parts[0]
-    for part in parts[1:]:
-        for component, more in zip(total, part, strict=True):
-            component += more
-    return total
+    return Cartesian(*(reduce(np.add, components) for components in zip(*parts, strict=True)))
 
 
 def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) -> ak.Array:
