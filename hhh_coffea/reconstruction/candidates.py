@@ -9,7 +9,6 @@ another kind of candidate displaces.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
 from functools import reduce
 
 import awkward as ak
