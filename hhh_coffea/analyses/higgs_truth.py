@@ -49,11 +49,10 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     jets = record.jets
     counts = counts_of(jets.eta)
     keep = np.flatnonzero(np.abs(flat(field(jets, "flavor", "truth matching"))) == 5)
-    event, position = event_index(counts)[keep], position_in_event(counts)[keep]
-    of_all = (len(record), 2 * n_higgs)
-    to_quark = near_pairs(
-        flat(jets.eta)[keep], flat(jets.phi)[keep], event, quark_eta.reshape(of_all), quark_phi.reshape(of_all), RESOLVED_RADIUS
-    )  # fmt: skip
+    event = event_index(counts)[keep]
+    position = keep - (np.cumsum(counts) - counts)[event]
+    of_eta, of_phi = (of_all.reshape(len(record), 2 * n_higgs) for of_all in (quark_eta, quark_phi))
+    to_quark = near_pairs(flat(jets.eta)[keep], flat(jets.phi)[keep], event, of_eta, of_phi, RESOLVED_RADIUS)
 
     fatjets = record.fatjets
     counts = counts_of(fatjets.eta)
@@ -149,5 +148,5 @@ def _targets(record: ak.Array, n_higgs: int, pair: IntArray, exists: BoolArray, 
     def of_higgs(name: str) -> FloatArray:
         return flat(record.higgs[name]).astype(np.float64).reshape(len(record), n_higgs)
 
-    pairs = np.where(exists[..., None], pair, NONE)
+    pairs = np.stack([np.where(exists, pair[..., k], NONE) for k in (0, 1)], axis=2)
     return Targets({"resolved": pairs, "boosted": fatjet[..., None]}, of_higgs("pt"), of_higgs("mass"))

@@ -315,7 +315,7 @@ def process(job: Job, chunk: Chunk) -> Any:
     options: dict[str, Any] = {}
     if hasattr(processor, "branches"):
         wanted = set(processor.branches(metadata))
-        wanted |= {name.split("/")[0] + suffix for name in wanted for suffix in ("", "_size")}
+        wanted |= {name.split("/")[0] + "_size" for name in wanted}
         # describing the branches of a file takes longer than reading them when it has hundreds
         options["filter_name"] = lambda name: name in wanted
     with open_file(chunk.path) as file:
@@ -324,8 +324,10 @@ def process(job: Job, chunk: Chunk) -> Any:
         # of its time of change nothing is said: workers may read copies of their own
         if chunk.file_state and state_of(chunk.path)[:1] != chunk.file_state[:1]:
             raise UnreadableFileError("another size than when the run was planned")
-        if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
+        tree = file[chunk.tree]
+        if chunk.file_entries is not None and (there := tree.num_entries) != chunk.file_entries:
             raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
+        tree.typenames = dict  # coffea asks for those of all branches, hundreds in a full file; these schemas use none
         events = NanoEventsFactory.from_root(
             file,
             treepath=chunk.tree,

@@ -34,6 +34,8 @@ def open_file(path: str) -> Any:
             raise UnreadableFileError("the file is empty (0 bytes)")
         if magic != b"root":
             raise UnreadableFileError("not a ROOT file")
+        # for every column fsspec, uproot's choice, would go through an event loop
+        return uproot.open({path: None}, handler=uproot.source.file.MultithreadedFileSource)
     return uproot.open({path: None})
 
 

@@ -71,7 +71,7 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
     # files are written by falling pT almost always, and then only the tags have to be brought to order
     chosen = chosen[np.argsort(group, kind="stable") if falling.all() else np.lexsort((-pt, group))]
     columns = {name: values[chosen] for name, values in columns.items()}
-    columns["index"] = position_in_event(counts)[chosen]
+    columns["index"] = chosen - (np.cumsum(counts) - counts)[event]
     return unflatten(columns, np.bincount(event, minlength=len(counts)))
 
 
@@ -127,11 +127,11 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     return records(fields)
 
 
-def momentum(objects: ak.Array) -> Cartesian:
-    """Flat Cartesian four-momenta of jets or fat jets, from the record where it holds them."""
+def momentum(objects: ak.Array, index: IntArray | slice = slice(None)) -> Cartesian:
+    """Flat Cartesian four-momenta of jets or fat jets, or of those at ``index``, from the record where it holds them."""
     if "energy" in objects.fields:
-        return Cartesian(*(flat(objects[name]) for name in Cartesian._fields))
-    return cartesian(*(flat(objects[name]) for name in ("pt", "eta", "phi", "mass")))
+        return Cartesian(*(flat(objects[name])[index] for name in Cartesian._fields))
+    return cartesian(*(flat(objects[name])[index] for name in ("pt", "eta", "phi", "mass")))
 
 
 def _first(objects: ak.Array, length: int) -> ak.Array:

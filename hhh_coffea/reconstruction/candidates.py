@@ -9,6 +9,7 @@ another kind of candidate displaces.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 
 import awkward as ak
 import numpy as np
@@ -80,14 +81,9 @@ def make_candidates(
 
 def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:
     """Summed momenta (GeV) of the daughters at ``(C, k)`` positions in the events ``(C,)``."""
-    parts = []
-    for d, name in enumerate(kind.collections):
-        index = _starts(record[name])[event] + objects[:, d]
-        parts.append([component[index] for component in momentum(record[name])])
-    total = parts[0]
-    for part in parts[1:]:
-        total = [a + b for a, b in zip(total, part, strict=True)]
-    return Cartesian(*total)
+    first = {name: _starts(record[name])[event] for name in dict.fromkeys(kind.collections)}
+    parts = [momentum(record[name], first[name] + objects[:, d]) for d, name in enumerate(kind.collections)]
+    return Cartesian(*(reduce(np.add, components) for components in zip(*parts, strict=True)))
 
 
 def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) -> ak.Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Literal, NamedTuple
 
 import awkward as ak
@@ -44,15 +44,11 @@ class Comparison:
 
     def of(self, *names: str) -> BoolArray:
         """Flat: candidates of these kinds."""
-        found: BoolArray = np.logical_or.reduce([self.kind == self.kinds[name].number for name in names])
-        return found
+        return reduce(np.logical_or, [self.kind == self.kinds[name].number for name in names])
 
     def has(self, *names: str) -> BoolArray:
         """``(N, n)``: particles that have a target of one of these kinds."""
-        found = np.zeros(self.targets.pt.shape, dtype=bool)
-        for name in names:
-            found[:, self.kinds[name].particles] |= self.targets.exists(name)
-        return found
+        return reduce(np.logical_or, [self._has[name] for name in names], np.zeros(self.targets.pt.shape, dtype=bool))
 
     def first(self, name: str, before: Sequence[str]) -> BoolArray:
         """``(N, n)``: particles that have a target of this kind and none of the kinds ``before`` it."""
@@ -65,6 +61,16 @@ class Comparison:
         result = np.zeros(self.targets.pt.shape, dtype=bool)
         result[self.event[candidate[used]], particle[used]] = True
         return result
+
+    @cached_property
+    def _has(self) -> dict[str, BoolArray]:
+        """By kind, ``(N, n)``: particles that have a target of it."""
+        found = {name: np.zeros(self.targets.pt.shape, dtype=bool) for name in self.kinds}
+        for name, kind in self.kinds.items():
+            exists = self.targets.exists(name)
+            for member, particle in enumerate(kind.particles):
+                found[name][:, particle] |= exists[:, member]
+        return found
 
     @cached_property
     def correct(self) -> BoolArray:

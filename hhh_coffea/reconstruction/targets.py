@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,7 @@ class Targets:
     def exists(self, kind: str) -> BoolArray:
         """``(N, m)``: which targets of a kind exist."""
         objects = self.objects[kind]
-        found: BoolArray = np.logical_and.reduce([objects[..., d] >= 0 for d in range(objects.shape[2])])
-        return found
+        return reduce(np.logical_and, [objects[..., d] >= 0 for d in range(objects.shape[2])])
 
 
 def no_targets(n_events: int, kinds: Mapping[str, Kind], n_particles: int) -> Targets:

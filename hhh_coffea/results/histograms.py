@@ -127,7 +127,8 @@ def fill_targets(
         exists = targets.exists(kind.name)
         masks[kind.name][:, kind.particles] = exists
         event = np.nonzero(exists)[0]
-        mass = invariant_mass(analysis.momentum(record, kind, event, targets.objects[kind.name][exists]))
+        objects = targets.objects[kind.name].reshape(-1, kind.degree).compress(exists.ravel(), axis=0)
+        mass = invariant_mass(analysis.momentum(record, kind, event, objects))
         histograms["target_mass"].fill(**place, target=kind.name, mass=mass, weight=weight[event])
     for name, mask in masks.items():
         chosen = np.flatnonzero(mask & np.isfinite(targets.pt))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import permutations
 
 import numpy as np
@@ -43,8 +44,8 @@ class Kind:
         Assignments that the kind's symmetry exchanges are equal.
         """
         columns = [np.asarray(objects[..., d], dtype=np.int64) for d in range(self.degree)]
-        least: IntArray = np.minimum.reduce([self._number(columns, g) for g in self.group])
-        return np.where(np.logical_and.reduce([column >= 0 for column in columns]), least, NONE)
+        least = reduce(np.minimum, [self._number(columns, g) for g in self.group])
+        return np.where(reduce(np.minimum, columns) >= 0, least, NONE)
 
     def ordered(self, objects: IntArray) -> IntArray:
         """``(…, k)``: of the orders that the kind's symmetry makes equal, the first in lexicographic order."""
