@@ -23,12 +23,13 @@ from hhh_coffea.datasets.nanoaod_options import (
     EventWeight,
     LeptonOptions,
 )
+from hhh_coffea.events.leptons import ELECTRON, MUON
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod.columns import column, values
 from hhh_coffea.events.nanoaod.corrections import correction, evaluate
 
 Varied = tuple[FloatArray, FloatArray, FloatArray]  # nominal, up, down of each event ``(N,)``
-FLAVOR = {"electrons": nanoaod_leptons.ELECTRON, "muons": nanoaod_leptons.MUON}
+FLAVOR = {"electrons": ELECTRON, "muons": MUON}
 SCALE_PAIRS = {
     9: (0, 1, 3, 5, 7, 8),
     8: (0, 1, 3, 4, 6, 7),
@@ -169,7 +170,8 @@ def sources(given: Corrections) -> list[str]:
 
 def applied(found: dict[str, Varied]) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Factors of the nominal weight by name, and what varies it relative to them: ``record.weights`` and ``record.shifts``."""
-    weights, shifts = {}, {}
+    weights: dict[str, FloatArray] = {}
+    shifts: dict[str, FloatArray] = {}
     for name, (nominal, *varied) in found.items():
         if name not in THEORY_SOURCES:
             weights[LABELS.get(name, name)] = nominal
