@@ -10,12 +10,13 @@ import awkward as ak
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
-from hhh_coffea.base.arrays import counts_of
+from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, variations
 from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
+from hhh_coffea.reconstruction.observables import EventObservable
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results import systematics
+from hhh_coffea.results import event_observables, systematics
 
 
 class SystematicsProcessor(ProcessorABC):
@@ -25,6 +26,8 @@ class SystematicsProcessor(ProcessorABC):
     ----------
     methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device
         as in the main job
+    regions, observables
+        as in the main job; every observable is filled in every region with every variation
     """
 
     def __init__(
@@ -37,10 +40,14 @@ class SystematicsProcessor(ProcessorABC):
         model: tuple[str, ...] = (),
         device: str = "auto",
         analyses: Analyses | None = None,
+        regions: dict | None = None,
+        observables: dict | None = None,
     ) -> None:
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
         self.methods = self.options.methods
         self.analyses = dict(analyses or {})
+        self.regions = dict(regions or {})
+        self.observables = {name: EventObservable.model_validate(one) for name, one in (observables or {}).items()}
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
 
@@ -59,7 +66,8 @@ class SystematicsProcessor(ProcessorABC):
         analysis = analysis_of(metadata, self.analyses)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
         features = fatjet_features(self.methods, self.options, analysis)
-        output = {"histograms": systematics.book(), "read_as": {dataset: {describe(events, metadata)}}}
+        booked = systematics.book() | event_observables.book(analysis, self.observables, with_variations=True)
+        output = {"histograms": booked, "read_as": {dataset: {describe(events, metadata)}}}
 
         def found_in(record):
             return reconstruct({"default": self.methods}, record, analysis, self.options)["default"]
@@ -79,6 +87,13 @@ class SystematicsProcessor(ProcessorABC):
                 if name != shape:
                     weight = weight * ak.to_numpy(record.shifts[name])
                 systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, tuple(analysis.kinds))
+                for method, candidates in found.items():
+                    place = {"dataset": dataset, "method": method, "variation": name}
+                    event_observables.fill(
+                        *(output["histograms"], place, analysis, self.regions, self.observables),
+                        *(record, candidates, ~flat(candidates.overlaps)),
+                        weight=weight,
+                    )
         return output
 
     def postprocess(self, accumulator):

@@ -10,6 +10,7 @@ import correctionlib.schemav2 as schema
 
 def _inputs(*names: str) -> list[schema.Variable]:
     kinds = {"systematic": "string", "working_point": "string", "flavor": "int"}
+    kinds |= {"weights": "string", "scale_factors": "string", "year": "string"}
     return [schema.Variable(name=name, type=kinds.get(name, "real")) for name in names]
 
 
@@ -38,6 +39,7 @@ RESOLUTION = 0.1
 RATIOS = {"nom": 1.1, "up": 1.2, "down": 1.0}
 HEAVY = {"central": 0.95, "up": 1.0, "down": 0.9}
 LIGHT = {"central": 1.1, "up": 1.3, "down": 0.9}
+MUON = {"nominal": 0.9, "systup": 0.95, "systdown": 0.8}
 EFFICIENCY = {5: 0.8, 4: 0.2, 0: 0.02}
 
 
@@ -65,6 +67,27 @@ def write_jet_corrections(path: Path) -> Path:
     return _write(
         path, schema.CorrectionSet(schema_version=2, corrections=corrections, compound_corrections=[compound])
     )
+
+
+def write_event_weights(path: Path) -> Path:
+    """``pileup`` of the number of interactions, ``muon`` of |η| and pT (not beyond |η| = 2.4), and ``bins`` without overflow."""
+    interactions, wide = (
+        "NumTrueInteractions",
+        {"nodetype": "binning", "input": "abseta", "edges": [0.0, 2.4], "flow": "error"},
+    )
+    by_interactions = {"nominal": _formula("x/35", interactions), "up": _formula("x/30", interactions)}
+    by_interactions["down"] = _formula("x/40", interactions)
+    muon = {name: {**wide, "content": [value]} for name, value in MUON.items()}
+    corrections = [
+        _correction("pileup", (interactions, "weights"), _by("weights", by_interactions)),
+        _correction("muon", ("year", "abseta", "pt", "scale_factors"), _by("scale_factors", muon)),
+        _correction("narrow", ("NumTrueInteractions", "weights"), _by("weights", {
+            name: {"nodetype": "binning", "input": interactions, "edges": [0.0, 30.0], "content": [1.0], "flow": "error"}
+            for name in ("nominal", "up", "down")
+        })),
+    ]  # fmt: skip
+    path.write_text(schema.CorrectionSet(schema_version=2, corrections=corrections).model_dump_json(exclude_unset=True))
+    return path
 
 
 def write_btag_corrections(path: Path) -> Path:

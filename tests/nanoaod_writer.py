@@ -54,6 +54,7 @@ def write_nanoaod(
     if not data:
         branches["GenJet"] = ak.zip(_generated_jets(branches["Jet"]))
         branches["genWeight"] = ak.to_numpy(ak.flatten(events["Event.Weight"])).astype(np.float32)
+        branches |= _varied_weights(n)
         if weight is not None:
             branches["genWeight"] = np.full(n, weight, dtype=np.float32)
         if signal:
@@ -75,13 +76,23 @@ def _event_content(n: int, version: int) -> dict[str, np.ndarray | ak.Array]:
     found |= {name: np.ones(n, dtype=bool) for name in MET_FILTERS[YEARS[version]]}
     found["Flag_goodVertices"] = number % 5 != 0
     electron, muon, loose_muon = ((number % k == 0).astype(int) for k in (7, 11, 13))  # the last is not isolated
-    found["Electron"] = _leptons(electron, cutBased=(3, np.uint8))
+    found["Electron"] = _leptons(electron, cutBased=(3, np.uint8), pfRelIso03_all=(0.05, np.float32))
     isolation = np.concatenate([[0.1] * a + [0.5] * b for a, b in zip(muon, loose_muon, strict=True)]).astype(
         np.float32
     )
     muons = _leptons(muon + loose_muon, looseId=(True, bool))
     found["Muon"] = ak.with_field(muons, ak.unflatten(isolation, ak.num(muons)), "pfRelIso04_all")
     return found
+
+
+def _varied_weights(n: int) -> dict[str, np.ndarray | ak.Array]:
+    """Pile-up and the weights of theory: the k-th is 1 + k/100, whatever the event, but for the pile-up."""
+
+    def lists(length: int) -> ak.Array:
+        return ak.values_astype(ak.from_regular(np.tile(1 + np.arange(length) / 100, (n, 1)), axis=1), np.float32)
+
+    weights: dict[str, np.ndarray | ak.Array] = {"Pileup_nTrueInt": (20 + np.arange(n) % 30).astype(np.float32)}
+    return weights | {"LHEScaleWeight": lists(9), "LHEPdfWeight": lists(103), "PSWeight": lists(4)}
 
 
 def _leptons(counts: np.ndarray, **leaves: tuple[float, type]) -> ak.Array:

@@ -26,6 +26,11 @@ Trigger = Annotated[str, StringConstraints(pattern=r"^HLT_\w+$")]
 MetFilter = Annotated[str, StringConstraints(pattern=r"^Flag_\w+$")]
 Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
 
+WeightName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Theory = Literal["scale", "pdf", "parton_shower"]
+THEORY_SOURCES = ("scale", "pdf", "isr", "fsr")  # what their variations are called
+LEPTON_INPUTS = ("pt", "eta", "abseta", "phi")
+
 NOMINAL = "nominal"
 JER, BTAG = "jer", "btag"  # variations that the resolution and the b-tag weights bring along
 DIRECTIONS = ("up", "down")
@@ -86,12 +91,50 @@ class BTagWeights(Strict):
     abs_eta_max: Positive = Field(2.5, description="jets beyond are not tagged")
 
 
+class EventWeight(Strict):
+    """A weight of simulated events from a correctionlib file: one number for each event, or the product over its leptons."""
+
+    file: str
+    correction: str
+    over: Literal["electrons", "muons"] | None = Field(None, description="product over those of the event record")
+    inputs: dict[str, str] = Field(
+        default_factory=dict, description="input → branch of one value an event; over leptons: pt, eta, abseta, phi"
+    )
+    constants: dict[str, str | int | float] = Field(default_factory=dict, description="input → value")
+    systematic: str = Field("systematic", description="input that chooses among the variations")
+    variations: list[str] = Field(["nominal", "up", "down"], min_length=3, max_length=3)
+
+    @model_validator(mode="after")
+    def _known_inputs(self) -> EventWeight:
+        if self.over is not None and (unknown := sorted(set(self.inputs.values()) - set(LEPTON_INPUTS))):
+            raise ValueError(f"inputs: leptons have no {unknown[0]!r}; they have {', '.join(LEPTON_INPUTS)}")
+        if self.over is None and (wrong := sorted(b for b in self.inputs.values() if not b.isidentifier())):
+            raise ValueError(f"inputs: {wrong[0]!r} is no name of a branch")
+        if twice := sorted(
+            {self.systematic, *self.inputs} & {*self.constants, *({self.systematic} & set(self.inputs))}
+        ):
+            raise ValueError(f"the input {twice[0]!r} is given twice")
+        return self
+
+
 class Corrections(Strict):
     """Corrections of simulated events, or of jets in data."""
 
     jets: JetCorrections | None = None
     fatjets: JetCorrections | None = None
     btag: BTagWeights | None = None
+    weights: dict[WeightName, EventWeight] = Field(default_factory=dict, description="pile-up, leptons, triggers")
+    theory: list[Theory] = Field(default_factory=list, description="variations by weights that the file holds")
+
+    @model_validator(mode="after")
+    def _names_of_their_own(self) -> Corrections:
+        others = [c for c in (self.jets, self.fatjets) if c is not None]
+        taken = {JER, BTAG, NOMINAL, *THEORY_SOURCES, *(source for c in others for source in c.uncertainties)}
+        if twice := sorted(set(self.weights) & taken):
+            raise ValueError(f"weights: the name {twice[0]!r} is taken, choose another")
+        if len(set(self.theory)) < len(self.theory):
+            raise ValueError("theory: a kind is given twice")
+        return self
 
     def shapes(self) -> list[str]:
         """Variations of the jets, as ``jes_up``: those that change what is reconstructed."""
@@ -140,6 +183,8 @@ def files_of(options: NanoAODOptions) -> Iterator[tuple[str, str]]:
     if (btag := options.corrections.btag) is not None:
         yield "corrections.btag.file", btag.file
         yield "corrections.btag.efficiency_file", btag.efficiency_file
+    for name, weight in options.corrections.weights.items():
+        yield f"corrections.weights.{name}.file", weight.file
 
 
 def with_absolute_paths(options: NanoAODOptions, folder: Path) -> NanoAODOptions:

@@ -10,6 +10,7 @@ from coffea.nanoevents import BaseSchema
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
 from hhh_coffea.events import delphes
+from hhh_coffea.events.nanoaod import event_weights
 from hhh_coffea.events.nanoaod import reader as nanoaod
 from hhh_coffea.events.record import MULTI_HIGGS, Reading
 
@@ -53,6 +54,7 @@ def variations(metadata: DatasetMetadata) -> dict[str, tuple[str, ...]]:
         return {NOMINAL: (NOMINAL,)}
     corrections = metadata.nanoaod.corrections
     weights = [f"{BTAG}_{way}" for way in DIRECTIONS] if corrections.btag is not None else []
+    weights += event_weights.sources(corrections)
     return {NOMINAL: (NOMINAL, *weights), **{shape: (shape,) for shape in corrections.shapes()}}
 
 

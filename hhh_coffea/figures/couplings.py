@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.lines import Line2D
 
-from hhh_coffea.figures.style import Writer, styles_of
+from hhh_coffea.figures.style import Writer, line_widths, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}
@@ -41,9 +41,9 @@ def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitSca
     styles = styles_of(list(scans))
     with write.figure(name, label) as axes:
         (axis,) = axes
-        for method, scan in scans.items():
+        for (method, scan), width in zip(scans.items(), line_widths(len(scans)), strict=True):
             for known, dash in zip(scan.effective_events.values(), LINES, strict=False):
-                axis.plot(scan.points[:, 0], known, dash, color=styles[method]["color"], linewidth=3)
+                axis.plot(scan.points[:, 0], known, dash, color=styles[method]["color"], linewidth=width + 1)
         first = next(iter(scans.values()))
         entries = [Line2D([], [], color=style["color"], linewidth=3, label=style["label"]) for style in styles.values()]
         if len(first.effective_events) > 1:
@@ -76,7 +76,7 @@ def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan
         highest = max(float(scan.twice_delta_nll.max()) for scan in scans.values())
         axis.set(xlabel=_symbol(first.parameters[0]), ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, min(highest * 1.05, 10)))
         axis.set_xlim(first.points[0, 0], first.points[-1, 0])
-        axis.legend(loc="upper center")
+        axis.legend(loc="best")
 
 
 def draw_contours(write: Writer, name: str, scans: Mapping[str, LikelihoodScan], label: str = "") -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import mplhep
 from matplotlib.axes import Axes
 
 SIZE = 26
+EXPERIMENT_SIZE = 1.3  # relative to the text after it; what stands on the right is as much smaller
+ABOVE, GAP = 8, 7  # points between the axes and the base line, and between the experiment and the text
+POINTS_PER_INCH = 72
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,18 @@ class Labels:
     def write(self, axis: Axes, label: str = "") -> None:
         """Write above ``axis``; ``label`` is what this figure shows, before luminosity and energy."""
         right = ", ".join(filter(None, (label, self.conditions)))
-        if self.experiment:
-            mplhep.label.exp_text(self.experiment, self.text, lumi=right, loc=0, ax=axis)
+        if not self.experiment:
+            left = axis.set_title(self.source, loc="left", fontweight="bold", fontsize=SIZE)
+            title = axis.set_title(right, loc="right", fontsize=SIZE)
+            if self.conditions:
+                _fit(axis, [left, title])
             return
-        left = axis.set_title(self.source, loc="left", fontweight="bold", fontsize=SIZE)
-        title = axis.set_title(right, loc="right", fontsize=SIZE)
-        if self.conditions:
-            _fit(axis, [left, title])
+        # sizes are mplhep's; its own functions draw the whole figure to place a text, which doubles the time of all figures
+        texts = _write(axis, 1.0, self.experiment, self.text, right)
+        if (scale := _scale(axis, texts)) < 1:
+            for text in texts:
+                text.remove()
+            _write(axis, scale, self.experiment, self.text, right)
 
 
 def labels_of(config: Mapping[str, Any], datasets: Mapping[str, Mapping[str, Any]]) -> Labels:
@@ -65,11 +72,38 @@ def source_of(datasets: Mapping[str, Mapping[str, Any]]) -> str:
     return "NanoAOD" if formats == {"nanoaod"} else "Delphes and NanoAOD"
 
 
+def _write(axis: Axes, scale: float, experiment: str, words: str, right: str) -> list[Any]:
+    """The experiment, words after it and what stands on the right, on one line above the axes."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "baseline"}
+    bold = axis.annotate(
+        experiment, (0, 1), (0, ABOVE), fontweight="bold", fontsize=scale * EXPERIMENT_SIZE * SIZE, ha="left", **place
+    )
+    offset = _width(bold) * POINTS_PER_INCH / axis.figure.dpi + GAP
+    italic = axis.annotate(
+        words, (0, 1), (offset, ABOVE), fontstyle="italic", fontsize=scale * SIZE, ha="left", **place
+    )
+    last = axis.annotate(right, (1, 1), (0, ABOVE), fontsize=scale * SIZE / EXPERIMENT_SIZE, ha="right", **place)
+    return [bold, italic, last]
+
+
+def _scale(axis: Axes, texts: list[Any]) -> float:
+    """What the size of texts beside each other is multiplied by so that they fit; above 1 where there is room."""
+    axis.apply_aspect()
+    room = 0.95 * axis.get_window_extent(_renderer(axis)).width
+    return float(room / sum(_width(text) for text in texts))
+
+
 def _fit(axis: Axes, texts: list[Any]) -> None:
-    """Smaller letters where two texts do not fit beside each other."""
-    renderer = axis.figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    needed = sum(text.get_window_extent(renderer).width for text in texts)
-    room = 0.97 * axis.get_window_extent(renderer).width
-    if needed > room:
+    """Smaller letters where texts do not fit beside each other."""
+    if (scale := _scale(axis, texts)) < 1:
         for text in texts:
-            text.set_fontsize(SIZE * room / needed)
+            text.set_fontsize(SIZE * scale)
+
+
+def _width(text: Any) -> float:
+    """In pixels."""
+    return float(text.get_window_extent(_renderer(text)).width)
+
+
+def _renderer(artist: Any) -> Any:
+    return artist.figure.canvas.get_renderer()

@@ -67,8 +67,13 @@ def draw_all(
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
     write = Writer(folder / "plots", formats, labels_of(config, datasets))
+    scales = {}
+    if config.get("luminosity") and provenance.get(expected_events.SUMS):
+        scales = expected_events.scales(provenance, config["luminosity"])
+    observed = figures_stack.draw_observables(write, histograms, datasets, scales)
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
         drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
+        drawn |= observed
         for name in histograms.keys() - drawn:
             _any_histogram(write, name, histograms[name])
         return write.written
@@ -89,11 +94,8 @@ def draw_all(
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
-    scales = {}
-    if config.get("luminosity") and provenance.get(expected_events.SUMS):
-        scales = expected_events.scales(provenance, config["luminosity"])
+    if scales:
         figures_stack.draw(write, histograms, datasets, scales)
-    observed = figures_stack.draw_observables(write, histograms, datasets, scales) if scales else set()
     ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
     for name in sorted(
         histograms.keys() - ours - observed - figures_quantities.names_in(histograms)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.figures.style import NAMES, PALETTE, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
@@ -63,12 +64,17 @@ def draw_observables(
     datasets: Mapping[str, Mapping[str, Any]],
     scales: Mapping[str, float],
 ) -> set[str]:
-    """Observables that a user declared, in every region and of every method; returns the names of their histograms."""
+    """Observables that a user declared, in every region and of every method; returns the names of their histograms.
+
+    Without ``scales`` nothing is drawn: datasets cannot be compared.
+    """
     drawn = {name for name in histograms if name.startswith(PREFIX)}
     for name in sorted(drawn):
         if is_of_couplings(name) or not scales:
             continue
         values = histograms[name]
+        if "variation" in [axis.name for axis in values.axes]:
+            values = values[{"variation": hist.loc(NOMINAL)}]
         for analysis, names in selected_alike(datasets).items():
             filled = [dataset for dataset in names if dataset in values_of(values, "dataset")]
             if len(filled) < 2:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hhh_coffea.inference.moments import Moments, moments_of
 from hhh_coffea.inference.polynomial import Polynomial, grid
@@ -176,8 +177,18 @@ def _few_events(couplings: CouplingTemplates, name: str, values: FloatArray, lim
         if (bad := known < FEW * whole).any():
             worst = int(np.argmin(known))
             found.append(
-                f"{process}: reweighted to {name} from {values[bad].min():g} to {values[bad].max():g} fewer than {FEW:.0%} of "
-                f"the {number(whole)} effective events are left (at {values[worst]:g}: {number(float(known[worst]))}); "
+                f"{process}: reweighted to {name} = {_ranges(values, bad)} fewer than {FEW:.0%} of the {number(whole)} "
+                f"effective events are left (at {values[worst]:g}: {number(float(known[worst]))}); "
                 "samples generated at other couplings would be better"
             )
     return found
+
+
+def _ranges(values: FloatArray, chosen: npt.NDArray[np.bool_]) -> str:
+    """Neighbouring values as ranges: ``-5 to -2, 1.5 to 10``."""
+    starts = np.flatnonzero(chosen & ~np.concatenate([[False], chosen[:-1]]))
+    ends = np.flatnonzero(chosen & ~np.concatenate([chosen[1:], [False]]))
+    texts = [
+        f"{values[a]:g}" if a == b else f"{values[a]:g} to {values[b]:g}" for a, b in zip(starts, ends, strict=True)
+    ]
+    return ", ".join(texts)

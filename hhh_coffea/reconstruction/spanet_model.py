@@ -142,9 +142,7 @@ def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[Span
     for i, model in enumerate(models):
         for other in models[:i]:
             if same_targets(other.kinds, model.kinds) or same_targets(model.kinds, other.kinds):
-                raise SpanetError(
-                    f"models {other.name!r} and {model.name!r} both look for {in_words(model.kinds)}"
-                )
+                raise SpanetError(f"models {other.name!r} and {model.name!r} both look for {in_words(model.kinds)}")
     return models
 
 

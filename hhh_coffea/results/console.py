@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
 from hhh_coffea.datasets.fileset import Dataset
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
@@ -175,6 +176,8 @@ def cutflow_table(
 def print_regions(console: Console, events: Hist) -> None:
     """Sum of weights of the selected events in each region, by dataset and method."""
     regions = [str(name) for name in events.axes["region"]]
+    if "variation" in [axis.name for axis in events.axes]:
+        events = events[{"variation": loc(NOMINAL)}]
     table = table_of("regions (weighted)", ("dataset", "method"), tuple(regions))
     for dataset in events.axes["dataset"]:
         for method in events.axes["method"]:

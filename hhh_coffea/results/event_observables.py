@@ -47,12 +47,15 @@ def is_of_couplings(name: str) -> bool:
     return name.startswith(PREFIX) and COUPLINGS in name
 
 
-def book(analysis: Analysis, observables: Observables, with_couplings: bool) -> dict[str, Hist]:
-    """Empty histograms; those of couplings where the analysis has any."""
-    found = {EVENTS: Hist(*_names("region", "dataset", "method"), storage=hist.storage.Weight())}
+def book(
+    analysis: Analysis, observables: Observables, with_couplings: bool = False, with_variations: bool = False
+) -> dict[str, Hist]:
+    """Empty histograms; those of couplings where the analysis has any, and all with an axis of variations if asked for."""
+    places = ("region", "dataset", "method", *(("variation",) if with_variations else ()))
+    found = {EVENTS: Hist(*_names(*places), storage=hist.storage.Weight())}
     for name, one in observables_of(observables, analysis).items():
         value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=one.label or one.value)
-        axes = [*_names("region", "dataset", "method"), value]
+        axes = [*_names(*places), value]
         found[PREFIX + name] = Hist(*axes, storage=hist.storage.Weight())
         if with_couplings and analysis.couplings is not None:
             pair = moments.book(analysis.couplings.polynomial, *_names("region", "dataset", "method"), value)
@@ -69,18 +72,21 @@ def fill(
     record: ak.Array,
     candidates: ak.Array,
     surviving: npt.NDArray[np.bool_],
-    coefficients: npt.NDArray[np.float64] | None,
+    coefficients: npt.NDArray[np.float64] | None = None,
+    weight: npt.NDArray[np.float64] | None = None,
 ) -> None:
     """Add the events of a chunk.
 
     Parameters
     ----------
     place
-        dataset and method
+        dataset and method, and the variation where there are any
     surviving
         candidates (flat) that count
     coefficients
         of each event ``(N, monomials)``; None where there are no couplings
+    weight
+        of each event ``(N,)``; that of the record when None
 
     Raises
     ------
@@ -88,7 +94,7 @@ def fill(
         naming the region or observable that these events cannot be asked for.
     """
     objects = objects_of(record, candidates, surviving)
-    weight = ak.to_numpy(record.weight)
+    weight = ak.to_numpy(record.weight) if weight is None else weight
     chosen = {name: np.flatnonzero(mask) for name, mask in in_regions(regions, objects).items()}
     for region, events in chosen.items():
         histograms[EVENTS].fill(region=np.repeat(region, len(events)), **place, weight=weight[events])
@@ -114,7 +120,7 @@ def empty_regions(histograms: Mapping[str, Hist], regions: Mapping[str, str]) ->
         if region not in filled["region"]:
             found.append(f"region {region!r}: no event of any dataset passes")
             continue
-        counted = events[{"region": hist.loc(region), "method": sum}]
+        counted = events[{"region": hist.loc(region)}].project("dataset")
         lost = [name for name in filled["dataset"] if not counted[hist.loc(name)].variance]
         if lost:
             found.append(f"region {region!r}: no event of {', '.join(lost)} passes")

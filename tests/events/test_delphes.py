@@ -197,3 +197,17 @@ def test_btagging_option_yields_to_the_dataset(open_delphes):
     assert metadata_of(events, "upart").btagging == "upart"
     events.metadata["btagging"] = "stored"
     assert metadata_of(events, "upart").btagging == "stored"
+
+
+@pytest.mark.parametrize(("name", "n"), [("hh", 2), ("hhh", 3)])
+def test_higgs_bosons_before_the_shower(open_delphes, name, n):
+    """The copies with status 22; those that decay recoil against radiation."""
+    events = open_delphes(DEMO / f"{name}.root", stop=200)
+    metadata = DatasetMetadata(format="delphes", n_higgs=n)
+    record, _ = delphes.read(events, metadata, collections=("higgs", "hard_higgs"))
+    particles = events.Particle
+    first = particles[(particles.PID == 25) & (particles.Status == 22)]
+    assert ak.num(record.hard_higgs.pt).tolist() == [n] * 200
+    for field, leaf in (("pt", "PT"), ("eta", "Eta"), ("phi", "Phi"), ("mass", "Mass")):
+        assert flat(record.hard_higgs[field]).tolist() == flat(first[leaf]).tolist()
+    assert not np.allclose(flat(record.hard_higgs.pt), flat(record.higgs.pt))

@@ -252,3 +252,12 @@ def test_every_feature_can_be_read_from_version_15(relaid, open_nanoaod):
     record = nanoaod.read(open_nanoaod(relaid[15], stop=50), background(), list(FEATURES)).record
     assert set(FEATURES) <= set(record.fatjets.fields)
     assert all(np.isfinite(flat(record.fatjets[name])).all() for name in FEATURES)
+
+
+def test_higgs_bosons_before_the_shower(relaid, open_nanoaod, open_delphes):
+    """The same as from Delphes; a boson whose mother is another copy of it is left out."""
+    metadata = DatasetMetadata(format="nanoaod", n_higgs=3)
+    record, _ = nanoaod.read(open_nanoaod(relaid[12], stop=50), metadata, collections=("hard_higgs",))
+    of_delphes = DatasetMetadata(format="delphes", n_higgs=3)
+    other, _ = delphes.read(open_delphes(DEMO / "hhh.root", stop=50), of_delphes, collections=("hard_higgs",))
+    assert record.hard_higgs.pt.tolist() == other.hard_higgs.pt.tolist()

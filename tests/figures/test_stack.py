@@ -36,7 +36,7 @@ def axes() -> mpl.axes.Axes:
 
 
 def texts(axis: mpl.axes.Axes) -> list[str]:
-    found = [*axis.texts, axis.title, axis._left_title, axis._right_title, *axis.artists]
+    found = [*axis.texts, axis.title, axis._left_title, axis._right_title]
     return [text.get_text() for text in found if text.get_text()]
 
 
@@ -62,6 +62,16 @@ def test_labels():
 def test_the_text_is_simulation_without_data(config, names, text):
     found = labels_of(config, {name: DATASETS[name] for name in names})
     assert (found.text, found.experiment) == (text, config.get("label", ""))
+
+
+def test_long_labels_of_an_experiment_fit():
+    axis = axes()
+    long = Labels(experiment="Experiment", text="Work in Progress", luminosity=3000, sqrt_s=13.6)
+    long.write(axis, "a dataset with quite a long name")
+    renderer = axis.figure.canvas.get_renderer()
+    bold, italic, right = (text.get_window_extent(renderer) for text in axis.texts)
+    assert bold.x1 < italic.x0 < italic.x1 < right.x0
+    assert right.x1 <= axis.get_window_extent(renderer).x1 + 1
 
 
 def test_long_labels_fit():

@@ -139,3 +139,33 @@ def test_a_variation_changes_what_it_says(relaid, open_nanoaod, metadata):
     factor = flat(varied.pt[common]) / flat(nominal.pt[common])
     expected = np.where(np.abs(flat(nominal.eta[common])) > 2, 1 + FORWARD, 1.0)
     np.testing.assert_allclose(factor, expected, rtol=1e-6)
+
+
+def test_variations_reach_the_fit(relaid, tmp_path, section):
+    """From files to shape uncertainties: one source of the model for each variation, in every region."""
+    from shutil import copy
+
+    from hhh_coffea.fit import main as fit
+
+    metadata = {"format": "nanoaod", "n_higgs": 3, "nanoaod": section, "cross_section": 1.0}
+    copy(relaid[12], tmp_path / "other.root")
+    content = {
+        "HHH": {"files": [str(relaid[12])], "metadata": metadata},
+        "QCD": {"files": [str(tmp_path / "other.root")], "metadata": {**metadata, "is_signal": False}},
+    }
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    options = ["--fileset", str(tmp_path / "f.json"), "--processor", "systematics", "--luminosity", "1", "--no-plots"]
+    regions = ["--region", "hard=jets.pt[0] > 150", "--region", "soft=jets.pt[0] <= 150"]
+    assert main([*options, *regions, "--observable", "ht=sum(jets.pt)@20,0,2000", "--output", str(tmp_path / "r")]) == 0
+    histograms, _ = results.read_histograms(tmp_path / "r")
+    ht = histograms["observable_ht"][{"dataset": "HHH", "method": "chi2"}]
+    mean = {name: ht[{"variation": name}].project("value") for name in ("jes_down", "nominal", "jes_up")}
+    down, nominal, up = (np.average(h.axes[0].centers, weights=h.values()) for h in mean.values())
+    assert down < nominal < up
+    assert fit([str(tmp_path / "r"), "--no-plots", "--z-background", "1.5", "--z-signal", "1.5"]) == 0
+    workspace = json.loads((tmp_path / "r" / "fit" / "chi2" / "workspace.json").read_text())
+    assert [channel["name"] for channel in workspace["channels"]] == ["hard", "soft"]
+    for channel in workspace["channels"]:
+        for sample in channel["samples"]:
+            shapes = {m["name"] for m in sample["modifiers"] if m["type"] == "histosys"}
+            assert shapes == {"jes", "forward", "jer", "btag"}

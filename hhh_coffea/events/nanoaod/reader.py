@@ -18,7 +18,7 @@ from hhh_coffea.base.arrays import records
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
 from hhh_coffea.events.generator import HIGGS, first_copies, higgs_to_bb
-from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, jet_id
+from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, event_weights, jet_id
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod import names as nanoaod_names
@@ -90,6 +90,7 @@ def branches(
             leaves[generated] = set(KINEMATICS)
     if options.corrections.btag is not None:
         btag_weights.check(options.corrections.btag)
+    singles |= set(event_weights.branches(options.corrections, options.leptons))
     if metadata.is_signal and set(TRUTH).intersection(collections):
         leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
     if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
@@ -167,11 +168,13 @@ def read(
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
     if cuts := event_cuts.event_cuts(events, options, names.year):
         record["cuts"] = records(cuts)
-    if weights:
-        central = weights["central"]
-        record["weights"] = records({"b tag": central})
-        safe = np.where(central > 0, central, 1.0)
-        record["shifts"] = records({f"{BTAG}_{way}": weights[way] / safe for way in ("up", "down")})
+    varied = {BTAG: (weights["central"], weights["up"], weights["down"])} if weights else {}
+    varied |= event_weights.event_weights(events, options.corrections, options.leptons)
+    factors, shifts = event_weights.applied(varied)
+    if factors:
+        record["weights"] = records(factors)
+    if shifts:
+        record["shifts"] = records(shifts)
     return Reading(records(record), dropped)
 
 
@@ -231,6 +234,8 @@ def _check_data(metadata: DatasetMetadata, options: NanoAODOptions) -> None:
     wrong = {
         "is_signal": metadata.is_signal,
         "nanoaod.corrections.btag": given.btag is not None,
+        "nanoaod.corrections.weights": bool(given.weights),
+        "nanoaod.corrections.theory": bool(given.theory),
         **{
             f"nanoaod.corrections.{name}.{field}": jets is not None and bool(getattr(jets, field))
             for name, jets in (("jets", given.jets), ("fatjets", given.fatjets))
