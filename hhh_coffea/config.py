@@ -179,6 +179,14 @@ class RunConfig(Strict):
 
     def check_methods(self, analyses: Iterable[Analysis]) -> None:
         """ConfigError if a method is neither of these analyses nor of a declared one, nor a file."""
+        analyses = list(analyses)
+        if "methods" not in self.model_fields_set and (
+            lacking := [a for a in analyses if not {*self.methods} & {*a.methods}]
+        ):
+            raise ConfigError(
+                f"option 'methods': analysis {lacking[0].name!r} has no {self.methods[0]!r}, the default; say --methods "
+                f"{','.join(lacking[0].methods) or 'my_method.py:MyMethod'}"
+            )
         known = {*all_methods(), *(name for analysis in analyses for name in analysis.methods)}
         for name in self.methods:
             if name not in known and not is_user_method(name):

@@ -83,9 +83,10 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
     parameters = inspect.signature(chosen).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if not takes_all and (ignored := sorted(set(asked_for) & set(options) - set(parameters))):
-        takes = sorted(set(options) & set(parameters))
+        hint = did_you_mean(ignored[0], parameters)
         raise ProcessorError(
-            f"option {ignored[0]!r} has no effect: {chosen.__name__} in {file} takes {', '.join(takes) or 'no options'}"
+            f"option {ignored[0]!r} has no effect{hint}: {chosen.__name__} in {file} takes "
+            f"{', '.join(parameters) or 'no options'}"
         )
     try:
         instance: ProcessorABC = chosen(**{k: v for k, v in options.items() if takes_all or k in parameters})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, counts_of, flat
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.events.record import COLLECTIONS
 from hhh_coffea.inference.polynomial import Polynomial
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
@@ -165,6 +167,15 @@ class Analysis:
     def __post_init__(self) -> None:
         """The kinds of its targets, by name; ValueError where ``kind_names`` do not fit."""
         object.__setattr__(self, "kinds", kinds_of(self.topology, self.kind_names))
+        if plain := [name for name, method in self.methods.items() if not hasattr(method, "reconstruct")]:
+            raise TypeError(
+                f"analysis {self.name!r}: method {plain[0]!r} is a bare function: wrap it, method_of(function)"
+            )
+        if unknown := sorted(set(self.collections) - set(COLLECTIONS)):
+            raise ValueError(
+                f"analysis {self.name!r}: no collection {unknown[0]!r}{did_you_mean(unknown[0], COLLECTIONS)}; there are "
+                f"{', '.join(COLLECTIONS)}"
+            )
 
     @property
     def n_particles(self) -> int:
@@ -234,7 +245,43 @@ class Analysis:
         if not is_signal:
             return dict.fromkeys(definitions, no_targets(len(record), self.kinds, self.n_particles))
         found = self.match(record, definitions, kept) if definitions else {}
+        if not isinstance(found, Mapping) or set(definitions) - set(found):
+            raise TypeError(f"{self.at}: match() must return Targets for each of {', '.join(definitions)}, in a dict")
+        for targets in found.values():
+            self._check_targets(targets, len(record))
         return {definition: self._of_kept(targets, kept) for definition, targets in found.items()}
+
+    @property
+    def at(self) -> str:
+        """The analysis and its file, for messages."""
+        return f"analysis {self.name!r}" + (f" of {Path(self.made_from[0]).name}" if self.made_from else "")
+
+    def _check_targets(self, targets: Targets, n_events: int) -> None:
+        if not isinstance(targets, Targets):
+            raise TypeError(f"{self.at}: match() must return Targets in its dict, not {type(targets).__name__}")
+        if set(targets.objects) != set(self.kinds):
+            has, wants = ", ".join(targets.objects), ", ".join(self.kinds)
+            raise ValueError(f"{self.at}: match() returned targets of the kinds {has}; the topology has {wants}")
+        wanted: dict[str, tuple[int, ...]] = {
+            f"objects[{k.name!r}]": (n_events, len(k.members), k.degree) for k in self.kinds.values()
+        }
+        given = {f"objects[{name!r}]": array for name, array in targets.objects.items()}
+        wanted |= {"pt": (n_events, self.n_particles), "mass": (n_events, self.n_particles)}
+        for name, array in {**given, "pt": targets.pt, "mass": targets.mass}.items():
+            if np.shape(array) != wanted[name]:
+                raise ValueError(
+                    f"{self.at}: match() returned Targets with {name} of shape {np.shape(array)}, not {wanted[name]}; "
+                    "it is called for chunks without events too"
+                )
+
+    def masks(self, made: Masks, n_events: int, name: str) -> Masks:
+        """Check what ``cuts`` or ``late_cuts`` returned: a mask for each event, by name of the cut."""
+        if not isinstance(made, Mapping):
+            raise TypeError(f"{self.at}: {name}() must return a dict of masks by name, not {type(made).__name__}")
+        for cut, mask in made.items():
+            if np.ndim(mask) != 1 or len(mask) != n_events:
+                raise ValueError(f"{self.at}: {name}(), cut {cut!r}: a mask has one value for each of the events")
+        return made
 
     def _of_kept(self, targets: Targets, kept: Kept) -> Targets:
         """Targets without those that need an object beyond the kept ones."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import reduce
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -54,9 +55,15 @@ def make_candidates(
     A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
     §5), others the sum of their daughters'.
     """
+    if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
+        raise ValueError(
+            f"candidates of kind {kind.name!r} are integer positions (events, candidates, {kind.degree}), not "
+            f"{objects.dtype} of shape {np.shape(objects)}"
+        )
     exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
     chosen = kind.ordered(objects.reshape(-1, kind.degree).compress(exists.ravel(), axis=0))
     event = np.nonzero(exists)[0]
+    _check_positions(record, kind, event, chosen)
     if kind.degree == 1 and beyond is None:
         daughters = record[kind.collections[0]]
         index = _starts(daughters)[event] + chosen[:, 0]
@@ -77,6 +84,31 @@ def make_candidates(
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
     return unflatten(columns, true_in_row(exists))
+
+
+def checked(candidates: Any, n_events: int, at: str) -> ak.Array:
+    """Return what a function of a user's returned, if these are candidates of so many events; else TypeError, with ``at``."""
+    if not isinstance(candidates, ak.Array) or set(FIELDS) - set(candidates.fields):
+        kind = ak.type(candidates) if isinstance(candidates, ak.Array) else type(candidates).__name__
+        raise TypeError(f"{at} must return candidates, as analysis.candidates() makes them, not {kind}")
+    if len(candidates) != n_events:
+        raise TypeError(f"{at} returned {len(candidates)} lists for {n_events} events")
+    return candidates
+
+
+def _check_positions(record: ak.Array, kind: Kind, event: IntArray, chosen: IntArray) -> None:
+    """ValueError if a daughter is an object that its event does not have, or if two are the same one."""
+    for d, name in enumerate(kind.collections):
+        counts = counts_of(record[name].pt)
+        if (bad := chosen[:, d] >= counts[event]).any():
+            first = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"a candidate of kind {kind.name!r} has position {chosen[first, d]} in {name}, of which event "
+                f"{event[first]} of the chunk has {counts[event[first]]}"
+            )
+        for other in range(d):
+            if kind.collections[other] == name and (chosen[:, d] == chosen[:, other]).any():
+                raise ValueError(f"a candidate of kind {kind.name!r} has the same object of {name} twice")
 
 
 def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:

@@ -18,6 +18,7 @@ from hhh_coffea.base.strict import Strict
 from hhh_coffea.reconstruction import bdt, chi2, spanet
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
+from hhh_coffea.reconstruction.candidates import checked
 from hhh_coffea.reconstruction.spanet import SpanetError, SpanetModel
 from hhh_coffea.reconstruction.user_method import UserMethod, is_user_method, load_user_method
 from hhh_coffea.topology.kinds import in_words, same_targets
@@ -153,8 +154,12 @@ def spanet_method(default: str, reference: str) -> Method:
 def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], fatjet_features: Sequence[str] = ()) -> Method:
     """A method from a function ``(record, analysis) → candidates``, the same in all definitions."""
 
+    code = getattr(reconstruct, "__code__", None)
+    at = f"{reconstruct.__name__}()" + (f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else "")
+
     def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
-        return dict.fromkeys(definitions, reconstruct(shared.record, shared.analysis))
+        found = reconstruct(shared.record, shared.analysis)
+        return dict.fromkeys(definitions, checked(found, len(shared.record), at))
 
     return Method(run, lambda _: tuple(fatjet_features))
 

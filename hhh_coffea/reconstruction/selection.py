@@ -28,12 +28,14 @@ def event_selection(record: ak.Array, metadata: DatasetMetadata, analysis: Analy
     for name, mask in cuts_of(record).items():
         selection.add(name, mask)
     if analysis.cuts is not None:
-        for name, mask in analysis.cuts(record, metadata.is_signal).items():
+        made = analysis.cuts(record, metadata.is_signal)
+        for name, mask in analysis.masks(made, len(record), "cuts").items():
             selection.add(name, mask)
     required = analysis.jets_required(metadata)
     selection.add(jet_cut(required), jet_mask(record, required))
     if analysis.late_cuts is not None:
-        for name, mask in analysis.late_cuts(record, metadata.is_signal).items():
+        made = analysis.late_cuts(record, metadata.is_signal)
+        for name, mask in analysis.masks(made, len(record), "late_cuts").items():
             selection.add(name, mask)
     return selection
 

@@ -17,7 +17,7 @@ import awkward as ak
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.user_code import choose_class, split_name
 from hhh_coffea.reconstruction.analysis import Analysis
-from hhh_coffea.reconstruction.candidates import FIELDS
+from hhh_coffea.reconstruction.candidates import checked
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,7 @@ class UserMethod:
             if what the class returned are not the candidates of these events.
         """
         candidates = self.instance.reconstruct(record, analysis)
-        at = f"method {self.name} of {Path(self.file).name}"
-        if not isinstance(candidates, ak.Array) or set(FIELDS) - set(candidates.fields):
-            raise TypeError(
-                f"{at}: reconstruct() must return candidates, as analysis.candidates() makes them, "
-                f"not {ak.type(candidates) if isinstance(candidates, ak.Array) else type(candidates).__name__}"
-            )
-        if len(candidates) != len(record):
-            raise TypeError(f"{at}: reconstruct() returned {len(candidates)} lists for {len(record)} events")
-        return candidates
+        return checked(candidates, len(record), f"method {self.name} of {Path(self.file).name}: reconstruct()")
 
 
 def is_user_method(name: str) -> bool:

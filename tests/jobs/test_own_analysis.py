@@ -161,3 +161,57 @@ def test_the_docs_show_the_files_that_are_tested():
     assert len(shown) >= 4
     assert "--8 <" not in text  # as a formatter of Python would write the mark
     assert all((REPOSITORY / path).is_file() for path in shown)
+
+
+GOOD = (EXAMPLES / "hadronic_tops.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("method_of(chi2)", "chi2", "method 'chi2' is a bare function: wrap it, method_of(function)"),
+        ('collections=("tops",)', 'collections=("topps",)', "no collection 'topps' (did you mean 'tops'?)"),
+        (
+            '{"chi2": method',
+            '{"best": method',
+            "analysis 'hadronic_tops' has no 'chi2', the default; say --methods best",
+        ),
+    ],
+)
+def test_mistakes_that_the_start_finds(old, new, says, tmp_path, capsys):
+    assert run_edited(tmp_path, old, new) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("return dict.fromkeys(definitions, Targets(", "return (Targets(", "match() must return Targets for each of"),
+        ('Targets({"t": jets}', 'Targets({"v": jets}', "match() returned targets of the kinds v; the topology has t"),
+        ('Targets({"t": jets}', 'Targets({"t": jets[..., :2]}', "objects['t'] of shape (146, 2, 2), not (146, 2, 3)"),
+        ("jets}, pt, mass", "jets}, pt.ravel(), mass", "Targets with pt of shape (292,), not (146, 2)"),
+        ('analysis.candidates(record, "t", objects)', "objects", "chi2() (mine.py:"),
+        ("(len(record), 2, 3), -1)", "(len(record), 2, 3), -1.0)", "are integer positions (events, candidates, 3), not float64"),
+        ("objects[enough] = table[best]", "objects[enough] = 99", "has position 99 in jets, of which event"),
+        ("objects[enough] = table[best]", "objects[enough] = 0", "has the same object of jets twice"),
+        ("cuts=cuts", "cuts=lambda record, is_signal: 3", "cuts() must return a dict of masks by name, not int"),
+    ],
+)  # fmt: skip
+def test_what_functions_return_is_checked(old, new, says, tmp_path, capsys):
+    assert run_edited(tmp_path, old, new) == 1
+    assert says in " ".join(capsys.readouterr().out.split())
+
+
+def run_edited(folder, old, new):
+    assert old in GOOD
+    (folder / "mine.py").write_text(GOOD.replace(old, new))
+    content = json.loads((EXAMPLES / "hadronic_tops.json").read_text())
+    content["tt"]["files"] = [str(REPOSITORY / "fileset" / "demo" / "tt_nanoaod.root")]
+    content["tt"]["metadata"]["analysis"] = "mine.py:ANALYSIS"
+    (folder / "f.json").write_text(json.dumps(content))
+    return main(["--fileset", str(folder / "f.json"), "--no-plots", "--output", str(folder / "r")])
+
+
+def test_a_chunk_in_which_nothing_is_selected(tmp_path):
+    """Functions of the user's are called with no events, and the run goes on."""
+    assert run_edited(tmp_path, "== 2)", "== 3)") == 0
