@@ -38,6 +38,9 @@ def make_candidates(
 ) -> ak.Array:
     """Candidates of one kind.
 
+    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
+    §5), others the sum of their daughters'.
+
     Parameters
     ----------
     record
@@ -50,9 +53,6 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
-
-    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
-    §5), others the sum of their daughters'.
     """
     exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
     chosen = kind.ordered(objects.reshape(-1, kind.degree).compress(exists.ravel(), axis=0))
