@@ -25,6 +25,7 @@ examples:
   python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
   python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
   python -m hhh_coffea.run --fileset demo --luminosity 3000  expected events; then: hhh fit results
+  python -m hhh_coffea.run --fileset demo_tops --overlay-published       semi-leptonic tops, published rows beside ours
   python -m hhh_coffea.run --fileset hhh.json --methods chi2,my_method.py:MyMethod
   python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
   python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
@@ -150,7 +151,11 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
     out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
-    out.add_argument("--overlay-published", action="store_true", help="draw the published curves over ours")
+    out.add_argument(
+        "--overlay-published",
+        action="store_true",
+        help="draw the published curves over ours, and put published rows of assignments behind ours",
+    )
     out.add_argument(
         "--luminosity",
         type=float,

@@ -47,7 +47,7 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             strict=False,
         ):
             values = counts(histogram, {**key, "target": kind})
-            name = MADE_OF.get(kind, kind)
+            name = MADE_OF.get(kind) or _label(info, kind, kind)
             mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
             error_points(below, values, every, place, color=color, marker=marker, markersize=6)
         axis.set(yscale="log", ylabel="Particles / 50 GeV", xlabel="")
@@ -67,7 +67,13 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
             place = {name: hist.loc(value) for name, value in {**key, "target": kind}.items()}
             for axis, name in ((left, "generated_mass"), (right, "target_mass")):
                 if histograms[name][place].values().sum():
-                    density(axis, histograms[name][place], color=color, linestyle=line, label=kind.capitalize())
+                    density(
+                        axis,
+                        histograms[name][place],
+                        color=color,
+                        linestyle=line,
+                        label=_label(info, kind, kind.capitalize()),
+                    )
             generated += histograms["generated_mass"][place].values()
         low, high = histograms["target_mass"].axes["mass"].edges[[0, -1]]
         left.set(xlabel=f"Generated {info['particle']} mass [GeV]", ylabel="Density [1/GeV]")
@@ -78,3 +84,8 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
             left.set_xlim(max(60, edges[filled[0]] - 6), min(200, edges[filled[-1] + 1] + 6))
         for axis in axes:
             axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
+
+
+def _label(info: dict[str, Any], kind: str, otherwise: str) -> str:
+    """What the analysis calls a kind in figures."""
+    return str(info.get("labels", {}).get(kind, otherwise))

@@ -222,7 +222,10 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
         from hhh_coffea.results.root_histograms import write_root
 
         left_out = write_root(output / "histograms.root", histograms)
-        written.append("histograms.root" + (f" (without {', '.join(left_out)}: over two axes)" if left_out else ""))
+        written.append(
+            "histograms.root"
+            + (f" (without {', '.join(left_out)}: they have not one or two axes of numbers)" if left_out else "")
+        )
     if config.plots and histograms and any_read:
         from hhh_coffea.figures import results_figures as figures
 

@@ -39,6 +39,9 @@ def make_candidates(
 ) -> ak.Array:
     """Candidates of one kind.
 
+    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
+    §5), others the sum of their daughters'.
+
     Parameters
     ----------
     record
@@ -51,9 +54,6 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
-
-    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
-    §5), others the sum of their daughters'.
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(

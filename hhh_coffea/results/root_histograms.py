@@ -20,13 +20,14 @@ from hhh_coffea.base.atomic import replacing
 FLAGS: dict[str, tuple[tuple[str, int], ...]] = {
     "correct": (("correct", 1), ("wrong", 0), ("unknown", -1)),
     "retrieved": (("retrieved", True), ("not_retrieved", False)),
+    "right": (("right", True), ("not_right", False)),
     "pure": (("pure", True), ("not_pure", False)),
     "efficient": (("efficient", True), ("not_efficient", False)),
 }
 
 
 def write_root(path: Path, histograms: Mapping[str, Hist]) -> list[str]:
-    """Write every histogram that fits; returns the names of those that do not (more than two numeric axes).
+    """Write every histogram that fits; returns the names of those that do not (none or more than two numeric axes).
 
     The file appears whole or not at all. Weighted histograms keep their sums of squared weights; bins keep under- and
     overflow.
@@ -34,6 +35,9 @@ def write_root(path: Path, histograms: Mapping[str, Hist]) -> list[str]:
     left_out = []
     with replacing(path) as partial, uproot.recreate(partial) as file:
         for name in sorted(histograms):
+            if all(isinstance(a, hist.axis.StrCategory | hist.axis.IntCategory) for a in histograms[name].axes):
+                left_out.append(name)
+                continue
             parts = list(_parts(histograms[name]))
             if any(len(part.axes) > 2 for _, part in parts):
                 left_out.append(name)

@@ -166,7 +166,8 @@ def test_limits(tmp_path, write_fileset):
         ),
         (["--fileset", "demo", "--device", "cpu"], "option 'device' has no effect .* it is for spanet"),
         (["--fileset", "demo", "--workers", "2"], "workers need executor 'futures' or 'dask'"),
-        (["--fileset", "demo", "--no-plots", "--overlay-published"], "overlay_published .* plots are off"),
+        (["--fileset", "demo", "--no-plots", "--overlay-published"], "option 'overlay_published': .* plots are off"),
+        (["--fileset", "demo", "--metrics", "default", "--overlay-published"], "needs metrics reference or both"),
         (
             ["--fileset", "demo", "--processor", "bdt_scan", "--candidates"],
             "'candidates' has no effect: BdtScanProcessor",

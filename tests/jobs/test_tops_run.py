@@ -6,6 +6,7 @@ import awkward as ak
 import numpy as np
 import pandas as pd
 import pytest
+import uproot
 
 from hhh_coffea.lazy import event_record, open_events, reconstruct
 from hhh_coffea.results.directory import read_histograms
@@ -143,6 +144,17 @@ def test_quantities_count_what_the_tables_count(demo):
     assert background.values(flow=True).sum() == DEMO_EVENTS["ttbb"]
     for name in ("quantity_number_of_jets", "assignment_confusion"):
         assert "ttbb" not in histograms[name].axes["dataset"]
+
+
+def test_root_file(tmp_path):
+    """Quantities as TH1, split by what became of the target; what has no axis of numbers is left out."""
+    assert run(tmp_path / "r", "--fileset", "demo_tops", "--datasets", "ttbar", "--root") == 0
+    with uproot.open(tmp_path / "r" / "histograms.root") as file:
+        mass = file["quantity_mass/ttbar/chi2/default/ht/right"].to_hist()
+        assert mass.sum().value == 358
+        jets = file["quantity_number_of_jets/ttbar/chi2/default/ht/right"].to_hist()
+        assert jets.sum() == 358
+        assert not any(key.startswith("assignment_confusion") for key in file)
 
 
 def test_confusion_holds_every_assigned_jet(demo):

@@ -1,0 +1,70 @@
+"""Figures of declared quantities: which are drawn, what stands in them, and their captions."""
+
+import numpy as np
+import pytest
+
+from hhh_coffea.figures import captions, quantities
+from hhh_coffea.figures.style import Writer
+from hhh_coffea.results.directory import read_histograms
+from hhh_coffea.run import main
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantities") / "r"
+    assert main(["--fileset", "demo_tops", "--datasets", "tth,ttbb", "--no-plots", "--output", str(folder)]) == 0
+    return folder
+
+
+class Kept(Writer):
+    """Keeps the axes of each figure as they are saved."""
+
+    def __init__(self, folder):
+        super().__init__(folder, ("png",))
+        self.axes = {}
+
+    def figure(self, name, *args, **kwargs):
+        from contextlib import contextmanager
+
+        @contextmanager
+        def keep():
+            with super(Kept, self).figure(name, *args, **kwargs) as axes:
+                yield axes
+                self.axes[name] = list(axes)
+
+        return keep()
+
+
+def test_figures_of_signal_and_background(results, tmp_path):
+    histograms, datasets = read_histograms(results)
+    write = Kept(tmp_path)
+    for name, info in datasets.items():
+        quantities.draw(write, histograms, name, "default", info)
+    drawn = {str(path.relative_to(tmp_path)) for path in write.written}
+    for_all = {"spectrum_leptonic_w_mass", "spectrum_mass_by_chi2"}
+    with_truth = {"spectrum_neutrino_eta_residual", "assignment_confusion_chi2"}
+    with_truth |= {f"efficiency_{name}" for name in ("number_of_jets", "ttbar_mass", "generated_pt")}
+    assert drawn == {f"tth/{name}" for name in for_all | with_truth} | {f"ttbb/{name}" for name in for_all}
+    for path in drawn:
+        assert (tmp_path / f"{path}.png").stat().st_size > 10_000
+        assert captions.caption(path) != path.rpartition("/")[2].replace("_", " ")  # each has one of its own
+    titles = [axis.get_legend().get_title().get_text() for axis in write.axes["tth/spectrum_mass_by_chi2"]]
+    assert titles == ["$t_H$, χ²", "$W$ of $t_H$, χ²", "$t_L$, χ²", "$H$, χ²"]
+    entries = [text.get_text() for text in write.axes["tth/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
+    assert set(entries) == {"right", "wrong", "not reconstructable", "statistical error"}
+    entries = [text.get_text() for text in write.axes["ttbb/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
+    assert set(entries) == {"no truth", "statistical error"}
+    labels = [text.get_text() for text in write.axes["tth/assignment_confusion_chi2"][0].get_yticklabels()]
+    assert labels == ["$t_H$\nb", "$t_H$\nq1, q2", "$t_L$\nb", "$H$\nb1, b2"]
+    shares = [float(text.get_text().rstrip("%")) for text in write.axes["tth/assignment_confusion_chi2"][0].texts[:20]]
+    np.testing.assert_allclose(np.reshape(shares, (4, 5)).sum(axis=1), 100, atol=0.3)
+    assert [len(axes) for name, axes in write.axes.items() if name == "tth/efficiency_generated_pt"] == [3]
+
+
+def test_spread_of_a_known_shape():
+    """A flat distribution from −1 to 1: central 68.27%, and RMS 1/√3."""
+    import hist
+
+    flat = hist.Hist(hist.axis.Regular(2000, -1, 1, name="value"), storage=hist.storage.Weight())
+    flat.fill(np.linspace(-0.9995, 0.9995, 2000))
+    assert quantities._spread(flat) == "68%: -0.683 to 0.683, RMS 0.577"
