@@ -55,8 +55,8 @@ def make_candidates(
     §5), others the sum of their daughters'.
     """
     exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
-    chosen = kind.ordered(objects.reshape(-1, kind.degree).compress(exists.ravel(), axis=0))
-    event = np.nonzero(exists)[0]
+    there = np.flatnonzero(exists)
+    event, chosen = there // exists.shape[1], kind.ordered(objects.reshape(-1, kind.degree).take(there, axis=0))
     if kind.degree == 1 and beyond is None:
         daughters = record[kind.collections[0]]
         index = _starts(daughters)[event] + chosen[:, 0]
