@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import uproot
-from coffea.nanoevents import DelphesSchema, NanoEventsFactory
-from main_job import REPEATS, best, show
+from main_job import best, compare, show
 
 from hhh_coffea.analyses import Analysis, load_analysis, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
-from hhh_coffea.engine.chunks import Job, inspect_file, plan_chunks, run_chunk, sources_of
+from hhh_coffea.engine.chunks import Chunk, Job, inspect_file, open_events, plan_chunks, run_chunk, sources_of
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.engine.root_file import open_file
 from hhh_coffea.events.formats import branches_of
 from hhh_coffea.events.record import momentum
 from hhh_coffea.reconstruction import method_options, reconstruct
@@ -33,16 +33,13 @@ from hhh_coffea.reconstruction.prepare import Prepared, prepare
 from hhh_coffea.results import assignment_efficiency, histograms, quantities
 
 
-def prepared_of(file: Path, analysis: Analysis) -> Prepared:
-    """Selected and matched events of a Delphes file, all at once."""
+def prepared_of(chunk: Chunk, analysis: Analysis) -> Prepared:
+    """Selected and matched events of a chunk, read as the job reads it."""
     metadata = DatasetMetadata(format="delphes", analysis=analysis.name)
-    events = NanoEventsFactory.from_root(
-        {str(file): "Delphes"},
-        schemaclass=DelphesSchema,
-        mode="virtual",
-        metadata={"entrystart": 0, "fileuuid": str(file)},
-    ).events()
-    return prepare(events, metadata, analysis, ("default",))
+    branches = branches_of(metadata, (), analysis.collections)
+    with open_file(chunk.path) as file:
+        events = open_events(file, chunk, metadata.model_dump(exclude_unset=True), branches)
+        return prepare(events, metadata, analysis, ("default",))
 
 
 def main() -> None:
@@ -62,30 +59,23 @@ def main() -> None:
 
     def plain_read() -> int:
         total = 0
-        for file in options.files:
-            with uproot.open(file) as opened:
-                total += len(opened["Delphes"].arrays(branches))
+        for chunk in plan.chunks:
+            with uproot.open(chunk.path) as opened:
+                total += len(opened[chunk.tree].arrays(branches, entry_start=chunk.start, entry_stop=chunk.stop))
         return total
 
     def whole_run() -> int:
         return sum(run_chunk(job, chunk).events for chunk in plan.chunks)
 
     def read_and_match() -> int:
-        return sum(len(prepared_of(file, analysis).record) for file in options.files)
+        return sum(len(prepared_of(chunk, analysis).all_events) for chunk in plan.chunks)
 
-    whole_run()  # imports and first-use set-up belong to neither side
-    plain, events = best(plain_read)
-    whole, processed = best(whole_run)
-    if processed != events:
-        raise SystemExit(f"read {events} events but processed {processed}")
-    matched, _ = best(read_and_match)
-    print(f"{events:,} events, {len(plan.chunks)} chunks; CPU time of one core, best of {REPEATS}")
-    show("plain uproot read of the same branches", plain, events, 1.0)
-    show("whole run (read, chi2, tables, histograms)", whole, events, whole / plain)
-    show("reading, selection, truth and matching", matched, events, matched / plain)
-    show("  of it beyond the plain read", matched - plain, events, matched / plain - 1)
+    print(f"{len(plan.chunks)} chunks", end=", ")
+    compare(plain_read, whole_run, "whole run (read, chi2, tables, histograms)")
+    print("without the methods:", end=" ")
+    compare(plain_read, read_and_match, "reading, selection, truth and matching")
 
-    prepared = prepared_of(options.files[0], analysis)
+    prepared = prepared_of(plan.chunks[0], analysis)
     record, targets = prepared.record, prepared.targets["default"]
     generated = tops_truth.truth(record)
     n_jets, btag, jets = counts_of(record.jets.pt), flat(record.jets.btag), momentum(record.jets)
@@ -115,14 +105,14 @@ def main() -> None:
             quantities.fill_method(booked, key, analysis, record, targets, found, result),
         ),
     }.items():
-        show(name, best(function)[0], len(record))
+        show(name, best(function), len(record))
     for n in range(6 if options.higgs else 4, 11):
         pieces = repeated(jets, btag, n_jets, n)
         if pieces is not None:
             momenta, tags, rows = pieces
             own_w = Cartesian(*(component[rows] for component in w))
             many = TopChi2Options(max_jets=n)
-            seconds, _ = best(
+            seconds = best(
                 lambda p=momenta, t=tags, v=own_w, o=many, k=n: assign(p, t, np.full(len(v.px), k), v, options.higgs, o)
             )
             show(f"chi2, events with {n} jets tried", seconds, len(rows))

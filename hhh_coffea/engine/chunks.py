@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -312,40 +312,16 @@ def process(job: Job, chunk: Chunk) -> Any:
     for path, digest in job.auxiliary.get(chunk.dataset, {}).items():
         if _sha256_here(path) != digest:
             raise UnreadableFileError(f"{path} has changed since the run was planned")
-    options: dict[str, Any] = {}
-    if hasattr(processor, "branches"):
-        wanted = set(processor.branches(metadata))
-        wanted |= {name.split("/")[0] + "_size" for name in wanted}
-        # describing the branches of a file takes longer than reading them when it has hundreds
-        options["filter_name"] = lambda name: name in wanted
+    branches = processor.branches(metadata) if hasattr(processor, "branches") else None
     with open_file(chunk.path) as file:
         if str(file.file.uuid) != chunk.uuid:
             raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
         # of its time of change nothing is said: workers may read copies of their own
         if chunk.file_state and state_of(chunk.path)[:1] != chunk.file_state[:1]:
             raise UnreadableFileError("another size than when the run was planned")
-        tree = file[chunk.tree]
-        if chunk.file_entries is not None and (there := tree.num_entries) != chunk.file_entries:
+        if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
             raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
-        tree.typenames = dict  # coffea asks for those of all branches, hundreds in a full file; these schemas use none
-        events = NanoEventsFactory.from_root(
-            file,
-            treepath=chunk.tree,
-            schemaclass=schema_of(metadata),
-            mode="virtual",
-            entry_start=chunk.start,
-            entry_stop=chunk.stop,
-            iteritems_options=options,
-            metadata={
-                **job.metadata[chunk.dataset],
-                "dataset": chunk.dataset,
-                "filename": chunk.path,
-                "treename": chunk.tree,
-                "entrystart": chunk.start,
-                "entrystop": chunk.stop,
-                "fileuuid": chunk.uuid,
-            },
-        ).events()
+        events = open_events(file, chunk, job.metadata[chunk.dataset], branches)
         if len(events) != chunk.stop - chunk.start:
             raise OSError(f"expected {chunk.stop - chunk.start} events, found {len(events)}: has the file changed?")
         try:
@@ -354,6 +330,36 @@ def process(job: Job, chunk: Chunk) -> Any:
             there = {branch.name: bool(branch.branches) for branch in file[chunk.tree].branches}
             raise error.told_from(there).with_traceback(error.__traceback__) from None
     return output
+
+
+def open_events(file: Any, chunk: Chunk, metadata: Mapping[str, Any], branches: Collection[str] | None = None) -> Any:
+    """A chunk of an open file as NanoEvents, exactly as coffea's Runner would; with ``branches``, of those alone.
+
+    Describing the branches of a file takes longer than reading them when it has hundreds.
+    """
+    options: dict[str, Any] = {}
+    if branches is not None:
+        wanted = {*branches, *(name.split("/")[0] + "_size" for name in branches)}
+        options["filter_name"] = lambda name: name in wanted
+    file[chunk.tree].typenames = dict  # coffea asks for those of all branches, and the schemas of our formats use none
+    return NanoEventsFactory.from_root(
+        file,
+        treepath=chunk.tree,
+        schemaclass=schema_of(DatasetMetadata.model_validate(metadata)),
+        mode="virtual",
+        entry_start=chunk.start,
+        entry_stop=chunk.stop,
+        iteritems_options=options,
+        metadata={
+            **metadata,
+            "dataset": chunk.dataset,
+            "filename": chunk.path,
+            "treename": chunk.tree,
+            "entrystart": chunk.start,
+            "entrystop": chunk.stop,
+            "fileuuid": chunk.uuid,
+        },
+    ).events()
 
 
 def _accumulator(job: Job, chunk: Chunk) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import hashlib
 import inspect
@@ -49,6 +50,7 @@ class ProcessorSource:
 
 
 _LOADED: dict[str, Any] = {}
+atexit.register(gc.unfreeze)  # a model's destructor needs its library, which is taken down after the last collection
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 

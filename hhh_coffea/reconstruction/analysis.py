@@ -245,7 +245,7 @@ class Analysis:
         if not is_signal:
             return dict.fromkeys(definitions, no_targets(len(record), self.kinds, self.n_particles))
         found = self.match(record, definitions, kept) if definitions else {}
-        if not isinstance(found, Mapping) or set(definitions) - set(found):
+        if not isinstance(found, dict) or set(definitions) - set(found):
             raise TypeError(f"{self.at}: match() must return Targets for each of {', '.join(definitions)}, in a dict")
         for targets in found.values():
             self._check_targets(targets, len(record))

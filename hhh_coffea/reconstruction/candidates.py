@@ -61,8 +61,8 @@ def make_candidates(
             f"{objects.dtype} of shape {np.shape(objects)}"
         )
     exists = np.logical_and.reduce([objects[..., d] >= 0 for d in range(kind.degree)])
-    chosen = kind.ordered(objects.reshape(-1, kind.degree).compress(exists.ravel(), axis=0))
-    event = np.nonzero(exists)[0]
+    there = np.flatnonzero(exists)
+    event, chosen = there // max(exists.shape[1], 1), kind.ordered(objects.reshape(-1, kind.degree).take(there, axis=0))
     _check_positions(record, kind, event, chosen)
     if kind.degree == 1 and beyond is None:
         daughters = record[kind.collections[0]]

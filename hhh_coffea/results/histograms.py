@@ -126,8 +126,11 @@ def fill_targets(
     for kind in kinds:
         exists = targets.exists(kind.name)
         masks[kind.name][:, kind.particles] = exists
-        event = np.nonzero(exists)[0]
-        objects = targets.objects[kind.name].reshape(-1, kind.degree).compress(exists.ravel(), axis=0)
+        there = np.flatnonzero(exists)
+        event, objects = (
+            there // exists.shape[1],
+            targets.objects[kind.name].reshape(-1, kind.degree).take(there, axis=0),
+        )
         mass = invariant_mass(analysis.momentum(record, kind, event, objects))
         histograms["target_mass"].fill(**place, target=kind.name, mass=mass, weight=weight[event])
     for name, mask in masks.items():
@@ -136,7 +139,8 @@ def fill_targets(
         mass = targets.mass.ravel()[chosen]
         histograms["generated_mass"].fill(**place, target=name, mass=mass, weight=weight[chosen // targets.pt.shape[1]])
     merged = np.logical_or.reduce([masks[kind.name] for kind in kinds])
-    histograms["generated_pt"].fill(**place, target=EVERYTHING, pt=targets.pt[merged & np.isfinite(targets.pt)])
+    chosen = np.flatnonzero(merged & np.isfinite(targets.pt))
+    histograms["generated_pt"].fill(**place, target=EVERYTHING, pt=targets.pt.ravel()[chosen])
 
 
 def fill_method(
@@ -167,8 +171,9 @@ def fill_method(
             **key, category=category, mass=row["mass"], correct=row["correct"], weight=row["weight"]
         )
         if has_truth:
+            wanted = np.flatnonzero(use.targets)
             histograms["targets"].fill(
-                **key, category=category, pt=targets.pt[use.targets], retrieved=use.retrieved[use.targets]
+                **key, category=category, pt=targets.pt.ravel()[wanted], retrieved=use.retrieved.ravel()[wanted]
             )
     for name in analysis.fine_mass:
         own = flat(candidates.kind) == analysis.kinds[name].number
