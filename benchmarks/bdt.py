@@ -23,8 +23,8 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.formats import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction import bdt, chi2
-from hhh_coffea.reconstruction.bdt_model import BdtModel, load_model
+from hhh_coffea.methods import bdt, chi2
+from hhh_coffea.methods.bdt_model import BdtModel, load_model
 from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 5

@@ -27,9 +27,9 @@ import numpy as np
 from likelihood_events import SlowLikelihood, delphes_events
 from scipy.optimize import minimize
 
-from hhh_coffea.reconstruction.likelihood import LeptonJets, LikelihoodOptions, fit, read_transfer_functions
-from hhh_coffea.reconstruction.likelihood.blocks import Blocks
-from hhh_coffea.reconstruction.likelihood.maximum import maximise
+from hhh_coffea.methods.likelihood import LeptonJets, LikelihoodOptions, fit, read_transfer_functions
+from hhh_coffea.methods.likelihood.blocks import Blocks
+from hhh_coffea.methods.likelihood.maximum import maximise
 
 TARGETS = {("tt", False): 2000, ("tth", False): 200, ("tt", True): 500}  # events/s
 

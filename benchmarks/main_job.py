@@ -35,7 +35,8 @@ from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.engine.root_file import open_file
 from hhh_coffea.events.formats import branches_of, read
 from hhh_coffea.events.record import momentum, selected, truncated
-from hhh_coffea.reconstruction import Analysis, chi2
+from hhh_coffea.methods import chi2
+from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 7

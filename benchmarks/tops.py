@@ -26,8 +26,8 @@ from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.engine.root_file import open_file
 from hhh_coffea.events.formats import branches_of
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction import method_options, reconstruct
-from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
+from hhh_coffea.methods import method_options, reconstruct
+from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.prepare import Prepared, prepare
 from hhh_coffea.results import assignment_efficiency, histograms, quantities

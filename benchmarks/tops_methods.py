@@ -19,7 +19,7 @@ import torch
 from tops import prepared_of
 
 from hhh_coffea.analyses import load_analysis
-from hhh_coffea.reconstruction import method_options, reconstruct
+from hhh_coffea.methods import method_options, reconstruct
 from hhh_coffea.results.assignment_efficiency import efficiencies, of_method
 
 SAMPLES = {"ttbar": "tt_test.root", "tth": "tth_test.root"}

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.reconstruction.spanet import SpanetError, decoding, evaluate, load_model
-from hhh_coffea.reconstruction.spanet_inputs import FATJET_FEATURES, JET_FEATURES, collection_of, padded_length
+from hhh_coffea.methods.spanet import SpanetError, decoding, evaluate, load_model
+from hhh_coffea.methods.spanet_inputs import FATJET_FEATURES, JET_FEATURES, collection_of, padded_length
 from hhh_coffea.topology.topology import Input, Topology
 
 DECODINGS = ("all", "joint", "greedy")

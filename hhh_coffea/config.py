@@ -14,11 +14,11 @@ from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
-from hhh_coffea.reconstruction import DEFAULT_BDT, DEFAULT_WORKING_POINT
-from hhh_coffea.reconstruction.chi2 import MASS
+from hhh_coffea.methods import DEFAULT_BDT, DEFAULT_WORKING_POINT
+from hhh_coffea.methods.chi2 import MASS
+from hhh_coffea.methods.user_method import is_user_method
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
 from hhh_coffea.reconstruction.observables import EventObservable, ExpressionText, Name, read_observable
-from hhh_coffea.reconstruction.user_method import is_user_method
 
 Count = Annotated[int, Field(ge=1)]
 Options = TypeVar("Options", bound=Strict)

@@ -56,9 +56,9 @@ def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.datasets.fileset import load_fileset
     from hhh_coffea.figures.event_display import draw_event, draw_matrices
     from hhh_coffea.figures.one_event import read_event
-    from hhh_coffea.reconstruction import method_options
-    from hhh_coffea.reconstruction.spanet import SpanetError
-    from hhh_coffea.reconstruction.user_method import is_user_method
+    from hhh_coffea.methods import method_options
+    from hhh_coffea.methods.spanet import SpanetError
+    from hhh_coffea.methods.user_method import is_user_method
 
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
     dataset = next(iter(datasets.values()))

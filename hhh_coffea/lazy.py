@@ -28,14 +28,14 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, load_fileset
 from hhh_coffea.engine.chunks import FileInfo, SourceFile, inspect_file, plan_chunks
 from hhh_coffea.events.formats import branches_of, metadata_of, schema_of
-from hhh_coffea.reconstruction import (
+from hhh_coffea.methods import (
     MethodOptions,
     check_models,
     check_trained_on,
     fatjet_features,
     method_options,
 )
-from hhh_coffea.reconstruction import reconstruct as run_methods
+from hhh_coffea.methods import reconstruct as run_methods
 from hhh_coffea.reconstruction.metrics import Definition
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.topology.kinds import NONE

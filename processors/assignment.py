@@ -14,7 +14,7 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, describe, metadata_of
-from hhh_coffea.reconstruction import (
+from hhh_coffea.methods import (
     check_models,
     check_trained_on,
     fatjet_features,

@@ -10,8 +10,14 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
-from hhh_coffea.reconstruction import MethodOptions, bdt, check_models, check_trained_on, chi2
-from hhh_coffea.reconstruction.bdt_model import load_model
+from hhh_coffea.methods import (
+    MethodOptions,
+    bdt,
+    check_models,
+    check_trained_on,
+    chi2,
+)
+from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan

@@ -13,7 +13,13 @@ from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import branches_of, describe, metadata_of, variations
-from hhh_coffea.reconstruction import check_models, check_trained_on, fatjet_features, method_options, reconstruct
+from hhh_coffea.methods import (
+    check_models,
+    check_trained_on,
+    fatjet_features,
+    method_options,
+    reconstruct,
+)
 from hhh_coffea.reconstruction.observables import EventObservable
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import event_observables, systematics

@@ -12,8 +12,8 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.methods.spanet_inputs import substructure_of
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.reconstruction.spanet_inputs import substructure_of
 from hhh_coffea.training.spanet_data import TrainingSpecification, training_rows, write_schema, write_shard
 
 

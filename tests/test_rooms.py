@@ -13,6 +13,7 @@ ORDER = (
     "spanet",
     "events",
     "reconstruction",
+    "methods",
     "analyses",
     "engine",
     "results",

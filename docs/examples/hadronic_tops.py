@@ -7,8 +7,8 @@ from hhh_coffea.analyses import Analysis
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.events.record import momentum
+from hhh_coffea.methods.method import method_of
 from hhh_coffea.reconstruction.matching import match_quarks
-from hhh_coffea.reconstruction.methods import method_of
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.assignments import assignments, patterns
 from hhh_coffea.topology.topology import Topology

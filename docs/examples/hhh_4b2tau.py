@@ -6,8 +6,8 @@ import numpy as np
 from hhh_coffea.analyses import Analysis
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction import chi2
-from hhh_coffea.reconstruction.methods import method_of
+from hhh_coffea.methods import chi2
+from hhh_coffea.methods.method import method_of
 from hhh_coffea.reconstruction.targets import no_targets
 from hhh_coffea.topology.topology import Topology
 

@@ -11,8 +11,8 @@ from hhh_coffea.analyses import higgs, tops
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.user_code import choose_value, split_name
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, FilesetError
+from hhh_coffea.methods.method import Method
 from hhh_coffea.reconstruction.analysis import Analysis
-from hhh_coffea.reconstruction.methods import Method
 
 DECLARED: dict[str, Callable[[], Analysis]] = {**higgs.ANALYSES, **tops.ANALYSES}
 Analyses = Mapping[str, Analysis]  # by their names in the metadata

@@ -11,10 +11,10 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray, counts_of
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.events.record import momentum
-from hhh_coffea.reconstruction import bdt, chi2, mass_line
+from hhh_coffea.methods import bdt, chi2, mass_line
+from hhh_coffea.methods.mass_line import MassLineOptions
+from hhh_coffea.methods.method import SPANET, Candidates, Method, SharedWork, bdt_features
 from hhh_coffea.reconstruction.candidates import make_candidates
-from hhh_coffea.reconstruction.mass_line import MassLineOptions
-from hhh_coffea.reconstruction.methods import SPANET, Candidates, Method, SharedWork, bdt_features
 from hhh_coffea.topology.kinds import Kind
 
 

@@ -19,11 +19,11 @@ from hhh_coffea.base.arrays import IntArray, counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
+from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
+from hhh_coffea.methods.likelihood_options import LikelihoodOptions
+from hhh_coffea.methods.method import Candidates, Method, SharedWork
 from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
-from hhh_coffea.reconstruction.chi2_tops import TopChi2Options, assign
 from hhh_coffea.reconstruction.composites import summed
-from hhh_coffea.reconstruction.likelihood_options import LikelihoodOptions
-from hhh_coffea.reconstruction.methods import Candidates, Method, SharedWork
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.kinds import kinds_of
 from hhh_coffea.topology.topology import Topology
@@ -69,7 +69,7 @@ class LikelihoodSettings(LikelihoodOptions):
 
 def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
     """Kinematic likelihood fit: the permutation of greatest likelihood, its probability as assignment probability."""
-    from hhh_coffea.reconstruction import likelihood  # needs torch
+    from hhh_coffea.methods import likelihood  # needs torch
 
     record, analysis = shared.record, shared.analysis
     given = {"higgs": "h" in analysis.kinds, **shared.options.settings.get("likelihood", {})}

@@ -10,8 +10,8 @@ import numpy as np
 from hhh_coffea.analyses.tops_objects import selected_leptons
 from hhh_coffea.base.arrays import IntArray
 from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.methods.neutrino import W_MASS, massless, neutrino
 from hhh_coffea.reconstruction.composites import assigned_momentum, summed
-from hhh_coffea.reconstruction.neutrino import W_MASS, massless, neutrino
 
 
 def leptonic_w(record: ak.Array, w_mass: float = W_MASS) -> tuple[Cartesian, Cartesian]:

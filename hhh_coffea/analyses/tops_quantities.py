@@ -9,8 +9,8 @@ from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, invariant_mass, polar
 from hhh_coffea.events.tops import HADRONIC, TAU
+from hhh_coffea.methods.neutrino import pz_roots
 from hhh_coffea.reconstruction.composites import assigned_momentum, summed
-from hhh_coffea.reconstruction.neutrino import pz_roots
 from hhh_coffea.reconstruction.quantities import EVENT, Quantity, Reconstruction, evenly, feature_of, objects_of
 from hhh_coffea.topology.kinds import Kind
 

@@ -4,7 +4,7 @@ A spectrum is an array ``(..., bins)`` of counts in bins of 5 GeV from 30 to 225
 leading axes are bootstrap replicas. Everything is measured on shapes: the counts are normalised to the range looked at.
 
 ``flat`` compares with the uniform spectrum, ``signal`` with the masses of the true assignments in signal, ``random`` with
-what the same events give when jets are paired at random (:mod:`hhh_coffea.reconstruction.random_pairing`): the one that assumes
+what the same events give when jets are paired at random (:mod:`hhh_coffea.methods.random_pairing`): the one that assumes
 nothing about what background looks like.
 """
 

@@ -92,7 +92,7 @@ class FuturesExecutor:
 
 
 @contextlib.contextmanager
-def executor(
+def make_executor(
     kind: str, workers: int | None = None, scheduler: str | None = None, options: ClusterOptions | None = None
 ) -> Iterator[Executor]:
     """Make an executor and clean up after it.

@@ -15,16 +15,16 @@ from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, SourceFile, inspect_file, process
 from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import branches_of, metadata_of
-from hhh_coffea.reconstruction import (
+from hhh_coffea.methods import (
     MethodOptions,
     check_models,
     check_trained_on,
     fatjet_features,
     reconstruct,
 )
+from hhh_coffea.methods.spanet import SpanetModel, network_inputs
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.reconstruction.spanet import SpanetModel, network_inputs
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.kinds import Kind, partner
 

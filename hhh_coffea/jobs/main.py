@@ -28,7 +28,7 @@ from hhh_coffea.engine.chunks import (
 from hhh_coffea.engine.dask_cluster import ExecutorError
 from hhh_coffea.engine.dask_executor import DaskExecutor
 from hhh_coffea.engine.dask_futures import ClusterLostError
-from hhh_coffea.engine.executors import dashboard_of, executor, performance_report
+from hhh_coffea.engine.executors import dashboard_of, make_executor, performance_report
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
@@ -95,18 +95,18 @@ def _run_job(
         store, notes = resume.store_for(output, processor, config.processor_options(output), config.resume)
         report.print_warnings(console, notes)
     begin = time.perf_counter()
-    with executor(config.executor, config.workers, config.scheduler, config.cluster_options) as where:
-        if (link := dashboard_of(where)) is not None:
+    with make_executor(config.executor, config.workers, config.scheduler, config.cluster_options) as executor:
+        if (link := dashboard_of(executor)) is not None:
             console.print(f"dask dashboard: {link}", soft_wrap=True)
-        if isinstance(where, DaskExecutor):
-            if config.candidates and not config.dry_run and not where.sees(output / resume.FOLDER):
+        if isinstance(executor, DaskExecutor):
+            if config.candidates and not config.dry_run and not executor.sees(output / resume.FOLDER):
                 raise ExecutorError(
                     f"option 'candidates': the workers do not see {output}: it must be on shared storage"
                 )
             if getattr(processor, "wants_gpu", False):
-                report.print_warnings(console, where.gpu_warnings(config.device))
+                report.print_warnings(console, executor.gpu_warnings(config.device))
         known = resume.KnownFiles(output if store is not None else None)
-        plan = make_plan(config, datasets, source, where, console, known)
+        plan = make_plan(config, datasets, source, executor, console, known)
         if config.dry_run:
             report.print_plan(console, plan, datasets, analyses, sources_of(datasets, source, config.max_files))
             return exit_code(plan, None) or (EXIT_SKIPPED if any(info.missing for info in plan.files) else EXIT_OK)
@@ -116,8 +116,8 @@ def _run_job(
         wants_gpu = getattr(processor, "wants_gpu", False)
         job = Job.of(source, datasets, store=store, timeout=config.chunk_timeout, wants_gpu=wants_gpu)
         try:
-            with performance_report(where, output / "dask_report.html" if config.performance_report else None):
-                total = process(config, job, plan, where, console)
+            with performance_report(executor, output / "dask_report.html" if config.performance_report else None):
+                total = process(config, job, plan, executor, console)
         except RunStopped as stop:
             if stop.args[0].no_room:
                 return _unfinished(console, results.WritingError(f"what a chunk gave: {stop.args[0].reason}"))
@@ -239,7 +239,7 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
     return written
 
 
-def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: Console) -> Partial:
+def process(config: RunConfig, job: Job, plan: Plan, executor: Executor, console: Console) -> Partial:
     """Run all chunks with a progress bar over events."""
     failed = 0
     with progress_bar(console) as bar:
@@ -259,7 +259,7 @@ def process(config: RunConfig, job: Job, plan: Plan, where: Executor, console: C
                 if config.on_error == "stop" or failure.no_room:
                     raise RunStopped(failure)
 
-        return where.reduce(job, plan.chunks, on_progress)
+        return executor.reduce(job, plan.chunks, on_progress)
 
 
 def exit_code(plan: Plan, total: Partial | None) -> int:

@@ -38,7 +38,7 @@ def make_plan(
     config: RunConfig,
     datasets: dict[str, Dataset],
     source: ProcessorSource,
-    where: Executor,
+    executor: Executor,
     console: Console,
     known: resume.KnownFiles | None = None,
 ) -> Plan:
@@ -54,7 +54,7 @@ def make_plan(
         task = bar.add_task("opening files", total=len(files), completed=n_known, note="")
 
         def look_into(positions: list[int]) -> None:
-            for place, info in where.map(inspect, [files[position] for position in positions]):
+            for place, info in executor.map(inspect, [files[position] for position in positions]):
                 file = files[positions[place]]
                 seen[positions[place]] = info if isinstance(info, FileInfo | Failure) else died_opening(file, info)
                 bar.advance(task)

@@ -27,11 +27,11 @@ from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
 from hhh_coffea.engine.dask_executor import DaskExecutor
-from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.reconstruction.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
+from hhh_coffea.methods.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import print_warnings, where_of
 from hhh_coffea.training import bdt_card, bdt_evaluation
@@ -112,14 +112,14 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
         )
     table = output / "table"
     shutil.rmtree(table, ignore_errors=True)  # of a training that was broken off
-    with executor(config.executor, config.workers, config.scheduler) as where:
-        sample = make_table(config, options, table / "training", where, console)
+    with make_executor(config.executor, config.workers, config.scheduler) as executor:
+        sample = make_table(config, options, table / "training", executor, console)
         test = None
         if options.test is not None:
             of_test = config.model_copy(update={"fileset": options.test, "datasets": None})
-            test = make_table(of_test, options, table / "test", where, console)
+            test = make_table(of_test, options, table / "test", executor, console)
             _no_file_in_both(sample, test)
-        trained, searched, on_cluster = search(sample.folder, options, where, console)
+        trained, searched, on_cluster = search(sample.folder, options, executor, console)
     weights = bytes(trained.booster.save_raw("ubj"))
     digest = hashlib.sha256(weights).hexdigest()
     model = BdtModel(output.resolve().name, tuple(options.features), {}, digest, weights)
@@ -179,7 +179,9 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     console.print(f"model written to {output.resolve()}", soft_wrap=True)
 
 
-def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where: Executor, console: Console) -> Sample:
+def make_table(
+    config: RunConfig, options: TrainingOptions, folder: Path, executor: Executor, console: Console
+) -> Sample:
     """Run ``processors/bdt_table.py`` over a fileset; a file that cannot be read ends the training."""
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     settings = {
@@ -188,20 +190,20 @@ def make_table(config: RunConfig, options: TrainingOptions, folder: Path, where:
         "validation_fraction": options.validation_fraction,
     }
     source = ProcessorSource.of(load_processor("bdt_table", settings))
-    plan = make_plan(config, datasets, source, where, console)
+    plan = make_plan(config, datasets, source, executor, console)
     print_warnings(console, plan.warnings)
     if plan.failures:
         raise TrainingError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
     job = Job.of(source, datasets)
     try:
-        process(config.model_copy(update={"on_error": "stop"}), job, plan, where, console)
+        process(config.model_copy(update={"on_error": "stop"}), job, plan, executor, console)
     except RunStopped as stop:
         raise TrainingError(f"{where_of(stop.args[0])}: {stop.args[0].reason}") from None
     return Sample(folder, datasets, plan.files)
 
 
 def search(
-    folder: Path, options: TrainingOptions, where: Executor, console: Console
+    folder: Path, options: TrainingOptions, executor: Executor, console: Console
 ) -> tuple[Trained, list[dict[str, Any]], bool]:
     """Fit every candidate of :data:`SEARCH`; returns the choice, the record of all, and whether they ran on the cluster."""
     tried = SEARCH if options.search else SEARCH[:1]
@@ -211,7 +213,7 @@ def search(
             raise TrainingError(
                 f"the {part} events hold {signal} signal and {background} background fat jets: need both"
             )
-    on_cluster = isinstance(where, DaskExecutor) and int(counts.sum()) > options.large_table
+    on_cluster = isinstance(executor, DaskExecutor) and int(counts.sum()) > options.large_table
     rows = None if on_cluster else concatenate(list(read_parts(folder, options.features)))
     validation = read_validation(folder, options.features)
     fits, record = [], []
@@ -219,9 +221,9 @@ def search(
         parameters = {"objective": "binary:logistic", "seed": options.seed, **changes}
         with console.status(f"training with {changes}"):
             if rows is None:
-                assert isinstance(where, DaskExecutor)
-                with where.client.as_current():  # xgboost looks for it there
-                    trained = fit_on_cluster(where.client, folder, options.features, parameters)
+                assert isinstance(executor, DaskExecutor)
+                with executor.client.as_current():  # xgboost looks for it there
+                    trained = fit_on_cluster(executor.client, folder, options.features, parameters)
             else:
                 trained = fit_here(rows, options.features, {**parameters, "nthread": options.threads})
         scores = trained.booster.inplace_predict(validation.features, validate_features=False)

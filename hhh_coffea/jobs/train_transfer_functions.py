@@ -18,12 +18,12 @@ from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
-from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.reconstruction.likelihood.transfer_file import FILE_NAME, TransferFunctions
+from hhh_coffea.methods.likelihood.transfer_file import FILE_NAME, TransferFunctions
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results.console import print_failures, print_warnings, where_of
 from hhh_coffea.training import transfer_card
@@ -79,13 +79,13 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     console = Console(stderr=True)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     source = ProcessorSource.of(TransferPairsProcessor())
-    with executor(config.executor, config.workers, config.scheduler) as where:
-        plan = make_plan(config, datasets, source, where, console)
+    with make_executor(config.executor, config.workers, config.scheduler) as executor:
+        plan = make_plan(config, datasets, source, executor, console)
         print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             raise TransferFitError(f"{where_of(plan.failures[0])}: {plan.failures[0].reason}")
         try:
-            total = process(config, Job.of(source, datasets), plan, where, console)
+            total = process(config, Job.of(source, datasets), plan, executor, console)
         except RunStopped as stop:
             raise TransferFitError(f"{where_of(stop.args[0])}: {stop.args[0].reason}") from None
     print_failures(console, plan, total)

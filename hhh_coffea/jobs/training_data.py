@@ -11,7 +11,7 @@ from hhh_coffea.analyses import load_analyses
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
-from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
@@ -36,14 +36,14 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
         processor.specification.check(dataset.name, analyses[dataset.metadata.analysis])
     source = ProcessorSource.of(processor)
     Path(config.output).mkdir(parents=True, exist_ok=True)
-    with executor(config.executor, config.workers, config.scheduler) as where:
-        plan = make_plan(config, datasets, source, where, console)
+    with make_executor(config.executor, config.workers, config.scheduler) as executor:
+        plan = make_plan(config, datasets, source, executor, console)
         report.print_warnings(console, plan.warnings)
         job = Job.of(source, datasets)
         if config.on_error == "stop" and plan.failures:
             raise DatasetError(f"{report.where_of(plan.failures[0])}: {plan.failures[0].reason}")
         try:
-            total = process(config, job, plan, where, console)
+            total = process(config, job, plan, executor, console)
         except RunStopped as stop:
             raise DatasetError(f"{report.where_of(stop.args[0])}: {stop.args[0].reason}") from None
     report.print_failures(console, plan, total)

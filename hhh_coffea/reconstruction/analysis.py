@@ -78,7 +78,7 @@ class Analysis:
         threshold of selected events, and positions count in its sorted lists; targets that need an object beyond the ``kept``
         ones are removed afterwards
     methods
-        what reconstructs it, by name (:class:`hhh_coffea.reconstruction.methods.Method`)
+        what reconstructs it, by name (:class:`hhh_coffea.methods.method.Method`)
     definitions
         sets of definitions that ``match`` and ``categories`` know
     categories

@@ -8,7 +8,7 @@ import hist
 import numpy as np
 from hist import Hist
 
-from hhh_coffea.reconstruction.bdt_model import BdtModel
+from hhh_coffea.methods.bdt_model import BdtModel
 from hhh_coffea.reconstruction.metrics import Evaluation
 from hhh_coffea.results.summary import ratio
 

@@ -20,7 +20,7 @@ from hist import Hist
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, padded, rank_in_event
 from hhh_coffea.base.mass_measures import EDGES, measures
 from hhh_coffea.events.btagging import uniform
-from hhh_coffea.reconstruction import random_pairing
+from hhh_coffea.methods import random_pairing
 from hhh_coffea.results.summary import counts
 from hhh_coffea.topology.kinds import Kind
 

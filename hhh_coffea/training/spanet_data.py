@@ -17,8 +17,8 @@ import numpy as np
 from hhh_coffea.base.hashing import split_number
 from hhh_coffea.base.user_files import expanded
 from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.methods.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
 from hhh_coffea.reconstruction.analysis import Analysis, Kept
-from hhh_coffea.reconstruction.spanet_inputs import PADDED_LENGTH, collection_of, network_inputs
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.spanet.training.dataset import SCHEMA_FILE, SCHEMA_VERSION, UNKNOWN_FORMAT, DatasetError, Rows, row_type
 from hhh_coffea.topology.kinds import Kind, daughter_order, in_words, kinds_of, partner, same_targets

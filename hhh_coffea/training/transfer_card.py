@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hhh_coffea.reconstruction.likelihood.shapes import parameters
-from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet, TransferFunctions
+from hhh_coffea.methods.likelihood.shapes import parameters
+from hhh_coffea.methods.likelihood.transfer_file import DoubleGaussian, LinearMet, TransferFunctions
 
 PARTICLES = {"light": "light quark", "bottom": "b quark", "electron": "electron", "muon": "muon"}
 SHOWN_AT = (40.0, 80.0, 150.0)  # GeV

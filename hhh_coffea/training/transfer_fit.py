@@ -18,9 +18,9 @@ from torch import Tensor
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.reconstruction.likelihood.formulas import Triple
-from hhh_coffea.reconstruction.likelihood.shapes import SMALLEST, parameters
-from hhh_coffea.reconstruction.likelihood.transfer_file import DoubleGaussian, LinearMet, TaggingRates
+from hhh_coffea.methods.likelihood.formulas import Triple
+from hhh_coffea.methods.likelihood.shapes import SMALLEST, parameters
+from hhh_coffea.methods.likelihood.transfer_file import DoubleGaussian, LinearMet, TaggingRates
 
 JET_SHAPES = ("E4", "E1", "E5")
 RANGE = (20.0, 1000.0)  # GeV

@@ -6,7 +6,7 @@ import numpy as np
 
 from hhh_coffea.analyses import higgs_methods
 from hhh_coffea.analyses.higgs import higgs
-from hhh_coffea.reconstruction import chi2
+from hhh_coffea.methods import chi2
 
 
 def test_published_hh_pairing_shares_jets():

@@ -26,7 +26,7 @@ def test_commands_are_understood(line):
 
 
 def test_options_of_chi2_are_all_on_the_page():
-    from hhh_coffea.reconstruction.chi2_tops import TopChi2Options
+    from hhh_coffea.methods.chi2_tops import TopChi2Options
 
     table = TEXT.partition("| option of `chi2` |")[2].partition("\n\n")[0].strip()
     assert set(re.findall(r"`(\w+)`", table)) >= set(TopChi2Options.model_fields)

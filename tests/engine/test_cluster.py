@@ -17,7 +17,7 @@ from hhh_coffea.config import ConfigError, make_config
 from hhh_coffea.engine.chunks import Chunk, Job, Partial
 from hhh_coffea.engine.dask_cluster import ClusterOptions, ExecutorError, batch_cluster, differences
 from hhh_coffea.engine.dask_executor import DaskExecutor
-from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.run import main
 
@@ -88,7 +88,7 @@ def test_workers_are_checked_and_the_package_is_shipped(foreign_cluster, tmp_pat
     assert "shipped-" in other["from"][0]
     printed = " ".join(capsys.readouterr().out.split())
     assert "declares a GPU but finds none" in printed
-    with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
+    with make_executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
         assert where.gpu_workers() == list(other["on"])
 
 
@@ -121,7 +121,7 @@ def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
     try:
         with clusters.cluster(tmp_path, workers=1) as (_, address):
             (file,) = tmp_path.glob("scheduler-*.json")
-            with executor("dask", scheduler=address) as where:
+            with make_executor("dask", scheduler=address) as where:
                 late += [clusters.join(file, foreign_package), clusters.join(file)]
                 watch = threading.Thread(target=settle, args=(where.client,))
                 watch.start()
@@ -132,7 +132,7 @@ def test_workers_that_come_late_are_checked(foreign_package, tmp_path, caplog):
                 assert late[1].poll() is None
             assert "a worker that came late was sent away" in caplog.text
             assert caplog.text.count("hhh_coffea (code)") == 1
-            with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
+            with make_executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
                 late.append(clusters.join(file, foreign_package))
                 where.client.wait_for_workers(3, timeout=60)
                 found = {found for _, found in where.map(origin, range(60))}
@@ -162,7 +162,7 @@ def test_chunks_are_kept_by_the_driver_where_workers_do_not_see_the_folder(forei
     monkeypatch.setattr(DaskExecutor, "sees", lambda self, folder: False)
     job = Job(ProcessorSource(b"", ""), {"A": {"format": "delphes", "n_higgs": 3}}, Memory())
     seen = []
-    with executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
+    with make_executor("dask", scheduler=address, options=ClusterOptions(ship_package=True)) as where:
         total = where.reduce(job, chunks, seen.append)
     assert (total.chunks, total.resumed, len(total.failures), len(seen)) == (75, 75, 75, 150)
     assert kept == {}  # the others cannot be loaded: their processor is empty
@@ -276,12 +276,15 @@ def test_an_encrypted_cluster_of_this_machine(tmp_path):
         ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", *subject], check=True, capture_output=True
     )
     options = ClusterOptions(tls=(str(certificate), str(certificate), str(key)))
-    with executor("dask", workers=1, options=options) as where:
+    with make_executor("dask", workers=1, options=options) as where:
         address = where.client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         assert list(where.map(abs, [-3])) == [(0, 3)]
         assert all(worker.startswith("tls://127.0.0.1:") for worker in where.client.nthreads())
-        with pytest.raises(ExecutorError, match="option 'scheduler': cannot join"), executor("dask", scheduler=address):
+        with (
+            pytest.raises(ExecutorError, match="option 'scheduler': cannot join"),
+            make_executor("dask", scheduler=address),
+        ):
             pass
 
 

@@ -25,7 +25,7 @@ from hhh_coffea.engine.chunks import (
     plan_chunks,
     run_chunk,
 )
-from hhh_coffea.engine.executors import executor
+from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.merging import MergeTree, merge
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.results.directory import histogram_file
@@ -241,10 +241,10 @@ def demo_job(chunksize=None):
 @pytest.mark.slow
 def test_killing_a_dask_worker_changes_nothing():
     job, chunks = demo_job(chunksize=250)
-    with executor("iterative") as where:
+    with make_executor("iterative") as where:
         expected = where.reduce(job, chunks, lambda partial: None)
     done = []
-    with executor("dask", workers=2) as where:
+    with make_executor("dask", workers=2) as where:
         processes = where.client.run(os.getpid)
 
         def kill_one():
@@ -291,7 +291,7 @@ def test_a_chunk_that_kills_its_worker_is_set_aside(tmp_path, kind):
     (tmp_path / "killer.py").write_text(KILLER)
     source = ProcessorSource.of(load_processor(str(tmp_path / "killer.py"), {}))
     _, chunks = demo_job(chunksize=500)
-    with executor(kind, workers=2) as where:
+    with make_executor(kind, workers=2) as where:
         total = where.reduce(Job(source, {"HHH": HHH}), chunks, lambda partial: None)
     assert (total.chunks, total.events) == (9, 4500)
     assert total.output == {"n": 4500}
@@ -311,5 +311,5 @@ def test_a_stock_coffea_runner_runs_our_processors():
 
 
 def test_executor_names():
-    with pytest.raises(ValueError, match="no executor 'slurm'"), executor("slurm"):
+    with pytest.raises(ValueError, match="no executor 'slurm'"), make_executor("slurm"):
         pass

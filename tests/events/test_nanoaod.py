@@ -15,7 +15,7 @@ from hhh_coffea.events.formats import describe
 from hhh_coffea.events.nanoaod import reader as nanoaod
 from hhh_coffea.events.nanoaod.fatjets import FEATURES
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction import method_options, reconstruct
+from hhh_coffea.methods import method_options, reconstruct
 from hhh_coffea.reconstruction.selection import event_selection
 
 DELPHES = DatasetMetadata(format="delphes", n_higgs=3)

@@ -17,8 +17,8 @@ PAIRS = '''
 import awkward as ak
 
 from hhh_coffea.analyses import Analysis, higgs_truth
-from hhh_coffea.reconstruction import chi2
-from hhh_coffea.reconstruction.methods import method_of
+from hhh_coffea.methods import chi2
+from hhh_coffea.methods.method import method_of
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.topology import Topology
 

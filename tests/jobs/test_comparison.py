@@ -13,7 +13,7 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.reconstruction import method_options, reconstruct, spanet
+from hhh_coffea.methods import method_options, reconstruct, spanet
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.results import bdt_scan, paired
 from hhh_coffea.results import directory as results

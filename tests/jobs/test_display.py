@@ -10,7 +10,7 @@ from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
 from hhh_coffea.figures.event_display import COLORS, UNUSED, draw_event, draw_matrices
 from hhh_coffea.figures.one_event import read_event
-from hhh_coffea.reconstruction import method_options
+from hhh_coffea.methods import method_options
 from hhh_coffea.run import main as run
 
 METHODS = ["chi2", "chi2+bdt", "spanet"]
@@ -97,7 +97,7 @@ def test_figures(event):
 
 
 def test_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("hhh_coffea.reconstruction.spanet_model.BUNDLED", ("spanet_hhh",))
+    monkeypatch.setattr("hhh_coffea.methods.spanet_model.BUNDLED", ("spanet_hhh",))
     assert main(["--fileset", "demo", "--dataset", "HH", "--event", "3", "--output", str(tmp_path)]) == 0
     assert (
         "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets)"

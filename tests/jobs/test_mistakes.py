@@ -8,7 +8,7 @@ import pytest
 from conftest import DEMO, REPOSITORY
 
 from hhh_coffea.base.bundled import bundled_folder
-from hhh_coffea.reconstruction.bdt_model import BdtError, load_model
+from hhh_coffea.methods.bdt_model import BdtError, load_model
 from hhh_coffea.run import main as run
 from hhh_coffea.spanet.checkpoint import CheckpointError, describe
 from hhh_coffea.spanet.original.lightning_checkpoint import import_original

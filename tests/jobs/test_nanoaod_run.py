@@ -10,7 +10,7 @@ import pytest
 import uproot
 import yaml
 
-from hhh_coffea.reconstruction.bdt_model import load_model
+from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.run import main
 from hhh_coffea.train import main as train
 
@@ -259,7 +259,7 @@ def test_a_stock_runner_refuses_foreign_models_too(relaid):
 def test_lazy_arrays(relaid, tmp_path):
     """Interactive work knows the format too: the candidates of the main job, in dask partitions or in one piece."""
     from hhh_coffea import lazy
-    from hhh_coffea.reconstruction import ForeignEventsError
+    from hhh_coffea.methods import ForeignEventsError
 
     events = fileset(tmp_path / "f.json", A=(relaid[12], {}))
     whole = lazy.reconstruct(lazy.open_events(events, mode="virtual"), "chi2")

@@ -105,8 +105,8 @@ def test_two_methods_of_one_name_and_missing_files_are_refused(tmp_path, capsys)
 
 def test_an_edited_method_takes_nothing_from_an_earlier_run():
     from hhh_coffea.engine.fingerprint import state_of
-    from hhh_coffea.reconstruction import method_options
-    from hhh_coffea.reconstruction.user_method import UserMethod
+    from hhh_coffea.methods import method_options
+    from hhh_coffea.methods.user_method import UserMethod
 
     made = method_options([str(EXAMPLES / "nearest_pairs.py")]).own["NearestPairs"]
     edited = UserMethod(made.name, made.file, "0" * 64, made.instance)

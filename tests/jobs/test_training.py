@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from hhh_coffea.reconstruction import spanet
+from hhh_coffea.methods import spanet
 from hhh_coffea.spanet.checkpoint import load, normalisers_of, save
 from hhh_coffea.spanet.network.features import features_of_pairs, kinematics
 from hhh_coffea.spanet.network.features import fit_normalisers as fit_in_memory
@@ -95,7 +95,7 @@ def chi2_product(open_delphes, chosen):
     from hhh_coffea.datasets.fileset import DatasetMetadata
     from hhh_coffea.events.delphes import read
     from hhh_coffea.events.record import selected, truncated
-    from hhh_coffea.reconstruction import chi2
+    from hhh_coffea.methods import chi2
     from hhh_coffea.reconstruction.selection import event_selection
 
     metadata = DatasetMetadata(format="delphes", n_higgs=3)

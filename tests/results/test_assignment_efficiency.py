@@ -6,7 +6,7 @@ import pytest
 from hist.intervals import clopper_pearson_interval
 
 from hhh_coffea.analyses import load_analysis
-from hhh_coffea.reconstruction import method_options, reconstruct
+from hhh_coffea.methods import method_options, reconstruct
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.results import assignment_efficiency as eff
 from hhh_coffea.results.assignment_confusion import confusion, places_of

@@ -15,7 +15,7 @@ from hhh_coffea.events.formats import read
 from hhh_coffea.events.nanoaod import reader as nanoaod
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.figures import results_figures as figures
-from hhh_coffea.reconstruction import method_options, reconstruct
+from hhh_coffea.methods import method_options, reconstruct
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import systematics

@@ -15,7 +15,7 @@ from conftest import DEMO
 
 from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.jobs import train_bdt as bdt_training
-from hhh_coffea.reconstruction.bdt_model import load_model
+from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.results import directory as results
 from hhh_coffea.train import main
 from hhh_coffea.training import bdt_evaluation

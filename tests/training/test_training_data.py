@@ -12,8 +12,8 @@ from hhh_coffea.base.hashing import split_number
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
+from hhh_coffea.methods.spanet import network_inputs, substructure_of
 from hhh_coffea.reconstruction.selection import event_selection
-from hhh_coffea.reconstruction.spanet import network_inputs, substructure_of
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main

@@ -12,9 +12,9 @@ import pytest
 import torch
 from tops_samples import load
 
-from hhh_coffea.reconstruction.likelihood import read_transfer_functions
-from hhh_coffea.reconstruction.likelihood.shapes import double_gaussian
-from hhh_coffea.reconstruction.likelihood.transfer_file import TransferFileError, TransferFunctions
+from hhh_coffea.methods.likelihood import read_transfer_functions
+from hhh_coffea.methods.likelihood.shapes import double_gaussian
+from hhh_coffea.methods.likelihood.transfer_file import TransferFileError, TransferFunctions
 from hhh_coffea.train import main
 from hhh_coffea.training.transfer_fit import (
     SCALE,

@@ -1,0 +1,353 @@
+"""Methods: what one is, their options, and how they are run on the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.strict import Strict
+from hhh_coffea.methods import bdt, chi2, spanet
+from hhh_coffea.methods.bdt_model import BdtModel, load_model
+from hhh_coffea.methods.spanet import SpanetError, SpanetModel
+from hhh_coffea.methods.user_method import UserMethod, is_user_method, load_user_method
+from hhh_coffea.reconstruction.analysis import Analysis
+from hhh_coffea.reconstruction.candidates import checked
+from hhh_coffea.topology.kinds import in_words, same_targets
+
+DEFAULT_BDT = "hbb_bdt"
+DEFAULT_WORKING_POINT = "loose"  # that of the published comparison: 2% misidentification
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """Settings of the methods; :func:`method_options` makes them from what the run command takes."""
+
+    chi2_jets: int | None = None  # jets the pairing may choose from; as many as the targets need when None
+    chi2_mass: float = chi2.MASS  # GeV
+    bdt: BdtModel | None = None
+    bdt_cut: float = 1.0  # score above which a fat jet is a candidate
+    spanet: tuple[SpanetModel, ...] = ()  # each for other targets
+    methods: tuple[str, ...] = ()  # their names, as asked for
+    own: Mapping[str, UserMethod] = field(default_factory=dict)  # the user's own among them
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by method: options that it alone has
+
+    def method(self, name: str, analysis: Analysis) -> Method:
+        """A method by its name, the user's own included; UserError if the analysis has none."""
+        if name in self.own:
+            return _of_user(self.own[name])
+        if name not in analysis.methods:
+            has = ", ".join(sorted({*analysis.methods, *self.own})) or "none: name a file of yours"
+            raise UserError(f"no method {name!r} for analysis {analysis.name!r}; there are {has}")
+        found: Method = analysis.methods[name]
+        return found
+
+    def needs(self, methods: Iterable[str], analysis: Analysis) -> set[str]:
+        """The kinds of models that these methods need."""
+        return {need for name in methods if (need := self.method(name, analysis).needs) is not None}
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Weights in use and how, for the record of a run."""
+        used: dict[str, dict[str, Any]] = {
+            f"spanet {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device} for m in self.spanet
+        }
+        used |= {f"method {m.name}": {"file": m.file, "sha256": m.sha256} for m in self.own.values()}
+        if self.bdt is not None:
+            used["bdt"] = {"name": self.bdt.name, "sha256": self.bdt.sha256, "cut": self.bdt_cut}
+        return used
+
+    def spanet_for(self, analysis: Analysis) -> SpanetModel:
+        """The SPANet model that looks for the targets of an analysis; SpanetError if there is none."""
+        for model in self.spanet:
+            if same_targets(model.kinds, analysis.kinds):
+                return model
+        has = ", ".join(f"{m.name} ({in_words(m.kinds)})" for m in self.spanet) or "none"
+        raise SpanetError(
+            f"method 'spanet': no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. "
+            "Name one with --model, or leave such datasets out"
+        )
+
+
+Candidates = dict[str, ak.Array]  # by definition
+
+
+class SharedWork:
+    """Events to reconstruct, and what several methods share of them: made once, on first use.
+
+    ``decoded``: SPANet's candidates by decoding, where the network has been run already.
+    """
+
+    def __init__(
+        self,
+        record: ak.Array,
+        analysis: Analysis,
+        options: MethodOptions,
+        decodings: Iterable[str] = (),
+        decoded: Mapping[str, ak.Array] | None = None,
+    ) -> None:
+        self.record, self.analysis, self.options = record, analysis, options
+        self._decodings = sorted(set(decodings))
+        self._made: dict[str, ak.Array] = {}
+        if decoded is not None:
+            self.decoded = decoded
+
+    def once(self, name: str, make: Callable[[], ak.Array]) -> ak.Array:
+        """What ``make`` returns, made on first use and kept under ``name`` for the other methods."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @cached_property
+    def decoded(self) -> Mapping[str, ak.Array]:
+        """Candidates of the network by decoding; it runs once for all of them."""
+        model = self.options.spanet_for(self.analysis)
+        return spanet.reconstruct(self.record, model, self._decodings, self.analysis)
+
+    @cached_property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """The BDT's score of every large-radius jet, flat."""
+        return bdt.score(self.record.fatjets, bdt_of(self.options))
+
+
+Reconstruct = Callable[[SharedWork, Sequence[str]], Candidates]
+
+
+def _no_features(_: MethodOptions) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A reconstruction method.
+
+    ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
+    analysis ran the method differently. ``fatjet_features(options)``: what it reads of the fat jets beyond
+    their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
+    definition. ``settings``: the model of the options that this method alone has.
+    """
+
+    reconstruct: Reconstruct
+    fatjet_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
+    needs: Literal["bdt", "spanet"] | None = None
+    decodings: Mapping[str, str] = field(default_factory=dict)
+    settings: type[Strict] | None = None
+
+
+def spanet_method(default: str, reference: str) -> Method:
+    """The network, with the name of a decoding for each definition."""
+    decodings = {"default": default, "reference": reference}
+
+    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+        return {definition: shared.decoded[decodings[definition]] for definition in definitions}
+
+    return Method(run, _spanet_features, "spanet", decodings)
+
+
+def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], fatjet_features: Sequence[str] = ()) -> Method:
+    """A method from a function ``(record, analysis) → candidates``, the same in all definitions."""
+
+    code = getattr(reconstruct, "__code__", None)
+    at = f"{reconstruct.__name__}()" + (f" ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else "")
+
+    def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
+        found = reconstruct(shared.record, shared.analysis)
+        return dict.fromkeys(definitions, checked(found, len(shared.record), at))
+
+    return Method(run, lambda _: tuple(fatjet_features))
+
+
+def _of_user(method: UserMethod) -> Method:
+    return method_of(method.reconstruct, getattr(method.instance, "fatjet_features", ()))
+
+
+def bdt_of(options: MethodOptions) -> BdtModel:
+    """The BDT among the options; ValueError if there is none."""
+    if options.bdt is None:
+        raise ValueError("method 'chi2+bdt' needs a BDT: make its options with method_options()")
+    return options.bdt
+
+
+def bdt_features(options: MethodOptions) -> tuple[str, ...]:
+    """Fat-jet features that the BDT reads."""
+    return bdt_of(options).substructure
+
+
+def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
+    return tuple(feature for model in options.spanet for feature in model.substructure)
+
+
+SPANET = {
+    # the published post-processing in the published definitions, ours in ours
+    "spanet": spanet_method(default="joint", reference="reference"),
+    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "reference", "greedy", "all")},
+}
+NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", **dict.fromkeys(SPANET, "spanet")}  # models, by name
+
+
+def method_options(
+    methods: Iterable[str],
+    chi2_jets: int | None = None,
+    chi2_mass: float = chi2.MASS,
+    bdt: str | Path = DEFAULT_BDT,
+    bdt_wp: str | float = DEFAULT_WORKING_POINT,
+    model: str | Path | Sequence[str | Path] = (),
+    device: str = "auto",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> MethodOptions:
+    """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
+
+    Of ``methods`` some may be files of the user's own, ``PATH.py`` or ``PATH.py:Class``, which are executed; they are
+    called by the name of their class from there on (``MethodOptions.methods``).
+
+    Raises
+    ------
+    BdtError, SpanetError, UserError
+        if a model, its working point, the device or a method's file cannot be used.
+    """
+    if not isinstance(settings or {}, Mapping):
+        raise UserError(
+            f"option 'settings': {settings!r} is no mapping of methods to their options: {{chi2: {{btag: veto}}}}"
+        )
+    names, own = _with_own(methods)
+    needs = {NEEDS[name] for name in names if name in NEEDS}
+    loaded: dict[str, Any] = {"chi2_jets": chi2_jets, "chi2_mass": chi2_mass, "methods": names, "own": own}
+    loaded["settings"] = dict(settings or {})
+    if "bdt" in needs:
+        loaded["bdt"] = load_model(bdt)
+        loaded["bdt_cut"] = loaded["bdt"].cut(bdt_wp)
+    if "spanet" in needs:
+        loaded["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
+    return MethodOptions(**loaded)
+
+
+def _with_own(methods: Iterable[str]) -> tuple[tuple[str, ...], dict[str, UserMethod]]:
+    """(names, the user's own methods by name); UserError if two have the same name."""
+    names: list[str] = []
+    own: dict[str, UserMethod] = {}
+    for given in methods:
+        name = given
+        if is_user_method(given):
+            loaded = load_user_method(given)
+            name, own[loaded.name] = loaded.name, loaded
+        if name in names:
+            raise UserError(f"option 'methods': two methods are called {name!r}; rename your class")
+        names.append(name)
+    return tuple(names), own
+
+
+def check_models(methods: Iterable[str], analysis: Analysis, options: MethodOptions) -> None:
+    """Check methods and their options against an analysis.
+
+    Raises
+    ------
+    SpanetError
+        if a method has no model for its targets.
+    UserError
+        if it has no such method, or if the χ² pairing may choose from too few jets.
+    """
+    for name, given in options.settings.items():
+        _check_settings(name, given, methods, analysis, options)
+    if "spanet" in options.needs(methods, analysis):
+        options.spanet_for(analysis)
+    if options.chi2_jets is not None and options.chi2_jets < analysis.jets_needed:
+        raise UserError(
+            f"option 'chi2_jets': {options.chi2_jets} jets cannot hold the {analysis.jets_needed} of analysis {analysis.name!r}"
+        )
+
+
+def _check_settings(
+    name: str, given: Mapping[str, Any], methods: Iterable[str], analysis: Analysis, options: MethodOptions
+) -> None:
+    model = options.method(name, analysis).settings if name in methods else None
+    if model is None:
+        raise UserError(f"settings of method {name!r}: analysis {analysis.name!r} has none for it")
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"settings of method {name!r}, {place!r}: {problem['msg']}; there are {', '.join(model.model_fields)}"
+        ) from None
+
+
+class ForeignEventsError(UserError):
+    """A model was trained on events of another format; the message names the model, its features and both formats."""
+
+
+def check_trained_on(needs: Collection[str], options: MethodOptions, data_format: str) -> None:
+    """Refuse a model for events of a format that it was not trained on.
+
+    ``needs``: kinds of models that are used (:meth:`MethodOptions.needs`). A feature of the same name is not the same
+    thing there: the b tag of a Delphes card is no score of DeepJet.
+
+    Raises
+    ------
+    ForeignEventsError
+        naming the model and its features.
+    """
+    models: list[tuple[str, BdtModel | SpanetModel, Sequence[str]]] = []
+    if "bdt" in needs and options.bdt is not None:
+        models.append(("BDT", options.bdt, options.bdt.features))
+    if "spanet" in needs:
+        models += [("SPANet", m, [f for i in m.topology.inputs for f in i.feature_names]) for m in options.spanet]
+    for kind, model, features in models:
+        if model.trained_on and data_format not in model.trained_on:
+            raise ForeignEventsError(
+                f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)}: it cannot take "
+                f"{', '.join(features)} from {data_format} events, where they are made of other things. "
+                f"Train one on {data_format} (docs/nanoaod.md)"
+            )
+
+
+def methods_for(methods: Iterable[str], definition: str, analysis: Analysis) -> list[str]:
+    """Methods to evaluate in a definition: those asked for, and beside them what the analysis publishes there."""
+    names = list(methods)
+    beside = analysis.published.get(definition, {})
+    return names + [beside[name] for name in names if name in beside and beside[name] not in names]
+
+
+def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodOptions) -> int:
+    """How many of an event's jets, in the record's order, a method may pair: χ² the first few, others all kept."""
+    takes_all = method in options.own or options.method(method, analysis).needs == "spanet"
+    return max_jets if takes_all else max(options.chi2_jets or 0, analysis.jets_needed)
+
+
+def fatjet_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
+    """Fat-jet features beyond the kinematics that these methods read."""
+    return sorted({feature for name in methods for feature in options.method(name, analysis).fatjet_features(options)})
+
+
+def reconstruct(
+    wanted: Mapping[str, Iterable[str]],
+    record: ak.Array,
+    analysis: Analysis,
+    options: MethodOptions,
+    decoded: Mapping[str, ak.Array] | None = None,
+) -> dict[str, dict[str, ak.Array]]:
+    """``{definition: methods}`` → ``{definition: {method: candidates}}``, all on the same events, none run twice.
+
+    ``decoded``: SPANet's candidates by decoding, where the network has been run already.
+
+    Raises
+    ------
+    UserError
+        for a method that does not exist.
+    """
+    methods = {name: options.method(name, analysis) for names in wanted.values() for name in names}
+    decodings = {methods[name].decodings.get(d) for d, names in wanted.items() for name in names}
+    shared = SharedWork(record, analysis, options, filter(None, decodings), decoded)
+    found: dict[str, dict[str, ak.Array]] = {definition: {} for definition in wanted}
+    for name, method in methods.items():
+        definitions = [definition for definition, names in wanted.items() if name in names]
+        for definition, candidates in method.reconstruct(shared, definitions).items():
+            found[definition][name] = candidates
+    return found

@@ -1,0 +1,173 @@
+"""Candidates from SPANet, run in this process: the event record in, candidates out.
+
+A model says by its event topology which features of which objects it takes and which targets it looks for.
+Scores depend on the event alone, whatever the chunk and the other events in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from hhh_coffea.methods.spanet_inputs import (
+    PADDED_LENGTH,
+    SpanetError,
+    collection_of,
+    network_inputs,
+    overlaps,
+    padded_length,
+    substructure_of,
+)
+from hhh_coffea.methods.spanet_model import SpanetModel, load_model, load_models, lock
+from hhh_coffea.reconstruction.analysis import Analysis
+from hhh_coffea.reconstruction.candidates import mark_overlaps
+from hhh_coffea.topology.kinds import NONE, daughter_order, partner
+
+if TYPE_CHECKING:
+    from hhh_coffea.topology.topology import Topology
+
+__all__ = [
+    "PADDED_LENGTH",
+    "Interpretation",
+    "SpanetError",
+    "SpanetModel",
+    "collection_of",
+    "decode",
+    "decoding",
+    "load_model",
+    "load_models",
+    "network_inputs",
+    "reconstruct",
+    "substructure_of",
+]
+
+Way = Callable[..., Any]
+BATCH = 8192  # events: enough of every multiplicity for lots without padding, and 50 MB at most
+
+
+class Interpretation(NamedTuple):
+    """:class:`hhh_coffea.spanet.decoding.decode.Decoded` of N events as numpy arrays."""
+
+    objects: npt.NDArray[np.int64]  # (N, targets, daughters), −1 where none
+    selected: npt.NDArray[np.bool_]  # (N, targets)
+    assignment_probability: npt.NDArray[np.float32]
+    detection_probability: npt.NDArray[np.float32]
+
+
+def reconstruct(
+    record: ak.Array, model: SpanetModel, decodings: Iterable[str], analysis: Analysis
+) -> dict[str, ak.Array]:
+    """Candidates of each decoding with AP and DP as their probabilities, those of single fat jets first.
+
+    ``record`` is truncated. A target that the decoding leaves out gives no candidate.
+    """
+    from hhh_coffea.spanet.decoding.decode import spans
+
+    topology = model.topology
+    lengths = [padded_length(record, collection_of(i, model.name)) for i in topology.sequential]
+    first = spans(topology, lengths)
+    # the model's kinds with those of the analysis, whatever both are called; single objects first
+    pairs = [(kind, partner(kind, analysis.kinds)) for kind in model.kinds.values()]
+    pairs.sort(key=lambda pair: pair[0].degree)
+    found = {}
+    for name, decoded in decode(record, model, decodings).items():
+        objects = np.where(decoded.selected[..., None], decoded.objects, NONE)
+        parts = []
+        for kind, own in pairs:
+            if own is None:
+                raise SpanetError(f"SPANet model {model.name!r} has targets that analysis {analysis.name!r} lacks")
+            members = list(kind.members)
+            place = objects[:, members][..., : kind.degree]
+            starts = np.array([first[source][0] for source in topology.targets[members[0]].sources])
+            place = np.where(place >= 0, place - starts, NONE)
+            order = daughter_order(own, kind)  # the model may list them in another order
+            assert order is not None
+            place = place[..., list(order)]
+            probabilities = decoded.assignment_probability[:, members], decoded.detection_probability[:, members]
+            parts.append((own, analysis.candidates(record, own.name, place, *probabilities)))
+        fatjet = next((kind for kind, _ in parts if kind.collections == ("fatjets",)), None)
+        candidates = ak.concatenate([part for _, part in parts], axis=1)
+        found[name] = (
+            candidates if fatjet is None else mark_overlaps(record, candidates, fatjet, tuple(analysis.kinds.values()))
+        )
+    return found
+
+
+def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> dict[str, Interpretation]:
+    """Interpret every event in each of these ways, the network run once; see :func:`decoding`."""
+    ways = {name: decoding(name, model.topology) for name in decodings}
+    return {name: Interpretation(*found) for name, found in evaluate(record, model, ways).items()}
+
+
+def evaluate(record: ak.Array, model: SpanetModel, ways: Mapping[str, Way]) -> dict[str, list[npt.NDArray[Any]]]:
+    """Run the network once over all events, and each function of its outputs: what these return, as numpy arrays.
+
+    A function gets ``(outputs, topology, lengths, overlaps, prices)`` of a batch and returns tensors ``(B, …)``.
+    """
+    import torch
+
+    inputs, masks = network_inputs(record, model)
+    near = overlaps(record, model.topology)
+    lengths = [i.shape[1] for i in inputs]
+    n_events = len(record)
+    topology, forward, device, price = model.network()
+    parts: dict[str, list[Any]] = {name: [] for name in ways}
+
+    def on_device(array: npt.NDArray[Any], batch: slice) -> Any:
+        # a GPU sees one shape only; where there are no events, one of padding tells the shapes
+        return torch.from_numpy(_fill(array[batch], BATCH if device.type == "cuda" else 1)).to(device)
+
+    with lock(str(device)), torch.inference_mode():
+        for start in range(0, max(n_events, 1), BATCH):
+            batch = slice(start, min(start + BATCH, n_events))
+            here = [on_device(a, batch) for a in inputs]
+            outputs = forward(here, [on_device(a, batch) for a in masks])
+            close = None if near is None else on_device(near, batch)
+            prices = None if price is None else price.of_assignments(outputs, here, topology)
+            for name, found in parts.items():
+                result = ways[name](outputs, topology, lengths, close, prices)
+                found.append([t[: batch.stop - start].cpu().numpy() for t in result])
+    return {name: [np.concatenate(p) for p in zip(*found, strict=True)] for name, found in parts.items()}
+
+
+def decoding(name: str, topology: Topology) -> Any:
+    """Function ``(outputs, topology, lengths, overlaps, prices) → Decoded`` of a decoding by its name.
+
+    The name is ``NAME`` or ``NAME:NUMBER``.
+    ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
+    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
+    takes prices. ``all`` gives every pair of jets a candidate, present or not. The published post-processing removes
+    overlaps afterwards, so that metrics show both sides of it.
+    Joint decoding is defined for pairs of jets and single objects; other targets are decoded greedily in its place.
+    """
+    from hhh_coffea.spanet.decoding import decode
+    from hhh_coffea.spanet.decoding.complete import complete
+
+    kind, _, number = name.partition(":")
+    if kind == "joint" and not decode.is_of_pairs_and_singles(topology):
+        kind, number = "greedy", ""
+    if kind == "joint":
+        return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
+    if kind == "greedy":
+        least = float(number or 0.5)
+
+        def greedy(outputs: Any, topology: Topology, lengths: list[int], *_: Any) -> Any:
+            found = decode.greedy(outputs, topology, lengths, own_input=True)
+            return found._replace(selected=found.selected & (found.detection_probability >= least))
+
+        return greedy
+    if kind == "all" and not number:
+        return lambda *arguments: complete(*arguments[:3])
+    if kind == "reference":
+        return lambda *arguments: decode.reference(*arguments[:3], presence=float(number or 0))
+    raise SpanetError(f"no decoding {name!r}; there are all, and joint, greedy and reference with :NUMBER or without")
+
+
+def _fill(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Fill a batch up to a size with empty events."""
+    missing = max(size - len(batch), 0)
+    return np.ascontiguousarray(np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1)) if missing else batch)
