@@ -224,7 +224,7 @@ def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> lis
         if candidate["overlaps"]:
             text += " (overlaps: dropped)"
         lines.append((text, candidate["color"]))
-    return [(text, _dark(color)) for text, color in lines] or [("no candidates", "black")]
+    return [(text, _dark(color)) for text, color in lines] or [("no target" if truth else "no candidates", "black")]
 
 
 def _dark(color: str) -> str:
@@ -261,8 +261,10 @@ def _legend(figure: Figure, event: EventView) -> None:
             )
     if event.met is not None:
         handles.append(Line2D([], [], label="missing transverse momentum", **MET))
-    if "fatjets" not in event.objects:
-        del handles[3]
+    without = set() if "fatjets" in event.objects else {"fat jet"}
+    if not event.marks:
+        without |= {f"generated {event.symbol}", "its quarks", "generated neutrino"}
+    handles = [handle for handle in handles if handle.get_label() not in without]
     fits = int(figure.get_figwidth() / 1.9)  # entries of a line
     figure.legend(
         handles=handles,

@@ -21,9 +21,12 @@ from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
+EITHER_WAY = (
+    "In our definitions a particle that is a fat jet and a pair of jets counts as found either way, so that methods "
+    "without fat jets find boosted ones too. "
+)
 MEANING = (
-    "purity: correct candidates of all; efficiency: found targets of all. In our definitions a particle that is a "
-    "fat jet and a pair of jets counts as found either way, so that methods without fat jets find boosted ones too. "
+    "purity: correct candidates of all; efficiency: found targets of all. {}"
     "Errors are 68.27% intervals that account for candidates of one event being right or wrong together. What every row "
     "counts: docs/definitions.md"
 )
@@ -136,7 +139,8 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
                     )
         console.print(table)
     if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
-        console.print(f"[dim]{MEANING}[/]\n", highlight=False)
+        merged = any("boosted" in row["categories"] for e in summary.values() for m in e.values() for row in m.values())
+        console.print(f"[dim]{MEANING.format(EITHER_WAY if merged else '')}[/]\n", highlight=False)
 
 
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
