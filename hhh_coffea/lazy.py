@@ -12,6 +12,7 @@ functions need are read.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -87,6 +88,8 @@ def open_events(
         return _open_file(_look_into(chosen, _one(chosen, file)), metadata)
     infos = [_look_into(chosen, path) for path in chosen.files]
     plan = plan_chunks(infos, chunksize)
+    for text in plan.warnings:  # of files that are copies of others, say
+        warnings.warn(text, stacklevel=2)
     files = {
         info.source.path: {
             "object_path": info.source.tree,

@@ -105,3 +105,17 @@ def test_mistakes(events):
         open_events("demo", "HHH", mode="eager")
     with pytest.raises(UserError, match=r"^models/absent: no such SPANet model"):  # one name, not one a letter
         reconstruct(events, "spanet", model="models/absent")
+
+
+def test_copies_of_a_file_are_warned_of(tmp_path):
+    import json
+    import shutil
+
+    from conftest import DEMO
+
+    for name in ("a", "b"):
+        shutil.copy(DEMO / "hh.root", tmp_path / f"{name}.root")
+    metadata = {"format": "delphes", "analysis": "hh"}
+    (tmp_path / "f.json").write_text(json.dumps({"A": {"files": ["a.root", "b.root"], "metadata": metadata}}))
+    with pytest.warns(UserWarning, match=r"b\.root"):
+        open_events(str(tmp_path / "f.json"))
