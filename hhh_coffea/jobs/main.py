@@ -69,8 +69,11 @@ def run_job(config: RunConfig) -> int:
         asked_for={*config.model_fields_set, *config.options},
     )
     overwritten = None if config.overwrite else datasets
-    with nullcontext() if config.dry_run else results.owned(output, overwritten):
-        return _run_job(config, console, datasets, analyses, processor)
+    try:
+        with nullcontext() if config.dry_run else results.owned(output, overwritten):
+            return _run_job(config, console, datasets, analyses, processor)
+    except results.WritingError as error:
+        return _unfinished(console, error)
 
 
 def _check_overlay(config: RunConfig, analyses: Analyses) -> None:

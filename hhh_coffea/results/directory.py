@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -56,6 +57,8 @@ def owned(folder: Path, datasets: Collection[str] | None = None) -> Iterator[Non
     ResultsError
         if another run is writing there, if the folder holds something other than earlier results, or results of datasets
         that are not in ``datasets``, or cannot be made.
+    WritingError
+        if there is no space left to note that the folder is in use.
     """
     was_there = folder.is_dir()
     with ExitStack() as stack:
@@ -69,6 +72,8 @@ def owned(folder: Path, datasets: Collection[str] | None = None) -> Iterator[Non
         except TakenError as error:
             raise ResultsError(f"{folder}: another run is writing there ({error}); choose another --output") from None
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise WritingError(f"{folder}: the results cannot be written: {error.strerror}") from error
             raise ResultsError(f"{folder}: cannot be used for results: {error.strerror}") from error
         try:
             _refuse_others(folder, datasets)

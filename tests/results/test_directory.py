@@ -90,3 +90,23 @@ def test_figures_of_foreign_results_stay_in_their_folder(tmp_path, capsys, name)
     assert plot([str(output)]) == 2
     assert "no figure is written outside" in capsys.readouterr().err
     assert {path for path in set(tmp_path.rglob("*")) - before if not path.is_relative_to(output)} == set()
+
+
+def test_no_room_to_note_that_a_folder_is_in_use(tmp_path, monkeypatch, capsys):
+    """A full disk is told as such with exit code 4, and the earlier results stay (make chaos fills a real one)."""
+    import errno
+
+    from hhh_coffea.results import directory
+    from hhh_coffea.run import main
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    output = tmp_path / "r"
+    command = ["--fileset", "demo", "--datasets", "HH", "--no-plots", "--metrics", "default", "--output", str(output)]
+    assert main(command) == 0
+    before = (output / "histograms.json").read_bytes()
+    monkeypatch.setattr(directory, "locked", full)
+    assert main(command) == 4
+    assert "not finished: " in capsys.readouterr().out
+    assert (output / "histograms.json").read_bytes() == before
