@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from hhh_coffea.engine import dask_check as cluster_check
 SETTINGS = {"distributed.scheduler.allowed-failures": 2, "distributed.deploy.lost-worker-timeout": "10 minutes"}
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 LOCALHOST = "127.0.0.1"
+CLOSE_SECONDS = 60  # for the workers of a cluster that was started here to end
 WORKERS_SECONDS = 3600  # a batch system may be busy
 _log = logging.getLogger(__name__)
 
@@ -109,9 +112,16 @@ def _address(scheduler: str) -> str:
 
 
 def _closed(cluster: Any) -> None:
-    # a worker that is slow to end gets killed, and dask then raises: no reason to lose what was computed
-    with contextlib.suppress(TimeoutError):
-        cluster.close()
+    # a worker that is slow to end gets killed, and dask then raises; one that is being restarted may keep dask waiting
+    # for good: no reason to lose what was computed
+    try:
+        cluster.close(timeout=CLOSE_SECONDS)
+    except TimeoutError:
+        for worker in getattr(cluster, "workers", {}).values():
+            pid = getattr(getattr(worker, "process", None), "pid", None)
+            if pid is not None:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def local_cluster(workers: int, options: ClusterOptions) -> Any:

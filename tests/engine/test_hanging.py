@@ -81,3 +81,31 @@ def test_opening_a_file_has_the_time_limit_too(tmp_path, monkeypatch):
     assert main([*fileset(tmp_path), "--chunk-timeout", "3"]) == 3
     (failure,) = json.loads((tmp_path / "r" / "provenance.json").read_text())["failures"]
     assert failure["reason"] == "ChunkTimeoutError: not done after 3 s (--chunk-timeout)"
+
+
+def test_a_cluster_that_does_not_close_loses_nothing(monkeypatch):
+    """As when a worker is restarted just then: the run goes on, and no process stays behind."""
+    import asyncio
+    import time
+
+    import psutil
+
+    from hhh_coffea.engine import dask_cluster
+
+    cluster = dask_cluster.local_cluster(1, dask_cluster.ClusterOptions())
+    (worker,) = cluster.workers.values()
+    process = psutil.Process(worker.process.pid)
+    closing = cluster._close
+
+    async def never():
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(cluster, "_close", never)
+    monkeypatch.setattr(dask_cluster, "CLOSE_SECONDS", 0.5)
+    dask_cluster._closed(cluster)
+    until = time.monotonic() + 30
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    monkeypatch.setattr(cluster, "_close", closing)
+    cluster.close()

@@ -38,8 +38,21 @@ def test_a_lock_has_one_owner_and_ends_with_it(tmp_path):
 def test_two_runs_into_one_directory(tmp_path, capsys):
     """The second is refused; it, a mistyped command and a dry run leave what the first keeps alone."""
     output = tmp_path / "r"
-    slow = "import time; from hhh_coffea import run; from hhh_coffea.engine import chunks; real = chunks.process\n"
-    slow += "chunks.process = lambda *a: (time.sleep(0.5), real(*a))[1]; run.main()"
+    gate = tmp_path / "gate"  # while it is there, the first run waits after its first chunk
+    gate.touch()
+    slow = f"""
+import pathlib, time
+from hhh_coffea import run
+from hhh_coffea.engine import chunks
+real, gate, done = chunks.process, pathlib.Path({str(gate)!r}), []
+def process(*arguments):
+    while done and gate.exists():
+        time.sleep(0.02)
+    done.append(1)
+    return real(*arguments)
+chunks.process = process
+run.main()
+"""
     command = [sys.executable, "-c", slow, *RUN, "--output", str(output), "--chunksize", "1000", "--candidates"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as first:
@@ -51,6 +64,7 @@ def test_two_runs_into_one_directory(tmp_path, capsys):
         assert main([*RUN, "--output", str(output), "--dry-run"]) == 0
         assert main(["--fileset", "nothing", "--output", str(output)]) == 2
         assert list(output.glob(".resume/chunks/*/*.gz"))
+        gate.unlink()
         assert first.wait() == 0
     assert json.loads((output / "provenance.json").read_text())["ledger"]["chunks"]["processed"] == 5
     assert len(list((output / "candidates").iterdir())) == 5
