@@ -216,7 +216,7 @@ def test_a_missing_trigger_is_told_from_all_of_the_file(relaid, tmp_path, capsys
     assert main(["--fileset", events, "--output", str(tmp_path / "r"), "--no-plots"]) == 1
     assert f"no branch {trigger}x (metadata field 'nanoaod.triggers'); HLT has" in capsys.readouterr().out
     reason = json.loads((tmp_path / "r" / "provenance.json").read_text())["failures"][0]["reason"]
-    assert repr(trigger.removeprefix("HLT_")) in reason
+    assert trigger.removeprefix("HLT_") in reason
 
 
 @pytest.mark.filterwarnings("ignore:Missing cross-reference")  # coffea's schema misses what these files do not have

@@ -130,7 +130,7 @@ def test_options_of_ones_own_processor(tmp_path, capsys):
     assert run("--config", str(config)) == 0
     assert filled() == one
     for arguments, says in (
-        (["--set", "jets=3"], "option 'jets' has no effect: LeadingJets"),
+        (["--set", "jets=3"], "option 'jets' has no effect (did you mean 'n_jets'?): LeadingJets"),
         (["--set", "n_jets"], "'n_jets' is not NAME=VALUE"),
         (["--set", "n_jets=1", "--set", "n_jets=2"], "'n_jets' is given twice"),
         (["--set", "chunksize=2"], "'chunksize' is an option of the run itself: --chunksize"),

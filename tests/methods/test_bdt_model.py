@@ -15,6 +15,7 @@ import xgboost
 import yaml
 from conftest import DEMO, REPOSITORY
 
+from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.config import ConfigError, make_config
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
@@ -184,9 +185,9 @@ def test_working_points_by_name_and_value(train_tiny: Callable[..., Path]) -> No
 def test_only_methods_that_need_a_model_load_one() -> None:
     assert method_options(["chi2"], bdt="not/there").bdt is None
     options = method_options(["chi2", "chi2+bdt"], bdt_wp="tight")
-    assert fatjet_features(["chi2"], options) == []
-    assert "tau32" in fatjet_features(["chi2+bdt"], options)
-    assert "pt" not in fatjet_features(["chi2+bdt"], options)  # kinematics are always there
+    assert fatjet_features(["chi2"], options, higgs(3)) == []
+    assert "tau32" in fatjet_features(["chi2+bdt"], options, higgs(3))
+    assert "pt" not in fatjet_features(["chi2+bdt"], options, higgs(3))  # kinematics are always there
     assert options.models()["bdt"]["cut"] == load_model("hbb_bdt").working_points["tight"]
 
 
