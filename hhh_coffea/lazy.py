@@ -31,8 +31,7 @@ from hhh_coffea.engine.chunks import FileInfo, SourceFile, inspect_file, plan_ch
 from hhh_coffea.events.formats import branches_of, metadata_of, schema_of
 from hhh_coffea.methods import (
     MethodOptions,
-    check_models,
-    check_trained_on,
+    check_usable,
     fatjet_features,
     method_options,
 )
@@ -199,8 +198,7 @@ def _run(step: _Step, events: Any) -> Any:
 def _checked(step: _Step, metadata: DatasetMetadata) -> _Step:
     """The step with the analysis of the dataset, which travels to workers with it."""
     analysis = analysis_of(metadata)
-    check_models(step.methods, analysis, step.options)
-    check_trained_on(step.options.needs(step.methods, analysis), step.options, metadata.format)
+    check_usable(step.methods, analysis, step.options, metadata.format)
     return replace(step, analysis=analysis, definition=analysis.asked_for([step.definition])[0])
 
 

@@ -13,9 +13,9 @@ import awkward as ak
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
-from hhh_coffea.events.formats import branches_of, describe, metadata_of
+from hhh_coffea.events.formats import describe, metadata_of
 from hhh_coffea.methods import (
-    check_models,
+    branches_for,
     check_trained_on,
     fatjet_features,
     method_options,
@@ -98,11 +98,7 @@ class AssignmentProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        analysis = self.analysis_of(metadata)
-        check_models(self.methods, analysis, self.options)
-        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        features = fatjet_features(self.methods, self.options, analysis)
-        return branches_of(metadata, features, analysis.collections)
+        return branches_for(self.methods, self.analysis_of(metadata), self.options, metadata)
 
     def process(self, events):
         dataset = events.metadata["dataset"]

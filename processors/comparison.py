@@ -8,10 +8,9 @@ from __future__ import annotations
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
-from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
-    check_models,
-    check_trained_on,
+    branches_for,
     fatjet_features,
     method_options,
     methods_for,
@@ -57,11 +56,7 @@ class ComparisonProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        analysis = analysis_of(metadata, self.analyses)
-        check_models(self.methods, analysis, self.options)
-        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        features = fatjet_features(self.methods, self.options, analysis)
-        return branches_of(metadata, features, analysis.collections)
+        return branches_for(self.methods, analysis_of(metadata, self.analyses), self.options, metadata)
 
     def process(self, events):
         dataset = events.metadata["dataset"]

@@ -11,10 +11,9 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.hashing import is_validation
-from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
-    check_models,
-    check_trained_on,
+    branches_for,
     fatjet_features,
     jets_paired,
     method_options,
@@ -61,11 +60,7 @@ class SculptingProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        analysis = analysis_of(metadata, self.analyses)
-        check_models(self.methods, analysis, self.options)
-        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        features = fatjet_features(self.methods, self.options, analysis)
-        return branches_of(metadata, features, analysis.collections)
+        return branches_for(self.methods, analysis_of(metadata, self.analyses), self.options, metadata)
 
     def process(self, events):
         dataset, uuid = events.metadata["dataset"], events.metadata["fileuuid"]

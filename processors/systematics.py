@@ -12,9 +12,9 @@ from coffea.processor import ProcessorABC
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
-from hhh_coffea.events.formats import branches_of, describe, metadata_of, variations
+from hhh_coffea.events.formats import describe, metadata_of, variations
 from hhh_coffea.methods import (
-    check_models,
+    branches_for,
     check_trained_on,
     fatjet_features,
     method_options,
@@ -59,11 +59,7 @@ class SystematicsProcessor(ProcessorABC):
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        analysis = analysis_of(metadata, self.analyses)
-        check_models(self.methods, analysis, self.options)
-        check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        features = fatjet_features(self.methods, self.options, analysis)
-        return branches_of(metadata, features, analysis.collections)
+        return branches_for(self.methods, analysis_of(metadata, self.analyses), self.options, metadata)
 
     def process(self, events):
         """Read, select and reconstruct once for each variation of the jets; fill once for each variation."""

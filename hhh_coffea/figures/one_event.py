@@ -14,11 +14,10 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, SourceFile, inspect_file, process
 from hhh_coffea.engine.processors import ProcessorSource
-from hhh_coffea.events.formats import branches_of, metadata_of
+from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
     MethodOptions,
-    check_models,
-    check_trained_on,
+    branches_for,
     fatjet_features,
     reconstruct,
 )
@@ -69,9 +68,7 @@ class _Picker:
         self.features = fatjet_features(self.methods, options, analysis)
 
     def branches(self, metadata: DatasetMetadata) -> list[str]:
-        check_models(self.methods, self.analysis, self.options)
-        check_trained_on(self.options.needs(self.methods, self.analysis), self.options, metadata.format)
-        return branches_of(metadata, self.features, self.analysis.collections)
+        return branches_for(self.methods, self.analysis, self.options, metadata)
 
     def process(self, events: Any) -> Any:
         metadata = metadata_of(events)

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Strict
+from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.events.formats import branches_of
 from hhh_coffea.methods import bdt, chi2, spanet
 from hhh_coffea.methods.bdt_model import BdtModel, load_model
 from hhh_coffea.methods.spanet import SpanetError, SpanetModel
@@ -306,6 +308,20 @@ def check_trained_on(needs: Collection[str], options: MethodOptions, data_format
                 f"{', '.join(features)} from {data_format} events, where they are made of other things. "
                 f"Train one on {data_format} (docs/nanoaod.md)"
             )
+
+
+def check_usable(methods: Iterable[str], analysis: Analysis, options: MethodOptions, data_format: str) -> None:
+    """Check that methods can be run on a dataset: :func:`check_models` and :func:`check_trained_on`."""
+    check_models(methods, analysis, options)
+    check_trained_on(options.needs(methods, analysis), options, data_format)
+
+
+def branches_for(
+    methods: Sequence[str], analysis: Analysis, options: MethodOptions, metadata: DatasetMetadata
+) -> list[str]:
+    """Branches that an analysis and methods read from files of a dataset, after :func:`check_usable`."""
+    check_usable(methods, analysis, options, metadata.format)
+    return branches_of(metadata, fatjet_features(methods, options, analysis), analysis.collections)
 
 
 def methods_for(methods: Iterable[str], definition: str, analysis: Analysis) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -274,12 +274,16 @@ class Analysis:
                     "it is called for chunks without events too"
                 )
 
-    def masks(self, made: Masks, n_events: int, name: str) -> Masks:
-        """Check what ``cuts`` or ``late_cuts`` returned: a mask for each event, by name of the cut."""
+    def masks(self, name: Literal["cuts", "late_cuts"], record: ak.Array, is_signal: bool) -> Masks:
+        """What ``cuts`` or ``late_cuts`` returns, checked: a mask for each event, by name of the cut."""
+        function = {"cuts": self.cuts, "late_cuts": self.late_cuts}[name]
+        if function is None:
+            return {}
+        made = function(record, is_signal)
         if not isinstance(made, Mapping):
             raise TypeError(f"{self.at}: {name}() must return a dict of masks by name, not {type(made).__name__}")
         for cut, mask in made.items():
-            if np.ndim(mask) != 1 or len(mask) != n_events:
+            if np.ndim(mask) != 1 or len(mask) != len(record):
                 raise ValueError(f"{self.at}: {name}(), cut {cut!r}: a mask has one value for each of the events")
         return made
 

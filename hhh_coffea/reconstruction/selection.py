@@ -27,16 +27,13 @@ def event_selection(record: ak.Array, metadata: DatasetMetadata, analysis: Analy
     selection.add("finite weight", np.isfinite(ak.to_numpy(record.weight)))
     for name, mask in cuts_of(record).items():
         selection.add(name, mask)
-    if analysis.cuts is not None:
-        made = analysis.cuts(record, metadata.is_signal)
-        for name, mask in analysis.masks(made, len(record), "cuts").items():
-            selection.add(name, mask)
     required = analysis.jets_required(metadata)
-    selection.add(jet_cut(required), jet_mask(record, required))
-    if analysis.late_cuts is not None:
-        made = analysis.late_cuts(record, metadata.is_signal)
-        for name, mask in analysis.masks(made, len(record), "late_cuts").items():
-            selection.add(name, mask)
+    for name, mask in (
+        *analysis.masks("cuts", record, metadata.is_signal).items(),
+        (jet_cut(required), jet_mask(record, required)),
+        *analysis.masks("late_cuts", record, metadata.is_signal).items(),
+    ):
+        selection.add(name, mask)  # ValueError for a name that is there already
     return selection
 
 
