@@ -15,7 +15,7 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
 from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
 from hhh_coffea.events.record import field
-from hhh_coffea.reconstruction.matching import NearPairs, near_pairs, nearest_exclusive
+from hhh_coffea.reconstruction.matching import NearPairs, near_pairs, nearest_first
 from hhh_coffea.reconstruction.targets import BoolArray, Targets
 from hhh_coffea.topology.kinds import NONE
 
@@ -59,10 +59,10 @@ def distances(record: ak.Array, n_higgs: int) -> Distances:
     fat_event = event_index(counts)
     eta, phi = flat(fatjets.eta), flat(fatjets.phi)
     near = near_pairs(eta, phi, fat_event, shaped(higgs.eta), shaped(higgs.phi), BOOSTED_RADIUS)
-    which = (fat_event[near.item], near.particle)
+    which = (near.event, near.particle)
     to_its_quarks = delta_r_squared(eta[near.item, None], phi[near.item, None], quark_eta[which], quark_phi[which])
     holds = (to_its_quarks < BOOSTED_RADIUS**2).all(axis=1)
-    to_higgs = NearPairs(near.item[holds], near.particle[holds], near.distance[holds])
+    to_higgs = NearPairs(*(column[holds] for column in near))
     return Distances(event, position, to_quark, fat_event, position_in_event(counts), to_higgs)
 
 
@@ -77,10 +77,10 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near:
     ``record`` and ``near`` are those of :func:`distances`.
     """
     near = near or distances(record, n_higgs)
-    jet = _nearest(near.jet_to_quark, near.jet_event, near.jet_position, (len(record), 2 * n_higgs))
+    jet = nearest_first(near.jet_to_quark, near.jet_position, near.jet_position, (len(record), 2 * n_higgs))
     low, high = np.minimum(jet[:, ::2], jet[:, 1::2]), np.maximum(jet[:, ::2], jet[:, 1::2])
     pair = np.stack([low, high], axis=2)
-    fatjet = _nearest(near.fatjet_to_higgs, near.fatjet_event, near.fatjet_position, (len(record), n_higgs))
+    fatjet = nearest_first(near.fatjet_to_higgs, near.fatjet_position, near.fatjet_position, (len(record), n_higgs))
     kept = np.where(fatjet < max_fatjets, fatjet, NONE)
     return _targets(record, n_higgs, pair, (low != NONE) & (high < max_jets), kept)
 
@@ -96,10 +96,10 @@ def match_reference(
     """
     near = near or distances(record, n_higgs)
     shape = (len(record), n_higgs)
-    jet, quark, _ = near.jet_to_quark
+    jet, _, quark, _ = near.jet_to_quark
     higgs = _last(jet, quark // 2, len(near.jet_event))
     pair = _first_positions(near.jet_event, near.jet_position, higgs, shape, 2, max_jets)
-    fatjet, of_fatjet, _ = near.fatjet_to_higgs
+    fatjet, _, of_fatjet, _ = near.fatjet_to_higgs
     higgs = _last(fatjet, of_fatjet, len(near.fatjet_event))
     kept = _first_positions(near.fatjet_event, near.fatjet_position, higgs, shape, 1, max_fatjets)
     return _targets(record, n_higgs, pair, pair[..., 1] != NONE, kept[..., 0])
@@ -112,15 +112,6 @@ def match_each(
     near = distances(record, n_higgs)
     matches = {"default": match, "reference": match_reference}
     return {d: matches[d](record, n_higgs, max_jets, max_fatjets, near) for d in definitions}
-
-
-def _nearest(near: NearPairs, event: IntArray, position: IntArray, shape: tuple[int, int]) -> IntArray:
-    """``shape``: position of the object of each particle, nearest first and each once; −1 where there is none."""
-    number = event[near.item] * shape[1] + near.particle
-    chosen = nearest_exclusive(near.distance, near.item, number)
-    found = np.full(shape[0] * shape[1], NONE, dtype=np.int64)
-    found[number[chosen]] = position[near.item[chosen]]
-    return found.reshape(shape)
 
 
 def _last(item: IntArray, particle: IntArray, n_items: int) -> IntArray:

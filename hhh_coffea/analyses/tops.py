@@ -15,7 +15,7 @@ from hhh_coffea.analyses import tops_objects, tops_truth
 from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.analyses.tops_published import table_1
 from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
-from hhh_coffea.base.arrays import IntArray, counts_of, flat
+from hhh_coffea.base.arrays import IntArray, counts_of, flat, true_in_event
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
@@ -85,15 +85,14 @@ def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
     cuts = {**tops_objects.finite_met(record), "1 lepton": counts_of(record.leptons.pt) == 1}
     if not is_signal:
         return cuts
-    hadronic = ak.to_numpy(ak.sum(record.tops.decay == HADRONIC, axis=1))
-    both = (counts_of(record.tops.decay) == 2) & (hadronic == 1) & (_leptonic(record) == 1)
+    decay, counts = flat(record.tops.decay), counts_of(record.tops.decay)
+    both = (counts == 2) & (true_in_event(decay == HADRONIC, counts) == 1) & (_leptonic(record) == 1)
     return {GENERATED: both, **cuts}
 
 
 def _leptonic(record: ak.Array) -> IntArray:
     """Top quarks of each event whose W boson decays to leptons."""
-    found: IntArray = ak.to_numpy(ak.sum(record.tops.decay > HADRONIC, axis=1))
-    return found
+    return true_in_event(flat(record.tops.decay) > HADRONIC, counts_of(record.tops.decay))
 
 
 def _btags(record: ak.Array, _: bool) -> Masks:

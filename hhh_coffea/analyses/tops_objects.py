@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, records, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, flat, records, true_in_event, unflatten
 from hhh_coffea.events.record import field
 
 PT_MIN, ABS_ETA_MAX = 25.0, 2.5  # GeV; of jets, electrons and muons
@@ -28,14 +28,13 @@ def central(record: ak.Array, pt_min: float = PT_MIN, abs_eta_max: float = ABS_E
         keep = (flat(objects.pt) > pt_min) & (np.abs(flat(objects.eta)) < abs_eta_max)
         if not keep.all():
             columns = {part: flat(objects[part])[keep] for part in objects.fields}
-            fields[name] = unflatten(columns, np.bincount(event_index(counts)[keep], minlength=len(counts)))
+            fields[name] = unflatten(columns, true_in_event(keep, counts))
     return records(fields)
 
 
 def count_btags(record: ak.Array) -> IntArray:
     """b-tagged jets of each event."""
-    counts = counts_of(record.jets.pt)
-    return np.bincount(event_index(counts)[flat(record.jets.btag) > 0], minlength=len(counts))
+    return true_in_event(flat(record.jets.btag) > 0, counts_of(record.jets.pt))
 
 
 def finite_met(record: ak.Array) -> dict[str, BoolArray]:

@@ -50,9 +50,8 @@ def truth(record: ak.Array) -> TopTruth:
         name: np.where(semileptonic, starts + np.argmax(which, axis=1), -1)
         for name, which in (("ht", hadronic), ("lt", leptonic))
     }
-    content = ak.flatten(tops, axis=1)
     particles = {
-        name: _parts(content[own] if own else content, place[top])
+        name: _parts(tops[own] if own else tops, place[top])
         for name, top, own in (
             ("lt", "lt", ""),
             ("lt_b", "lt", "b"),
@@ -68,8 +67,8 @@ def truth(record: ak.Array) -> TopTruth:
     if "higgs" in record.fields:
         n_higgs = counts_of(record.higgs.pt)
         first = np.where(semileptonic & (n_higgs == 1), np.cumsum(n_higgs) - n_higgs, -1)
-        content = ak.flatten(record.higgs, axis=1)
-        particles |= {"h": _parts(content, first)} | {name: _parts(content[name], first) for name in ("b1", "b2")}
+        particles |= {"h": _parts(record.higgs, first)}
+        particles |= {name: _parts(record.higgs[name], first) for name in ("b1", "b2")}
     flavor = np.where(semileptonic, (decay * leptonic).max(axis=1), 0)
     return TopTruth(semileptonic, flavor == TAU, flavor, particles)
 
@@ -90,11 +89,5 @@ def match(record: ak.Array, generated: TopTruth, radius: float = MATCHING_RADIUS
 
 
 def _parts(objects: ak.Array, index: IntArray) -> Parts:
-    """Kinematics of flat objects at ``index``, NaN where it is −1."""
-    some = index >= 0
-    result = {}
-    for name in ("pt", "eta", "phi", "mass"):
-        values = np.full(len(index), np.nan)
-        values[some] = ak.to_numpy(objects[name])[index[some]]
-        result[name] = values
-    return result
+    """Kinematics of the objects of all events at ``index`` (flat), NaN where it is −1."""
+    return {name: np.append(flat(objects[name]), np.nan)[index] for name in ("pt", "eta", "phi", "mass")}

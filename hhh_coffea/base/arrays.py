@@ -21,7 +21,9 @@ def counts_of(array: ak.Array) -> IntArray:
 def flat(array: ak.Array) -> npt.NDArray[Any]:
     """All events' values one after the other (one level of nesting removed)."""
     offsets, content = _lists(array)
-    return np.asarray(ak.to_numpy(content[int(offsets[0]) : int(offsets[-1])]))
+    if offsets[0] != 0 or offsets[-1] != content.length:
+        content = content[int(offsets[0]) : int(offsets[-1])]
+    return np.asarray(content.to_backend_array(allow_missing=False))
 
 
 def _lists(array: ak.Array) -> tuple[IntArray, Any]:
@@ -35,6 +37,18 @@ def _lists(array: ak.Array) -> tuple[IntArray, Any]:
 def event_index(counts: IntArray) -> IntArray:
     """Event number of each flat value: counts (2, 0, 1) → (0, 0, 2)."""
     return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+
+def offsets_of(counts: IntArray) -> IntArray:
+    """Where each event's flat values start, and where the last end: counts (2, 0, 1) → (0, 2, 2, 3)."""
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def event_of(index: IntArray, counts: IntArray) -> IntArray:
+    """Event number of the flat values at ``index``, rising: cheaper than :func:`event_index` where they are few."""
+    return np.searchsorted(np.cumsum(counts), index, side="right")
 
 
 def position_in_event(counts: IntArray) -> IntArray:
@@ -64,6 +78,12 @@ def true_in_row(mask: npt.NDArray[np.bool_]) -> IntArray:
     return found
 
 
+def true_in_event(mask: npt.NDArray[np.bool_], counts: IntArray) -> IntArray:
+    """How many of each event's flat values are true: (True, False, True), counts (2, 0, 1) → (1, 0, 1)."""
+    before = np.append(0, np.cumsum(mask, dtype=np.int64))
+    return np.diff(before[offsets_of(counts)])
+
+
 def pad(array: ak.Array, length: int, fill: float | bool) -> npt.NDArray[Any]:
     """``(N, length)`` numpy array of each event's first values, ``fill`` where there are fewer."""
     return padded(flat(array), counts_of(array), length, fill)
@@ -90,6 +110,4 @@ def records(columns: Mapping[str, npt.NDArray[Any] | ak.Array]) -> ak.Array:
 
 def unflatten(columns: Mapping[str, npt.NDArray[Any] | ak.Array], counts: IntArray) -> ak.Array:
     """Flat columns → one list of records per event."""
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), records(columns).layout))
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets_of(counts)), records(columns).layout))

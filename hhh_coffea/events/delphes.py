@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import DelphesSchema
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records
+from hhh_coffea.base.arrays import IntArray, counts_of, event_index, event_of, flat, position_in_event, records
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, leptons
@@ -161,7 +161,7 @@ def higgs_to_bb(particles: ak.Array, name: str = "Particle") -> ak.Array:
     pid, first_daughter, mother = (_branch(particles, name, leaf) for leaf in ("PID", "D1", "M1"))
     counts, pid = counts_of(pid), flat(pid)
     copies = np.flatnonzero(pid == HIGGS)
-    daughter = flat_index(flat(first_daughter)[copies], event_index(counts)[copies], counts)
+    daughter = flat_index(flat(first_daughter)[copies], event_of(copies, counts), counts)
     higgs = copies[(daughter >= 0) & (np.abs(pid[daughter]) == B_QUARK)]
     momenta = {field: flat(_branch(particles, name, leaf)) for field, leaf in KINEMATICS.items()}
     return higgs_with_quarks(counts, pid, flat(mother), higgs, momenta)

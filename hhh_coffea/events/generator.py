@@ -8,7 +8,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, event_index, records, unflatten
+from hhh_coffea.base.arrays import IntArray, event_of, offsets_of, records, unflatten
+from hhh_coffea.base.compiled import compiled
 from hhh_coffea.events.record import Columns
 
 HIGGS, B_QUARK = 25, 5
@@ -32,23 +33,35 @@ def higgs_to_bb(
     momenta
         ``pt eta phi mass`` (GeV)
     """
-    event = event_index(counts)
-    number = np.full(len(pid) + 1, -1, dtype=np.int64)  # of each Higgs boson; the last place is for index −1: none
-    number[higgs] = np.arange(len(higgs))
-    quarks = np.flatnonzero(np.abs(pid) == B_QUARK)
-    owner = number[flat_index(mother[quarks], event[quarks], counts)]
-    quarks, owner = quarks[owner >= 0], owner[owner >= 0]
-    first, last = np.zeros((2, len(higgs)), dtype=np.int64)
-    last[owner] = quarks
-    first[owner[::-1]] = quarks[::-1]
-    has_two = np.bincount(owner, minlength=len(higgs)) == 2
+    n_quarks, first, last = _b_daughters(offsets_of(counts), pid, mother, higgs)
+    has_two = n_quarks == 2
     higgs, first, last = higgs[has_two], first[has_two], last[has_two]
 
     def four_vector(index: IntArray) -> Columns:
         return {name: values[index] for name, values in momenta.items()}
 
     quarks_of = {"b1": records(four_vector(first)), "b2": records(four_vector(last))}
-    return unflatten({**four_vector(higgs), **quarks_of}, np.bincount(event[higgs], minlength=len(counts)))
+    return unflatten({**four_vector(higgs), **quarks_of}, np.bincount(event_of(higgs, counts), minlength=len(counts)))
+
+
+@compiled
+def _b_daughters(offsets, pid, mother, higgs):  # type: ignore[no-untyped-def]
+    """Of each Higgs boson the number of b daughters, and the flat indices of the first and the last of them."""
+    n_quarks, first, last = np.zeros((3, len(higgs)), dtype=np.int64)
+    after = 0
+    for event in range(len(offsets) - 1):
+        start, stop, own = offsets[event], offsets[event + 1], after
+        while after < len(higgs) and higgs[after] < stop:
+            after += 1
+        for particle in range(start, stop if after > own else start):
+            if abs(pid[particle]) == B_QUARK and mother[particle] >= 0:
+                for k in range(own, after):
+                    if higgs[k] == start + mother[particle]:
+                        if n_quarks[k] == 0:
+                            first[k] = particle
+                        last[k] = particle
+                        n_quarks[k] += 1
+    return n_quarks, first, last
 
 
 def first_copies(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any], momenta: Columns) -> ak.Array:
@@ -56,11 +69,13 @@ def first_copies(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[An
 
     Parameters are those of :func:`higgs_to_bb`.
     """
-    event, copies = event_index(counts), np.flatnonzero(pid == HIGGS)
-    mothers = flat_index(mother[copies], event[copies], counts)
-    first = copies[(mothers < 0) | (pid[mothers] != HIGGS)]
+    copies = np.flatnonzero(pid == HIGGS)
+    event = event_of(copies, counts)
+    mothers = flat_index(mother[copies], event, counts)
+    is_first = (mothers < 0) | (pid[mothers] != HIGGS)
     return unflatten(
-        {name: values[first] for name, values in momenta.items()}, np.bincount(event[first], minlength=len(counts))
+        {name: values[copies[is_first]] for name, values in momenta.items()},
+        np.bincount(event[is_first], minlength=len(counts)),
     )
 
 

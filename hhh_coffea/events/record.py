@@ -23,7 +23,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event, records, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, flat, offsets_of, position_in_event, records, unflatten
+from hhh_coffea.base.compiled import compiled
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -62,17 +63,30 @@ def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.
 
     ``columns`` are flat arrays of the whole file order; ties keep the order of the file. Adds ``index``.
     """
-    chosen = np.flatnonzero(keep)
-    event, pt = event_index(counts)[chosen], columns["pt"][chosen]
-    group = 2 * event
-    if "btag" in columns:
-        group += columns["btag"][chosen] == 0
-    falling = (pt[1:] <= pt[:-1]) | (event[1:] != event[:-1])
-    # files are written by falling pT almost always, and then only the tags have to be brought to order
-    chosen = chosen[np.argsort(group, kind="stable") if falling.all() else np.lexsort((-pt, group))]
+    offsets, pt = offsets_of(counts), np.asarray(columns["pt"])
+    tagged = np.asarray(columns["btag"] != 0) if "btag" in columns else np.ones(len(pt), dtype=np.bool_)
+    chosen, left = _ordered(offsets, pt, tagged, keep)
     columns = {name: values[chosen] for name, values in columns.items()}
-    columns["index"] = chosen - (np.cumsum(counts) - counts)[event]
-    return unflatten(columns, np.bincount(event, minlength=len(counts)))
+    columns["index"] = chosen - np.repeat(offsets[:-1], left)
+    return unflatten(columns, left)
+
+
+@compiled
+def _ordered(offsets, pt, tagged, keep):  # type: ignore[no-untyped-def]
+    """Flat indices of the objects that are kept, in their order, and how many each event has."""
+    chosen, counts, n = np.empty(len(pt), dtype=np.int64), np.zeros(len(offsets) - 1, dtype=np.int64), 0
+    for event in range(len(counts)):
+        for i in range(offsets[event], offsets[event + 1]):
+            if keep[i]:
+                place = n  # files are written by falling pT almost always: few objects have to move
+                for k in range(n - 1, n - 1 - counts[event], -1):
+                    if (tagged[chosen[k]], pt[chosen[k]]) >= (tagged[i], pt[i]):
+                        break
+                    chosen[k + 1], place = chosen[k], k
+                chosen[place] = i
+                n += 1
+                counts[event] += 1
+    return chosen[:n].copy(), counts
 
 
 def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:

@@ -12,7 +12,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, position_in_event, records, unflatten
+from hhh_coffea.base.arrays import IntArray, event_of, offsets_of, records, unflatten
+from hhh_coffea.base.compiled import compiled
 from hhh_coffea.base.kinematics import Cartesian, cartesian, polar
 from hhh_coffea.events.generator import B_QUARK
 from hhh_coffea.events.record import Columns
@@ -44,57 +45,15 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
     or muon, which for 15 is that of the τ decay (none if the τ decays to hadrons), ``d2`` is the W's own neutrino and
     ``nu_sum`` the sum of all neutrinos. −1: the decay is not in the record. ``b`` is absent in t → sW and t → dW.
     """
-    starts = np.cumsum(counts) - counts
-    mother = _flat_mothers(mother, counts, starts)
-    kind = np.abs(pid)
-    decays = np.isin(kind, (TOP, W, TAU))
-    members = np.flatnonzero(mother >= 0)
-    members = members[decays[mother[members]]]  # daughters and copies of these, all that matters below
-    copy = pid[members] == pid[mother[members]]
-    following = np.full(len(pid) + 1, -1, dtype=np.int64)  # the next copy; the last place is for index −1: none
-    following[mother[members[copy]]] = members[copy]
-    members = members[~copy]
-    member_kind, slot = kind[members], np.full(len(pid) + 1, -1, dtype=np.int64)
-
-    def children(parents: IntArray, kinds: tuple[int, ...], wanted: int = 1) -> IntArray:
-        """``(parents, wanted)``: the first daughters of these kinds that each parent has; −1 where fewer."""
-        found = np.full((len(parents), wanted), -1, dtype=np.int64)
-        real = np.flatnonzero(parents >= 0)
-        slot[parents[real]] = real
-        daughters = members[np.logical_or.reduce([member_kind == number for number in kinds])]
-        owner = slot[mother[daughters]]
-        slot[parents[real]] = -1
-        daughters, owner = daughters[owner >= 0], owner[owner >= 0]
-        order = np.argsort(owner, kind="stable")
-        daughters, owner = daughters[order], owner[order]
-        rank = position_in_event(np.bincount(owner, minlength=len(parents)))
-        early = rank < wanted
-        found[owner[early], rank[early]] = daughters[early]
-        return found
-
-    def last_copy(particles: IntArray) -> IntArray:
-        while (later := following[particles] >= 0).any():
-            particles = np.where(later, following[particles], particles)
-        return particles
-
-    tops = np.flatnonzero(kind == TOP)
-    tops = tops[following[tops] < 0]
-    b = children(tops, (B_QUARK,))[:, 0]
-    w = last_copy(children(tops, (W,))[:, 0])
-    quarks = children(w, QUARKS, 2)
-    charged = children(w, CHARGED)[:, 0]
-    neutrino = children(w, NEUTRINOS)[:, 0]
-
-    is_tau = (charged >= 0) & (kind[charged] == TAU)
-    tau = np.where(is_tau, last_copy(charged), -1)
-    lepton = np.where(is_tau, children(tau, (11, 13))[:, 0], charged)
-    from_tau = children(tau, NEUTRINOS, 2)
+    found = _decays(offsets_of(counts), np.asarray(pid, dtype=np.int32), np.asarray(mother, dtype=np.int32))
+    tops, b, w, charged, lepton, neutrino = found[:6]
+    quarks, from_tau = found[6:8], found[8:]
 
     leptonic = (charged >= 0) & (neutrino >= 0)
-    hadronic = ~leptonic & (quarks >= 0).all(axis=1)
-    decay = np.select([hadronic, leptonic], [HADRONIC, kind[charged]], UNKNOWN)
-    d1 = np.select([hadronic, leptonic], [quarks[:, 0], lepton], -1)
-    d2 = np.select([hadronic, leptonic], [quarks[:, 1], neutrino], -1)
+    hadronic = ~leptonic & (quarks >= 0).all(axis=0)
+    decay = np.select([hadronic, leptonic], [HADRONIC, np.abs(pid[charged])], UNKNOWN)
+    d1 = np.select([hadronic, leptonic], [quarks[0], lepton], -1)
+    d2 = np.select([hadronic, leptonic], [quarks[1], neutrino], -1)
 
     def four_vector(index: IntArray) -> Columns:
         return {name: np.where(index >= 0, momenta[name][index], np.nan) for name in KINEMATICS}
@@ -102,7 +61,6 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
     def with_pid(index: IntArray) -> Columns:
         return {**four_vector(index), "pid": np.where(index >= 0, pid[index], 0)}
 
-    event = np.searchsorted(starts, tops, side="right") - 1
     return unflatten(
         {
             **{name: momenta[name][tops] for name in KINEMATICS},
@@ -112,17 +70,80 @@ def top_decays(counts: IntArray, pid: npt.NDArray[Any], mother: npt.NDArray[Any]
             "w": records(four_vector(w)),
             "d1": records(with_pid(d1)),
             "d2": records(with_pid(d2)),
-            "nu_sum": records(_sum(four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau.T))),
+            "nu_sum": records(_sum(four_vector(np.where(leptonic, neutrino, -1)), *map(four_vector, from_tau))),
         },
-        np.bincount(event, minlength=len(counts)),
+        np.bincount(event_of(tops, counts), minlength=len(counts)),
     )
 
 
-def _flat_mothers(mother: npt.NDArray[Any], counts: IntArray, starts: IntArray) -> IntArray:
-    """Flat index of each particle's mother; −1 where there is none or the link leads out of the event."""
-    position = mother.astype(np.int64)
-    inside = (position >= 0) & (position < np.repeat(counts, counts))
-    return np.where(inside, position + np.repeat(starts, counts), -1)
+@compiled
+def _decays(offsets, pid, mother):  # type: ignore[no-untyped-def]
+    """``(10, T)``: flat indices, −1 for none, of the last copy of each top quark and of what it decays to.
+
+    Rows: t, b, W, charged lepton of the W, electron or muon (its own, or of its τ), neutrino of the W, two quarks of the W,
+    two neutrinos of the τ.
+    """
+    found, n = np.full((10, np.sum(np.abs(pid) == TOP)), -1, dtype=np.int64), 0
+    kin = np.empty(np.max(np.diff(offsets)) if len(offsets) > 1 else 0, dtype=np.int64)
+    for event in range(len(offsets) - 1):
+        start, stop = offsets[event], offsets[event + 1]
+        n_kin, any_top = 0, False
+        for particle in range(start, stop):  # daughters and copies of t, W and τ are all that matters below
+            if 0 <= mother[particle] < stop - start and abs(pid[start + mother[particle]]) in (TOP, W, TAU):
+                kin[n_kin] = particle
+                n_kin += 1
+            any_top = any_top or abs(pid[particle]) == TOP
+        for top in range(start, stop if any_top else start):
+            if abs(pid[top]) != TOP or _last_copy(top, start, pid, mother, kin[:n_kin]) != top:
+                continue
+            row = found[:, n]
+            n += 1
+            row[0] = top
+            _daughters(top, start, (B_QUARK,), pid, mother, kin[:n_kin], row[1:2])
+            _daughters(top, start, (W,), pid, mother, kin[:n_kin], row[2:3])
+            if row[2] >= 0:
+                row[2] = _last_copy(row[2], start, pid, mother, kin[:n_kin])
+            w = row[2]
+            if w < 0:
+                continue
+            _daughters(w, start, CHARGED, pid, mother, kin[:n_kin], row[3:4])
+            _daughters(w, start, NEUTRINOS, pid, mother, kin[:n_kin], row[5:6])
+            _daughters(w, start, QUARKS, pid, mother, kin[:n_kin], row[6:8])
+            row[4] = row[3]
+            if row[3] >= 0 and abs(pid[row[3]]) == TAU:
+                tau = _last_copy(row[3], start, pid, mother, kin[:n_kin])
+                row[4] = -1
+                _daughters(tau, start, (11, 13), pid, mother, kin[:n_kin], row[4:5])
+                _daughters(tau, start, NEUTRINOS, pid, mother, kin[:n_kin], row[8:10])
+    return found[:, :n].copy()
+
+
+@compiled
+def _last_copy(particle, start, pid, mother, kin):  # type: ignore[no-untyped-def]
+    """The last particle of the chain of daughters with the same PDG number, −1 in a ring; of two such daughters the later."""
+    for _ in range(len(kin) + 1):  # no chain is longer
+        last = particle
+        for other in kin:
+            if start + mother[other] == last and pid[other] == pid[last]:
+                particle = other
+        if particle == last:
+            return particle
+    return -1
+
+
+@compiled
+def _daughters(parent, start, kinds, pid, mother, kin, found):  # type: ignore[no-untyped-def]
+    """Write the first daughters of these kinds into ``found``; copies of the parent are none."""
+    n = 0
+    for other in kin:
+        if (
+            n < len(found)
+            and start + mother[other] == parent
+            and pid[other] != pid[parent]
+            and abs(pid[other]) in kinds
+        ):
+            found[n] = other
+            n += 1
 
 
 def _sum(first: Columns, *others: Columns) -> Columns:

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, position_in_event
-from hhh_coffea.base.kinematics import FloatArray, delta_r_squared
+from hhh_coffea.base.compiled import compiled
+from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.topology.kinds import NONE
-
-BLOCK = 4096  # objects at a time: their distances stay in the processor's cache
 
 
 class NearPairs(NamedTuple):
     """Pairs of an object and a particle of its event within some ΔR, by rising object, then by rising particle."""
 
     item: IntArray  # flat index of the object
+    event: IntArray
     particle: IntArray  # column of the particle
     distance: FloatArray  # ΔR²
 
 
-def near_pairs(
-    eta: npt.NDArray[Any], phi: npt.NDArray[Any], event: IntArray, of_eta: FloatArray, of_phi: FloatArray, radius: float
-) -> NearPairs:
-    """All pairs with ΔR < ``radius`` of flat objects, each with its event, and the particles ``(N, n)`` of the events.
+@compiled
+def near_pairs(eta, phi, event, of_eta, of_phi, radius):  # type: ignore[no-untyped-def]
+    """All pairs with ΔR < ``radius`` of flat objects, each with its event, rising, and the particles ``(N, n)`` of the events.
 
-    A particle whose direction is NaN is near nothing.
+    A particle whose direction is NaN is near nothing. Azimuths are in [−π, π]. Returns :class:`NearPairs`.
     """
-    n, parts = of_eta.shape[1], []
-    for start in range(0, max(len(eta), 1), BLOCK):
-        block = slice(start, start + BLOCK)
-        # flat tables of (object, particle); of rows, take is several times faster than indexing
-        own = (np.repeat(values[block].astype(np.float64), n) for values in (eta, phi))
-        others = (values.take(event[block], axis=0).ravel() for values in (of_eta, of_phi))
-        distance = delta_r_squared(*own, *others)
-        near = np.flatnonzero(distance < radius**2)
-        parts.append((start + near // n, near % n, distance[near]))
-    return NearPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    most = len(eta) * of_eta.shape[1]
+    item, particle = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+    distance, n = np.empty(most, dtype=np.float64), 0
+    for i in range(len(eta)):
+        for p in range(of_eta.shape[1]):
+            delta_eta = np.float64(eta[i]) - of_eta[event[i], p]
+            delta_phi = abs(np.float64(phi[i]) - of_phi[event[i], p])
+            delta_phi = min(delta_phi, 2 * np.pi - delta_phi)  # the short way round
+            square = delta_eta * delta_eta + delta_phi * delta_phi
+            if square < radius * radius:
+                item[n], particle[n], distance[n] = i, p, square
+                n += 1
+    return NearPairs(item[:n].copy(), event[item[:n]], particle[:n].copy(), distance[:n].copy())
 
 
 def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float) -> IntArray:
@@ -57,43 +58,47 @@ def match_quarks(jets: ak.Array, eta: FloatArray, phi: FloatArray, radius: float
         ``(N, q)``, NaN where an event has no such quark
     """
     counts = counts_of(jets.eta)
-    n_events, n_quarks = eta.shape
-    event, position = event_index(counts), position_in_event(counts)
-    jet, quark, distance = near_pairs(flat(jets.eta), flat(jets.phi), event, eta, phi, radius)
-    number = event[jet] * n_quarks + quark
-    order = np.lexsort((flat(jets.index)[jet], number))
-    jet, number = jet[order], number[order]
-    chosen = nearest_exclusive(distance[order], jet, number)
-    result = np.full(n_events * n_quarks, NONE, dtype=np.int64)
-    result[number[chosen]] = position[jet[chosen]]
-    return result.reshape(n_events, n_quarks)
+    pairs = near_pairs(flat(jets.eta), flat(jets.phi), event_index(counts), eta, phi, radius)
+    found: IntArray = nearest_first(pairs, flat(jets.index), position_in_event(counts), eta.shape)
+    return found
 
 
-def nearest_exclusive(distance: FloatArray, left: IntArray, right: IntArray) -> IntArray:
-    """Indices of the (left, right) pairs that remain when the nearest is taken first and every object only once.
+@compiled
+def nearest_first(pairs, rank, position, shape):  # type: ignore[no-untyped-def]
+    """Take the nearest of the pairs of an event, strike both its object and its particle, and go on until none is left.
 
-    ``left`` and ``right`` number the objects globally (an object of another event has another number). Ties go to the
-    pair listed first. Rounds take every pair that is the nearest left for both its objects, which is what taking one
-    pair at a time would do.
+    Parameters
+    ----------
+    pairs
+        of :func:`near_pairs`
+    rank, position
+        of every object: ties go to the first particle, then to the object of lowest rank
+    shape
+        ``(N, n)`` of the particles
+
+    Returns
+    -------
+    ``(N, n)``: the ``position`` of the object of each particle, −1 where it has none.
     """
-    # most objects have a single partner: only the others compete
-    alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else np.zeros(0, dtype=bool)
-    taken = [np.flatnonzero(alone)]
-    order = np.flatnonzero(~alone)
-    order = order[np.argsort(distance[order], kind="stable")]
-    while len(order):
-        rank = np.arange(len(order))
-        best_of_left = np.empty(left.max() + 1, dtype=np.int64)
-        best_of_right = np.empty(right.max() + 1, dtype=np.int64)
-        # written back to front, so that the nearest pair of each object is what stays
-        best_of_left[left[order[::-1]]] = rank[::-1]
-        best_of_right[right[order[::-1]]] = rank[::-1]
-        mutual = (best_of_left[left[order]] == rank) & (best_of_right[right[order]] == rank)
-        accepted = order[mutual]
-        taken.append(accepted)
-        used_left = np.zeros(len(best_of_left), dtype=bool)
-        used_right = np.zeros(len(best_of_right), dtype=bool)
-        used_left[left[accepted]] = True
-        used_right[right[accepted]] = True
-        order = order[~used_left[left[order]] & ~used_right[right[order]]]
-    return np.concatenate(taken)
+    found = np.full(shape, NONE, dtype=np.int64)
+    distance, stop = pairs.distance.copy(), 0
+    while stop < len(distance):
+        start = stop
+        while stop < len(distance) and pairs.event[stop] == pairs.event[start]:
+            stop += 1
+        while True:
+            best = start
+            for k in range(start + 1, stop):
+                if distance[k] < distance[best] or (
+                    distance[k] == distance[best]
+                    and (pairs.particle[k], rank[pairs.item[k]]) < (pairs.particle[best], rank[pairs.item[best]])
+                ):
+                    best = k
+            if distance[best] == np.inf:
+                break
+            item, particle = pairs.item[best], pairs.particle[best]
+            found[pairs.event[best], particle] = position[item]
+            for k in range(start, stop):
+                if pairs.item[k] == item or pairs.particle[k] == particle:
+                    distance[k] = np.inf
+    return found

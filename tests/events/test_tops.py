@@ -95,3 +95,11 @@ def test_nanoaod(open_nanoaod, shared_dir, version, leptonic):
     # the last copy of W and its daughters, in the 10 bits of NanoAOD
     miss = np.linalg.norm(momentum(whole.w) - momentum(whole.d1) - momentum(whole.d2), axis=0)
     assert np.median(miss / np.linalg.norm(momentum(whole.w), axis=0)) < 0.01
+
+
+def test_a_ring_of_copies_in_a_damaged_record_ends():
+    """Of two top quarks that are each other's mother, neither is a last copy."""
+    assert len(decays([(6, 1), (6, 0), (24, 1), (5, 1)])[0]) == 0
+    assert len(decays([(6, 0), (24, 0), (5, 0)])[0]) == 1
+    (top,) = decays([(6, -1), (24, 0), (24, 3), (24, 2), (5, 0)])[0].tolist()
+    assert (top["b"]["pt"], top["decay"]) == (14, -1)

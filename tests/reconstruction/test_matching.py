@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hhh_coffea.reconstruction.matching import match_quarks, nearest_exclusive
+from hhh_coffea.reconstruction.matching import NearPairs, match_quarks, nearest_first
 
 
 def jets_of(events, index=None):
@@ -88,13 +88,13 @@ def test_equals_the_loop_and_does_not_depend_on_order(seed, n_quarks):
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 9)), max_size=25, unique_by=lambda t: t[:2])
 )
-def test_nearest_exclusive_is_one_pair_at_a_time(pairs):
-    left, right, distance = (np.array([p[i] for p in pairs], dtype=np.int64) for i in range(3))
-    expected, used_left, used_right = [], set(), set()
-    for i in sorted(range(len(pairs)), key=lambda k: (distance[k], k)):
-        if left[i] not in used_left and right[i] not in used_right:
-            expected.append(i)
-            used_left.add(left[i])
-            used_right.add(right[i])
-    found = nearest_exclusive(distance.astype(float), left, right)
-    assert sorted(found.tolist()) == sorted(expected)
+def test_nearest_first_is_one_pair_at_a_time(pairs):
+    item, particle, distance = (np.array([p[i] for p in sorted(pairs)], dtype=np.int64) for i in range(3))
+    expected = np.full((1, 7), -1)
+    for k in sorted(range(len(pairs)), key=lambda k: (distance[k], particle[k], item[k])):
+        if expected[0, particle[k]] == -1 and item[k] not in expected:
+            expected[0, particle[k]] = item[k]
+    found = nearest_first(
+        NearPairs(item, np.zeros_like(item), particle, distance.astype(float)), np.arange(7), np.arange(7), (1, 7)
+    )
+    assert found.tolist() == expected.tolist()
