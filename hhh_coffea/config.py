@@ -75,6 +75,7 @@ class RunConfig(Strict):
     performance_report: bool = False
     root: bool = False
     dry_run: bool = False
+    verbose: bool = False
     debug: bool = False
 
     @field_validator("output", "cluster_config", "tls_ca_file", "tls_cert", "tls_key")

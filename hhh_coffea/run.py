@@ -164,6 +164,11 @@ def parser() -> argparse.ArgumentParser:
         "simulated dataset then needs 'cross_section' (pb) in its metadata",
     )
     add_labels(out)
+    out.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print every category and definition, and the cutflow: what report.html shows",
+    )
     add_debug(p)
     return p
 

@@ -40,10 +40,11 @@ FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"scan_mu", "−2Δ ln L over the signal strength μ, all other parameters fitted."),
 )
 _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
-# pattern of the figure's name → (place in the report, caption)
-_CAPTIONS: tuple[tuple[str, str], ...] = (
+# pattern of the figure's name, the kind under which the report folds it, caption; in the order of the report
+_CAPTIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"(?P<definition>default|reference)_purity_efficiency_(?P<category>\w+)",
+        "Purity and efficiency",
         (
             "Purity against the pT of the candidate (left) and efficiency against the pT of the generated particle (right), "
             "{category}, in {definition}. Bins of 50 GeV, the last holds all above 1000 GeV; points of several methods stand "
@@ -52,6 +53,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<definition>default|reference)_confusion_(?P<method>.+)",
+        "Which kinds were found",
         (
             "Events by what is there to be found (rows, the numbers of targets of each kind) and what {method} found "
             "(columns), in {definition}: share of the row, number of events in brackets. Complete events only."
@@ -59,6 +61,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<definition>default|reference)_generated_pt",
+        "Generated particles",
         (
             "pT of the generated particles: all, those with a target of each kind, and the shares of all (below), in "
             "{definition}."
@@ -66,6 +69,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<definition>default|reference)_target_mass",
+        "Generated particles",
         (
             "Mass of the generated particles with a target (left) and of the objects that make the target (right), in "
             "{definition}, normalised."
@@ -73,10 +77,12 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"candidate_mass_(?P<method>.+)",  # perhaps with a kind before the method
+        "Candidate masses",
         "Mass of the candidates of {method} that survive overlap removal: correct and wrong ones stacked, where there is truth.",
     ),
     (
         r"mass_sculpting_(?P<category>\w+)",
+        "Mass sculpting",
         (
             "Shape of the candidate mass in background, {category}, all methods, normalised: a peak is sculpted by "
             "the method."
@@ -84,6 +90,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<definition>default|reference)_sculpting_(?P<category>[a-z]+)(_\d+)?",
+        "Mass sculpting",
         (
             "Mass of the surviving candidates in background ({category}, in {definition}) and of random pairings of the same "
             "jets (dashed), normalised; below, their ratio. A peak in the grey band is sculpted by the method."
@@ -91,6 +98,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"systematics_(?P<method>.+)_(?P<category>resolved|boosted)_(?P<source>.+)",
+        "Systematic variations",
         (
             "Mass of the {category} candidates of {method}, nominal and with {source} varied up and down, and the ratios to "
             "nominal; grey: statistical error."
@@ -98,10 +106,12 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(?P<definition>default|reference)_bdt_(scan|trade_off)",
+        "Working points",
         "χ² + BDT at every working point of the BDT, in {definition}: purity and efficiency.",
     ),
     (
         r"efficiency_(?P<source>.+)",
+        "Efficiency",
         (
             "Share of targets that were assigned right, of those that can be, against the {source}: all methods side by side. "
             "Event: all targets that can be found are right. Bars: 68.27% Clopper–Pearson intervals."
@@ -109,6 +119,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"spectrum_(?P<source>.+?)_by_(?P<method>.+)",
+        "Distributions by method",
         (
             "Distribution of the {source} with {method}, stacked by whether the target was assigned right or wrong, or cannot be "
             "reconstructed because a daughter has no object."
@@ -116,6 +127,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"spectrum_(?P<source>.+)",
+        "Distributions",
         (
             "Distribution of the {source}, the same for all methods. The legend gives the interval of the central 68% and the "
             "root mean square within the axis."
@@ -123,6 +135,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"assignment_confusion_(?P<method>.+)",
+        "Which objects were confused",
         (
             "Objects that {method} assigned to each place (rows) by the place where they truly belong (columns). "
             "Matched objects of incomplete targets count as theirs."
@@ -130,6 +143,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"stack_.+_mass_(?P<source>\d)_(?P<method>.+)",
+        "Expected events",
         (
             "Expected events of all datasets of one analysis: mass of candidate {source} in pT of {method}, with the statistical "
             "uncertainty of the simulation. The line is the signal, multiplied as the legend says; points are data."
@@ -137,6 +151,7 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"stack_.+",
+        "Expected events",
         (
             "Expected events of all datasets of one analysis in a region, with the statistical uncertainty of the simulation. "
             "The line is the signal, multiplied as the legend says; points are data."
@@ -144,15 +159,19 @@ _CAPTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"multiplicity",
+        "Objects in an event",
         "Small-radius and fat jets in an event above threshold, before the requirement on the number of jets.",
     ),
 )
 
 
+MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")  # the first there is leads
+
+
 def caption(name: str) -> str:
     """Caption of the figure ``dataset/name``; its bare name where nothing is known of it."""
     bare = name.rsplit("/", 1)[-1]
-    for pattern, text in _CAPTIONS:
+    for pattern, _, text in _CAPTIONS:
         if (found := re.fullmatch(pattern, bare)) is not None:
             groups = found.groupdict()
             return text.format(
@@ -162,6 +181,13 @@ def caption(name: str) -> str:
                 method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
             )
     return bare.replace("_", " ")
+
+
+def kind(name: str) -> str:
+    """What kind of figure ``dataset/name`` is, in words; those in the published definitions are kinds of their own."""
+    bare = name.rpartition("/")[2]
+    own = next((kind for pattern, kind, _ in _CAPTIONS if re.fullmatch(pattern, bare)), "Further figures")
+    return f"{own}, published definitions" if bare.startswith("reference_") else own
 
 
 def fit_caption(name: str) -> str:
@@ -184,7 +210,7 @@ def fit_order(name: str) -> tuple[str, int, str]:
 def order(name: str) -> tuple[int, str, int, str]:
     """Sort key of the figures of a dataset: as the captions above, ours before the published definitions, merged first."""
     bare = name.rpartition("/")[2]
-    for position, (pattern, _) in enumerate(_CAPTIONS):
+    for position, (pattern, *_) in enumerate(_CAPTIONS):
         if (found := re.fullmatch(pattern, bare)) is not None:
             groups = found.groupdict()
             category = groups.get("category", "")

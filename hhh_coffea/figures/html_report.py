@@ -17,6 +17,7 @@ from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
 
 REPORT = "report.html"
+Figure = dict[str, str]  # name, caption, data
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
 
@@ -42,11 +43,14 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     )
     templates.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
     templates.filters["short_percent"] = short_percent
+    figures = _figures(folder / "plots", list(contents["provenance"]["datasets"]))
+    main_figure = _take_main_figure(figures)
     text = templates.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
         options=_options(contents["provenance"]["config"]),
-        figures=_figures(folder / "plots", list(contents["provenance"]["datasets"])),
+        figures=figures,
+        main_figure=main_figure,
         published=contents["summary"].get("published_assignments", {}) if overlay_published else {},
         fit=_fit(folder / results.FIT),
         category_labels=CATEGORY_LABELS,
@@ -65,15 +69,22 @@ def _options(config: dict[str, Any]) -> dict[str, str]:
     return {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in given.items()}
 
 
-def _figures(folder: Path, datasets: list[str]) -> dict[str, list[dict[str, str]]]:
-    """dataset → its figures as data URLs with captions; those of no dataset come last."""
+def _figures(folder: Path, datasets: list[str]) -> dict[str, dict[str, list[Figure]]]:
+    """dataset → kind → figures; those of no dataset come last."""
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
-    found: dict[str, list[dict[str, str]]] = {name: [] for name in datasets}
+    found: dict[str, dict[str, list[Figure]]] = {name: {} for name in datasets}
     for name in sorted(names, key=captions.order):
         figure = {"name": name, "caption": captions.caption(name), "data": _image(folder / f"{name}.png")}
         dataset = name.split("/", 1)[0]
-        found.setdefault(dataset if dataset in datasets else "", []).append(figure)
-    return {dataset: figures for dataset, figures in found.items() if figures}
+        kinds = found.setdefault(dataset if dataset in datasets else "", {})
+        kinds.setdefault(captions.kind(name), []).append(figure)
+    return {dataset: kinds for dataset, kinds in found.items() if kinds}
+
+
+def _take_main_figure(figures: dict[str, dict[str, list[Figure]]]) -> Figure | None:
+    """Take out the figure that belongs beside the first table: of the first dataset that has one of these kinds."""
+    groups = [kinds[kind] for kind in captions.MAIN_KINDS for kinds in figures.values() if kind in kinds]
+    return groups[0].pop(0) if groups else None
 
 
 def _fit(folder: Path) -> dict[str, Any] | None:
@@ -86,7 +97,9 @@ def _fit(folder: Path) -> dict[str, Any] | None:
         {"name": name, "caption": captions.fit_caption(name), "data": _image(plots / f"{name}.png")}
         for name in sorted(names, key=captions.fit_order)
     ]
-    return {**results.read_json(folder / "fit.json"), "figures": figures}
+    found = results.read_json(folder / "fit.json")
+    observed = any(entry["limit"]["observed"] is not None for entry in found["methods"].values())
+    return {**found, "figures": figures, "observed": observed}
 
 
 def _image(path: Path) -> str:

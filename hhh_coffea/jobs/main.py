@@ -39,6 +39,7 @@ from hhh_coffea.results.assignment_console import print_assignments
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows, tables
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
+from hhh_coffea.results.headline import print_headline
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
@@ -194,11 +195,10 @@ def _finish(
         return _unfinished(console, error)
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
-    print_assignments(console, table_1, content["datasets"], published if config.overlay_published else None)
-    report.print_summary(console, summary, datasets)
+    shown = published if config.overlay_published else None
+    _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
-    report.print_cutflow(console, cutflow)
     if config.regions and EVENTS in histograms:
         report.print_regions(console, histograms[EVENTS])
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
@@ -215,6 +215,25 @@ def _finish(
         console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
+
+
+def _print_results(
+    config: RunConfig,
+    console: Console,
+    datasets: dict[str, Dataset],
+    summary: dict[str, Any],
+    table_1: dict[str, Any],
+    described: dict[str, Any],
+    published: dict[str, Any] | None,
+    cutflow: dict[str, Any],
+) -> None:
+    """The headline; every table with ``--verbose``."""
+    print_headline(console, summary, table_1, datasets, any(d.metadata.is_signal for d in datasets.values()))
+    if config.verbose or published is not None:
+        print_assignments(console, table_1, described, published)
+    if config.verbose:
+        report.print_summary(console, summary, datasets)
+        report.print_cutflow(console, cutflow)
 
 
 def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any_read: bool) -> list[str]:

@@ -31,8 +31,8 @@ MEANING = (
     "counts: docs/definitions.md"
 )
 CATEGORY_LABELS = {
-    "merged_without_overlap_removal": "merged, overlaps kept",
-    "resolved_after_overlap_removal": "resolved, overlaps removed",
+    "merged_without_overlap_removal": "  overlaps kept",
+    "resolved_after_overlap_removal": "  overlaps removed",
 }
 
 
@@ -124,8 +124,8 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
     definitions = sorted({definition for entry in summary.values() for definition in entry})
     for definition in definitions:
         table = table_of(
-            f"{definition}: {DEFINITION_TITLES[definition]}",
-            ("dataset · method · category",),
+            f"{definition}: {DEFINITION_TITLES[definition]}" if len(definitions) > 1 else "purity and efficiency",
+            ("dataset · method",),
             ("targets", "candidates", "correct", "purity %", "efficiency %"),
         )
         for name in datasets:
@@ -135,7 +135,7 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
                     table.add_row(
                         "  " + CATEGORY_LABELS.get(category, category),
                         *(count(row[column]) for column in ("targets", "candidates", "correct")),
-                        *(percent(row[column]) for column in ("purity", "efficiency")),
+                        *(short_percent(row[column]) for column in ("purity", "efficiency")),
                     )
         console.print(table)
     if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
@@ -237,6 +237,8 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
     if not plan.events:
         console.print("[yellow]warning:[/] there was nothing to process: no event was planned", highlight=False)
     console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True, markup=False)
+    if "report.html" in written:
+        console.print(f"read on in {output.resolve() / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def count(value: int | None) -> str:
@@ -252,9 +254,9 @@ def percent(entry: dict[str, Any] | None) -> str:
     return f"{value:.2f} +{high - value:.2f} −{value - low:.2f}"
 
 
-def short_percent(entry: dict[str, Any]) -> str:
-    """A fraction of ``summary.json`` in %, with the larger of its errors."""
-    if entry["value"] is None:
+def short_percent(entry: dict[str, Any] | None) -> str:
+    """A fraction of ``summary.json`` in %, with the larger of its errors; a dash where there is none."""
+    if entry is None or entry["value"] is None:
         return "–"
     value, low, high = (100 * entry[key] for key in ("value", "low", "high"))
     return f"{value:.1f} ± {max(high - value, value - low):.1f}"

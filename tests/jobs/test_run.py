@@ -133,6 +133,8 @@ def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
     """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
     options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]
     assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "a")]) == 0
+    assert "efficiency: found" in capsys.readouterr().out
+    assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "v"), "--verbose"]) == 0
     assert "docs/definitions.md" in capsys.readouterr().out
     assert "counts as found either way" in (tmp_path / "a" / "report.html").read_text()
     assert main([*options, "--datasets", "QCD", "--output", str(tmp_path / "b")]) == 0

@@ -76,7 +76,7 @@ def test_published_rows_stand_behind_ours(demo):
 
 
 def test_published_rows_only_where_asked_for(tmp_path, capsys):
-    assert run(tmp_path / "r", "--fileset", "demo_tops", "--datasets", "ttbar") == 0
+    assert run(tmp_path / "r", "--fileset", "demo_tops", "--datasets", "ttbar", "--verbose") == 0
     printed = capsys.readouterr().out
     assert "chi2: right" in printed
     assert "published:" not in printed

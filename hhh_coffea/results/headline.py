@@ -1,0 +1,58 @@
+"""What a run prints first: one line for each dataset and method. Everything else is printed with ``--verbose``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from hhh_coffea.results.assignment_console import Tables
+from hhh_coffea.results.assignment_efficiency import EVENT
+from hhh_coffea.results.console import count, short_percent, table_of
+
+PURITY = (
+    "purity: correct candidates of all candidates; efficiency: found targets of all targets. Errors are 68% intervals. "
+    "Each kind of candidate, other definitions and the cutflow: report.html, or --verbose"
+)
+ASSIGNMENTS = (
+    "All and Full: events in which every target that can be found is assigned right, of those with any such target, and "
+    "of those in which every target can be found; the targets: of the latter. By number of jets: report.html, or --verbose"
+)
+
+
+def print_headline(
+    console: Console, summary: Mapping[str, Any], table_1: Tables, datasets: Collection[str], of_signal: bool
+) -> None:
+    """The table that most readers want, at most 80 columns wide.
+
+    Datasets with a table of assignments (:func:`hhh_coffea.results.assignment_efficiency.tables`) have their events and
+    targets, the others the purity and efficiency of whole events in the first set of definitions. Where there is no truth,
+    candidates are counted.
+    """
+    for name in (name for name in datasets if name in table_1):
+        methods = next(iter(table_1[name].values()))
+        columns = list(next(iter(next(iter(methods.values()))["full"].values())))
+        table = table_of(f"{name}: right assignments in %", ("method",), ("All", "Full", *columns[1:]))
+        for method, entry in methods.items():
+            every, full = (list(entry[kind].values())[-1] for kind in ("all", "full"))
+            table.add_row(method, *(short_percent(cell) for cell in (every[EVENT], *(full[c] for c in columns))))
+        console.print(table)
+    if any(name in table_1 for name in datasets):
+        console.print(f"[dim]{ASSIGNMENTS}[/]\n", highlight=False)
+
+    others = [name for name in datasets if name not in table_1 and summary.get(name)]
+    table = table_of(
+        "purity and efficiency in %", ("dataset", "method"), ("targets", "candidates", "purity", "efficiency")
+    )
+    for name in others:
+        first = next(iter(summary[name].values()))
+        for position, (method, entry) in enumerate(first.items()):
+            row = next(iter(entry["categories"].values()))
+            counts = (count(row[column]) for column in ("targets", "candidates"))
+            shares = (short_percent(row[column]) for column in ("purity", "efficiency"))
+            table.add_row(name if position == 0 else "", method, *counts, *shares)
+    if others:
+        console.print(table)
+        if of_signal:
+            console.print(f"[dim]{PURITY}[/]\n", highlight=False)
