@@ -47,8 +47,9 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         "Purity and efficiency",
         (
             "Purity against the pT of the candidate (left) and efficiency against the pT of the generated particle (right), "
-            "{category}, in {definition}. Bins of 50 GeV, the last holds all above 1000 GeV; points of several methods stand "
-            "side by side in their bin. Bars: 68.27% Clopper–Pearson intervals; light dashed, if any: published curves."
+            "{category}, in {definition}. Bins of 50 GeV or more, with five entries or more; the last holds all above 1000 GeV. "
+            "Points of several methods stand side by side in their bin, which the thin lines show. Bars: 68.27% "
+            "Clopper–Pearson intervals; light dashed, if any: published curves."
         ),
     ),
     (

@@ -8,13 +8,12 @@ from typing import Any
 import hist
 import mplhep
 import numpy as np
-import numpy.typing as npt
 from hist import Hist
-from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from hhh_coffea.figures.style import NAMES, PALETTE, Writer, color_of, side_by_side, styles_of
+from hhh_coffea.figures.ratios import draw_ratios
+from hhh_coffea.figures.style import NAMES, PALETTE, Writer, color_of, styles_of
 from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
 from hhh_coffea.results.quantities import (
     ANY_METHOD,
@@ -126,30 +125,13 @@ def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mappi
     styles, edges = styles_of(methods), histogram.axes["value"].edges
     with write.figure(f"{key['dataset']}/efficiency_{name}", str(info["label"]), columns=len(items)) as axes:
         for axis, item in zip(axes, items, strict=True):
-            for method, place in zip(methods, side_by_side(len(methods)), strict=True):
-                table = counts(histogram, {**key, "of": item, "method": method})[1:-1]  # within the axis
-                _points(axis, edges, table[:, 1], table.sum(axis=1), place, **styles[method])
+            tables = {m: counts(histogram, {**key, "of": item, "method": m})[1:-1] for m in methods}  # within the axis
+            draw_ratios(axis, edges, {m: (table.sum(axis=1), table[:, 1]) for m, table in tables.items()}, styles)
             axis.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25), xlabel=histogram.axes["value"].label)
             axis.set_ylabel("Efficiency")
             if (np.diff(edges) == 1).all():  # of whole numbers
                 axis.xaxis.set_minor_locator(NullLocator())
             axis.legend(title=_label(info, item), fontsize=20, title_fontsize=22, loc="upper right", ncols=2)
-
-
-def _points(
-    axis: Axes,
-    edges: npt.NDArray[np.float64],
-    passed: npt.NDArray[Any],
-    total: npt.NDArray[Any],
-    place: float,
-    **style: Any,
-) -> None:
-    use = total > 0
-    middle, width = ((edges[1:] + edges[:-1]) / 2)[use], np.diff(edges)[use]
-    value = passed[use] / total[use]
-    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
-    errors = np.clip([value - low, high - value], 0, None)
-    axis.errorbar(middle + place * width, value, errors, linestyle="none", markersize=8, **style)
 
 
 def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any]) -> None:

@@ -24,19 +24,20 @@ from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
 from hhh_coffea.figures.labels import labels_of
+from hhh_coffea.figures.ratios import draw_ratios
 from hhh_coffea.figures.style import (
+    BAND,
     FORMATS,
     NAMES,
     PALETTE,
     PT_CENTERS,
+    PT_EDGES,
     Writer,
     category_name,
     color_of,
     density,
-    error_points,
     lighter,
     line_widths,
-    side_by_side,
     styles_of,
 )
 from hhh_coffea.results import directory as results
@@ -45,6 +46,7 @@ from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
+FEWEST_IN_SHAPE = 50  # fewer make no shape
 
 
 def draw_all(
@@ -135,9 +137,7 @@ def _purity_efficiency(
     with write.figure(name, str(info["label"]), columns=2) as axes:
         for axis, what in zip(axes, ("purity", "efficiency"), strict=True):
             found = {method: by_pt(histograms, {**key, "method": method}, what) for method in names}
-            found = {method: pair for method, pair in found.items() if pair[0].sum()}
-            for (method, (total, passed)), place in zip(found.items(), side_by_side(len(found)), strict=True):
-                error_points(axis, passed, total, place, **styles[method])
+            draw_ratios(axis, PT_EDGES, found, styles)
             if overlay and key["definition"] == "reference":
                 _overlay(axis, info["analysis"], key["category"], what)
             entries = sorted(
@@ -147,6 +147,7 @@ def _purity_efficiency(
             axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
             axis.set_yticks(np.arange(0, 1.1, 0.2))
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {info['symbol']} $p_T$ [GeV]")
+            axis.text(0.98, 0.03, "last bin: all above", transform=axis.transAxes, ha="right", fontsize=14, color="0.4")
             axis.legend(
                 *zip(*entries, strict=True),
                 title=f"{category_name(key['category'])} ({key['definition']} definitions)",
@@ -198,8 +199,10 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             axis.set_yticks(range(len(names)), names)
             axis.tick_params(which="both", top=False, right=False, length=0)
             axis.minorticks_off()
-            axis.set(xlabel=f"Candidates, {NAMES.get(method, method)} ({key['definition']})", ylabel="Targets")
-            axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's events")
+            letters = ", ".join(f"{letter}: {kind}" for kind, letter in _initials(kinds).items())
+            axis.set(xlabel=f"Candidates of {NAMES.get(method, method)}", ylabel=f"Targets ({letters})")
+            text = f"Share of the row's events ({key['definition']} definitions, {int(matrix.sum()):,} complete events)"
+            axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(text, fontsize=18)
 
 
 def _definitions(histograms: dict[str, Hist], info: dict[str, Any]) -> list[str]:
@@ -234,7 +237,7 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 for value, name, color in (
                     (WRONG, "wrong", "#94a4a2"),
                     (CORRECT, "correct", color_of(method)),
-                    (UNKNOWN, "no truth", color_of(method)),
+                    (UNKNOWN, "candidates", color_of(method)),
                 )
             ]
             parts = [part for part in parts if part[0].values().sum()]
@@ -248,6 +251,8 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 flow="none",
             )
             edges = histogram.axes["mass"].edges
+            total, error = chosen.project("mass").values(), np.sqrt(chosen.project("mass").variances())
+            axis.stairs(total + error, edges, baseline=total - error, label="stat. unc.", **BAND)
             axis.set(
                 xlim=(edges[0], edges[-1]),
                 xlabel="Candidate mass [GeV]",
@@ -276,12 +281,18 @@ def _mass_shapes(
         place = {**key, "method": method}
         if counts(histogram, place).sum():
             spectra.append((method, histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")))
-    if not spectra:
+    entries = {m: counts(histograms["candidates"], {**key, "category": what, "method": m}).sum() for m, _ in spectra}
+    if max(entries.values(), default=0) < FEWEST_IN_SHAPE:
         return
     with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
         styles = styles_of(_methods(histograms))
-        for (method, spectrum), width in zip(spectra, line_widths(len(spectra)), strict=True):
-            density(axis, spectrum, width, **{part: styles[method][part] for part in ("color", "label")})
+        for position, ((method, spectrum), width) in enumerate(zip(spectra, line_widths(len(spectra)), strict=True)):
+            if entries[method] < FEWEST_IN_SHAPE:
+                axis.plot([], [], " ", label=f"{styles[method]['label']}: {entries[method]:.0f} entries, not drawn")
+            else:
+                line = "--" if position % 2 else "-"  # of two that coincide, both are seen
+                shown = {part: styles[method][part] for part in ("color", "label")}
+                density(axis, spectrum, width, linestyle=line, **shown)
         edges = histogram.axes["mass"].edges
         axis.set(xlim=(edges[0], edges[-1]), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
         axis.legend(title=category_name(what), fontsize=20, title_fontsize=20)

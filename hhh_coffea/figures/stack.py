@@ -13,13 +13,12 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
-from hhh_coffea.figures.style import NAMES, PALETTE, Writer
+from hhh_coffea.figures.style import BAND, NAMES, PALETTE, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
 from hhh_coffea.results.observables import values_of
 
 FloatArray = npt.NDArray[np.float64]
-BAND: dict[str, Any] = {"fill": True, "color": "black", "alpha": 0.25, "linewidth": 0}
 SIGNAL = "#bd1f01"
 RANKS = ("leading", "second", "third", "fourth")
 DEFINITION = "default"

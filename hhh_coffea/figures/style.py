@@ -12,14 +12,12 @@ import matplotlib as mpl
 import mplhep
 import numpy as np
 from hist import Hist
-from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
-from hhh_coffea.results.summary import COVERAGE
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
 # and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions, so these two share a colour
@@ -65,6 +63,8 @@ PT_WIDTH = 50
 PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050
 PT_CENTERS = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
 FORMATS = ("png", "pdf")
+# statistical uncertainty around a histogram, as options of stairs()
+BAND: dict[str, Any] = {"fill": True, "color": "black", "alpha": 0.25, "linewidth": 0}
 
 
 class Writer:
@@ -137,24 +137,6 @@ def color_of(method: str) -> str:
 def lighter(color: str) -> tuple[float, ...]:
     """The same hue half way to white: what others measured, behind what we did."""
     return tuple(0.5 + 0.5 * part for part in mpl.colors.to_rgb(color))
-
-
-def error_points(axis: Axes, passed: Any, total: Any, place: float = 0, **style: Any) -> None:
-    """Ratio of counts per pT bin with Clopper–Pearson bars; empty bins are left out.
-
-    ``place``: from −0.5 to 0.5, where in the bin: points of several methods stand side by side.
-    """
-    use = total > 0
-    value = passed[use] / total[use]
-    low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
-    # rounding may leave an end a hair inside the value
-    errors = np.clip([value - low, high - value], 0, None)
-    axis.errorbar(PT_CENTERS[use] + place * PT_WIDTH, value, errors, linestyle="none", **{"markersize": 8, **style})
-
-
-def side_by_side(number: int) -> Any:
-    """The ``place`` of each of so many points in a bin."""
-    return (np.arange(number) - (number - 1) / 2) / max(number + 1, 4)
 
 
 def line_widths(number: int) -> Any:

@@ -10,7 +10,8 @@ import mplhep
 import numpy as np
 from hist import Hist
 
-from hhh_coffea.figures.style import MARKERS, PT_EDGES, Writer, density, error_points, side_by_side
+from hhh_coffea.figures.ratios import draw_ratios
+from hhh_coffea.figures.style import MARKERS, PT_EDGES, Writer, density
 from hhh_coffea.results.summary import counts
 
 COLORS = ("#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd")  # Petroff, six colours: one a kind
@@ -39,20 +40,16 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         mplhep.histplot(
             every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=f"all {info['symbol']}", linewidth=2
         )
-        for kind, color, marker, place in zip(
-            info["kinds"],
-            itertools.cycle(COLORS),
-            itertools.cycle(MARKERS),
-            side_by_side(len(info["kinds"])),
-            strict=False,
-        ):
+        shares, styles = {}, {}
+        for kind, color, marker in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False):
             values = counts(histogram, {**key, "target": kind})
             name = MADE_OF.get(kind) or _label(info, kind, kind)
             mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
-            error_points(below, values, every, place, color=color, marker=marker, markersize=6)
+            shares[kind], styles[kind] = (every, values), {"color": color, "marker": marker, "markersize": 6}
+        draw_ratios(below, PT_EDGES, shares, styles)
         axis.set(yscale="log", ylabel="Particles / 50 GeV", xlabel="")
         axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
-        below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share", xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
+        below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share of all", xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
 
 
 def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:

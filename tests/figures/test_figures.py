@@ -8,7 +8,8 @@ import pytest
 from hist import Hist
 
 from hhh_coffea.figures import published
-from hhh_coffea.figures.style import METHOD_STYLES, side_by_side, styles_of
+from hhh_coffea.figures.ratios import joined, side_by_side
+from hhh_coffea.figures.style import METHOD_STYLES, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
 from hhh_coffea.results.histograms import canonical
@@ -156,3 +157,13 @@ def test_methods_look_different_and_always_the_same():
     assert runs["spanet @ a"]["color"] == METHOD_STYLES["spanet"][0] != runs["spanet @ b"]["color"]
     assert np.allclose(side_by_side(1), 0)
     assert np.abs(side_by_side(9)).max() < 0.5
+
+
+def test_bins_are_joined_until_every_method_has_five_entries():
+    """From the right, by hand; what is left on the left goes to its neighbour; a method with few entries has no say."""
+    assert joined([np.array([9, 9, 9, 9])]).tolist() == [0, 1, 2, 3]
+    assert joined([np.array([9, 9, 3, 1, 1])]).tolist() == [0, 1, 2]
+    assert joined([np.array([2, 9, 9, 4])]).tolist() == [0, 2]
+    assert joined([np.array([9, 9, 9, 9]), np.array([9, 4, 4, 9])]).tolist() == [0, 1, 3]
+    assert joined([np.array([9, 9, 9, 9]), np.array([0, 1, 0, 0])]).tolist() == [0, 1, 2, 3]
+    assert joined([np.array([1, 0, 0, 0])]).tolist() == [0]

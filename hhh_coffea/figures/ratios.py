@@ -1,0 +1,62 @@
+"""Ratios of counts in bins: purity and efficiency, all methods in one panel, in bins that have enough entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hist.intervals import clopper_pearson_interval
+from matplotlib.axes import Axes
+
+from hhh_coffea.results.summary import COVERAGE
+
+FEWEST = 5  # entries of each method in a bin; bins with fewer are joined with their neighbours
+Ratio = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # denominator and numerator in each bin
+
+
+def draw_ratios(
+    axis: Axes,
+    edges: npt.NDArray[np.floating | np.integer],
+    ratios: Mapping[str, Ratio],
+    styles: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """A point for each bin and name, with a Clopper–Pearson bar and a thin line as wide as the bin.
+
+    Points of several names stand side by side in their bin. Bins are joined until each name has :data:`FEWEST` entries
+    (:func:`joined`); a point with fewer, of a name that has few everywhere, is not drawn.
+    """
+    ratios = {name: ratio for name, ratio in ratios.items() if ratio[0].sum()}
+    starts = joined([total for total, _ in ratios.values()])
+    low_edge, high_edge = edges[starts], edges[[*starts[1:], -1]]
+    for (name, columns), place in zip(ratios.items(), side_by_side(len(ratios)), strict=True):
+        total, passed = (np.add.reduceat(column, starts) for column in columns)
+        use = total >= FEWEST
+        value = passed[use] / total[use]
+        low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
+        bars = np.clip([value - low, high - value], 0, None)  # rounding may leave an end a hair inside the value
+        middle = ((low_edge + high_edge) / 2 + place * (high_edge - low_edge))[use]
+        axis.hlines(value, low_edge[use], high_edge[use], color=styles[name]["color"], linewidth=1, alpha=0.5)
+        axis.errorbar(middle, value, bars, linestyle="none", **{"markersize": 8, **styles[name]})
+
+
+def joined(totals: Sequence[npt.NDArray[Any]], fewest: int = FEWEST) -> npt.NDArray[np.int64]:
+    """First of the neighbouring bins that are joined to one, so that each of the counts reaches ``fewest`` in it.
+
+    Counts that have few entries everywhere (less than ``fewest`` in every fourth bin) have no say. Bins are closed from the
+    right, where spectra end; what is left on the left goes to its neighbour.
+    """
+    heard = [total for total in totals if total.sum() >= fewest * len(total) / 4] or list(totals)
+    n, starts, stop = len(heard[0]), [], len(heard[0])
+    for start in range(n - 1, -1, -1):
+        if all(total[start:stop].sum() >= fewest for total in heard):
+            starts.append(start)
+            stop = start
+    return np.array([0, *starts[-2::-1]], dtype=np.int64)
+
+
+def side_by_side(number: int) -> npt.NDArray[np.float64]:
+    """Where in a bin, from −0.5 to 0.5, each of so many points stands."""
+    place: npt.NDArray[np.float64] = (np.arange(number) - (number - 1) / 2) / max(number + 1, 4)
+    return place
