@@ -8,7 +8,12 @@ PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 pytho
 VENV    ?= .venv
 OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
-PIP     := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP     := $(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt
+# one line that names the package pip is busy with
+PROGRESS := awk '/^Collecting/ {printf "\r\033[K  %d packages: %s", ++n, $$2} /^Installing/ {printf "\r\033[K  unpacking"} \
+  {fflush()} END {printf "\r\033[K"}'
+SHELL   := bash
+.SHELLFLAGS := -o pipefail -ec
 
 .PHONY: run test lint docs docs-figures benchmark results chaos clean
 
@@ -46,11 +51,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing hhh_coffea into $(VENV) (a few minutes, once)"
-	$(PIP) --editable '.[stats]'
+	@$(PIP) --editable '.[stats]' | $(PROGRESS)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev]'
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[dev]' | $(PROGRESS)
 	@touch $@
 
 results: $(VENV)/.installed

@@ -63,21 +63,3 @@ def test_summary_of_a_run_does_not_depend_on_chunks(tmp_path):
     merged = one["HH"]["default"]["chi2"]["categories"]["merged"]
     assert merged["purity"]["design_effect"] > 1.2
     assert "event_sums" not in json.loads((tmp_path / "one" / "summary.json").read_text())["other"]
-
-
-def test_readme_shows_what_the_demo_gives(tmp_path):
-    assert (
-        main(
-            ["--fileset", "demo", "--methods", "chi2", "--metrics", "default", "--no-plots", "--output", str(tmp_path)]
-        )
-        == 0
-    )
-    results = json.loads((tmp_path / "summary.json").read_text())["results"]
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for dataset, label in (("HHH", "HHH → 6b"), ("HH", "HH → 4b")):
-        merged = results[dataset]["default"]["chi2"]["categories"]["merged"]
-        cells = [
-            f"{100 * r['value']:.2f} ± {50 * (r['high'] - r['low']):.2f}"
-            for r in (merged["purity"], merged["efficiency"])
-        ]
-        assert f"| {label} | `chi2` | {' | '.join(cells)} |" in text

@@ -1,0 +1,79 @@
+"""Every shell and Python line of README.md and of the quick start runs, in order, and gives what the page shows."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import DEMO, REPOSITORY
+
+# the environment: CI follows these in a fresh clone, with make
+INSTALLING = ("make ", "python3 -m venv ", ". .venv/", "pip install ", "eval ")
+
+
+def blocks(page):
+    """(language, text) of the code blocks of a page, in order."""
+    return re.findall(
+        r"^```(\w+)\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+def run(words, folder):
+    environment = {**os.environ, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"{shlex.join(map(str, words))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def follow(page, folder):
+    """Do what a page says; a JSON block is the fileset that the commands after it name."""
+    printed = []
+    for language, text in blocks(page):
+        if language == "json":
+            (folder / "hhh.json").write_text(text, encoding="utf-8")
+        elif language == "python":
+            printed.append(run([sys.executable, "-c", text], folder))
+        else:
+            assert language == "sh"
+            for line in text.splitlines():
+                words = shlex.split(line, comments=True)
+                if words and not line.startswith(INSTALLING):
+                    assert words[0] in ("hhh", "python"), line
+                    rest = words[1:] if words[0] == "python" else ["-m", "hhh_coffea", *words[1:]]
+                    printed.append(run([sys.executable, *rest], folder))
+    return printed
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with what pages name: events of one's own, and the examples of the repository."""
+    for folder, file in (("hhh", "hhh.root"), ("qcd", "qcd.root")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(DEMO / file, tmp_path / folder)
+    (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
+    return tmp_path
+
+
+def test_readme(clone):
+    follow("README.md", clone)
+    results = json.loads((clone / "results" / "summary.json").read_text())["results"]
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for dataset in ("HHH", "HH"):
+        for method in ("chi2", "chi2+bdt", "spanet"):
+            merged = results[dataset]["default"][method]["categories"]["merged"]
+            cells = [
+                f"{100 * r['value']:.1f} ± {100 * max(r['high'] - r['value'], r['value'] - r['low']):.1f}"
+                for r in (merged["purity"], merged["efficiency"])
+            ]
+            assert f"| `{method}` | {' | '.join(cells)} |" in text
+    assert len(text.splitlines()) <= 120
+
+
+def test_quick_start(clone):
+    printed = follow("docs/quick_start.md", clone)
+    assert any(re.search(r"^863 ", text, re.MULTILINE) for text in printed)
+    assert (clone / "HHH_863_event.png").stat().st_size > 10_000
