@@ -20,15 +20,17 @@ from matplotlib.patheffects import withStroke
 
 from hhh_coffea.figures.labels import source_of
 from hhh_coffea.figures.one_event import EventView, Matrix
+from hhh_coffea.figures.small_style import STYLE as SMALL
 from hhh_coffea.figures.style import NAMES
 
 # Petroff (arXiv:2107.02270), one a particle; wrong candidates take from the end
 COLORS = ("#3f90da", "#ffa90e", "#832db6", "#92dadd")
 WRONG_COLORS = ("#bd1f01", "#a96b59", "#b9ac70", "#94a4a2")
 UNUSED = "#d9dde1"
+STYLE: Any = {**SMALL, "font.family": ["TeX Gyre Heros", "DejaVu Sans"]}  # that of mplhep; the second has what it lacks
 MET: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 2, "zorder": 1}
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
-STYLE: Any = {"font.size": 12, "axes.titlesize": 14, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"]}
+STEPS = (20, 40, 100, 200, 400, 1000)  # between circles of equal pT (GeV)
 
 
 def draw_event(event: EventView) -> Figure:
@@ -39,12 +41,11 @@ def draw_event(event: EventView) -> Figure:
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
             3, len(panels), height_ratios=(5.2, 4.4, 1.9), left=0.04 if len(panels) > 2 else 0.08, right=0.985,
-            top=0.9, bottom=0.02, wspace=0.16, hspace=0.32,
+            top=0.92 - 0.02 * _legend(figure, event), bottom=0.02, wspace=0.16, hspace=0.32,
         )  # fmt: skip
-        figure.suptitle(f"{event.label}, event {event.entry}", x=0.02, ha="left", fontsize=18, fontweight="bold")
-        figure.text(
-            0.98, 0.975, source_of({event.dataset: {"format": event.format}}), ha="right", va="top", fontsize=14
-        )
+        source = source_of({event.dataset: {"format": event.format}})
+        figure.suptitle(source, x=0.02, ha="left", fontsize=18, fontweight="bold")
+        figure.text(0.98, 0.978, f"{event.label}, event {event.entry}", ha="right", va="top", fontsize=16)
         for column, name in enumerate(panels):
             assigned = _truth(event) if name == "truth" else _candidates(event, name)
             above = figure.add_subplot(grid[0, column])
@@ -56,7 +57,6 @@ def draw_event(event: EventView) -> Figure:
             words.axis("off")
             for row, (text, color) in enumerate(_words(event, assigned, name == "truth")):
                 words.text(0.0, 1 - 0.2 * row, text, color=color, va="top", fontsize=11, transform=words.transAxes)
-        _legend(figure, event)
     return figure
 
 
@@ -187,7 +187,12 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
         )  # fmt: skip
     if event.met is not None:
         axis.plot([event.met[1]] * 2, [0, event.met[0]], **{**MET, "linewidth": 3})
-    axis.set_yticks([t for t in axis.get_yticks() if t > 0][:: 2 if len(axis.get_yticks()) > 5 else 1])
+    # the radius grows with the root of pT: soft jets stay visible beside hard ones
+    axis.set_yscale("function", functions=(lambda r: np.sqrt(np.maximum(r, 0)), np.square))
+    largest = max([*(o["pt"] for some in event.objects.values() for o in some), event.met[0] if event.met else 0.0])
+    axis.set_ylim(0, 1.1 * largest)
+    step = next(step for step in STEPS if 4 * step >= largest or step == STEPS[-1])
+    axis.set_yticks([step * factor for factor in (0.25, 1, 2, 3, 4) if step * factor < largest])
     axis.tick_params(labelsize=9)
     axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
     axis.set_rlabel_position(np.degrees(_free_angle([o["phi"] for some in event.objects.values() for o in some])))
@@ -233,7 +238,8 @@ def _dark(color: str) -> str:
     return mpl.colors.to_hex((0.62 * red, 0.62 * green, 0.62 * blue))
 
 
-def _legend(figure: Figure, event: EventView) -> None:
+def _legend(figure: Figure, event: EventView) -> int:
+    """Says what the symbols are, below the title; returns the number of its lines."""
     handles = [
         Line2D(
             [],
@@ -265,7 +271,7 @@ def _legend(figure: Figure, event: EventView) -> None:
     if not event.marks:
         without |= {f"generated {event.symbol}", "its quarks", "generated neutrino"}
     handles = [handle for handle in handles if handle.get_label() not in without]
-    fits = int(figure.get_figwidth() / 1.9)  # entries of a line
+    fits = int(figure.get_figwidth() / 2.2)  # entries of a line
     figure.legend(
         handles=handles,
         loc="upper left",
@@ -274,6 +280,7 @@ def _legend(figure: Figure, event: EventView) -> None:
         frameon=False,
         fontsize=11,
     )
+    return -(-len(handles) // fits)
 
 
 def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:

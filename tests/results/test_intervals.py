@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from hist.intervals import clopper_pearson_interval
 
 from hhh_coffea.results.summary import COVERAGE, ratio
