@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 
-from hhh_coffea.analyses import higgs, tops
+from hhh_coffea.analyses import higgs, higgs_resolved, tops
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.user_code import choose_value, split_name
 from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata, FilesetError
 from hhh_coffea.methods.method import Method
 from hhh_coffea.reconstruction.analysis import Analysis
 
-DECLARED: dict[str, Callable[[], Analysis]] = {**higgs.ANALYSES, **tops.ANALYSES}
+DECLARED: dict[str, Callable[[], Analysis]] = {**higgs.ANALYSES, **higgs_resolved.ANALYSES, **tops.ANALYSES}
 Analyses = Mapping[str, Analysis]  # by their names in the metadata
 
 

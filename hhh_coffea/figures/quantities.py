@@ -141,7 +141,7 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mappin
         names = _places(histogram, info)
         columns = [*names, NOWHERE]
         table = counts(histogram, place)
-        if not table.sum():
+        if not table.sum() or len(names) == 1:  # one place leaves nothing to confuse
             continue
         given, true = (list(histogram.axes[name]) for name in ("given", "true"))
         matrix = np.array([[table[given.index(g), true.index(t)] for t in columns] for g in names])

@@ -30,6 +30,7 @@ METHOD_STYLES = {
     "spanet:joint": ("#3f90da", "v"),
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
+    "dhh": ("#b9ac70", "p"),
 }
 # the whole sequence, for what has no style of its own: methods of users, and methods that several runs have
 PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
@@ -43,6 +44,7 @@ NAMES = {
     "spanet:joint": "SPA-Net, joint",
     "spanet:reference": "SPA-Net, as published",
     "spanet:greedy": "SPA-Net, greedy",
+    "dhh": "$D_{HH}$",
 }
 CATEGORY_NAMES = {
     "merged": "Boosted + Resolved",

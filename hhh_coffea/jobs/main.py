@@ -41,6 +41,7 @@ from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.headline import print_headline
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
+from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.summary import summarise
@@ -59,6 +60,8 @@ def run_job(config: RunConfig) -> int:
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
     config.check_methods(analyses.values())
+    if config.processor == "assignment":
+        check_together(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)
     if config.overlay_published:

@@ -17,7 +17,7 @@ from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, same_targets
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Topology
 
-BUNDLED = ("spanet_hhh", "spanet_hh")  # what runs when no model is named
+BUNDLED = ("spanet_hhh", "spanet_hh", "spanet_hhh_resolved", "spanet_hh_resolved")  # what runs when no model is named
 
 
 class Loaded(NamedTuple):
@@ -135,10 +135,12 @@ def load_models(names: Iterable[str | Path], device: str = "auto") -> tuple[Span
     SpanetError
         as :func:`load_model`, if two models look for the same targets, or if there is none at all.
     """
-    names = list(names) or [name for name in BUNDLED if find_bundled("models", name) is not None]
-    models = tuple(load_model(name, device) for name in names)
-    if not models:
-        raise SpanetError("method 'spanet' needs a model and none is bundled: name one with --model")
+    if not (named := list(names)):  # of those that look for the same particles the first is taken
+        bundled = [name for name in BUNDLED if find_bundled("models", name) is not None]
+        if not bundled:
+            raise SpanetError("method 'spanet' needs a model and none is bundled: name one with --model")
+        return tuple(load_model(name, device) for name in bundled)
+    models = tuple(load_model(name, device) for name in named)
     for i, model in enumerate(models):
         for other in models[:i]:
             if same_targets(other.kinds, model.kinds) or same_targets(model.kinds, other.kinds):

@@ -18,7 +18,8 @@ from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.kinds import NONE, Kind
 
-EVENT = "event"  # stands for all targets of an event together
+# all targets of an event together: of those that can be found; where every one can be found; of all selected events
+EVENT, FULL, SELECTED = "event", "full event", "selected event"
 
 
 class Reconstruction(NamedTuple):
@@ -46,7 +47,7 @@ class Quantity:
         of its bins
     values
         reconstruction → ``(N,)`` values of each item, NaN where an event has none: masses ``{"ht": …, "w": …}`` say. Those
-        of an efficiency are by target, or :data:`EVENT`
+        of an efficiency are by target, or :data:`EVENT`, :data:`FULL`, :data:`SELECTED`
     form
         what is counted
     outcome_of

@@ -6,7 +6,7 @@ method × definition × of × value × right, counts of the targets that can be 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import awkward as ak
 import hist
@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.metrics import Evaluation
-from hhh_coffea.reconstruction.quantities import EVENT, Quantity, Reconstruction
+from hhh_coffea.reconstruction.quantities import EVENT, FULL, SELECTED, Quantity, Reconstruction
 from hhh_coffea.reconstruction.targets import Targets
+from hhh_coffea.results import histograms
 
 PREFIX = "quantity_"
 RIGHT, WRONG, NOT_RECONSTRUCTABLE, NO_TRUTH, NOT_SPLIT = "right", "wrong", "not reconstructable", "no truth", "all"
@@ -29,6 +31,25 @@ BoolArray = npt.NDArray[np.bool_]
 def book(analysis: Analysis) -> dict[str, Hist]:
     """Empty histograms of the quantities of an analysis, if it declares any."""
     return {PREFIX + quantity.name: _book(quantity) for quantity in analysis.quantities}
+
+
+def check_together(analyses: Iterable[Analysis]) -> None:
+    """Check that the results of these analyses can be added up in one run.
+
+    Raises
+    ------
+    UserError
+        naming two that book a histogram of the same name with different axes.
+    """
+    first: dict[str, tuple[Analysis, Hist]] = {}
+    for analysis in analyses:
+        for name, histogram in (histograms.book(analysis) | book(analysis)).items():
+            other, booked = first.setdefault(name, (analysis, histogram))
+            if booked.axes != histogram.axes:
+                raise UserError(
+                    f"analyses {other.name!r} and {analysis.name!r} cannot share a run: their histograms {name!r} differ; run "
+                    "them one by one with --datasets"
+                )
 
 
 def _book(quantity: Quantity) -> Hist:
@@ -101,6 +122,9 @@ def _right(analysis: Analysis, result: Evaluation) -> tuple[dict[str, BoolArray]
     right = {name: whole.retrieved[:, p] & whole.targets[:, p] for p, name in enumerate(names)}
     possible[EVENT] = np.logical_or.reduce(whole.targets, axis=1)
     right[EVENT] = np.logical_and.reduce(whole.retrieved == whole.targets, axis=1)
+    possible[FULL] = np.logical_and.reduce(whole.targets, axis=1)
+    possible[SELECTED] = np.ones_like(possible[FULL])
+    right[FULL] = right[SELECTED] = right[EVENT] & possible[FULL]
     return right, possible
 
 
