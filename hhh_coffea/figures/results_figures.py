@@ -258,7 +258,9 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 xlabel="Candidate mass [GeV]",
                 ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV",
             )
-            title = NAMES.get(method, method) + (f", {key['category']}" if kind else "")
+            title = NAMES.get(method, method) + (
+                f", {info.get('labels', {}).get(key['category'], key['category'])}" if kind else ""
+            )
             axis.legend(title=title, fontsize=20, title_fontsize=20)
 
 
