@@ -72,6 +72,7 @@ class RunConfig(Strict):
     label: str | None = None
     label_text: str | None = None
     overlay_published: bool = False
+    accept_foreign_model: bool = False
     performance_report: bool = False
     root: bool = False
     dry_run: bool = False
@@ -264,6 +265,7 @@ class RunConfig(Strict):
             "device": self.device,
             "btagging": self.btagging,
             "candidates": str(output) if self.candidates else None,
+            **({"accept_foreign_model": True} if self.accept_foreign_model else {}),
             **self._observed,
         }
 

@@ -55,6 +55,8 @@ class AssignmentProcessor(ProcessorABC):
         fill observables at any self-couplings too
     settings
         options that one method alone has, by its name: ``{chi2: {btag: veto}}`` of the analyses of top quarks
+    accept_foreign_model
+        use models that were trained on events of another format
     analyses
         those of the user's own, by their names in the metadata (:func:`hhh_coffea.analyses.load_analyses`)
     """
@@ -76,9 +78,12 @@ class AssignmentProcessor(ProcessorABC):
         regions: dict | None = None,
         observables: dict | None = None,
         couplings: bool = False,
+        accept_foreign_model: bool = False,
     ) -> None:
         self.metrics = tuple(metrics)
-        self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, settings)
+        self.options = method_options(
+            methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, settings, accept_foreign_model
+        )
         self.methods = self.options.methods
         self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json

@@ -6,6 +6,8 @@ variation of the jets selects and reconstructs anew, and only the events that it
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import awkward as ak
 from coffea.processor import ProcessorABC
 
@@ -48,8 +50,10 @@ class SystematicsProcessor(ProcessorABC):
         analyses: Analyses | None = None,
         regions: dict | None = None,
         observables: dict | None = None,
+        accept_foreign_model: bool = False,
     ) -> None:
         self.options = method_options(methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device)
+        self.options = replace(self.options, accept_foreign_model=accept_foreign_model)
         self.methods = self.options.methods
         self.analyses = dict(analyses or {})
         self.regions = dict(regions or {})

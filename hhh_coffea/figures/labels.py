@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Labels:
     text: str = ""
     luminosity: float | None = None  # fb⁻¹
     sqrt_s: float | None = None  # TeV
+    warning: str = ""  # on every figure
 
     @property
     def conditions(self) -> str:
@@ -37,6 +38,9 @@ class Labels:
     def write(self, axis: Axes, label: str = "") -> None:
         """Write above ``axis``; ``label`` is what this figure shows, before luminosity and energy."""
         right = ", ".join(filter(None, (label, self.conditions)))
+        if self.warning:
+            place: dict[str, Any] = {"transform": axis.transAxes, "ha": "right", "va": "center", "rotation": 90}
+            axis.text(1.03, 0.5, self.warning, color="#bd1f01", fontsize=14, **place)
         if not self.experiment:
             left = axis.set_title(self.source, loc="left", fontweight="bold", fontsize=SIZE)
             title = axis.set_title(right, loc="right", fontsize=SIZE)
@@ -51,17 +55,21 @@ class Labels:
             _write(axis, scale, self.experiment, self.text, right)
 
 
-def labels_of(config: Mapping[str, Any], datasets: Mapping[str, Mapping[str, Any]]) -> Labels:
+def labels_of(
+    config: Mapping[str, Any], datasets: Mapping[str, Mapping[str, Any]], foreign: Sequence[str] = ()
+) -> Labels:
     """Labels of a run with the options ``config`` (of provenance.json) on these datasets (of histograms.json).
 
-    As in mplhep the text is "Simulation" unless a dataset is data or the user says otherwise.
+    As in mplhep the text is "Simulation" unless a dataset is data or the user says otherwise. ``foreign``: models that were
+    trained on other events, which every figure then names.
     """
     has_data = any(info.get("is_data") for info in datasets.values())
     experiment, text = config.get("label") or "", config.get("label_text")
     if text is None:
         text = "" if has_data or not experiment else "Simulation"
     source = source_of(datasets)
-    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"))
+    warning = f"model of other events: {', '.join(foreign)}" if foreign else ""
+    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), warning)
 
 
 def source_of(datasets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -68,7 +68,7 @@ def draw_all(
     histograms, datasets = results.read_histograms(folder)
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
-    write = Writer(folder / "plots", formats, labels_of(config, datasets))
+    write = Writer(folder / "plots", formats, labels_of(config, datasets, results.foreign_models(provenance)))
     scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
         scales = expected_events.scales(provenance, config["luminosity"])

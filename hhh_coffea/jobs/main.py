@@ -32,7 +32,7 @@ from hhh_coffea.engine.executors import dashboard_of, make_executor, performance
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
-from hhh_coffea.jobs.provenance import provenance, user_files
+from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_console import print_assignments
@@ -171,9 +171,9 @@ def _finish(
     cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
-    empty = [*empty, *empty_regions(histograms, config.regions)]
-    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
+    empty = [*empty, *empty_regions(histograms, config.regions), *foreign_models(datasets, processor)]
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
+    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
     try:
         results.write(
             output,

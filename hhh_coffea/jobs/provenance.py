@@ -91,6 +91,14 @@ def user_files(analyses: Analyses) -> dict[str, dict[str, Any]]:
     }
 
 
+def foreign_models(datasets: dict[str, Dataset], processor: Any) -> list[str]:
+    """A warning if a model in use was trained on no events of a format that is read (``--accept-foreign-model``)."""
+    described = {name: {"format": dataset.metadata.format} for name, dataset in datasets.items()}
+    foreign = results.foreign_models({"datasets": described, "models": getattr(processor, "models", {})})
+    text = "trained on events of another format; how well it does here was not measured"
+    return [f"{', '.join(foreign)}: {text}"] if foreign else []
+
+
 def _git_commit() -> str | None:
     """Commit of the checkout the package runs from; None when it is installed."""
     root = Path(__file__).resolve().parents[2]

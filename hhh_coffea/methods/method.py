@@ -41,6 +41,7 @@ class MethodOptions:
     methods: tuple[str, ...] = ()  # their names, as asked for
     own: Mapping[str, UserMethod] = field(default_factory=dict)  # the user's own among them
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by method: options that it alone has
+    accept_foreign_model: bool = False  # models of other formats too
 
     def method(self, name: str, analysis: Analysis) -> Method:
         """A method by its name, the user's own included; UserError if the analysis has none."""
@@ -59,11 +60,13 @@ class MethodOptions:
     def models(self) -> dict[str, dict[str, Any]]:
         """Weights in use and how, for the record of a run."""
         used: dict[str, dict[str, Any]] = {
-            f"spanet {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device} for m in self.spanet
+            f"spanet {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device, "trained_on": [*m.trained_on]}
+            for m in self.spanet
         }
         used |= {f"method {m.name}": {"file": m.file, "sha256": m.sha256} for m in self.own.values()}
         if self.bdt is not None:
             used["bdt"] = {"name": self.bdt.name, "sha256": self.bdt.sha256, "cut": self.bdt_cut}
+            used["bdt"]["trained_on"] = [*self.bdt.trained_on]
         return used
 
     def spanet_for(self, analysis: Analysis) -> SpanetModel:
@@ -203,6 +206,7 @@ def method_options(
     model: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    accept_foreign_model: bool = False,
 ) -> MethodOptions:
     """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
 
@@ -221,7 +225,7 @@ def method_options(
     names, own = _with_own(methods)
     needs = {NEEDS[name] for name in names if name in NEEDS}
     loaded: dict[str, Any] = {"chi2_jets": chi2_jets, "chi2_mass": chi2_mass, "methods": names, "own": own}
-    loaded["settings"] = dict(settings or {})
+    loaded |= {"settings": dict(settings or {}), "accept_foreign_model": accept_foreign_model}
     if "bdt" in needs:
         loaded["bdt"] = load_model(bdt)
         loaded["bdt_cut"] = loaded["bdt"].cut(bdt_wp)
@@ -286,7 +290,7 @@ class ForeignEventsError(UserError):
 
 
 def check_trained_on(needs: Collection[str], options: MethodOptions, data_format: str) -> None:
-    """Refuse a model for events of a format that it was not trained on.
+    """Refuse a model for events of a format that it was not trained on, unless the options accept it.
 
     ``needs``: kinds of models that are used (:meth:`MethodOptions.needs`). A feature of the same name is not the same
     thing there: the b tag of a Delphes card is no score of DeepJet.
@@ -302,11 +306,11 @@ def check_trained_on(needs: Collection[str], options: MethodOptions, data_format
     if "spanet" in needs:
         models += [("SPANet", m, [f for i in m.topology.inputs for f in i.feature_names]) for m in options.spanet]
     for kind, model, features in models:
-        if model.trained_on and data_format not in model.trained_on:
+        if model.trained_on and data_format not in model.trained_on and not options.accept_foreign_model:
             raise ForeignEventsError(
                 f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)}: it cannot take "
                 f"{', '.join(features)} from {data_format} events, where they are made of other things. "
-                f"Train one on {data_format} (docs/nanoaod.md)"
+                f"Train one on {data_format} (docs/nanoaod.md), or see what this one gives with --accept-foreign-model"
             )
 
 

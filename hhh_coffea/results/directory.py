@@ -277,3 +277,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def foreign_models(provenance: Mapping[str, Any]) -> list[str]:
+    """Models of a run that were trained on no events of a format that it read; of ``provenance.json``."""
+    formats = {str(data["format"]) for data in provenance.get("datasets", {}).values()}
+    return [
+        str(model["name"])
+        for model in provenance.get("models", {}).values()
+        if model.get("trained_on") and not formats <= {*model["trained_on"]}
+    ]

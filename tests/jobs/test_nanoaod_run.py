@@ -9,8 +9,11 @@ import pyarrow.dataset as ds
 import pytest
 import uproot
 import yaml
+from conftest import DEMO
 
+from hhh_coffea.figures.labels import labels_of
 from hhh_coffea.methods.bdt_model import load_model
+from hhh_coffea.results.directory import foreign_models
 from hhh_coffea.run import main
 from hhh_coffea.train import main as train
 
@@ -269,3 +272,19 @@ def test_lazy_arrays(relaid, tmp_path):
         assert parts[name].tolist() == whole[name].tolist()
     with pytest.raises(ForeignEventsError, match="'hbb_bdt' was trained on delphes"):
         lazy.reconstruct(lazy.open_events(events, mode="virtual"), "chi2+bdt")
+
+
+def test_a_model_of_other_events_is_used_only_when_asked_for(tmp_path, capsys):
+    """And then the run, its record and every figure say so."""
+    metadata = {"format": "nanoaod", "analysis": "hh_resolved", "is_signal": False}
+    fileset = tmp_path / "f.json"
+    fileset.write_text(json.dumps({"tt": {"files": [str(DEMO / "tt_nanoaod.root")], "metadata": metadata}}))
+    options = ["--fileset", str(fileset), "--methods", "spanet", "--model", "spanet_hh_resolved", "--no-plots"]
+    assert main([*options, "--output", str(tmp_path / "r")]) == 2
+    assert "--accept-foreign-model" in capsys.readouterr().err
+    assert main([*options, "--accept-foreign-model", "--output", str(tmp_path / "r")]) == 0
+    assert "spanet_hh_resolved: trained on events of another format" in capsys.readouterr().out
+    provenance = json.loads((tmp_path / "r" / "provenance.json").read_text())
+    assert any("spanet_hh_resolved" in warning for warning in provenance["warnings"])
+    assert foreign_models(provenance) == ["spanet_hh_resolved"]
+    assert "spanet_hh_resolved" in labels_of({}, {}, foreign_models(provenance)).warning
