@@ -149,6 +149,11 @@ def parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="replace the results in --output even if they hold other datasets"
     )
     out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
+    out.add_argument(
+        "--skim",
+        action="store_true",
+        help="also write the selected events with their candidates, as ROOT files that can be run on again (docs/skim.md)",
+    )
     out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     out.add_argument(

@@ -77,6 +77,7 @@ class DatasetMetadata(Strict):
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
+    skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")
     selection: Selection = Selection()
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
 
@@ -118,6 +119,8 @@ class DatasetMetadata(Strict):
         foreign = {"delphes": ("nanoaod",), "nanoaod": DELPHES_ONLY}[self.format]
         if given := [name for name in foreign if name in self.model_fields_set]:
             raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
+        if self.skim and (given := [name for name in (*DELPHES_ONLY, "nanoaod") if name in self.model_fields_set]):
+            raise ValueError(f"a skim has no field {given[0]!r}: its events were read and corrected when it was made")
         return self
 
     @property
@@ -226,7 +229,9 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
         if metadata.nanoaod is not None:
             nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
             metadata = metadata.model_copy(update={"nanoaod": nanoaod})
-        files, known = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
+        files, known = _files(
+            where, raw["files"], path.parent, DEFAULT_TREE["nanoaod" if metadata.skim else metadata.format]
+        )
         return Dataset(name=name, files=files, known=known, metadata=metadata)
     except FilesetError:
         raise

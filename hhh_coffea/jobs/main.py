@@ -43,6 +43,7 @@ from hhh_coffea.results.headline import print_headline
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
+from hhh_coffea.results.skims import size_of, write_fileset
 from hhh_coffea.results.summary import summarise
 from hhh_coffea.results.systematics import not_varied
 
@@ -63,7 +64,7 @@ def run_job(config: RunConfig) -> int:
         check_rates(datasets)
     if config.overlay_published:
         _check_overlay(config, analyses)
-    in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
+    in_progress = (output / resume.FOLDER).resolve()
     processor = load_processor(
         config.processor,
         {**config.processor_options(in_progress), "analyses": analyses},
@@ -103,9 +104,9 @@ def _run_job(
         if (link := dashboard_of(executor)) is not None:
             console.print(f"dask dashboard: {link}", soft_wrap=True)
         if isinstance(executor, DaskExecutor):
-            if config.candidates and not config.dry_run and not executor.sees(output / resume.FOLDER):
+            if config.parts and not config.dry_run and not executor.sees(output / resume.FOLDER):
                 raise ExecutorError(
-                    f"option 'candidates': the workers do not see {output}: it must be on shared storage"
+                    f"option {config.parts[0]!r}: the workers do not see {output}: it must be on shared storage"
                 )
             if getattr(processor, "wants_gpu", False):
                 report.print_warnings(console, executor.gpu_warnings(config.device))
@@ -151,7 +152,8 @@ def _finish(
         report.print_warnings(console, [f"nothing was read: the earlier results in {output} are kept as they were"])
         return EXIT_NOTHING_READ
     lost = {(f.dataset, f.file, f.start) for f in total.failures}
-    resume.drop_strays(output, (c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost))
+    finished = [c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost]
+    resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
@@ -163,15 +165,16 @@ def _finish(
     content = results.histogram_file(histograms, datasets, analyses)
     table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
-    has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
-    counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
-    cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
+    cutflow = _cutflow(rest, datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     empty = [*empty, *empty_regions(histograms, config.regions)]
-    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
+    sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
+        if config.skim:
+            empty = [*empty, *write_fileset(output / resume.FOLDER / resume.SKIM, datasets, finished, sums)]
+        plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
         results.write(
             output,
             {
@@ -186,12 +189,12 @@ def _finish(
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
                 "provenance.json": {
                     **provenance(config, datasets, plan, total, wall, used),
-                    SUMS: sums_of_weights(cutflow, datasets),
+                    SUMS: sums,
                 },
             },
-            config.candidates,
+            config.parts,
         )
-    except results.WritingError as error:
+    except OSError as error:
         return _unfinished(console, error)
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
@@ -203,8 +206,7 @@ def _finish(
         report.print_regions(console, histograms[EVENTS])
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
-    if config.candidates:
-        written.append("candidates/")
+    written += [size_of(output / part) for part in config.parts]
     written += _extras(config, console, histograms, bool(total.chunks))
     from hhh_coffea.figures.html_report import write_report
 
@@ -234,6 +236,13 @@ def _print_results(
     if config.verbose:
         report.print_summary(console, summary, datasets)
         report.print_cutflow(console, cutflow)
+
+
+def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:
+    """Contents of ``cutflow.json``; what they are made of is taken out of the ``rest`` of a processor's output."""
+    has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
+    counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
+    return report.cutflow_table(counted[0], counted[1], datasets, luminosity)
 
 
 def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any_read: bool) -> list[str]:

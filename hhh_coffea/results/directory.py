@@ -1,7 +1,7 @@
 """The results directory: written once, whole or not at all, read by figures and by users. Nothing in it is pickled.
 
 ``histograms.json`` (UHI), ``summary.json``, ``cutflow.json``, ``provenance.json``, ``plots/`` and, if asked for,
-``candidates/`` (parquet). docs/results_directory.md holds the schemas.
+``candidates/`` (parquet) and ``skim/`` (ROOT). docs/results_directory.md holds the schemas.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from hhh_coffea.results.histograms import canonical
 
 SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
-CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
 FIT = "fit"  # what hhh fit makes of the histograms
 
@@ -87,7 +86,7 @@ def _refuse_others(folder: Path, datasets: Collection[str] | None) -> None:
     if datasets is None or not of_events(folder):
         return
     if others := [name for name in read_json(folder / "provenance.json").get("datasets", {}) if name not in datasets]:
-        parts = [f"{name}/" for name in (CANDIDATES, "plots") if (folder / name).exists()]
+        parts = [f"{name}/" for name in (*resume.PARTS, "plots") if (folder / name).exists()]
         what = f"results ({', '.join(parts)} too)" if parts else "results"
         raise ResultsError(
             f"{folder}: holds {what} of {', '.join(others)}, which this run does not read and would delete; choose "
@@ -115,8 +114,8 @@ def _is_ours(folder: Path) -> bool:
     return isinstance(content, dict) and {"schema_version", "ledger", "config"} <= set(content)
 
 
-def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
-    """Write ``{name: JSON-able}`` files and put the candidates in their place.
+def write(folder: Path, contents: Mapping[str, Any], parts: Collection[str] = ()) -> None:
+    """Write ``{name: JSON-able}`` files and put in their place the ``parts``, folders that chunks wrote into.
 
     Everything is written under temporary names first, so that a full disk leaves earlier results whole; then the old
     results, their figures included, make room. ``provenance.json`` comes last: where it is, the rest is whole.
@@ -132,11 +131,12 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
         raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
     for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
-    for old in (CANDIDATES, "plots", FIT):
+    for old in (*resume.PARTS, "plots", FIT):
         shutil.rmtree(folder / old, ignore_errors=True)
-    if with_candidates:
-        (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
-        (folder / CANDIDATES_IN_PROGRESS).rename(folder / CANDIDATES)
+    for part in parts:
+        in_progress = folder / resume.FOLDER / part
+        in_progress.mkdir(parents=True, exist_ok=True)
+        in_progress.rename(folder / part)
     for name in names:
         partials[name].replace(folder / name)
 
