@@ -11,6 +11,7 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import describe, metadata_of, variations
 from hhh_coffea.methods import (
@@ -74,8 +75,9 @@ class SystematicsProcessor(ProcessorABC):
         def found_in(record):
             return reconstruct({"default": self.methods}, record, analysis, self.options)["default"]
 
+        shared = Once()
         for shape, names in variations(metadata).items():
-            prepared = prepare(events, metadata, analysis, fatjet_features=features, variation=shape)
+            prepared = prepare(events, metadata, analysis, fatjet_features=features, variation=shape, shared=shared)
             record = prepared.record
             n_jets = counts_of(prepared.all_events.jets.pt)[prepared.selection.all()]
             if shape == NOMINAL:
@@ -84,18 +86,16 @@ class SystematicsProcessor(ProcessorABC):
                 found = nominal_found
             else:
                 found = systematics.reconstruct_changed(found_in, nominal, nominal_found, record)
-            for name in names:
-                weight = ak.to_numpy(record.weight)
-                if name != shape:
-                    weight = weight * ak.to_numpy(record.shifts[name])
-                systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, tuple(analysis.kinds))
-                for method, candidates in found.items():
-                    place = {"dataset": dataset, "method": method, "variation": name}
-                    event_observables.fill(
-                        *(output["histograms"], place, analysis, self.regions, self.observables),
-                        *(record, candidates, ~flat(candidates.overlaps)),
-                        weight=weight,
-                    )
+            weight = ak.to_numpy(record.weight)
+            weights = {n: weight if n == shape else weight * ak.to_numpy(record.shifts[n]) for n in names}
+            systematics.fill(output["histograms"], dataset, weights, n_jets, found, tuple(analysis.kinds))
+            for method, candidates in found.items():
+                event_observables.fill(
+                    *(output["histograms"], {"dataset": dataset, "method": method}),
+                    *(analysis, self.regions, self.observables),
+                    *(record, candidates, ~flat(candidates.overlaps)),
+                    weights=weights,
+                )
         return output
 
     def postprocess(self, accumulator):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import BaseSchema
 
+from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL
 from hhh_coffea.events import delphes, skim
@@ -36,18 +37,19 @@ def read(
     fatjet_features: Collection[str] = (),
     variation: str = NOMINAL,
     collections: Collection[str] = MULTI_HIGGS,
+    shared: Once | None = None,
 ) -> Reading:
     """NanoEvents of any supported format → event record (see the ``read`` of each format's module).
 
     ``collections`` names what is read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`.
 
     ``variation`` is one of the keys of :func:`variations`. Reading a chunk again for another variation reads nothing
-    from the file but what only that variation needs.
+    from the file but what only that variation needs, and with the same ``shared`` computes nothing else again.
     """
-    if variation == NOMINAL:
+    if metadata.format != "nanoaod" or metadata.skim:
         reading: Reading = _reader(metadata).read(events, metadata, fatjet_features, collections=collections)
     else:
-        reading = nanoaod.read(events, metadata, fatjet_features, variation, collections)
+        reading = nanoaod.read(events, metadata, fatjet_features, variation, collections, shared)
     return reading
 
 
