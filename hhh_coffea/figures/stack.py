@@ -22,6 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 SIGNAL = "#bd1f01"
 RANKS = ("leading", "second", "third", "fourth")
 DEFINITION = "default"
+LEGEND = 0.55  # of the height that the spectra take, on a logarithmic axis, above them
 SMALLEST = 1e-4  # of the largest bin: what is below is not worth an axis that shows nothing else
 
 
@@ -194,7 +195,8 @@ def logarithmic(axis: Axes, edges: FloatArray, total: FloatArray) -> None:
     axis.set_yscale("log")
     if (heights > 0).any():
         high = float(heights.max())
-        axis.set_ylim(0.1 * float(heights[heights > SMALLEST * high].min()), 300 * high)
+        low = 0.3 * float(heights[heights > SMALLEST * high].min())
+        axis.set_ylim(low, high * (high / low) ** LEGEND)
 
 
 def per_width(edges: FloatArray, label: str) -> str:
