@@ -98,7 +98,7 @@ class AssignmentProcessor(ProcessorABC):
         """The analysis of a dataset; what its couplings need of the record is read where they are asked for."""
         analysis = analysis_of(metadata, self.analyses)
         if self.couplings and analysis.couplings is not None:
-            analysis = replace(analysis, collections=(*analysis.collections, *analysis.couplings.collections))
+            analysis = replace(analysis, collections=(*analysis.collections, *analysis.couplings.read_for(metadata)))
         return analysis
 
     def branches(self, metadata):
@@ -126,7 +126,7 @@ class AssignmentProcessor(ProcessorABC):
         if observed:
             output["histograms"] |= event_observables.book(analysis, self.observables, self.couplings)
         if self.couplings and analysis.couplings is not None and metadata.is_signal:
-            coefficients = analysis.couplings.coefficients(record)
+            coefficients = analysis.couplings.of(record, metadata)
         generated = ak.to_numpy(prepared.all_events.weight)
         histograms.fill_multiplicity(
             output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated

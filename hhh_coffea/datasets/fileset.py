@@ -20,6 +20,7 @@ from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, unique_keys
+from hhh_coffea.datasets.couplings import CouplingInput
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
 from hhh_coffea.datasets.normalisation import Normalisation
 
@@ -76,6 +77,7 @@ class DatasetMetadata(Strict):
     sum_et: str = "ScalarHT"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
+    couplings: CouplingInput | None = Field(None, description="a sample at other couplings, or weights in the file")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")
     selection: Selection = Selection()
@@ -94,6 +96,8 @@ class DatasetMetadata(Strict):
         if self.is_data and self.is_signal:
             raise ValueError("is_data and is_signal are both true: data have no generator record")
         given = [name for name in RATE if getattr(self, name) != type(self).model_fields[name].default]
+        if self.couplings is not None and not self.is_signal:
+            raise ValueError("field 'couplings' is for signal, and is_signal is false")
         if self.is_data and given:
             raise ValueError(f"data have no field {given[0]!r}")
         if given and self.cross_section is None and given != ["sum_of_weights"]:

@@ -16,8 +16,9 @@ from coffea.nanoevents import BaseSchema
 
 from hhh_coffea.base.arrays import counts_of, flat, records, unflatten
 from hhh_coffea.datasets.fileset import DatasetMetadata
+from hhh_coffea.events import coupling_weights
 from hhh_coffea.events.missing import MissingBranchError
-from hhh_coffea.events.record import LISTS, MULTI_HIGGS, TRUTH, Reading, accepted
+from hhh_coffea.events.record import COUPLING_WEIGHTS, LISTS, MULTI_HIGGS, TRUTH, Reading, accepted
 
 SCHEMA = BaseSchema
 TREE = "Events"
@@ -51,7 +52,7 @@ def columns_of(record: ak.Array) -> dict[str, Any]:
             found[COLLECTION.get(name, name)] = unflatten(columns, counts_of(record[name].pt))
         elif name == "met":
             found |= {f"met_{part}": ak.to_numpy(record.met[part]) for part in record.met.fields}
-        elif name in (WEIGHT, SUM_ET, "id"):
+        elif name in (WEIGHT, SUM_ET, COUPLING_WEIGHTS, "id"):
             found[ENTRY if name == "id" else name] = ak.to_numpy(record[name])
     return found
 
@@ -66,6 +67,7 @@ def branches(
         leaves += [f"{part}_{leaf}" for part in PARTS.get(name, ()) for leaf in (*KINEMATICS, "pid")]
         stem = COLLECTION.get(name, name)
         found += [f"n{stem}", *(f"{stem}_{leaf}" for leaf in leaves)]
+    found += [COUPLING_WEIGHTS] if COUPLING_WEIGHTS in collections else []
     return [*found, *MET, SUM_ET] if "met" in collections else found
 
 
@@ -95,6 +97,8 @@ def read(
     if "met" in collections:
         record["met"] = records({name.removeprefix("met_"): ak.to_numpy(_column(events, name)) for name in MET})
         record[SUM_ET] = ak.to_numpy(_column(events, SUM_ET))
+    if COUPLING_WEIGHTS in collections and coupling_weights.wanted(metadata) is not None:
+        record[COUPLING_WEIGHTS] = ak.to_numpy(_column(events, COUPLING_WEIGHTS))
     record[WEIGHT] = ak.to_numpy(_column(events, WEIGHT))
     record["id"] = ak.to_numpy(_column(events, ENTRY))
     return Reading(records(record), {})

@@ -90,10 +90,14 @@ def draw_observables(
 
 
 def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Datasets by their analysis: only within one their events can be added up."""
+    """Datasets by their analysis: only within one their events can be added up. Of samples at other couplings there are none."""
     found: dict[str, list[str]] = {}
     for name, info in datasets.items():
-        found.setdefault(str(info["analysis"]), []).append(name)
+        usual = zip(
+            info.get("coupling_point", {}).values(), info.get("couplings", {}).get("reference", ()), strict=False
+        )
+        if all(value == reference for value, reference in usual):
+            found.setdefault(str(info["analysis"]), []).append(name)
     return found
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.inference.polynomial import CouplingError, Polynomial, condition_warning, sample_coefficients
+from hhh_coffea.inference.samples import ByPlace, SampleSet, combine
 from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit_config import FitConfig
 from hhh_coffea.results import directory as results
@@ -40,6 +42,12 @@ class Inputs:
     luminosity: float  # fb⁻¹
     observable: str  # name of the histogram that is fitted
     warnings: tuple[str, ...]
+    combined: SampleSet | None = None  # the signals, where they were generated at other couplings each
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Signals as templates call them: samples at several couplings are one process."""
+        return self.signals if self.combined is None else (self.combined.process,)
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -74,7 +82,40 @@ def read_inputs(config: FitConfig) -> Inputs:
     ]
     warnings += empty_regions(histograms, provenance["config"].get("regions") or {})
     name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {})
-    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings))
+    combined = _sample_set(datasets, signals)
+    if combined is not None and (note := condition_warning(combined.polynomial, combined.points)):
+        warnings.append(note)
+    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings), combined)
+
+
+def _sample_set(datasets: Info, signals: Sequence[str]) -> SampleSet | None:
+    """The signals as samples of one process, where their metadata say at which couplings they were generated."""
+    points = {name: datasets[name]["coupling_point"] for name in signals if "coupling_point" in datasets[name]}
+    if not points:
+        return None
+    if others := [name for name in signals if name not in points]:
+        raise FitError(
+            f"signals {', '.join(points)} were generated at couplings of their own, and {', '.join(others)} at none: choose with "
+            "--signal"
+        )
+    first = datasets[signals[0]]
+    polynomial = polynomial_of(first)
+    values = np.array([[points[name][parameter] for parameter in polynomial.parameters] for name in signals])
+    try:
+        sample_coefficients(polynomial, values)
+    except CouplingError as error:
+        raise FitError(f"signals {', '.join(signals)}: {error}") from None
+    return SampleSet(f"{first['analysis']}_combined", tuple(signals), polynomial, values)
+
+
+def polynomial_of(info: Mapping[str, Any]) -> Polynomial:
+    """The polynomial of a dataset's couplings, from ``histograms.json``."""
+    return Polynomial(**{name: _tuples(value) for name, value in info["couplings"].items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any]) -> str:
@@ -151,8 +192,8 @@ def methods_of(config: FitConfig, inputs: Inputs) -> tuple[str, ...]:
     return tuple(filled or found)
 
 
-def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, tuple[str, ...]]:
-    """Expected events of one method by region, process, variation and bin; and warnings."""
+def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, ByPlace, tuple[str, ...]]:
+    """Expected events of one method by region, process, variation and bin; moments of samples that are combined; warnings."""
     name = inputs.observable
     histogram = inputs.histograms[name]
     chosen = dict(config.select)
@@ -183,7 +224,11 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
     regions = tuple(
         replace(region, samples={name: region.samples[name] for name in wanted}) for region in whole.regions
     )
-    return replace(whole, regions=regions).scaled(inputs.scales), tuple(warnings)
+    templates = replace(whole, regions=regions).scaled(inputs.scales)
+    moments: ByPlace = {}
+    if inputs.combined is not None:
+        templates, moments = combine(templates, inputs.combined)
+    return templates, moments, tuple(warnings)
 
 
 def simulation_note(templates: Templates, uncertainty: float) -> str | None:

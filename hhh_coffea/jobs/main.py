@@ -33,6 +33,7 @@ from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import provenance, user_files
+from hhh_coffea.reconstruction.couplings import check_couplings
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_console import print_assignments
@@ -62,6 +63,12 @@ def run_job(config: RunConfig) -> int:
     config.check_methods(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)
+    notes = [
+        n
+        for name, d in datasets.items()
+        for n in check_couplings(name, d.metadata, analyses[d.metadata.analysis].couplings)
+    ]
+    report.print_warnings(console, notes)
     if config.overlay_published:
         _check_overlay(config, analyses)
     in_progress = (output / resume.FOLDER).resolve()

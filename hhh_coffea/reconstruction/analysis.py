@@ -19,8 +19,8 @@ from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.record import COLLECTIONS
-from hhh_coffea.inference.polynomial import Polynomial
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
+from hhh_coffea.reconstruction.couplings import Couplings
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
 from hhh_coffea.reconstruction.quantities import Quantity
 from hhh_coffea.reconstruction.targets import Targets, no_targets
@@ -43,16 +43,6 @@ class Generated(NamedTuple):
     cut: str  # name of the cut that asks for them
     count: Callable[[ak.Array], Any]  # record → ``(N,)`` decays that the analysis looks for
     advice: Callable[[int], str]  # their number → what to write into the metadata
-
-
-class Couplings(NamedTuple):
-    """How the weight of an event of signal depends on parameters of the theory: a polynomial for each event."""
-
-    polynomial: Polynomial
-    collections: tuple[str, ...]  # of the event record that are read for it
-    coefficients: Callable[
-        [ak.Array], npt.NDArray[np.float64]
-    ]  # record → ``(N, monomials)``, 1 in all at the reference
 
 
 class PublishedAssignments(NamedTuple):

@@ -88,4 +88,4 @@ def _plain(candidates: ak.Array, correct: npt.NDArray[np.bool_] | None) -> ak.Ar
 
 
 def _type(values: Any) -> Any:
-    return values.dtype if isinstance(values, np.ndarray) else ak.type(values).content
+    return np.dtype((values.dtype, values.shape[1:])) if isinstance(values, np.ndarray) else ak.type(values).content

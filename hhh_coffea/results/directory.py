@@ -27,6 +27,7 @@ from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
+from hhh_coffea.reconstruction.couplings import described as generated_at
 from hhh_coffea.results.event_observables import is_of_couplings
 from hhh_coffea.results.histograms import canonical
 
@@ -189,7 +190,8 @@ def histogram_file(
 
 
 def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> dict[str, Any]:
-    couplings = analysis.couplings if with_couplings else None
+    point = generated_at(dataset.metadata, analysis.couplings)
+    couplings = analysis.couplings if with_couplings or point is not None else None
     return {
         "label": dataset.label,
         "format": dataset.metadata.format,
@@ -205,6 +207,7 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
         **({"labels": dict(analysis.labels)} if analysis.labels else {}),
         **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
+        **({"coupling_point": dict(point)} if point is not None else {}),
     }
 
 

@@ -20,15 +20,17 @@ from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL, NanoAODOptions
+from hhh_coffea.events import coupling_weights
 from hhh_coffea.events.generator import HIGGS, first_copies, higgs_to_bb
 from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, event_weights, jet_id
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod import names as nanoaod_names
-from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
+from hhh_coffea.events.nanoaod.columns import KINEMATICS, column, flat_values, is_data, kinematics, values
 from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, Jets, affects, leaf_of
 from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
 from hhh_coffea.events.record import (
+    COUPLING_WEIGHTS,
     MULTI_HIGGS,
     TRUTH,
     Columns,
@@ -96,6 +98,8 @@ def branches(
     singles |= set(event_weights.branches(options.corrections, options.leptons))
     if metadata.is_signal and set(TRUTH).intersection(collections):
         leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
+    if COUPLING_WEIGHTS in collections and (weights := coupling_weights.wanted(metadata)) is not None:
+        singles |= {str(weights.branch), f"n{weights.branch}"}
     if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
         leaves |= {name: {*KINEMATICS, "charge"} for name in ("Electron", "Muon")}
     jagged = [f"{name}_{leaf}" for name, some in leaves.items() for leaf in some] + [f"n{name}" for name in leaves]
@@ -166,6 +170,9 @@ def read(
         truth = {"higgs": generated_higgs, "hard_higgs": higgs_before_shower, "tops": generated_tops}
         record |= {name: once(name, partial(truth[name], events)) for name in truth if name in collections}
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
+    if COUPLING_WEIGHTS in collections and (given := coupling_weights.wanted(metadata)) is not None:
+        stored = column(events, str(given.branch), "metadata field 'couplings'")
+        record[COUPLING_WEIGHTS] = coupling_weights.coupling_weights(stored, given)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
     if cuts := once("cuts", lambda: event_cuts.event_cuts(events, options, names.year)):
         record["cuts"] = records(cuts)
