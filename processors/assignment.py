@@ -121,10 +121,12 @@ class AssignmentProcessor(ProcessorABC):
             "event_sums": {dataset: {definition: {} for definition in definitions}},
             WRITTEN: {},
         }
-        observed = self.regions or self.observables or self.couplings
+        regions = {**analysis.regions, **self.regions}
+        observed = regions or self.observables or self.couplings
         coefficients = None
         if observed:
             output["histograms"] |= event_observables.book(analysis, self.observables, self.couplings)
+            output["regions"] = {dataset: {}}
         if self.couplings and analysis.couplings is not None and metadata.is_signal:
             coefficients = analysis.couplings.of(record, metadata)
         generated = ak.to_numpy(prepared.all_events.weight)
@@ -159,8 +161,8 @@ class AssignmentProcessor(ProcessorABC):
                 if observed and definition == definitions[0]:
                     surviving = next(iter(result.categories.values())).candidates
                     place = {"dataset": dataset, "method": method}
-                    event_observables.fill(
-                        *(output["histograms"], place, analysis, self.regions, self.observables),
+                    output["regions"][dataset][method] = event_observables.fill(
+                        *(output["histograms"], place, analysis, regions, self.observables),
                         *(record, candidates, surviving, coefficients),
                     )
                 correct = result.correct if metadata.is_signal else None

@@ -70,7 +70,7 @@ class SystematicsProcessor(ProcessorABC):
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
         features = fatjet_features(self.methods, self.options, analysis)
         booked = systematics.book() | event_observables.book(analysis, self.observables, with_variations=True)
-        output = {"histograms": booked, "read_as": {dataset: {describe(events, metadata)}}}
+        output = {"histograms": booked, "read_as": {dataset: {describe(events, metadata)}}, "regions": {dataset: {}}}
 
         def found_in(record):
             return reconstruct({"default": self.methods}, record, analysis, self.options)["default"]
@@ -90,12 +90,14 @@ class SystematicsProcessor(ProcessorABC):
             weights = {n: weight if n == shape else weight * ak.to_numpy(record.shifts[n]) for n in names}
             systematics.fill(output["histograms"], dataset, weights, n_jets, found, tuple(analysis.kinds))
             for method, candidates in found.items():
-                event_observables.fill(
+                counted = event_observables.fill(
                     *(output["histograms"], {"dataset": dataset, "method": method}),
-                    *(analysis, self.regions, self.observables),
+                    *(analysis, {**analysis.regions, **self.regions}, self.observables),
                     *(record, candidates, ~flat(candidates.overlaps)),
                     weights=weights,
                 )
+                if shape == NOMINAL:
+                    output["regions"][dataset][method] = counted
         return output
 
     def postprocess(self, accumulator):

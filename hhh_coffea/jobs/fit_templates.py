@@ -18,7 +18,7 @@ from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit_config import FitConfig
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
-from hhh_coffea.results.event_observables import PREFIX, empty_regions, is_of_couplings
+from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, empty_regions, is_of_couplings
 from hhh_coffea.results.observables import METHOD, PROCESS, REGION, VARIATION, ObservableError, observable, values_of
 
 Info = Mapping[str, Mapping[str, Any]]
@@ -80,8 +80,12 @@ def read_inputs(config: FitConfig) -> Inputs:
         for name in sorted({failure["dataset"] for failure in provenance["failures"]})
         if name in chosen and provenance["datasets"][name].get("sum_of_weights")
     ]
-    warnings += empty_regions(histograms, provenance["config"].get("regions") or {})
-    name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {})
+    declared = provenance["config"].get("regions") or {}
+    regions = {n: [*info.get("regions", ()), *declared] for n, info in datasets.items()}
+    warnings += empty_regions(histograms, regions)
+    in_regions = any(regions[name] for name in chosen) and not config.select
+    usual = PREFIX + LEADING_MASS if in_regions and PREFIX + LEADING_MASS in histograms else DEFAULT
+    name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {}, usual)
     combined = _sample_set(datasets, signals)
     if combined is not None and (note := condition_warning(combined.polynomial, combined.points)):
         warnings.append(note)
@@ -118,10 +122,10 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any]) -> str:
-    """Name of the histogram of an observable: the one asked for, else the first that the run declared, else a mass."""
+def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any], usual: str) -> str:
+    """Name of the histogram of an observable: the one asked for, else the first that the run declared, else the ``usual``."""
     if asked is None:
-        return next((PREFIX + name for name in declared if PREFIX + name in histograms), DEFAULT)
+        return next((PREFIX + name for name in declared if PREFIX + name in histograms), usual)
     for name in (asked, PREFIX + asked):
         if name in histograms:
             return name

@@ -175,7 +175,8 @@ def _finish(
     cutflow = _cutflow(rest, datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
-    empty = [*empty, *empty_regions(histograms, config.regions)]
+    regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
+    empty = [*empty, *empty_regions(histograms, regions)]
     sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
@@ -209,8 +210,8 @@ def _finish(
     _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
-    if config.regions and EVENTS in histograms:
-        report.print_regions(console, histograms[EVENTS])
+    if any(regions.values()) and EVENTS in histograms:
+        report.print_regions(console, cutflow)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     written += [size_of(output / part) for part in config.parts]
@@ -248,8 +249,8 @@ def _print_results(
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:
     """Contents of ``cutflow.json``; what they are made of is taken out of the ``rest`` of a processor's output."""
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
-    counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
-    return report.cutflow_table(counted[0], counted[1], datasets, luminosity)
+    cuts, dropped, regions = (rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped", "regions"))
+    return report.cutflow_table(cuts, dropped, datasets, luminosity, regions)
 
 
 def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any_read: bool) -> list[str]:

@@ -7,7 +7,7 @@ and error at any couplings after one pass (:mod:`hhh_coffea.inference.moments`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import awkward as ak
@@ -74,8 +74,8 @@ def fill(
     surviving: npt.NDArray[np.bool_],
     coefficients: npt.NDArray[np.float64] | None = None,
     weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
-) -> None:
-    """Add the events of a chunk.
+) -> dict[str, dict[str, float]]:
+    """Add the events of a chunk; returns how many there are in each region, and the sum of their (first) weights.
 
     Parameters
     ----------
@@ -111,6 +111,7 @@ def fill(
                 if coefficients is not None:
                     sums, products = (histograms[n] for n in coupling_names(name, analysis.name))
                     moments.fill((sums, products), coefficients[inside], weight[inside], {"value": values[inside]}, at)
+    return {r: {"events": len(events), "weighted": float(own[0][1][events].sum())} for r, events in chosen.items()}
 
 
 def _count(histogram: Hist, key: Mapping[str, str], weight: npt.NDArray[np.float64]) -> None:
@@ -124,20 +125,20 @@ def _count(histogram: Hist, key: Mapping[str, str], weight: npt.NDArray[np.float
     view["variance"][place] += (weight**2).sum()
 
 
-def empty_regions(histograms: Mapping[str, Hist], regions: Mapping[str, str]) -> list[str]:
-    """Warnings that name the regions that no event of a dataset passes, with any method."""
+def empty_regions(histograms: Mapping[str, Hist], regions: Mapping[str, Collection[str]]) -> list[str]:
+    """Warnings that name the regions that no event of a dataset passes, with any method; ``regions`` by dataset."""
     if EVENTS not in histograms:
         return []
     events = histograms[EVENTS]
     filled = {axis: [str(value) for value in events.axes[axis]] for axis in ("region", "dataset")}
     found = []
-    for region in regions:
+    for region in dict.fromkeys(name for names in regions.values() for name in names):
         if region not in filled["region"]:
             found.append(f"region {region!r}: no event of any dataset passes")
             continue
         counted = events[{"region": hist.loc(region)}].project("dataset")
-        lost = [name for name in filled["dataset"] if not counted[hist.loc(name)].variance]
-        if lost:
+        asked = [name for name in filled["dataset"] if region in regions.get(name, ())]
+        if lost := [name for name in asked if not counted[hist.loc(name)].variance]:
             found.append(f"region {region!r}: no event of {', '.join(lost)} passes")
     return found
 
