@@ -173,7 +173,7 @@ def _finish(
     table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
     cutflow = _cutflow(rest, datasets, config.luminosity)
-    weight_warnings = report.weight_warnings(cutflow, datasets)
+    weight_warnings = report.weight_warnings(cutflow, datasets, config.luminosity)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
     empty = [*empty, *empty_regions(histograms, regions)]

@@ -175,8 +175,9 @@ def cutflow_table(
         if (normalisation := metadata.normalisation) is not None and rows:
             generated = metadata.sum_of_weights or rows[0]["weighted"]
             for row in (*rows, *more):
-                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if generated else None
-                if luminosity is not None and generated:
+                known = generated > 0
+                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if known else None
+                if luminosity is not None and known:
                     row["expected_events"] = expected_events(normalisation, luminosity) * row["weighted"] / generated
         table[name] = {"cuts": rows, **({"regions": more} if more else {}), "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
@@ -203,9 +204,19 @@ def print_regions(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
     console.print(table)
 
 
-def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:
-    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed."""
+def weight_warnings(
+    cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset], luminosity: float | None = None
+) -> list[str]:
+    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed, or which cannot be scaled."""
     warnings = []
+    for name, dataset in datasets.items() if luminosity is not None and cutflow else ():
+        rows = cutflow.get(name, {}).get("cuts") or [{"weighted": 0.0}]
+        total = dataset.metadata.sum_of_weights or rows[0]["weighted"]
+        if not dataset.metadata.is_data and not total > 0:
+            warnings.append(
+                f"dataset {name!r}: the generator weights of all events add up to {total:g}: no events of it can be expected, "
+                "and no stacked figures are drawn"
+            )
     for name, entry in cutflow.items():
         generated, rows = datasets[name].metadata.sum_of_weights, entry["cuts"]
         if generated is not None and rows and rows[0]["weighted"] > generated * (1 + 1e-9):
