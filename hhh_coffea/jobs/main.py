@@ -237,12 +237,13 @@ def _print_results(
     published: dict[str, Any] | None,
     cutflow: dict[str, Any],
 ) -> None:
-    """The headline; every table with ``--verbose``."""
+    """The headline; every table with ``--verbose``, the cutflow with a luminosity too: it has the expected events."""
     print_headline(console, summary, table_1, datasets, any(d.metadata.is_signal for d in datasets.values()))
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:
         report.print_summary(console, summary, datasets)
+    if config.verbose or config.luminosity is not None:
         report.print_cutflow(console, cutflow)
 
 
