@@ -71,6 +71,7 @@ def run_job(config: RunConfig) -> int:
     report.print_warnings(console, notes)
     if config.overlay_published:
         _check_overlay(config, analyses)
+    _refuse_own_input(output, datasets)
     in_progress = (output / resume.FOLDER).resolve()
     processor = load_processor(
         config.processor,
@@ -83,6 +84,17 @@ def run_job(config: RunConfig) -> int:
             return _run_job(config, console, datasets, analyses, processor)
     except results.WritingError as error:
         return _unfinished(console, error)
+
+
+def _refuse_own_input(output: Path, datasets: dict[str, Dataset]) -> None:
+    """A run replaces what is in its results directory: a skim there must not be what it reads."""
+    for dataset in datasets.values():
+        for file in dataset.files:
+            if "://" not in file and Path(file).is_relative_to(output.resolve()):
+                raise UserError(
+                    f"option 'output': this run would replace {output}, and dataset {dataset.name!r} is read from there; choose "
+                    "another --output"
+                )
 
 
 def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
@@ -176,7 +188,7 @@ def _finish(
     weight_warnings = report.weight_warnings(cutflow, datasets, config.luminosity)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
-    empty = [*empty, *empty_regions(histograms, regions)]
+    empty = [*empty, *empty_regions(histograms, regions), *_lost_skim(config)]
     sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
@@ -245,6 +257,11 @@ def _print_results(
         report.print_summary(console, summary, datasets)
     if config.verbose or config.luminosity is not None:
         report.print_cutflow(console, cutflow)
+
+
+def _lost_skim(config: RunConfig) -> list[str]:
+    lost = not config.skim and (Path(config.output) / resume.SKIM).is_dir()
+    return [f"the skim of the earlier run in {config.output} is deleted: this one writes none (--skim)"] if lost else []
 
 
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:

@@ -131,6 +131,17 @@ def test_what_a_skim_does_not_hold(tmp_path, capsys):
     assert "a skim has no field 'btag_bit'" in capsys.readouterr().err
 
 
+def test_a_skim_is_not_replaced_by_what_is_made_of_it(tmp_path, capsys):
+    first = run("demo", tmp_path / "first", "--datasets", "HHH", "--skim")
+    files = sorted((first / "skim").iterdir())
+    assert main(["--fileset", str(first / "skim" / "fileset.json"), "--output", str(first), "--no-plots"]) == 2
+    assert "dataset 'HHH' is read from there; choose another --output" in capsys.readouterr().err
+    assert sorted((first / "skim").iterdir()) == files
+    run("demo", first, "--datasets", "HHH")
+    assert "the skim of the earlier run" in " ".join(capsys.readouterr().out.split())
+    assert not (first / "skim").exists()
+
+
 def test_tighter_thresholds_apply(tmp_path, write_fileset):
     first = run("demo", tmp_path / "first", "--datasets", "HH", "--skim")
     fileset = first / "skim" / "fileset.json"
