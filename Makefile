@@ -15,7 +15,7 @@ PROGRESS := awk '/^Collecting/ {printf "\r\033[K  %d packages: %s", ++n, $$2} /^
 SHELL   := bash
 .SHELLFLAGS := -o pipefail -ec
 
-.PHONY: run test lint docs docs-figures benchmark results chaos clean
+.PHONY: run test lint docs docs-figures benchmark couplings results chaos clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
@@ -59,8 +59,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --editable '.[dev]' | $(PROGRESS)
 	@touch $@
 
+# chi2 and SPANet in a fit of the self-couplings, on the test samples: docs/fit.md
+SCAN = --background-model normsys --scan
+couplings: $(VENV)/.installed
+	for n in hhh=kappa3=-12:16:41,kappa4=-160:180:35 hh=kappa3=-5:8:27; do \
+	  $(VENV)/bin/python -m hhh_coffea run --config docs/examples/couplings_$${n%%=*}.yaml --output results_$${n%%=*} && \
+	  $(VENV)/bin/python -m hhh_coffea fit results_$${n%%=*} $(SCAN) $${n#*=} && \
+	  $(VENV)/bin/python -m hhh_coffea fit results_$${n%%=*} $(SCAN) $${n#*=} --observable score --output results_$${n%%=*}_score || exit 1; \
+	done
+
 results: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/results.py --cards
 
 clean:
-	rm -rf $(VENV) results results_docs build dist site *.egg-info
+	rm -rf $(VENV) results results_docs results_hhh* results_hh* build dist site *.egg-info

@@ -14,6 +14,7 @@ from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
+from hhh_coffea.engine.store import CANDIDATES, SKIM
 from hhh_coffea.methods import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.methods.chi2 import MASS
 from hhh_coffea.methods.user_method import is_user_method
@@ -63,6 +64,7 @@ class RunConfig(Strict):
     on_error: Literal["stop", "skip"] = "skip"
     overwrite: bool = False
     candidates: bool = False
+    skim: bool = False
     plots: bool = True
     regions: dict[Name, ExpressionText] = Field(default_factory=dict)
     observables: dict[Name, EventObservable] = Field(default_factory=dict)
@@ -251,8 +253,8 @@ class RunConfig(Strict):
         """Metric definitions to evaluate."""
         return DEFINITIONS if self.metrics == "both" else (self.metrics,)
 
-    def processor_options(self, output: Path) -> dict[str, Any]:
-        """What a processor's ``__init__`` may ask for by name."""
+    def processor_options(self, folder: Path) -> dict[str, Any]:
+        """What a processor's ``__init__`` may ask for by name; chunks write into ``folder``."""
         return {
             **self.options,
             "methods": self.methods,
@@ -264,10 +266,16 @@ class RunConfig(Strict):
             "model": self.model,
             "device": self.device,
             "btagging": self.btagging,
-            "candidates": str(output) if self.candidates else None,
+            "candidates": str(folder / CANDIDATES) if self.candidates else None,
+            "skim": str(folder / SKIM) if self.skim else None,
             **({"accept_foreign_model": True} if self.accept_foreign_model else {}),
             **self._observed,
         }
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders of the results that chunks write into."""
+        return tuple(name for name, wanted in ((CANDIDATES, self.candidates), (SKIM, self.skim)) if wanted)
 
     @property
     def _observed(self) -> dict[str, Any]:

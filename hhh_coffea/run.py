@@ -131,8 +131,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--overwrite", action="store_true", help="replace the results in --output even if they hold other datasets"
     )
-    out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
-    out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
+    _add_files(out)
     out.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     out.add_argument(
         "--overlay-published",
@@ -180,6 +179,16 @@ def _add_models(how: argparse._ArgumentGroup) -> None:
         help="use models that were trained on another format, Delphes for NanoAOD say; results and figures carry a warning",
     )
     how.add_argument("--device", metavar="auto|cpu|cuda[:i]", help="where SPANet runs (default: a GPU if there is one)")
+
+
+def _add_files(out: argparse._ArgumentGroup) -> None:
+    out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
+    out.add_argument(
+        "--skim",
+        action="store_true",
+        help="also write the selected events with their candidates, as ROOT files that can be run on again (docs/skim.md)",
+    )
+    out.add_argument("--root", action="store_true", help="also write the histograms as histograms.root (TH1, TH2)")
 
 
 def _add_observables(how: argparse._ArgumentGroup) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -219,6 +220,51 @@ def _transfer_functions(arguments: argparse.Namespace) -> None:
     say(f"wrote {arguments.output}")
 
 
+def _btag_efficiencies_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument("--fileset", required=True, metavar="JSON", help="simulated NanoAOD")
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    parser.add_argument("--output", type=path_of, required=True, metavar="FILE", help="correctionlib JSON to write")
+    parser.add_argument(
+        "--pt-bins", type=_edges, metavar="GEV,GEV,…", help="edges in pT (default: 20 to 1000 in 9 bins)"
+    )
+    parser.add_argument("--eta-bins", type=_edges, metavar="ETA,ETA,…", help="edges in |η| (default: 0,0.8,1.6,2.5)")
+    parser.add_argument(
+        "--min-jets", type=float, metavar="N", help="bins with fewer take the mean of a wider one (default: 20)"
+    )
+    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
+    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
+    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="if a chunk fails (default: stop)")
+
+
+def _btag_efficiencies(arguments: argparse.Namespace) -> None:
+    from hhh_coffea.config import make_config
+    from hhh_coffea.jobs.btag_efficiencies import make_btag_efficiencies
+
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
+    own = {
+        new: given.pop(old)
+        for old, new in (("pt_bins", "pt"), ("eta_bins", "abs_eta"), ("min_jets", "min_jets"))
+        if old in given
+    }
+    given["output"] = str(arguments.output)
+    say(f"wrote {make_btag_efficiencies(make_config(given), **own)}")
+
+
+def _edges(text: str) -> tuple[float, ...]:
+    """Rising numbers; two at least."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) < 2 or any(not a < b for a, b in pairwise(found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of rising edges")
+    return found
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -250,6 +296,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         "python -m hhh_coffea.train transfer-functions --fileset training_ttbar --output models/my_transfer_functions",
         _transfer_functions_arguments,
         _transfer_functions,
+    ),
+    "btag-efficiencies": (
+        "make the map of b-tag efficiencies that the correction btag of NanoAOD needs (docs/nanoaod.md)",
+        "python -m hhh_coffea.train btag-efficiencies --fileset nano.json --datasets TT --output btag_efficiency.json",
+        _btag_efficiencies_arguments,
+        _btag_efficiencies,
     ),
     "import-hdf5": (
         "turn a training file of the original SPANet into a training data directory",
@@ -307,7 +359,10 @@ def _owned(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     """The lock on what a command writes; of the processes that torchrun starts the first has it."""
     if not _is_first():
         return nullcontext()
-    writes_file = arguments.command == "export-onnx" or getattr(arguments, "format", "directory") != "directory"
+    writes_file = (
+        arguments.command in ("export-onnx", "btag-efficiencies")
+        or getattr(arguments, "format", "directory") != "directory"
+    )
     return owned(arguments.output, writes_file)
 
 

@@ -13,7 +13,8 @@ import awkward as ak
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
-from hhh_coffea.events.formats import describe, metadata_of
+from hhh_coffea.events.formats import describe, identity_of, metadata_of
+from hhh_coffea.events.record import selected
 from hhh_coffea.methods import (
     branches_for,
     check_trained_on,
@@ -22,10 +23,11 @@ from hhh_coffea.methods import (
     methods_for,
     reconstruct,
 )
-from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, write_candidates
+from hhh_coffea.reconstruction.candidate_table import WRITTEN, write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.observables import EventObservable
 from hhh_coffea.reconstruction.prepare import prepare
+from hhh_coffea.reconstruction.skim_file import write_skim
 from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired, quantities
 
 
@@ -49,6 +51,8 @@ class AssignmentProcessor(ProcessorABC):
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
         folder that takes one parquet file of candidates a chunk; none are written when None
+    skim
+        folder that takes one ROOT file of selected events a chunk, with the candidates of the first set of definitions
     regions, observables
         regions and observables of one's own as expressions (:mod:`hhh_coffea.reconstruction.observables`), by name
     couplings
@@ -73,6 +77,7 @@ class AssignmentProcessor(ProcessorABC):
         device: str = "auto",
         btagging: str | None = None,
         candidates: str | Path | None = None,
+        skim: str | Path | None = None,
         settings: dict | None = None,
         analyses: Analyses | None = None,
         regions: dict | None = None,
@@ -89,7 +94,7 @@ class AssignmentProcessor(ProcessorABC):
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
-        self.candidates = candidates
+        self.candidates, self.skim = candidates, skim
         self.regions = dict(regions or {})
         self.observables = {name: EventObservable.model_validate(one) for name, one in (observables or {}).items()}
         self.couplings = couplings
@@ -98,7 +103,7 @@ class AssignmentProcessor(ProcessorABC):
         """The analysis of a dataset; what its couplings need of the record is read where they are asked for."""
         analysis = analysis_of(metadata, self.analyses)
         if self.couplings and analysis.couplings is not None:
-            analysis = replace(analysis, collections=(*analysis.collections, *analysis.couplings.collections))
+            analysis = replace(analysis, collections=(*analysis.collections, *analysis.couplings.read_for(metadata)))
         return analysis
 
     def branches(self, metadata):
@@ -119,14 +124,16 @@ class AssignmentProcessor(ProcessorABC):
             **prepared.accounts(dataset),
             "read_as": {dataset: {describe(events, metadata)}},
             "event_sums": {dataset: {definition: {} for definition in definitions}},
-            CANDIDATE_FILES: {},
+            WRITTEN: {},
         }
-        observed = self.regions or self.observables or self.couplings
+        regions = {**analysis.regions, **self.regions}
+        observed = regions or self.observables or self.couplings
         coefficients = None
         if observed:
             output["histograms"] |= event_observables.book(analysis, self.observables, self.couplings)
+            output["regions"] = {dataset: {}}
         if self.couplings and analysis.couplings is not None and metadata.is_signal:
-            coefficients = analysis.couplings.coefficients(record)
+            coefficients = analysis.couplings.of(record, metadata)
         generated = ak.to_numpy(prepared.all_events.weight)
         histograms.fill_multiplicity(
             output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated
@@ -138,6 +145,7 @@ class AssignmentProcessor(ProcessorABC):
 
         wanted = {d: methods_for(self.methods, d, analysis) for d in definitions}
         found = reconstruct(wanted, record, analysis, self.options)
+        skimmed = {}
         for definition in definitions:
             truth_here = prepared.targets[definition]
             if metadata.is_signal:
@@ -158,18 +166,25 @@ class AssignmentProcessor(ProcessorABC):
                 if observed and definition == definitions[0]:
                     surviving = next(iter(result.categories.values())).candidates
                     place = {"dataset": dataset, "method": method}
-                    event_observables.fill(
-                        *(output["histograms"], place, analysis, self.regions, self.observables),
+                    output["regions"][dataset][method] = event_observables.fill(
+                        *(output["histograms"], place, analysis, regions, self.observables),
                         *(record, candidates, surviving, coefficients),
                     )
+                correct = result.correct if metadata.is_signal else None
+                if self.skim is not None and definition == definitions[0]:
+                    skimmed[method] = (candidates, correct)
                 if self.candidates is not None and definition == definitions[0]:
-                    correct = result.correct if metadata.is_signal else None
-                    output[CANDIDATE_FILES] |= write_candidates(
+                    output[WRITTEN] |= write_candidates(
                         *(self.candidates, events.metadata, method, analysis, record, candidates, correct),
                         analyses=self.analyses.values(),
                     )
+        if self.skim is not None:
+            chosen = prepared.selection.all()
+            identity = {name: values[chosen] for name, values in identity_of(events, metadata).items()}
+            whole = selected(prepared.all_events, chosen)  # the methods see the first jets of an event alone
+            output[WRITTEN] |= write_skim(self.skim, events.metadata, analysis, whole, skimmed, identity)
         return output
 
     def postprocess(self, accumulator):
-        accumulator.pop(CANDIDATE_FILES, None)
+        accumulator.pop(WRITTEN, None)
         return accumulator

@@ -13,6 +13,7 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.base.arrays import counts_of, flat
+from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import describe, metadata_of, variations
 from hhh_coffea.methods import (
@@ -73,13 +74,14 @@ class SystematicsProcessor(ProcessorABC):
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
         features = fatjet_features(self.methods, self.options, analysis)
         booked = systematics.book() | event_observables.book(analysis, self.observables, with_variations=True)
-        output = {"histograms": booked, "read_as": {dataset: {describe(events, metadata)}}}
+        output = {"histograms": booked, "read_as": {dataset: {describe(events, metadata)}}, "regions": {dataset: {}}}
 
         def found_in(record):
             return reconstruct({"default": self.methods}, record, analysis, self.options)["default"]
 
+        shared = Once()
         for shape, names in variations(metadata).items():
-            prepared = prepare(events, metadata, analysis, fatjet_features=features, variation=shape)
+            prepared = prepare(events, metadata, analysis, fatjet_features=features, variation=shape, shared=shared)
             record = prepared.record
             n_jets = counts_of(prepared.all_events.jets.pt)[prepared.selection.all()]
             if shape == NOMINAL:
@@ -88,18 +90,18 @@ class SystematicsProcessor(ProcessorABC):
                 found = nominal_found
             else:
                 found = systematics.reconstruct_changed(found_in, nominal, nominal_found, record)
-            for name in names:
-                weight = ak.to_numpy(record.weight)
-                if name != shape:
-                    weight = weight * ak.to_numpy(record.shifts[name])
-                systematics.fill(output["histograms"], dataset, name, n_jets, found, weight, tuple(analysis.kinds))
-                for method, candidates in found.items():
-                    place = {"dataset": dataset, "method": method, "variation": name}
-                    event_observables.fill(
-                        *(output["histograms"], place, analysis, self.regions, self.observables),
-                        *(record, candidates, ~flat(candidates.overlaps)),
-                        weight=weight,
-                    )
+            weight = ak.to_numpy(record.weight)
+            weights = {n: weight if n == shape else weight * ak.to_numpy(record.shifts[n]) for n in names}
+            systematics.fill(output["histograms"], dataset, weights, n_jets, found, tuple(analysis.kinds))
+            for method, candidates in found.items():
+                counted = event_observables.fill(
+                    *(output["histograms"], {"dataset": dataset, "method": method}),
+                    *(analysis, {**analysis.regions, **self.regions}, self.observables),
+                    *(record, candidates, ~flat(candidates.overlaps)),
+                    weights=weights,
+                )
+                if shape == NOMINAL:
+                    output["regions"][dataset][method] = counted
         return output
 
     def postprocess(self, accumulator):

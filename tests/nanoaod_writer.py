@@ -28,11 +28,12 @@ def write_nanoaod(
     stop: int | None = None,
     data: bool = False,
     signal: bool = True,
-    weight: float | None = None,
+    weight: float | np.ndarray | None = None,
+    more: dict[str, ak.Array] | None = None,
 ) -> Path:
     """Write ``Events`` with the first ``stop`` events of a Delphes file; ``data`` leaves out all that is generated.
 
-    ``weight`` of every event, else as in the Delphes file.
+    ``weight`` of every event, or of each, else as in the Delphes file; ``more`` are branches of its own.
     """
     with uproot.open(delphes) as file:
         tree = file["Delphes"]
@@ -59,6 +60,7 @@ def write_nanoaod(
             branches["genWeight"] = np.full(n, weight, dtype=np.float32)
         if signal:
             branches["GenPart"] = ak.zip(_particles(events))
+    branches |= more or {}
     with uproot.recreate(output) as file:
         types = {name: ak.type(x).content if isinstance(x, ak.Array) else x.dtype for name, x in branches.items()}
         file.mktree("Events", types).extend(branches)

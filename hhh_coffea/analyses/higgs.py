@@ -17,7 +17,8 @@ from hhh_coffea.analyses.higgs_methods import METHODS, ONLY_TWO, PUBLISHED_PAIRI
 from hhh_coffea.analyses.higgs_truth import match_each
 from hhh_coffea.analyses.self_couplings import POLYNOMIALS, GeneratorError, coupling_weights
 from hhh_coffea.base.arrays import counts_of, flat
-from hhh_coffea.reconstruction.analysis import Analysis, Couplings, Generated, Kept
+from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept
+from hhh_coffea.reconstruction.couplings import Couplings
 from hhh_coffea.reconstruction.metrics import Category, Comparison, Counted
 from hhh_coffea.reconstruction.targets import Targets
 from hhh_coffea.topology.topology import Topology

@@ -72,6 +72,15 @@ def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
     return rank
 
 
+def product_in_event(values: npt.NDArray[np.float64], event: IntArray, n_events: int) -> npt.NDArray[np.float64]:
+    """``(N,)``: product of each event's values, whose rising event numbers are ``event``; 1 where there is none."""
+    result = np.ones(n_events)
+    if len(event):
+        first = np.flatnonzero(np.diff(event, prepend=-1))
+        result[event[first]] = np.multiply.reduceat(values, first)
+    return result
+
+
 def true_in_row(mask: npt.NDArray[np.bool_]) -> IntArray:
     """``(N, n)`` → ``(N,)``: how many of each row are true; summed by columns, for rows are short."""
     found: IntArray = np.ascontiguousarray(mask.T).sum(axis=0)

@@ -20,6 +20,7 @@ from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, unique_keys
+from hhh_coffea.datasets.couplings import CouplingInput
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
 from hhh_coffea.datasets.normalisation import Normalisation
 
@@ -76,7 +77,9 @@ class DatasetMetadata(Strict):
     sum_et: str = "ScalarHT"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
+    couplings: CouplingInput | None = Field(None, description="a sample at other couplings, or weights in the file")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
+    skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")
     selection: Selection = Selection()
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
 
@@ -93,6 +96,8 @@ class DatasetMetadata(Strict):
         if self.is_data and self.is_signal:
             raise ValueError("is_data and is_signal are both true: data have no generator record")
         given = [name for name in RATE if getattr(self, name) != type(self).model_fields[name].default]
+        if self.couplings is not None and not self.is_signal:
+            raise ValueError("field 'couplings' is for signal, and is_signal is false")
         if self.is_data and given:
             raise ValueError(f"data have no field {given[0]!r}")
         if given and self.cross_section is None and given != ["sum_of_weights"]:
@@ -118,6 +123,8 @@ class DatasetMetadata(Strict):
         foreign = {"delphes": ("nanoaod",), "nanoaod": DELPHES_ONLY}[self.format]
         if given := [name for name in foreign if name in self.model_fields_set]:
             raise ValueError(f"format {self.format!r} has no field {given[0]!r}")
+        if self.skim and (given := [name for name in (*DELPHES_ONLY, "nanoaod") if name in self.model_fields_set]):
+            raise ValueError(f"a skim has no field {given[0]!r}: its events were read and corrected when it was made")
         return self
 
     @property
@@ -226,7 +233,9 @@ def _dataset(path: Path, name: str, raw: Any) -> Dataset:
         if metadata.nanoaod is not None:
             nanoaod = with_absolute_paths(metadata.nanoaod, path.parent)
             metadata = metadata.model_copy(update={"nanoaod": nanoaod})
-        files, known = _files(where, raw["files"], path.parent, DEFAULT_TREE[metadata.format])
+        files, known = _files(
+            where, raw["files"], path.parent, DEFAULT_TREE["nanoaod" if metadata.skim else metadata.format]
+        )
         return Dataset(name=name, files=files, known=known, metadata=metadata)
     except FilesetError:
         raise

@@ -1,8 +1,8 @@
 """Finished chunks, kept on disk until the results are written, so that a run that was killed can go on.
 
 ``OUTPUT/.resume/`` holds ``run.json`` (what the chunks depend on, see :mod:`hhh_coffea.engine.fingerprint`), ``files.json``
-(events and uuid of every file), ``chunks/`` (one gzipped JSON for each finished chunk) and ``candidates/``. Every file appears
-whole or not at all. A damaged one counts as not there.
+(events and uuid of every file), ``chunks/`` (one gzipped JSON for each finished chunk), ``candidates/`` and ``skim/``. Every
+file appears whole or not at all. A damaged one counts as not there.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from hhh_coffea.base.contents import state_of
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, Partial, SourceFile
 from hhh_coffea.engine.fingerprint import UnknownStateError, fingerprint
 from hhh_coffea.engine.storable import UnstorableError, decode, encode, json_default, json_hook
-from hhh_coffea.reconstruction.candidate_table import CANDIDATE_FILES, stem, stem_of
+from hhh_coffea.reconstruction.candidate_table import WRITTEN, stem, stem_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FOLDER = ".resume"
-RUN, FILES, CHUNKS, CANDIDATES = "run.json", "files.json", "chunks", "candidates"
+RUN, FILES, CHUNKS = "run.json", "files.json", "chunks"
+CANDIDATES, SKIM = PARTS = ("candidates", "skim")  # folders that chunks write into
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Store:
             entry = json.loads(raw, object_hook=json_hook)
             if entry["schema_version"] != SCHEMA_VERSION or entry["events"] != chunk.stop - chunk.start:
                 return None
-            for name, size in entry["candidates"]:
-                if (Path(self.folder) / CANDIDATES / name).stat().st_size != size:
+            for name, size in entry["written"]:
+                if (Path(self.folder) / name).stat().st_size != size:
                     return None
             return Partial(decode(entry["output"]), 1, entry["events"], [], entry["seconds"], resumed=1)
         except Exception:  # zlib, json, uhi, hist: each has errors of its own for what is damaged
@@ -69,13 +70,13 @@ class Store:
 
     def save(self, job: Job, chunk: Chunk, partial: Partial) -> str | None:
         """Keep a finished chunk. A run goes on where that fails; returns why it did."""
-        written = partial.output.get(CANDIDATE_FILES, {}) if isinstance(partial.output, dict) else {}
+        written = partial.output.get(WRITTEN, {}) if isinstance(partial.output, dict) else {}
         try:
             entry = {
                 "schema_version": SCHEMA_VERSION,
                 "events": partial.events,
                 "seconds": partial.seconds,
-                "candidates": sorted(written.items()),
+                "written": sorted(written.items()),
                 "output": encode(partial.output),
             }
             path = self.path(job, chunk)
@@ -101,8 +102,8 @@ def store_for(output: Path, processor: Any, options: dict[str, Any], wanted: boo
         clear(output)
         return None, []
     try:
-        # the folder of the candidates, for one, is in the processor's state
-        return open_store(output, fingerprint(processor, {k: v for k, v in options.items() if k != "candidates"}))
+        # the folders that chunks write into are in the processor's state
+        return open_store(output, fingerprint(processor, {k: v for k, v in options.items() if k not in PARTS}))
     except UnknownStateError as error:
         clear(output)
         return None, [f"this run cannot be resumed if it is cut short: the processor holds {error}"]
@@ -129,12 +130,15 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
             )
         clear(output)
         # where this is missing results were written; a run cut short before its first chunk must not look like that
-        (folder / CANDIDATES).mkdir(parents=True)
+        for part in PARTS:
+            (folder / part).mkdir(parents=True)
         with replacing(folder / RUN) as partly:
             content = {"schema_version": SCHEMA_VERSION, "fingerprint": found}
             partly.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    elif not (folder / CANDIDATES).exists():
-        _take_back_candidates(output / CANDIDATES, folder / CANDIDATES)
+    else:
+        for part in PARTS:
+            if not (folder / part).exists():
+                _take_back(output / part, folder / part)
     return Store(str(folder), hashlib.sha256(text.encode()).hexdigest()), notes
 
 
@@ -148,12 +152,12 @@ def clear(output: Path) -> None:
     shutil.rmtree(output / FOLDER, ignore_errors=True)
 
 
-def _take_back_candidates(source: Path, target: Path) -> None:
-    """A run that set something aside wrote its results; one that tries again builds on the candidates in them."""
+def _take_back(source: Path, target: Path) -> None:
+    """A run that set something aside wrote its results; one that tries again builds on what chunks wrote for them."""
     if not source.is_dir():
         return
     target.mkdir()
-    for file in source.glob("*.parquet"):
+    for file in (file for file in source.iterdir() if stem_of(file.name)):
         try:
             os.link(file, target / file.name)
         except OSError:  # a file system without hard links
@@ -161,14 +165,12 @@ def _take_back_candidates(source: Path, target: Path) -> None:
 
 
 def drop_strays(output: Path, finished: Iterable[Chunk]) -> None:
-    """Remove candidates that no finished chunk wrote: of chunks that failed half-way, were cut otherwise or killed."""
-    folder = output / FOLDER / CANDIDATES
-    if not folder.is_dir():
-        return
+    """Remove what no finished chunk wrote: files of chunks that failed half-way, were cut otherwise or killed."""
     wanted = {stem(c.dataset, c.path, c.start, c.stop) for c in finished}
-    for entry in os.scandir(folder):
-        if stem_of(entry.name) not in wanted:
-            Path(entry.path).unlink(missing_ok=True)
+    for folder in (output / FOLDER / part for part in PARTS):
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            if stem_of(entry.name) not in wanted:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 class KnownFiles:

@@ -13,11 +13,12 @@ from coffea.nanoevents import DelphesSchema
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, event_of, flat, position_in_event, records
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.events import btagging, leptons
+from hhh_coffea.events import btagging, coupling_weights, leptons
 from hhh_coffea.events.generator import B_QUARK, HIGGS, first_copies, flat_index
 from hhh_coffea.events.generator import higgs_to_bb as higgs_with_quarks
 from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import (
+    COUPLING_WEIGHTS,
     MULTI_HIGGS,
     TRUTH,
     Columns,
@@ -71,6 +72,8 @@ def branches(
     if "met" in collections:
         # Eta is not read, but coffea describes the vector with it
         leaves |= {metadata.met: ["MET", "Eta", "Phi"], metadata.sum_et: ["HT"]}
+    if COUPLING_WEIGHTS in collections and (given := coupling_weights.wanted(metadata)) is not None:
+        leaves[str(given.branch)] = ["Weight"]
     if metadata.is_signal and set(TRUTH).intersection(collections):
         first_daughter = ["D1"] if "higgs" in collections else []
         leaves[metadata.particles] = ["PID", "M1", *first_daughter, *KINEMATICS.values()]
@@ -148,6 +151,9 @@ def read(
         for name in [name for name in read_truth if name in collections]:
             particles = _collection(events, metadata.particles, "particles")
             record[name] = read_truth[name](particles, metadata.particles)
+    if COUPLING_WEIGHTS in collections and (given := coupling_weights.wanted(metadata)) is not None:
+        stored = _branch(_collection(events, str(given.branch), "couplings"), str(given.branch), "Weight")
+        record[COUPLING_WEIGHTS] = coupling_weights.coupling_weights(stored, given)
     record["weight"] = _generator_weight(events, metadata)
     record["id"] = entry
     return Reading(records(record), dropped)

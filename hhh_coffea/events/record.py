@@ -7,6 +7,7 @@
 ``higgs{pt eta phi mass b1 b2}``             where truth exists, in the order of the generator record
 ``hard_higgs{pt eta phi mass}``              likewise: every Higgs boson before the shower, whatever it decays to
 ``tops{pt eta phi mass pid decay b w d1 d2 nu_sum}``  likewise: see :func:`hhh_coffea.events.tops.top_decays`
+``coupling_weights``                         matrix-element weights at other couplings, see ``couplings`` of the metadata
 ``weight``                                   generator weight
 ``id``                                       entry number in the file
 ``cuts``, ``weights``, ``shifts``            of some formats, by name: see :func:`selected`
@@ -31,7 +32,8 @@ Columns = dict[str, npt.NDArray[Any]]
 LISTS = ("jets", "fatjets", "leptons", "higgs", "hard_higgs", "tops")
 TRUTH = ("higgs", "hard_higgs", "tops")  # in signal alone
 # What may be read beside the jets; ``met`` brings ``sum_et``
-COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH)
+COUPLING_WEIGHTS = "coupling_weights"
+COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH, COUPLING_WEIGHTS)
 MULTI_HIGGS = ("fatjets", "higgs")
 
 

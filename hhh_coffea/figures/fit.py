@@ -39,7 +39,7 @@ def draw_fit(
                 write, f"{folder}/{stage}_{region}", result, region, stage, names or {}, ", ".join(filter(None, parts))
             )
     if result.pulls:
-        draw_pulls(write, f"{folder}/pulls", result)
+        draw_pulls(write, f"{folder}/pulls", result, names or {})
     if result.scan is not None:
         draw_scan(write, f"{folder}/scan_mu", result)
 
@@ -112,24 +112,41 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
         axis.legend(loc="upper right", ncols=2, fontsize=18)
 
 
-def draw_pulls(write: Writer, name: str, result: FitResult) -> None:
+def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, str]) -> None:
     """Each nuisance parameter after the fit, in units of its error before; the largest pulls and constraints first."""
     shown = sorted(result.pulls, key=lambda p: (-abs(p.pull), p.constraint))[:PULLS_IN_A_FIGURE][::-1]
     place = np.arange(len(shown))
     height = max(6.0, 2.5 + 0.4 * len(shown))
     with write.figure(name, "", height=height) as axes:
         (axis,) = axes
-        axis.figure.subplots_adjust(left=0.45)
+        texts = [_in_words(p.name, result, names) for p in shown]
+        axis.figure.subplots_adjust(left=float(np.clip(0.1 + 0.014 * max(map(len, texts)), 0.2, 0.5)))
         axis.axvspan(-2, 2, color="#f5e27a", linewidth=0)
         axis.axvspan(-1, 1, color="#8fd18a", linewidth=0)
         axis.errorbar([p.pull for p in shown], place, xerr=[p.constraint for p in shown], fmt="o", color="black")
-        axis.set_yticks(place, [p.name for p in shown], fontsize=14)
+        axis.set_yticks(place, texts, fontsize=18 if len(shown) < 15 else 14)
         axis.tick_params(axis="y", which="minor", left=False, right=False)
         left_out = len(result.pulls) - len(shown)
         notes = [] if result.options.unblind else ["Asimov data"]
         notes += [f"{left_out} smaller ones not shown"] if left_out else []
         axis.text(0.98, 0.01, ", ".join(notes), transform=axis.transAxes, ha="right", va="bottom", fontsize=16)
         axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3), ylim=(-1.6, len(shown)))
+
+
+def _in_words(parameter: str, result: FitResult, names: Mapping[str, str]) -> str:
+    """Parameters of single bins by process, region and number of the bin, from 1; others as they are called in the model."""
+    stem, bracket, number_of_bin = parameter.rstrip("]").partition("[")
+    if not bracket:
+        return parameter.replace("_", " ")
+    regions = [region.name for region in result.templates.regions]
+    for region in regions:
+        where = f"{region}, " if len(regions) > 1 else ""
+        if stem == f"mc_statistics_{region}":
+            return f"simulation, {where}bin {int(number_of_bin) + 1}"
+        for process in result.templates.processes:
+            if stem == f"uncorrelated_{region}_{process}":
+                return f"{names.get(process, process)}, {where}bin {int(number_of_bin) + 1}"
+    return parameter
 
 
 def draw_scan(write: Writer, name: str, result: FitResult) -> None:

@@ -6,6 +6,7 @@ They are those of arXiv:2412.03819 and its repository (§7 of the published anal
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.datasets.normalisation import NormalisationError
 from hhh_coffea.figures import bdt as figures_bdt
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
@@ -71,7 +73,8 @@ def draw_all(
     write = Writer(folder / "plots", formats, labels_of(config, datasets, results.foreign_models(provenance)))
     scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
-        scales = expected_events.scales(provenance, config["luminosity"])
+        with suppress(NormalisationError):  # the run has warned of it, and a fit refuses it
+            scales = expected_events.scales(provenance, config["luminosity"])
     observed = figures_stack.draw_observables(write, histograms, datasets, scales)
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
         drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
@@ -281,7 +284,7 @@ def _mass_shapes(
     spectra = []
     for method in histogram.axes["method"]:
         place = {**key, "method": method}
-        if counts(histogram, place).sum():
+        if counts(histogram, place).sum() > 0:  # negative weights may have the upper hand
             spectra.append((method, histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")))
     entries = {m: counts(histograms["candidates"], {**key, "category": what, "method": m}).sum() for m, _ in spectra}
     if max(entries.values(), default=0) < FEWEST_IN_SHAPE:

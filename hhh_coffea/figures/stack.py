@@ -22,6 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 SIGNAL = "#bd1f01"
 RANKS = ("leading", "second", "third", "fourth")
 DEFINITION = "default"
+LEGEND = 0.55  # of the height that the spectra take, on a logarithmic axis, above them
 SMALLEST = 1e-4  # of the largest bin: what is below is not worth an axis that shows nothing else
 
 
@@ -89,10 +90,14 @@ def draw_observables(
 
 
 def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Datasets by their analysis: only within one their events can be added up."""
+    """Datasets by their analysis: only within one their events can be added up. Of samples at other couplings there are none."""
     found: dict[str, list[str]] = {}
     for name, info in datasets.items():
-        found.setdefault(str(info["analysis"]), []).append(name)
+        usual = zip(
+            info.get("coupling_point", {}).values(), info.get("couplings", {}).get("reference", ()), strict=False
+        )
+        if all(value == reference for value, reference in usual):
+            found.setdefault(str(info["analysis"]), []).append(name)
     return found
 
 
@@ -194,7 +199,8 @@ def logarithmic(axis: Axes, edges: FloatArray, total: FloatArray) -> None:
     axis.set_yscale("log")
     if (heights > 0).any():
         high = float(heights.max())
-        axis.set_ylim(0.1 * float(heights[heights > SMALLEST * high].min()), 300 * high)
+        low = 0.3 * float(heights[heights > SMALLEST * high].min())
+        axis.set_ylim(low, high * (high / low) ** LEGEND)
 
 
 def per_width(edges: FloatArray, label: str) -> str:

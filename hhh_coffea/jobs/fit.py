@@ -87,13 +87,13 @@ def _fit(config: FitConfig, inputs: Inputs, method: str, bar: Progress, warnings
         bar.update(task, advance=0 if name == "significance" else 1, note=name)
 
     try:
-        templates, notes = templates_of(config, inputs, method)
+        templates, moments, notes = templates_of(config, inputs, method)
         result = fit(templates, config.fit_options, on_step)
         bar.update(task, completed=STEPS, note="")
         scans = None
         if config.scan:
             points = bar.add_task(f"couplings, {method}", total=points_of(config), note="")
-            scans = scan(config, inputs, method, templates, lambda: bar.advance(points))
+            scans = scan(config, inputs, method, templates, moments, lambda: bar.advance(points))
     except UserError as error:
         raise FitError(f"method {method!r}: {error}") from error
     if not config.mc_statistics and (note := simulation_note(result.templates, config.background_uncertainty)):

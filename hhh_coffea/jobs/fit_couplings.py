@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.inference.moments import Moments, moments_of
-from hhh_coffea.inference.polynomial import Polynomial, grid
+from hhh_coffea.inference.polynomial import grid
+from hhh_coffea.inference.samples import ByPlace
 from hhh_coffea.inference.scans import (
     CouplingTemplates,
     LikelihoodScan,
@@ -22,7 +23,7 @@ from hhh_coffea.inference.scans import (
 from hhh_coffea.inference.table import number
 from hhh_coffea.inference.templates import NOMINAL, FloatArray, Templates
 from hhh_coffea.jobs.fit_config import FitConfig
-from hhh_coffea.jobs.fit_templates import DEFAULT, FitError, Inputs
+from hhh_coffea.jobs.fit_templates import DEFAULT, FitError, Inputs, polynomial_of
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, coupling_names
 from hhh_coffea.results.observables import REGION, values_of
@@ -72,12 +73,14 @@ def points_of(config: FitConfig) -> int:
     return lines + (len(_plane(config)) if len(config.scan) == 2 else 0)
 
 
-def scan(config: FitConfig, inputs: Inputs, method: str, templates: Templates, step: Step) -> CouplingScans:
+def scan(
+    config: FitConfig, inputs: Inputs, method: str, templates: Templates, combined: ByPlace, step: Step
+) -> CouplingScans:
     """Scan every coupling by itself, and two of them in the plane.
 
     Parameters
     ----------
-    templates
+    templates, combined
         of :func:`hhh_coffea.jobs.fit_templates.templates_of`
     step
         is called after each point
@@ -88,11 +91,11 @@ def scan(config: FitConfig, inputs: Inputs, method: str, templates: Templates, s
         if the results hold no histograms of this signal and observable at other couplings, or if the rate of the signal does
         not depend on a coupling.
     """
-    couplings, notes = prepare(_coupling_templates(config, inputs, method, templates), config.shares)
+    couplings, notes = prepare(_coupling_templates(config, inputs, method, templates, combined), config.shares)
     for name in config.scan:
         if name not in couplings.parameters:
             raise FitError(
-                f"option 'scan': {', '.join(inputs.signals)} does not depend on {name!r}, but on "
+                f"option 'scan': {', '.join(inputs.processes)} does not depend on {name!r}, but on "
                 f"{', '.join(couplings.parameters)}"
             )
 
@@ -128,9 +131,11 @@ def _plane(config: FitConfig) -> FloatArray:
     return grid(*axes)
 
 
-def _coupling_templates(config: FitConfig, inputs: Inputs, method: str, templates: Templates) -> CouplingTemplates:
-    moments: dict[tuple[str, str, str], Moments] = {}
-    for signal in inputs.signals:
+def _coupling_templates(
+    config: FitConfig, inputs: Inputs, method: str, templates: Templates, combined: ByPlace
+) -> CouplingTemplates:
+    moments: dict[tuple[str, str, str], Moments] = dict(combined)
+    for signal in inputs.signals if not combined else ():
         info = inputs.datasets[signal]
         observable = inputs.observable.removeprefix(PREFIX)
         if inputs.observable == DEFAULT and str(config.select.get("rank", 0)) == "0":
@@ -141,7 +146,7 @@ def _coupling_templates(config: FitConfig, inputs: Inputs, method: str, template
                 f"option 'scan': the results have no histogram of {observable!r} for {signal!r} at other couplings: "
                 "hhh run --couplings fills those of the observables that it declares, else of the leading mass"
             )
-        polynomial = Polynomial(**{name: _tuples(value) for name, value in info["couplings"].items()})
+        polynomial = polynomial_of(info)
         sums, products = (inputs.histograms[name] for name in names)
         for region in templates.regions:
             place = {
@@ -161,11 +166,6 @@ def _coupling_templates(config: FitConfig, inputs: Inputs, method: str, template
 
 def _axes(inputs: Inputs) -> list[str]:
     return [axis.name for axis in inputs.histograms[inputs.observable].axes]
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _few_events(couplings: CouplingTemplates, name: str, values: FloatArray, limit: LimitScan) -> list[str]:

@@ -12,11 +12,13 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.inference.polynomial import CouplingError, Polynomial, condition_warning, sample_coefficients
+from hhh_coffea.inference.samples import ByPlace, SampleSet, combine
 from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit_config import FitConfig
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
-from hhh_coffea.results.event_observables import PREFIX, empty_regions, is_of_couplings
+from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, empty_regions, is_of_couplings
 from hhh_coffea.results.observables import METHOD, PROCESS, REGION, VARIATION, ObservableError, observable, values_of
 
 Info = Mapping[str, Mapping[str, Any]]
@@ -40,6 +42,12 @@ class Inputs:
     luminosity: float  # fb⁻¹
     observable: str  # name of the histogram that is fitted
     warnings: tuple[str, ...]
+    combined: SampleSet | None = None  # the signals, where they were generated at other couplings each
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Signals as templates call them: samples at several couplings are one process."""
+        return self.signals if self.combined is None else (self.combined.process,)
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -72,15 +80,52 @@ def read_inputs(config: FitConfig) -> Inputs:
         for name in sorted({failure["dataset"] for failure in provenance["failures"]})
         if name in chosen and provenance["datasets"][name].get("sum_of_weights")
     ]
-    warnings += empty_regions(histograms, provenance["config"].get("regions") or {})
-    name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {})
-    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings))
+    declared = provenance["config"].get("regions") or {}
+    regions = {n: [*info.get("regions", ()), *declared] for n, info in datasets.items()}
+    warnings += empty_regions(histograms, regions)
+    in_regions = any(regions[name] for name in chosen) and not config.select
+    usual = PREFIX + LEADING_MASS if in_regions and PREFIX + LEADING_MASS in histograms else DEFAULT
+    name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {}, usual)
+    combined = _sample_set(datasets, signals)
+    if combined is not None and (note := condition_warning(combined.polynomial, combined.points)):
+        warnings.append(note)
+    return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings), combined)
 
 
-def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any]) -> str:
-    """Name of the histogram of an observable: the one asked for, else the first that the run declared, else a mass."""
+def _sample_set(datasets: Info, signals: Sequence[str]) -> SampleSet | None:
+    """The signals as samples of one process, where their metadata say at which couplings they were generated."""
+    points = {name: datasets[name]["coupling_point"] for name in signals if "coupling_point" in datasets[name]}
+    if not points:
+        return None
+    if others := [name for name in signals if name not in points]:
+        raise FitError(
+            f"signals {', '.join(points)} were generated at couplings of their own, and {', '.join(others)} at none: choose with "
+            "--signal"
+        )
+    first = datasets[signals[0]]
+    polynomial = polynomial_of(first)
+    values = np.array([[points[name][parameter] for parameter in polynomial.parameters] for name in signals])
+    try:
+        sample_coefficients(polynomial, values)
+    except CouplingError as error:
+        raise FitError(f"signals {', '.join(signals)}: {error}") from None
+    return SampleSet(f"{first['analysis']}_combined", tuple(signals), polynomial, values)
+
+
+def polynomial_of(info: Mapping[str, Any]) -> Polynomial:
+    """The polynomial of a dataset's couplings, from ``histograms.json``."""
+    return Polynomial(**{name: _tuples(value) for name, value in info["couplings"].items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _histogram(asked: str | None, histograms: Mapping[str, Hist], declared: Mapping[str, Any], usual: str) -> str:
+    """Name of the histogram of an observable: the one asked for, else the first that the run declared, else the ``usual``."""
     if asked is None:
-        return next((PREFIX + name for name in declared if PREFIX + name in histograms), DEFAULT)
+        return next((PREFIX + name for name in declared if PREFIX + name in histograms), usual)
     for name in (asked, PREFIX + asked):
         if name in histograms:
             return name
@@ -151,8 +196,8 @@ def methods_of(config: FitConfig, inputs: Inputs) -> tuple[str, ...]:
     return tuple(filled or found)
 
 
-def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, tuple[str, ...]]:
-    """Expected events of one method by region, process, variation and bin; and warnings."""
+def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, ByPlace, tuple[str, ...]]:
+    """Expected events of one method by region, process, variation and bin; moments of samples that are combined; warnings."""
     name = inputs.observable
     histogram = inputs.histograms[name]
     chosen = dict(config.select)
@@ -183,7 +228,11 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
     regions = tuple(
         replace(region, samples={name: region.samples[name] for name in wanted}) for region in whole.regions
     )
-    return replace(whole, regions=regions).scaled(inputs.scales), tuple(warnings)
+    templates = replace(whole, regions=regions).scaled(inputs.scales)
+    moments: ByPlace = {}
+    if inputs.combined is not None:
+        templates, moments = combine(templates, inputs.combined)
+    return templates, moments, tuple(warnings)
 
 
 def simulation_note(templates: Templates, uncertainty: float) -> str | None:

@@ -33,6 +33,7 @@ from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
+from hhh_coffea.reconstruction.couplings import check_couplings
 from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_console import print_assignments
@@ -44,6 +45,7 @@ from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
+from hhh_coffea.results.skims import size_of, write_fileset
 from hhh_coffea.results.summary import summarise
 from hhh_coffea.results.systematics import not_varied
 
@@ -64,9 +66,16 @@ def run_job(config: RunConfig) -> int:
         check_together(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)
+    notes = [
+        n
+        for name, d in datasets.items()
+        for n in check_couplings(name, d.metadata, analyses[d.metadata.analysis].couplings)
+    ]
+    report.print_warnings(console, notes)
     if config.overlay_published:
         _check_overlay(config, analyses)
-    in_progress = (output / results.CANDIDATES_IN_PROGRESS).resolve()
+    _refuse_own_input(output, datasets)
+    in_progress = (output / resume.FOLDER).resolve()
     processor = load_processor(
         config.processor,
         {**config.processor_options(in_progress), "analyses": analyses},
@@ -78,6 +87,17 @@ def run_job(config: RunConfig) -> int:
             return _run_job(config, console, datasets, analyses, processor)
     except results.WritingError as error:
         return _unfinished(console, error)
+
+
+def _refuse_own_input(output: Path, datasets: dict[str, Dataset]) -> None:
+    """A run replaces what is in its results directory: a skim there must not be what it reads."""
+    for dataset in datasets.values():
+        for file in dataset.files:
+            if "://" not in file and Path(file).is_relative_to(output.resolve()):
+                raise UserError(
+                    f"option 'output': this run would replace {output}, and dataset {dataset.name!r} is read from there; choose "
+                    "another --output"
+                )
 
 
 def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
@@ -106,9 +126,9 @@ def _run_job(
         if (link := dashboard_of(executor)) is not None:
             console.print(f"dask dashboard: {link}", soft_wrap=True)
         if isinstance(executor, DaskExecutor):
-            if config.candidates and not config.dry_run and not executor.sees(output / resume.FOLDER):
+            if config.parts and not config.dry_run and not executor.sees(output / resume.FOLDER):
                 raise ExecutorError(
-                    f"option 'candidates': the workers do not see {output}: it must be on shared storage"
+                    f"option {config.parts[0]!r}: the workers do not see {output}: it must be on shared storage"
                 )
             if getattr(processor, "wants_gpu", False):
                 report.print_warnings(console, executor.gpu_warnings(config.device))
@@ -154,7 +174,8 @@ def _finish(
         report.print_warnings(console, [f"nothing was read: the earlier results in {output} are kept as they were"])
         return EXIT_NOTHING_READ
     lost = {(f.dataset, f.file, f.start) for f in total.failures}
-    resume.drop_strays(output, (c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost))
+    finished = [c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost]
+    resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
@@ -166,15 +187,17 @@ def _finish(
     content = results.histogram_file(histograms, datasets, analyses)
     table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
-    has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
-    counted = [rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped")]
-    cutflow = report.cutflow_table(counted[0], counted[1], datasets, config.luminosity)
-    weight_warnings = report.weight_warnings(cutflow, datasets)
+    cutflow = _cutflow(rest, datasets, config.luminosity)
+    weight_warnings = report.weight_warnings(cutflow, datasets, config.luminosity)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
-    empty = [*empty, *empty_regions(histograms, config.regions), *foreign_models(datasets, processor)]
+    regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
+    empty = [*empty, *empty_regions(histograms, regions), *_lost_skim(config), *foreign_models(datasets, processor)]
+    sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
-    plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
     try:
+        if config.skim:
+            empty = [*empty, *write_fileset(output / resume.FOLDER / resume.SKIM, datasets, finished, sums)]
+        plan = replace(plan, warnings=(*plan.warnings, *weight_warnings, *empty))
         results.write(
             output,
             {
@@ -189,12 +212,12 @@ def _finish(
                 "cutflow.json": {"schema_version": results.SCHEMA_VERSION, "datasets": cutflow},
                 "provenance.json": {
                     **provenance(config, datasets, plan, total, wall, used),
-                    SUMS: sums_of_weights(cutflow, datasets),
+                    SUMS: sums,
                 },
             },
-            config.candidates,
+            config.parts,
         )
-    except results.WritingError as error:
+    except OSError as error:
         return _unfinished(console, error)
     if not keeps or not total.chunks or not (plan.failures or total.failures):
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
@@ -202,12 +225,11 @@ def _finish(
     _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
-    if config.regions and EVENTS in histograms:
-        report.print_regions(console, histograms[EVENTS])
+    if any(regions.values()) and EVENTS in histograms:
+        report.print_regions(console, cutflow)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
-    if config.candidates:
-        written.append("candidates/")
+    written += [size_of(output / part) for part in config.parts]
     written += _extras(config, console, histograms, bool(total.chunks))
     from hhh_coffea.figures.html_report import write_report
 
@@ -230,13 +252,26 @@ def _print_results(
     published: dict[str, Any] | None,
     cutflow: dict[str, Any],
 ) -> None:
-    """The headline; every table with ``--verbose``."""
+    """The headline; every table with ``--verbose``, the cutflow with a luminosity too: it has the expected events."""
     print_headline(console, summary, table_1, datasets, any(d.metadata.is_signal for d in datasets.values()))
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:
         report.print_summary(console, summary, datasets)
+    if config.verbose or config.luminosity is not None:
         report.print_cutflow(console, cutflow)
+
+
+def _lost_skim(config: RunConfig) -> list[str]:
+    lost = not config.skim and (Path(config.output) / resume.SKIM).is_dir()
+    return [f"the skim of the earlier run in {config.output} is deleted: this one writes none (--skim)"] if lost else []
+
+
+def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:
+    """Contents of ``cutflow.json``; what they are made of is taken out of the ``rest`` of a processor's output."""
+    has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
+    cuts, dropped, regions = (rest.pop(name, {}) if has_cutflow else {} for name in ("cutflow", "dropped", "regions"))
+    return report.cutflow_table(cuts, dropped, datasets, luminosity, regions)
 
 
 def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any_read: bool) -> list[str]:

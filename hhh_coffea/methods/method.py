@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.strict import Strict
 from hhh_coffea.datasets.fileset import DatasetMetadata
-from hhh_coffea.events.formats import branches_of
 from hhh_coffea.methods import bdt, chi2, spanet
 from hhh_coffea.methods.bdt_model import BdtModel, load_model
 from hhh_coffea.methods.spanet import SpanetError, SpanetModel
@@ -325,6 +324,8 @@ def branches_for(
 ) -> list[str]:
     """Branches that an analysis and methods read from files of a dataset, after :func:`check_usable`."""
     check_usable(methods, analysis, options, metadata.format)
+    from hhh_coffea.events.formats import branches_of  # coffea, which statistics alone do not need
+
     return branches_of(metadata, fatjet_features(methods, options, analysis), analysis.collections)
 
 

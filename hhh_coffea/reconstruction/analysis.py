@@ -19,9 +19,10 @@ from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.kinematics import Cartesian
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.record import COLLECTIONS
-from hhh_coffea.inference.polynomial import Polynomial
 from hhh_coffea.reconstruction.candidates import make_candidates, summed_momentum
+from hhh_coffea.reconstruction.couplings import Couplings
 from hhh_coffea.reconstruction.metrics import Category, Evaluation, evaluate, one_for_each_kind
+from hhh_coffea.reconstruction.observables import check_region
 from hhh_coffea.reconstruction.quantities import Quantity
 from hhh_coffea.reconstruction.targets import Targets, no_targets
 from hhh_coffea.topology.kinds import NONE, Kind, kinds_of
@@ -43,16 +44,6 @@ class Generated(NamedTuple):
     cut: str  # name of the cut that asks for them
     count: Callable[[ak.Array], Any]  # record → ``(N,)`` decays that the analysis looks for
     advice: Callable[[int], str]  # their number → what to write into the metadata
-
-
-class Couplings(NamedTuple):
-    """How the weight of an event of signal depends on parameters of the theory: a polynomial for each event."""
-
-    polynomial: Polynomial
-    collections: tuple[str, ...]  # of the event record that are read for it
-    coefficients: Callable[
-        [ak.Array], npt.NDArray[np.float64]
-    ]  # record → ``(N, monomials)``, 1 in all at the reference
 
 
 class PublishedAssignments(NamedTuple):
@@ -120,6 +111,8 @@ class Analysis:
         give every target of every event a candidate (:mod:`hhh_coffea.results.assignment_efficiency`)
     marks
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
+    regions
+        of its selected events by name, as expressions (:mod:`hhh_coffea.reconstruction.observables`); a run may add others
     couplings
         parameters of the theory that event weights depend on
     quantities
@@ -157,6 +150,7 @@ class Analysis:
     generated: Generated | None = None
     jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
+    regions: Mapping[str, str] = field(default_factory=dict)
     couplings: Couplings | None = None
     quantities: tuple[Quantity, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -171,6 +165,8 @@ class Analysis:
             raise TypeError(
                 f"analysis {self.name!r}: method {plain[0]!r} is a bare function: wrap it, method_of(function)"
             )
+        for name, text in self.regions.items():
+            check_region(f"analysis {self.name!r}", name, text)
         if unknown := sorted(set(self.collections) - set(COLLECTIONS)):
             raise ValueError(
                 f"analysis {self.name!r}: no collection {unknown[0]!r}{did_you_mean(unknown[0], COLLECTIONS)}; there are "

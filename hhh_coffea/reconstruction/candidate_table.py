@@ -19,7 +19,7 @@ from hhh_coffea.base.arrays import counts_of, event_index, flat
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.reconstruction.analysis import Analysis
 
-CANDIDATE_FILES = "candidate_files"  # key of a processor's output: names and bytes of what write_candidates() wrote
+WRITTEN = "written_files"  # key of a processor's output: names and bytes of what it wrote, here and in write_skim()
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _BEFORE = (("dataset", _NAME), ("file", _NAME), ("entry", pa.int64()), ("method", _NAME), ("kind", _NAME))
 _NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
@@ -42,7 +42,7 @@ def write_candidates(
     correct: npt.NDArray[np.bool_] | None,
     analyses: Iterable[Analysis] = (),
 ) -> dict[str, int]:
-    """Write a chunk's candidates of one method into ``folder``; returns the file's name and its bytes.
+    """Write a chunk's candidates of one method into ``folder``; returns the file's name, with the folder's, and its bytes.
 
     Columns of daughters are positions in the FILE (−1 where none), ``correct`` is null without truth. ``chunk`` is
     ``events.metadata``, ``analyses`` are all those of the run: every file has the columns of each. The name depends on the
@@ -76,7 +76,7 @@ def write_candidates(
         # without arrow's own schema names read back as plain text: not every tool takes dictionaries from several files
         with partial.open("wb") as stream:  # arrow takes no path that is not UTF-8
             pq.write_table(table, stream, compression="zstd", store_schema=False)
-        return {path.name: partial.stat().st_size}
+        return {f"{path.parent.name}/{path.name}": partial.stat().st_size}
 
 
 def stem(dataset: str, file: str, start: int, stop: int) -> str:
@@ -85,8 +85,8 @@ def stem(dataset: str, file: str, start: int, stop: int) -> str:
 
 
 def stem_of(name: str) -> str:
-    """The :func:`stem` of a file of candidates by its name; empty if it is none."""
-    found = re.match(r"(.*-[0-9a-f]{12}-\d{12}-\d{12})-[^-].*\.parquet$", name)
+    """The :func:`stem` of a file of candidates or of a skim by its name; empty if it is neither."""
+    found = re.match(r"(.*-[0-9a-f]{12}-\d{12}-\d{12})-[^-].*\.(?:parquet|root)$", name)
     return found[1] if found else ""
 
 

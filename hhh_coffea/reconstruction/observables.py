@@ -7,6 +7,7 @@ overlap removal, by falling pT; ``jets``, ``fatjets``, ``leptons``, ``met`` and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -33,7 +34,24 @@ def _checked(text: str) -> str:
 
 
 ExpressionText = Annotated[str, AfterValidator(_checked)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+
+
+def check_region(where: str, name: str, text: str) -> None:
+    """Check a region that is declared in code.
+
+    Raises
+    ------
+    ValueError
+        with ``where``, for a name that is none or an expression that cannot be read.
+    """
+    if not re.match(NAME, name):
+        raise ValueError(f"{where}: region {name!r}: a name has letters, digits and _")
+    try:
+        parse(text, OBJECTS)
+    except ExpressionError as error:
+        raise ValueError(f"{where}: region {name!r}: {error}") from None
 
 
 class EventObservable(Strict):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from coffea.analysis_tools import PackedSelection
 
+from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.events.formats import read
@@ -46,6 +47,7 @@ def prepare(
     fatjet_features: Collection[str] = (),
     variation: str = NOMINAL,
     more_cuts: Mapping[str, Any] | None = None,
+    shared: Once | None = None,
 ) -> Prepared:
     """NanoEvents → selected events with their targets in each of the definitions.
 
@@ -63,8 +65,10 @@ def prepare(
         a systematic variation (:func:`hhh_coffea.events.formats.variations`)
     more_cuts
         name → function of the record of all events that returns a mask; applied after all others
+    shared
+        the same one for all variations of a chunk: what they have in common is then computed once
     """
-    all_events, dropped = read(events, metadata, fatjet_features, variation, analysis.collections)
+    all_events, dropped = read(events, metadata, fatjet_features, variation, analysis.collections, shared)
     if analysis.refine is not None:
         all_events = analysis.refine(all_events)
     selection = event_selection(all_events, metadata, analysis)

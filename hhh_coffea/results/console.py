@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hist import Hist, loc
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -14,7 +13,6 @@ from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
 from hhh_coffea.datasets.fileset import Dataset
-from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
 
@@ -157,43 +155,68 @@ def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool
 
 
 def cutflow_table(
-    cutflow: dict[str, Any], dropped: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None = None
+    cutflow: dict[str, Any],
+    dropped: dict[str, Any],
+    datasets: dict[str, Dataset],
+    luminosity: float | None = None,
+    regions: dict[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Contents of ``cutflow.json``: per dataset the cuts in order, objects set aside, and the cross section left (pb).
 
-    With a luminosity (fb⁻¹) each row says how many events are expected.
+    With a luminosity (fb⁻¹) each row says how many events are expected. ``regions`` (dataset → method → region → row) follow the
+    cuts, one row for each region and method.
     """
     table: dict[str, dict[str, Any]] = {}
     for name, cuts in cutflow.items():
         metadata = datasets[name].metadata
         rows = [{"cut": cut, **row} for cut, row in cuts.items()]
+        counted = (regions or {}).get(name, {})
+        more = [{"region": r, "method": m, **row} for m, found in counted.items() for r, row in found.items()]
         if (normalisation := metadata.normalisation) is not None and rows:
             generated = metadata.sum_of_weights or rows[0]["weighted"]
-            for row in rows:
-                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if generated else None
-                if luminosity is not None and generated:
+            for row in (*rows, *more):
+                known = generated > 0
+                row["cross_section_pb"] = normalisation.rate * row["weighted"] / generated if known else None
+                if luminosity is not None and known:
                     row["expected_events"] = expected_events(normalisation, luminosity) * row["weighted"] / generated
-        table[name] = {"cuts": rows, "dropped_objects": dropped.get(name, {})}
+        table[name] = {"cuts": rows, **({"regions": more} if more else {}), "dropped_objects": dropped.get(name, {})}
     return {name: table[name] for name in datasets if name in table}
 
 
-def print_regions(console: Console, events: Hist) -> None:
-    """Sum of weights of the selected events in each region, by dataset and method."""
-    regions = [str(name) for name in events.axes["region"]]
-    if "variation" in [axis.name for axis in events.axes]:
-        events = events[{"variation": loc(NOMINAL)}]
-    table = table_of("regions (weighted)", ("dataset", "method"), tuple(regions))
-    for dataset in events.axes["dataset"]:
-        for method in events.axes["method"]:
-            found = [events[{"region": loc(r), "dataset": loc(dataset), "method": loc(method)}] for r in regions]
-            if any(one.variance for one in found):
-                table.add_row(str(dataset), str(method), *(f"{one.value:,.6g}" for one in found))
+def print_regions(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
+    """Selected events in each region, by dataset and method, beside all that are selected."""
+    has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
+    numbers = ("events", "weighted", "of selected", *(("expected",) if has_expected else ()))
+    table = table_of("regions", ("dataset", "region", "method"), numbers)
+    for name, entry in cutflow.items():
+        before = ("", "")
+        last = next((row["events"] for row in reversed(entry["cuts"]) if not row["cut"].startswith("weight: ")), 0)
+        for row in sorted(entry.get("regions", []), key=lambda row: row["region"]):
+            place = (name, row["region"])
+            share = f"{row['events'] / last:.1%}" if last else "–"
+            cells = [f"{int(row['events']):,}", f"{row['weighted']:.6g}", share]
+            if has_expected:
+                cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
+            shown = ["" if old == new else new for old, new in zip(before, place, strict=True)]
+            shown = [shown[0], place[1] if shown[0] else shown[1]]
+            table.add_row(*shown, row["method"], *cells)
+            before = place
     console.print(table)
 
 
-def weight_warnings(cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset]) -> list[str]:
-    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed."""
+def weight_warnings(
+    cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset], luminosity: float | None = None
+) -> list[str]:
+    """Datasets whose ``sum_of_weights``, of all events generated, is less than what was processed, or which cannot be scaled."""
     warnings = []
+    for name, dataset in datasets.items() if luminosity is not None and cutflow else ():
+        rows = cutflow.get(name, {}).get("cuts") or [{"weighted": 0.0}]
+        total = dataset.metadata.sum_of_weights or rows[0]["weighted"]
+        if not dataset.metadata.is_data and not total > 0:
+            warnings.append(
+                f"dataset {name!r}: the generator weights of all events add up to {total:g}: no events of it can be expected, "
+                "and no stacked figures are drawn"
+            )
     for name, entry in cutflow.items():
         generated, rows = datasets[name].metadata.sum_of_weights, entry["cuts"]
         if generated is not None and rows and rows[0]["weighted"] > generated * (1 + 1e-9):

@@ -1,7 +1,7 @@
 """The results directory: written once, whole or not at all, read by figures and by users. Nothing in it is pickled.
 
 ``histograms.json`` (UHI), ``summary.json``, ``cutflow.json``, ``provenance.json``, ``plots/`` and, if asked for,
-``candidates/`` (parquet). docs/results_directory.md holds the schemas.
+``candidates/`` (parquet) and ``skim/`` (ROOT). docs/results_directory.md holds the schemas.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
+from hhh_coffea.reconstruction.couplings import described as generated_at
 from hhh_coffea.results.event_observables import is_of_couplings
 from hhh_coffea.results.histograms import canonical
 
 SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
-CANDIDATES, CANDIDATES_IN_PROGRESS = "candidates", f"{resume.FOLDER}/{resume.CANDIDATES}"
 MADE_FROM_THEM = ("report.html", "histograms.root")
 FIT = "fit"  # what hhh fit makes of the histograms
 
@@ -87,7 +87,7 @@ def _refuse_others(folder: Path, datasets: Collection[str] | None) -> None:
     if datasets is None or not of_events(folder):
         return
     if others := [name for name in read_json(folder / "provenance.json").get("datasets", {}) if name not in datasets]:
-        parts = [f"{name}/" for name in (CANDIDATES, "plots") if (folder / name).exists()]
+        parts = [f"{name}/" for name in (*resume.PARTS, "plots") if (folder / name).exists()]
         what = f"results ({', '.join(parts)} too)" if parts else "results"
         raise ResultsError(
             f"{folder}: holds {what} of {', '.join(others)}, which this run does not read and would delete; choose "
@@ -115,8 +115,8 @@ def _is_ours(folder: Path) -> bool:
     return isinstance(content, dict) and {"schema_version", "ledger", "config"} <= set(content)
 
 
-def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> None:
-    """Write ``{name: JSON-able}`` files and put the candidates in their place.
+def write(folder: Path, contents: Mapping[str, Any], parts: Collection[str] = ()) -> None:
+    """Write ``{name: JSON-able}`` files and put in their place the ``parts``, folders that chunks wrote into.
 
     Everything is written under temporary names first, so that a full disk leaves earlier results whole; then the old
     results, their figures included, make room. ``provenance.json`` comes last: where it is, the rest is whole.
@@ -132,11 +132,12 @@ def write(folder: Path, contents: Mapping[str, Any], with_candidates: bool) -> N
         raise WritingError(f"{folder}: the results cannot be written: {error.strerror or error}") from error
     for name in (*OURS, *MADE_FROM_THEM):
         (folder / name).unlink(missing_ok=True)
-    for old in (CANDIDATES, "plots", FIT):
+    for old in (*resume.PARTS, "plots", FIT):
         shutil.rmtree(folder / old, ignore_errors=True)
-    if with_candidates:
-        (folder / CANDIDATES_IN_PROGRESS).mkdir(parents=True, exist_ok=True)
-        (folder / CANDIDATES_IN_PROGRESS).rename(folder / CANDIDATES)
+    for part in parts:
+        in_progress = folder / resume.FOLDER / part
+        in_progress.mkdir(parents=True, exist_ok=True)
+        in_progress.rename(folder / part)
     for name in names:
         partials[name].replace(folder / name)
 
@@ -189,7 +190,8 @@ def histogram_file(
 
 
 def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> dict[str, Any]:
-    couplings = analysis.couplings if with_couplings else None
+    point = generated_at(dataset.metadata, analysis.couplings)
+    couplings = analysis.couplings if with_couplings or point is not None else None
     return {
         "label": dataset.label,
         "format": dataset.metadata.format,
@@ -204,7 +206,9 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
         **({"labels": dict(analysis.labels)} if analysis.labels else {}),
+        **({"regions": list(analysis.regions)} if analysis.regions else {}),
         **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
+        **({"coupling_point": dict(point)} if point is not None else {}),
     }
 
 

@@ -37,22 +37,23 @@ def book() -> dict[str, Hist]:
 def fill(
     histograms: dict[str, Hist],
     dataset: str,
-    variation: str,
+    weights: Mapping[str, npt.NDArray[np.float64]],
     n_jets: IntArray,
     found: Candidates,
-    weight: npt.NDArray[np.float64],
     kinds: tuple[str, ...],
 ) -> None:
-    """Fill one variation: candidates that survive overlap removal, and the events behind them."""
-    histograms[EVENTS].fill(dataset=dataset, variation=variation, n=n_jets, weight=weight)
+    """Fill variations, by name with the weight of each event: candidates that survive overlap removal, and the events."""
+    for variation, weight in weights.items():
+        histograms[EVENTS].fill(dataset=dataset, variation=variation, n=n_jets, weight=weight)
     for method, candidates in found.items():
         use = ~flat(candidates.overlaps)
         kind, mass = flat(candidates.kind)[use], flat(candidates.mass)[use]
-        of_event = weight[event_index(counts_of(candidates.kind))][use]
+        event = event_index(counts_of(candidates.kind))[use]
         for number, name in enumerate(kinds):
             chosen = kind == number
-            key = {"dataset": dataset, "method": method, "kind": name, "variation": variation}
-            histograms[MASS].fill(**key, mass=mass[chosen], weight=of_event[chosen])
+            for variation, weight in weights.items():
+                key = {"dataset": dataset, "method": method, "kind": name, "variation": variation}
+                histograms[MASS].fill(**key, mass=mass[chosen], weight=weight[event[chosen]])
 
 
 def not_varied(histograms: Mapping[str, Hist]) -> list[str]:
@@ -85,9 +86,13 @@ def unchanged(nominal: ak.Array, varied: ak.Array) -> tuple[IntArray, BoolArray]
         counts = [counts_of(before.pt)[position], counts_of(after.pt)]
         same &= counts[0] == counts[1]
         length = int(max((c.max(initial=0) for c in counts), default=0))
-        for field in after.fields:
-            a, b = pad(before[field], length, 0)[position], pad(after[field], length, 0)
-            same &= (a == b).all(axis=1)
+        # the first pT first: where every event has changed, it shows at once
+        for field, width in (("pt", 1), *((field, length) for field in after.fields)):
+            left = np.flatnonzero(same)
+            if not len(left):
+                return position, same
+            a, b = pad(before[field], width, 0)[position[left]], pad(after[field], width, 0)[left]
+            same[left] = (a == b).all(axis=1)
     return position, same
 
 

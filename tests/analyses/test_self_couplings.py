@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import uproot
 
-from hhh_coffea.analyses.self_couplings import HH, HHH, POLYNOMIALS, GeneratorError, coupling_weights
+from hhh_coffea.analyses.self_couplings import (
+    HH,
+    HHH,
+    POLYNOMIALS,
+    GeneratorError,
+    amplitude_terms,
+    coupling_weights,
+    weights_at,
+)
 
 
 def generated(n: int, k: int, seed: int = 1) -> list[np.ndarray]:
@@ -36,23 +44,35 @@ def amplitude(pt, eta, phi, mass, kappa3, kappa4):
     return 2 - sum(l3 / s for s in pairs) + 1 / (s_of(0, 1, 2) - m2) * (l4 + sum(l3**2 / s for s in pairs))
 
 
+def directly(events, kappa3, kappa4):
+    return np.array([amplitude(*e, kappa3, kappa4) ** 2 / amplitude(*e, 1, 1) ** 2 for e in zip(*events, strict=True)])
+
+
 @pytest.mark.parametrize("k", [2, 3])
 def test_weights_are_ratios_of_amplitudes(k):
-    """50 random couplings, relative to the largest terms that cancel in the weight."""
-    events = generated(60, k)
+    """50 random couplings: each event's weight to 1e-9 of itself, and from its coefficients to 1e-9 of the terms that cancel."""
+    events = generated(200, k)
     coefficients = coupling_weights(*events)
     rng = np.random.default_rng(2)
     for kappa3, kappa4 in np.stack([rng.uniform(-10, 10, 50), rng.uniform(-100, 100, 50)], axis=1):
         point = [kappa3, kappa4][: len(POLYNOMIALS[k].parameters)]
+        direct = directly(events, kappa3, kappa4)
+        np.testing.assert_allclose(weights_at(*events, point), direct, rtol=1e-9)
         monomials = POLYNOMIALS[k].monomials(point)
-        size = np.abs(coefficients) @ np.abs(monomials)
-        direct = np.array(
-            [
-                amplitude(*event, kappa3, kappa4) ** 2 / amplitude(*event, 1, 1) ** 2
-                for event in zip(*events, strict=True)
-            ]
-        )
-        assert (np.abs(coefficients @ monomials - direct) < 1e-9 * size).all()
+        polynomial = coefficients @ monomials
+        assert (np.abs(polynomial - direct) < 1e-9 * (np.abs(coefficients) @ np.abs(monomials))).all()
+        # of a sum of events, which is what histograms hold, nothing is lost
+        assert polynomial.sum() == pytest.approx(direct.sum(), rel=1e-9)
+
+
+def test_where_the_amplitude_vanishes():
+    """A weight that is 10⁻⁹ of its terms: right to 1e-9 of itself from the amplitude, and to no digit from coefficients."""
+    events = generated(1, 2)
+    a, b = amplitude_terms(*events)[0]
+    kappa3 = float(-a / b * (1 + 1e-5))
+    direct = directly(events, kappa3, 1)
+    assert weights_at(*events, [kappa3]) == pytest.approx(direct, rel=1e-9, abs=0)
+    assert coupling_weights(*events) @ HH.monomials([kappa3]) != pytest.approx(direct, rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize("k", [2, 3])

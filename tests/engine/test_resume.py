@@ -351,5 +351,5 @@ def test_kept_chunks_are_text(two_files, tmp_path):
     (file,) = (tmp_path / "r" / ".resume" / "chunks").glob("*/*.json.gz")
     entry = json.loads(gzip.decompress(file.read_bytes()))
     assert entry["events"] == 5000
-    (name, size), *_ = entry["candidates"]
-    assert (tmp_path / "r" / "candidates" / name).stat().st_size == size
+    (name, size), *_ = entry["written"]
+    assert (tmp_path / "r" / name).stat().st_size == size

@@ -509,7 +509,7 @@ def test_old_figures_and_failed_writing(tmp_path, monkeypatch):
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "old.png").touch()
     contents = {"summary.json": {"a": 1}, "provenance.json": {}}
-    results.write(tmp_path, contents, with_candidates=False)
+    results.write(tmp_path, contents)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["provenance.json", "summary.json"]
     with pytest.raises(ValueError, match="JSON"):
         results.write(tmp_path, {"summary.json": {"a": 2}, "provenance.json": {"bad": float("nan")}}, False)

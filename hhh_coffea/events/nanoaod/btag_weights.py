@@ -6,19 +6,21 @@ w = Π_tagged s · Π_untagged (1 − s ε)/(1 − ε).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray
+from hhh_coffea.base.arrays import IntArray, product_in_event
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, BTagWeights
 from hhh_coffea.events.nanoaod.corrections import correction, evaluate
 from hhh_coffea.events.record import Columns
 
-SYSTEMATICS = {"central": "central", **{way: way for way in DIRECTIONS}}
+CENTRAL = "central"
+SYSTEMATICS = (CENTRAL, *DIRECTIONS)
 LETTERS = {"loose": "L", "medium": "M", "tight": "T"}
 INPUTS = ("systematic", "working_point", "flavor", "abseta", "eta", "pt")
 
@@ -38,9 +40,14 @@ def check(options: BTagWeights) -> None:
 
 
 def btag_weights(
-    columns: Columns, counts: IntArray, use: npt.NDArray[np.bool_], working_point: str, options: BTagWeights
+    columns: Columns,
+    counts: IntArray,
+    use: npt.NDArray[np.bool_],
+    working_point: str,
+    options: BTagWeights,
+    systematics: Collection[str] = SYSTEMATICS,
 ) -> dict[str, FloatArray]:
-    """Weight of each event, ``central``, ``up`` and ``down``.
+    """Weight of each event by systematic: ``central``, ``up`` and ``down``.
 
     ``columns`` are flat: ``pt eta`` (GeV), ``btag`` 0 or 1 and ``flavor`` 5 (b), 4 (c) or else; ``use`` marks the jets that
     count.
@@ -60,14 +67,13 @@ def btag_weights(
     efficiency = np.clip(efficiency, 1e-6, 1 - 1e-6)  # 0 and 1 come of bins with few jets
     heavy = jets["flavor"] != 0
     weights = {}
-    for name, systematic in SYSTEMATICS.items():
+    for name in systematics:
         factor = np.ones(len(event))
         for chosen, field in ((heavy, "heavy"), (~heavy, "light")):
-            some = {k: v if isinstance(v, str) else v[chosen] for k, v in jets.items()}
             named = correction(options.file, getattr(options, field), f"btag.{field}")
-            factor[chosen] = evaluate(named, {**some, "systematic": systematic})
+            wanted = {item.name for item in named.inputs}
+            some = {k: v if isinstance(v, str) else v[chosen] for k, v in jets.items() if k in wanted}
+            factor[chosen] = evaluate(named, {**some, "systematic": name})
         factor = np.where(tagged, factor, np.maximum(1 - factor * efficiency, 0) / (1 - efficiency))
-        weight = np.ones(len(counts))
-        np.multiply.at(weight, event, factor)
-        weights[name] = weight
+        weights[name] = product_in_event(factor, event, len(counts))
     return weights

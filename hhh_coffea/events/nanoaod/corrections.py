@@ -121,48 +121,58 @@ def energy_scale(
     return raw * evaluate(chosen, {**given, **_jet(columns), "JetPt": columns["pt"] * raw})
 
 
-def smearing(
+class Thrown(NamedTuple):
+    """Flat, of each jet: relative resolution, standard normal number, whether it has a generated jet, and (pT − pT_gen)/pT."""
+
+    resolution: FloatArray
+    normal: FloatArray
+    matched: npt.NDArray[np.bool_]
+    difference: FloatArray
+
+
+def throw(
     columns: Columns,
     given: Mapping[str, npt.NDArray[Any]],
     options: JetCorrections,
-    variation: str,
     generated: Generated,
     radius: float,
     seed: RandomSeed,
-) -> FloatArray:
-    """Factor that brings the resolution of simulated jets to that of data (the "hybrid method" of CMS JetMET).
-
-    A jet with a generated one (ΔR < R/2 and |ΔpT| < 3σ) is moved away from it by the ratio s of resolutions,
-    c = 1 + (s − 1)(pT − pT_gen)/pT; others get c = 1 + N(0, σ/pT) √max(s² − 1, 0).
-    """
+) -> Thrown:
+    """What :func:`smearing` is made of, whatever the variation: a generated jet counts with ΔR < R/2 and |ΔpT| < 3σ."""
     assert options.resolution is not None
-    assert options.resolution_scale is not None
     pt = np.asarray(columns["pt"], dtype=np.float64)
     available = {**given, **_jet(columns)}
     resolution = evaluate(correction(options.file, options.resolution, "resolution"), available)
-    way = {f"{JER}_{d}": d for d in DIRECTIONS}.get(variation, "nom")
-    scale = evaluate(
-        correction(options.file, options.resolution_scale, "resolution_scale"), {**available, "systematic": way}
-    )
     near = delta_r_squared(columns["eta"], columns["phi"], generated.eta, generated.phi) < (radius / 2) ** 2
     matched = (generated.pt > 0) & near & (np.abs(pt - generated.pt) < 3 * resolution * pt)
     # never 0: uniform numbers start there, and N⁻¹(0) is −∞
     normal = ndtri(np.maximum(uniform(seed.uuid, seed.entry, seed.jet), 2.0**-54))
-    shifted = 1 + (scale - 1) * (pt - generated.pt) / np.where(pt > 0, pt, 1.0)
-    thrown = 1 + normal * resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
-    return np.maximum(np.where(matched, shifted, thrown), MIN_SMEARED)
+    return Thrown(resolution, normal, matched, (pt - generated.pt) / np.where(pt > 0, pt, 1.0))
 
 
-def shift(
-    columns: Columns, given: Mapping[str, npt.NDArray[Any]], options: JetCorrections, variation: str
-) -> FloatArray | None:
-    """Factor of a variation of the energy scale, 1 ± δ; None if it is none of these corrections'."""
-    source, _, way = variation.rpartition("_")
-    if source not in options.uncertainties:
-        return None
+def smearing(
+    columns: Columns, given: Mapping[str, npt.NDArray[Any]], options: JetCorrections, variation: str, thrown: Thrown
+) -> FloatArray:
+    """Factor that brings the resolution of simulated jets to that of data (the "hybrid method" of CMS JetMET).
+
+    A jet with a generated one is moved away from it by the ratio s of resolutions, c = 1 + (s − 1)(pT − pT_gen)/pT; others
+    get c = 1 + N(0, σ/pT) √max(s² − 1, 0).
+    """
+    assert options.resolution_scale is not None
+    way = {f"{JER}_{d}": d for d in DIRECTIONS}.get(variation, "nom")
+    scale = evaluate(
+        correction(options.file, options.resolution_scale, "resolution_scale"),
+        {**given, **_jet(columns), "systematic": way},
+    )
+    shifted = 1 + (scale - 1) * thrown.difference
+    random = 1 + thrown.normal * thrown.resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
+    return np.maximum(np.where(thrown.matched, shifted, random), MIN_SMEARED)
+
+
+def shift(columns: Columns, given: Mapping[str, npt.NDArray[Any]], options: JetCorrections, source: str) -> FloatArray:
+    """Relative uncertainty δ of the energy scale by one of its sources; up is 1 + δ, down 1 − δ."""
     chosen = correction(options.file, options.uncertainties[source], f"uncertainties.{source}")
-    delta = evaluate(chosen, {**given, **_jet(columns)})
-    return 1 + delta if way == "up" else 1 - delta
+    return evaluate(chosen, {**given, **_jet(columns)})
 
 
 def _jet(columns: Columns) -> dict[str, npt.NDArray[Any]]:

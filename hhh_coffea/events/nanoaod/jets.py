@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, position_in_event
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.datasets.nanoaod_options import NOMINAL, JetCorrections
+from hhh_coffea.base.once import Once
+from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, JER, NOMINAL, JetCorrections
 from hhh_coffea.events.nanoaod import corrections
-from hhh_coffea.events.nanoaod.columns import flat_values, has, values
-from hhh_coffea.events.nanoaod.corrections import Generated, RandomSeed
+from hhh_coffea.events.nanoaod.columns import flat_values, has, kinematics, values
+from hhh_coffea.events.nanoaod.corrections import Generated, RandomSeed, Thrown
 from hhh_coffea.events.nanoaod.names import REGRESSION_ORDER, REGRESSIONS, RHO
 from hhh_coffea.events.record import Columns
 
@@ -21,39 +23,89 @@ JETS, FATJETS = "Jet", "FatJet"
 FIELDS = {JETS: "jets", FATJETS: "fatjets"}  # what the metadata call them
 RADIUS = {JETS: 0.4, FATJETS: 0.8}
 GENERATED = {JETS: ("GenJet", "genJetIdx"), FATJETS: ("GenJetAK8", "genJetAK8Idx")}
+UP = DIRECTIONS[0]
 Leaf = Callable[[str], npt.NDArray[Any]]
 
 
-def corrected(
-    events: Any,
-    collection: str,
-    counts: IntArray,
-    columns: Columns,
-    given: JetCorrections | None,
-    variation: str,
-    regressed: bool,
-    version: int,
-) -> Columns:
-    """Scale pT and mass: regression or energy scale, then resolution, then the variation of the scale."""
-    columns = dict(columns)
-    if regressed:
-        columns = _scaled(columns, _regression(events, columns["pt"], version))
-    if given is None:
-        return columns
-    leaf = leaf_of(events, collection, "corrections")
-    inputs = _correction_inputs(events, collection, counts, given, leaf)
-    if given.jec is not None:
-        columns = _scaled(columns, corrections.energy_scale(columns, inputs, leaf("rawFactor"), given))
-    if given.resolution is not None:
-        position = position_in_event(counts) + (0 if collection == JETS else 1 << 20)  # other random numbers
-        entry = events.metadata["entrystart"] + event_index(counts)
-        seed = RandomSeed(events.metadata["fileuuid"], entry, position)
-        generated = _generated(events, collection, counts, leaf)
-        factor = corrections.smearing(columns, inputs, given, variation, generated, RADIUS[collection], seed)
-        columns = _scaled(columns, factor)
-    if variation != NOMINAL and (shift := corrections.shift(columns, inputs, given, variation)) is not None:
-        columns = _scaled(columns, shift)
-    return columns
+def affects(given: JetCorrections | None, variation: str) -> bool:
+    """Whether a variation moves the jets of a collection with these corrections."""
+    source = variation.rpartition("_")[0]
+    return given is not None and (source in given.uncertainties or (source == JER and given.resolution is not None))
+
+
+@dataclass(frozen=True)
+class Jets:
+    """The jets of one collection of a chunk: as stored, regressed, and with any variation of their energy."""
+
+    events: Any
+    collection: str
+    counts: IntArray
+    stored: Columns  # flat pt eta phi mass of the file
+    regressed: Columns
+    given: JetCorrections | None
+    once: Once
+
+    @classmethod
+    def of(
+        cls, events: Any, collection: str, version: int, regressed: bool, given: JetCorrections | None, once: Once
+    ) -> Jets:
+        """Read a collection."""
+        counts, stored = once((collection, "stored"), lambda: kinematics(events, collection))
+        own = stored
+        if regressed:
+            own = once((collection, "regressed"), lambda: _scaled(stored, _regression(events, stored["pt"], version)))
+        return cls(events, collection, counts, stored, own, given, once)
+
+    def varied(self, variation: str) -> Columns:
+        """pT and mass with energy scale, then resolution, then the variation of the scale: a dict of the caller's own."""
+        if self.given is None:
+            return dict(self.regressed)
+        way = variation if variation.rpartition("_")[0] == JER else NOMINAL
+        columns = self.once((self.collection, "smeared", way), lambda: self._smeared(way))
+        source, _, direction = variation.rpartition("_")
+        if source not in self.given.uncertainties:
+            return dict(columns)
+        delta = self.once((self.collection, "shift", source), lambda: self._shift(source, columns))
+        return _scaled(columns, 1 + delta if direction == UP else 1 - delta)
+
+    def _smeared(self, variation: str) -> Columns:
+        columns = self.once((self.collection, "scaled"), self._energy_scale)
+        assert self.given is not None
+        if self.given.resolution is None:
+            return columns
+        thrown = self.once((self.collection, "thrown"), lambda: self._thrown(columns))
+        inputs = self._inputs()
+        return _scaled(columns, corrections.smearing(columns, inputs, self.given, variation, thrown))
+
+    def _energy_scale(self) -> Columns:
+        assert self.given is not None
+        if self.given.jec is None:
+            return self.regressed
+        raw_factor = self._leaf()("rawFactor")
+        return _scaled(self.regressed, corrections.energy_scale(self.regressed, self._inputs(), raw_factor, self.given))
+
+    def _thrown(self, columns: Columns) -> Thrown:
+        position = position_in_event(self.counts) + (0 if self.collection == JETS else 1 << 20)  # other random numbers
+        entry = self.events.metadata["entrystart"] + event_index(self.counts)
+        seed = RandomSeed(self.events.metadata["fileuuid"], entry, position)
+        generated = _generated(self.events, self.collection, self.counts, self._leaf())
+        assert self.given is not None
+        return corrections.throw(columns, self._inputs(), self.given, generated, RADIUS[self.collection], seed)
+
+    def _shift(self, source: str, columns: Columns) -> FloatArray:
+        assert self.given is not None
+        return corrections.shift(columns, self._inputs(), self.given, source)
+
+    def _inputs(self) -> dict[str, npt.NDArray[Any]]:
+        assert self.given is not None
+        given, leaf = self.given, self._leaf()
+        return self.once(
+            (self.collection, "inputs"),
+            lambda: _correction_inputs(self.events, self.collection, self.counts, given, leaf),
+        )
+
+    def _leaf(self) -> Leaf:
+        return leaf_of(self.events, self.collection, "corrections")
 
 
 def _scaled(columns: Columns, factor: FloatArray) -> Columns:

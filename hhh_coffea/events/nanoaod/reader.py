@@ -7,6 +7,7 @@ event cuts and which corrections is said by the metadata section ``nanoaod``. do
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import awkward as ak
@@ -14,18 +15,22 @@ import numpy as np
 import numpy.typing as npt
 from coffea.nanoevents import NanoAODSchema
 
-from hhh_coffea.base.arrays import records
+from hhh_coffea.base.arrays import IntArray, records
+from hhh_coffea.base.kinematics import FloatArray
+from hhh_coffea.base.once import Once
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
-from hhh_coffea.datasets.nanoaod_options import BTAG, NOMINAL, NanoAODOptions
+from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL, NanoAODOptions
+from hhh_coffea.events import coupling_weights
 from hhh_coffea.events.generator import HIGGS, first_copies, higgs_to_bb
 from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, event_weights, jet_id
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod import names as nanoaod_names
-from hhh_coffea.events.nanoaod.columns import KINEMATICS, flat_values, is_data, kinematics, values
-from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, corrected, leaf_of
+from hhh_coffea.events.nanoaod.columns import KINEMATICS, column, flat_values, is_data, kinematics, values
+from hhh_coffea.events.nanoaod.jets import FATJETS, FIELDS, GENERATED, JETS, Jets, affects, leaf_of
 from hhh_coffea.events.nanoaod.names import REGRESSIONS, RHO, Names, resolve
 from hhh_coffea.events.record import (
+    COUPLING_WEIGHTS,
     MULTI_HIGGS,
     TRUTH,
     Columns,
@@ -93,6 +98,8 @@ def branches(
     singles |= set(event_weights.branches(options.corrections, options.leptons))
     if metadata.is_signal and set(TRUTH).intersection(collections):
         leaves["GenPart"] = {*KINEMATICS, "pdgId", "genPartIdxMother", "statusFlags"}
+    if COUPLING_WEIGHTS in collections and (weights := coupling_weights.wanted(metadata)) is not None:
+        singles |= {str(weights.branch), f"n{weights.branch}"}
     if options.lepton_veto is not None:  # coffea's leptons are four-vectors with a charge
         leaves |= {name: {*KINEMATICS, "charge"} for name in ("Electron", "Muon")}
     jagged = [f"{name}_{leaf}" for name, some in leaves.items() for leaf in some] + [f"n{name}" for name in leaves]
@@ -105,6 +112,7 @@ def read(
     fatjet_features: Collection[str] = (),
     variation: str = NOMINAL,
     collections: Collection[str] = MULTI_HIGGS,
+    shared: Once | None = None,
 ) -> Reading:
     """Turn a chunk of ``NanoEvents`` with ``NanoAODSchema`` into the event record.
 
@@ -120,6 +128,8 @@ def read(
         ``nominal``, or a variation of the jets: ``jer_up``, ``jes_down``, … as the corrections are named
     collections
         what to read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`
+    shared
+        of all readings of these events: what does not vary is computed once, and its ``dropped`` is told once
 
     Raises
     ------
@@ -128,54 +138,80 @@ def read(
     FilesetError
         naming the metadata field that these events cannot serve.
     """
-    options = options_of(metadata)
-    names = resolve(events, options)
+    options, once = options_of(metadata), shared or Once()
+    names = once("names", lambda: resolve(events, options))
     data = is_data(events)
     if data:
         _check_data(metadata, options)
     selection = metadata.selection
     dropped: dict[str, int] = {}
 
-    counts, stored = kinematics(events, JETS)
-    # regressed and then corrected: the regression estimates a parton and its neutrinos, and does not move MET
-    regressed = corrected(events, JETS, counts, stored, None, NOMINAL, options.use_regressed_pt, names.version)
-    columns = corrected(events, JETS, counts, regressed, options.corrections.jets, variation, False, names.version)
+    jets = Jets.of(events, JETS, names.version, options.use_regressed_pt, options.corrections.jets, once)
+    counts = jets.counts
+    columns = jets.varied(variation)
     record: dict[str, Any] = {}
     if "met" in collections:
-        gained = columns["pt"] / np.where(regressed["pt"] > 0, regressed["pt"], 1) - 1
-        record |= nanoaod_leptons.met(events, options, names.version, counts, stored, gained)
-    score = flat_values(events, names.tagger)
-    columns["btag"] = (score > names.btag_cut).astype(np.int8)
-    columns["btag_score"] = score
-    if not data:
-        columns["flavor"] = flat_values(events, "Jet_hadronFlavour").astype(np.int32)
+        # the regression estimates a parton and its neutrinos, and does not move MET
+        gained = columns["pt"] / np.where(jets.regressed["pt"] > 0, jets.regressed["pt"], 1) - 1
+        record |= nanoaod_leptons.met(events, options, names.version, counts, jets.stored, gained)
+    columns |= once("tags", lambda: _tags(events, names, data))
     keep = accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
-    keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets")
+    keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets", once)
     if "leptons" in collections:
-        record["leptons"] = nanoaod_leptons.leptons(events, options.leptons, dropped)
+        record["leptons"] = once("leptons", lambda: nanoaod_leptons.leptons(events, options.leptons, dropped))
         keep &= nanoaod_leptons.clear_of_leptons(columns, counts, keep, record["leptons"], options.leptons, dropped)
     record["jets"] = ordered_collection(columns, counts, keep)
-    weights = {}
-    if options.corrections.btag is not None:
-        weights = btag_weights.btag_weights(columns, counts, keep, options.working_point, options.corrections.btag)
-
     if "fatjets" in collections:
-        record["fatjets"] = _fatjets(events, metadata, fatjet_features, variation, names, dropped)
+        own = variation if affects(options.corrections.fatjets, variation) else NOMINAL
+        record["fatjets"] = once(
+            ("fatjets", own), lambda: _fatjets(events, metadata, fatjet_features, own, names, dropped, once)
+        )
     if metadata.is_signal:
         truth = {"higgs": generated_higgs, "hard_higgs": higgs_before_shower, "tops": generated_tops}
-        record |= {name: truth[name](events) for name in truth if name in collections}
+        record |= {name: once(name, partial(truth[name], events)) for name in truth if name in collections}
     record["weight"] = np.ones(len(events)) if data else values(events, "genWeight").astype(np.float64)
+    if COUPLING_WEIGHTS in collections and (given := coupling_weights.wanted(metadata)) is not None:
+        stored = column(events, str(given.branch), "metadata field 'couplings'")
+        record[COUPLING_WEIGHTS] = coupling_weights.coupling_weights(stored, given)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
-    if cuts := event_cuts.event_cuts(events, options, names.year):
+    if cuts := once("cuts", lambda: event_cuts.event_cuts(events, options, names.year)):
         record["cuts"] = records(cuts)
-    varied = {BTAG: (weights["central"], weights["up"], weights["down"])} if weights else {}
-    varied |= event_weights.event_weights(events, options.corrections, options.leptons)
-    factors, shifts = event_weights.applied(varied)
+    # variations of the weights belong to the nominal jets alone
+    factors, shifts = _weights(events, options, columns, counts, keep, variation == NOMINAL, once)
     if factors:
         record["weights"] = records(factors)
     if shifts:
         record["shifts"] = records(shifts)
     return Reading(records(record), dropped)
+
+
+def _tags(events: Any, names: Names, data: bool) -> Columns:
+    score = flat_values(events, names.tagger)
+    tags = {"btag": (score > names.btag_cut).astype(np.int8), "btag_score": score}
+    return tags if data else {**tags, "flavor": flat_values(events, "Jet_hadronFlavour").astype(np.int32)}
+
+
+def _weights(
+    events: Any,
+    options: NanoAODOptions,
+    columns: Columns,
+    counts: IntArray,
+    keep: npt.NDArray[np.bool_],
+    with_shifts: bool,
+    once: Once,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Factors of the event weight by name, and what varies it relative to them."""
+    given = options.corrections
+    others = once("weights", lambda: event_weights.applied(event_weights.event_weights(events, given, options.leptons)))
+    factors: dict[str, FloatArray] = {}
+    shifts: dict[str, FloatArray] = {}
+    if given.btag is not None:
+        systematics = tuple(btag_weights.SYSTEMATICS) if with_shifts else (btag_weights.CENTRAL,)
+        found = btag_weights.btag_weights(columns, counts, keep, options.working_point, given.btag, systematics)
+        central = found[btag_weights.CENTRAL]
+        up, down = (found.get(way, central) for way in DIRECTIONS)
+        factors, shifts = event_weights.applied({BTAG: (central, up, down)})
+    return {**factors, **others[0]}, {**shifts, **others[1]} if with_shifts else {}
 
 
 def describe(events: Any, metadata: DatasetMetadata) -> str:
@@ -219,14 +255,15 @@ def _fatjets(
     variation: str,
     names: Names,
     dropped: dict[str, int],
+    once: Once,
 ) -> ak.Array:
     options, selection = options_of(metadata), metadata.selection
-    counts, stored = kinematics(events, FATJETS)
-    columns = corrected(events, FATJETS, counts, stored, options.corrections.fatjets, variation, False, names.version)
-    columns |= nanoaod_fatjets.features(events, columns, stored, features, options, names.version)
+    fatjets = Jets.of(events, FATJETS, names.version, False, options.corrections.fatjets, once)
+    columns = fatjets.varied(variation)
+    columns |= nanoaod_fatjets.features(events, columns, fatjets.stored, features, options, names.version)
     keep = accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
-    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets")
-    return ordered_collection(columns, counts, keep)
+    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets", once)
+    return ordered_collection(columns, fatjets.counts, keep)
 
 
 def _check_data(metadata: DatasetMetadata, options: NanoAODOptions) -> None:
@@ -258,11 +295,13 @@ def _identified(
     names: Names,
     dropped: dict[str, int],
     noun: str,
+    once: Once,
 ) -> npt.NDArray[np.bool_]:
     """Of the jets in ``keep`` those with finite kinematics that pass the jet ID; others are counted in ``dropped``."""
     finite = finite_kinematics(columns)
     dropped[f"{noun} with non-finite kinematics"] = int((~finite).sum())
-    passes = jet_id.passes(events, collection, options.jet_id, names.version, leaf_of(events, collection, "jet_id"))
+    leaf = leaf_of(events, collection, "jet_id")
+    passes = once((collection, "ID"), lambda: jet_id.passes(events, collection, options.jet_id, names.version, leaf))
     keep = keep & finite
     if passes is None:
         return keep
