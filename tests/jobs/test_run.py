@@ -178,7 +178,7 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--datasets", "QQQ"], "no dataset 'QQQ'"),
         ([], "option 'fileset' is missing"),
         (["--fileset", str(DEMO / "hhh.root")], r"hhh\.root: not a fileset, but a ROOT file: list it in a JSON"),
-        (["--fileset", "demo", "--output", str(REPOSITORY)], "is not empty and holds no earlier results"),
+        (["--fileset", "demo", "--output", str(REPOSITORY / "tests")], "is not empty and holds no earlier results"),
     ],
 )
 def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
