@@ -31,6 +31,16 @@ from hhh_coffea.topology.topology import Topology
 MATCHING_RADIUS = 0.4
 KIND = "resolved"
 MOST = 3  # Higgs bosons of these analyses
+# R_HH, the distance from (125, 120) GeV in the plane of the two masses, the first of the pair of larger pT: the regions of the
+# CMS search for HH → 4b, and those of the same size about (185, 180) GeV
+_R = "sqrt((candidates.mass[0] - {0}) ** 2 + (candidates.mass[1] - {1}) ** 2)"
+_SIGNAL, _VALIDATION = _R.format(125, 120), _R.format(185, 180)
+MASS_PLANE = {
+    "signal": f"{_SIGNAL} < 30",
+    "control": f"{_SIGNAL} >= 30 and {_SIGNAL} < 55",
+    "validation_signal": f"{_VALIDATION} < 30",
+    "validation_control": f"{_VALIDATION} >= 30 and {_VALIDATION} < 55",
+}
 
 
 @cache
@@ -62,6 +72,7 @@ def resolved(n: int) -> Analysis:
         mass_range=(40, 30.0, 230.0),
         jet_bins=(2 * n, 2 * n + 1, 2 * n + 2),
         quantities=_quantities(n),
+        regions=MASS_PLANE if n == 2 else {},
         labels={FULL: "full events", SELECTED: "selected events"},
         generated=Generated(asked, _decays, lambda number: f"set analysis: {'h' * number}_resolved"),
     )

@@ -144,6 +144,26 @@ def test_every_event_gets_two_disjoint_pairs(results):
         assert len(set(jets)) == 4
 
 
+def test_regions_of_the_mass_plane(results):
+    """Yields by region equal those counted from the candidate table."""
+    import pandas as pd
+
+    rows = pd.read_parquet(results / "candidates")
+    events = read_histograms(results)[0]["region_events"]
+    for method in METHODS:
+        own = rows[rows.method == method].sort_values(["entry", "pt"], ascending=[True, False], kind="stable")
+        m1, m2 = own.mass.to_numpy().reshape(-1, 2).T
+        for name, low, high, center in (
+            ("signal", 0, 30, (125, 120)),
+            ("control", 30, 55, (125, 120)),
+            ("validation_signal", 0, 30, (185, 180)),
+            ("validation_control", 30, 55, (185, 180)),
+        ):
+            r = np.hypot(m1 - center[0], m2 - center[1])
+            found = events[{"dataset": "HH", "method": method, "region": name}].value
+            assert found == ((r >= low) & (r < high)).sum() > 0
+
+
 def test_d_of_every_order():
     """The loop that the package is compared with does not depend on the order of the four jets but for ties."""
     rng = np.random.default_rng(3)
