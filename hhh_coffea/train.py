@@ -73,12 +73,17 @@ def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=path_of, metavar="FILE.h5", help="training file of the original SPANet")
     parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml beside it)")
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="training data directory to write")
+    parser.add_argument(
+        "--dummy-targets",
+        action="store_true",
+        help="leave out the targets: in files for classification they are dummies",
+    )
 
 
 def _import_hdf5(arguments: argparse.Namespace) -> None:
     from hhh_coffea.training.spanet_hdf5 import read_hdf5
 
-    data = read_hdf5(arguments.file, arguments.topology, arguments.output)
+    data = read_hdf5(arguments.file, arguments.topology, arguments.output, arguments.dummy_targets, say)
     say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
 
 

@@ -1,14 +1,15 @@
 """Training data in the HDF5 layout of the original SPANet: written for its users, read from them.
 
 ``INPUTS/<input>/{MASK, feature…}``, ``TARGETS/<target>/{daughter…, MASK, WEIGHT}``, ``REGRESSIONS/…``,
-``CLASSIFICATIONS/…`` (M. Fenton et al., Commun. Phys. 7, 139 (2024), and the code's documentation). Positions of
-daughters count in their own input's list, −1 where absent. What our training knows besides, ``EVENTS/{weight, entry,
-split}``, is ignored by the original. Needs h5py.
+``CLASSIFICATIONS/…`` (M. Fenton et al., Commun. Phys. 7, 139 (2024), and the code's documentation), and ``WEIGHTS/weight``
+of events in files of CMS analyses. Positions of daughters count in their own input's list, −1 where absent. What our training
+knows besides, ``EVENTS/{weight, entry, split}``, is ignored by the original. Needs h5py.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.hashing import split_number
 from hhh_coffea.spanet.training.dataset import DatasetError, Rows, TrainingData, row_type
-from hhh_coffea.topology.topology import Topology, bundled_names
+from hhh_coffea.topology.topology import Target, Topology, bundled_names
 from hhh_coffea.training.spanet_data import write_schema, write_shard
 
 BLOCK = 50_000  # events in memory at a time, and of a shard
@@ -90,11 +91,27 @@ def _columns(rows: Rows, topology: Topology) -> list[tuple[str, npt.NDArray[Any]
     return columns + [(f"EVENTS/{name}", rows[name]) for name in ("weight", "entry", "split")]
 
 
-def read_hdf5(file: str | Path, event: str | Path | None, folder: str | Path) -> TrainingData:
+def read_hdf5(
+    file: str | Path,
+    event: str | Path | None,
+    folder: str | Path,
+    dummy_targets: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> TrainingData:
     """Turn an HDF5 file into a training data directory.
 
-    ``event`` is an event YAML or a bundled topology's name; None takes the YAML beside the file. A file that was not
-    written by us has weight 1 everywhere, and its validation events are drawn by a hash of the file's contents.
+    Parameters
+    ----------
+    file, folder
+        what is read, and the directory that is written
+    event
+        an event YAML or a bundled topology's name; None takes the YAML beside the file
+    dummy_targets
+        the targets of the file mean nothing, as in files for classification that number them 0, 1, 2 …: leave them out
+    say
+        takes notes: where weights come from, daughters under other names, datasets that were not read
+
+    Validation events of a file that was not written by us are drawn by a hash of its contents.
 
     Raises
     ------
@@ -110,11 +127,13 @@ def read_hdf5(file: str | Path, event: str | Path | None, folder: str | Path) ->
     shards: dict[str, dict[str, Any]] = {}
     try:
         with h5py().File(path) as source:
-            reader = _Reader(path, source, topology)
+            reader = _Reader(path, source, topology, dummy_targets)
             for start in range(0, reader.n, BLOCK):
                 stop = min(start + BLOCK, reader.n)
                 chunk = {"dataset": path.stem, "fileuuid": uuid, "filename": path.name}
                 shards |= write_shard(folder, reader.rows(start, stop, uuid), chunk | _range(start, stop))
+            for note in reader.notes():
+                say(f"{path}: {note}")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as HDF5: {error}") from error
     write_schema(folder, topology, shards, LAYOUT)
@@ -138,8 +157,16 @@ def _topology(path: Path, event: str | Path | None) -> Topology:
 class _Reader:
     """An open file whose datasets were checked against a topology."""
 
-    def __init__(self, path: Path, source: Any, topology: Topology):
-        self.path, self.source, self.topology = path, source, topology
+    def __init__(self, path: Path, source: Any, topology: Topology, dummy_targets: bool):
+        self.path, self.source, self.topology, self.dummy_targets = path, source, topology, dummy_targets
+        self._read: set[str] = set()
+        self.daughters = {t.name: self._daughters(t) for t in topology.targets}
+        self.weight = next((name for name in ("EVENTS/weight", "WEIGHTS/weight") if name in source), None)
+        if others := [name for name in source.get("WEIGHTS", ()) if f"WEIGHTS/{name}" != self.weight]:
+            raise DatasetError(
+                f"{path}: WEIGHTS/{others[0]} would not be used: events have one weight, WEIGHTS/weight; rename it, or take it "
+                "out"
+            )
         first = topology.inputs[0]
         self.n = int(self.dataset(f"INPUTS/{first.name}/{first.feature_names[0]}").shape[0])
         self.lengths = []
@@ -155,7 +182,30 @@ class _Reader:
         found = self.source.get(name)
         if found is None or not hasattr(found, "shape"):
             raise DatasetError(f"{self.path}: {name} is missing")
+        self._read.add(name)
         return found
+
+    def _daughters(self, target: Target) -> tuple[str, ...]:
+        """The file's names of a target's daughters: those of the event YAML, or else as many others, in their order."""
+        group = self.source.get(f"TARGETS/{target.name}")
+        there = [name for name in group if name not in ("MASK", "WEIGHT")] if hasattr(group, "keys") else []
+        if not set(target.daughters) <= set(there) and len(there) == target.degree:
+            return tuple(there)
+        return target.daughters
+
+    def notes(self) -> list[str]:
+        """What a user must know of how the file was read."""
+        found = ["no weights of events: each counts 1"] if self.weight is None else []
+        for t in self.topology.targets:
+            if self.daughters[t.name] != t.daughters and not self.dummy_targets:
+                ours, theirs = ", ".join(t.daughters), ", ".join(self.daughters[t.name])
+                found.append(f"daughters {ours} of {t.name} are called {theirs} there: taken by their order")
+        if self.dummy_targets:
+            found.append("targets were left out (--dummy-targets)")
+        names: list[str] = []
+        self.source.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+        unread = [n for n in names if n not in self._read and not (self.dummy_targets and n.startswith("TARGETS/"))]
+        return [*found, *([f"not read: {', '.join(unread)}"] if unread else [])]
 
     def rows(self, start: int, stop: int, uuid: str) -> Rows:
         """Rows ``start`` to ``stop``, checked."""
@@ -179,7 +229,10 @@ class _Reader:
             if not np.isfinite(rows[f"inputs/{i.name}"]).all():
                 raise DatasetError(f"{self.path}: INPUTS/{i.name} has values that are no numbers where MASK is true")
         for t in self.topology.targets:
-            positions = np.stack([column(f"TARGETS/{t.name}/{d}") for d in t.daughters], axis=1)
+            if self.dummy_targets:
+                rows[f"targets/{t.name}"] = -1
+                continue
+            positions = np.stack([column(f"TARGETS/{t.name}/{d}") for d in self.daughters[t.name]], axis=1)
             there = np.asarray(np.all(positions >= 0, axis=1))
             if (mask_name := f"TARGETS/{t.name}/MASK") in self.source:
                 there &= column(mask_name).astype(bool)
@@ -193,7 +246,9 @@ class _Reader:
             rows[f"classifications/{key}"] = column(f"CLASSIFICATIONS/{key}")
         ours = "EVENTS/split" in self.source
         entry = np.arange(start, stop)
-        rows["weight"] = column("EVENTS/weight") if ours else 1.0
+        rows["weight"] = 1.0 if self.weight is None else column(self.weight)
+        if not np.isfinite(rows["weight"]).all():
+            raise DatasetError(f"{self.path}: {self.weight} has values that are no numbers")
         rows["entry"] = column("EVENTS/entry") if ours else entry
         rows["split"] = column("EVENTS/split") if ours else split_number(uuid, entry)
         return rows

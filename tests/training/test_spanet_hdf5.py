@@ -115,3 +115,49 @@ def test_errors_name_file_and_dataset(written, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert main(["import-hdf5", str(file), "--output", str(tmp_path / "d")]) == 2
     assert "pip install 'hhh-coffea[hdf5]'" in capsys.readouterr().err
+
+
+def test_a_file_of_a_cms_analysis(tmp_path):
+    """Weights of events, daughters under other names, padding 9999, columns that nothing reads: nothing is lost silently."""
+    rng = np.random.default_rng(5)
+    n, event = 50, tmp_path / "event.yaml"
+    event.write_text(
+        "INPUTS: {SEQUENTIAL: {Jet: {pt: log_normalize, eta: normalize, phi: none}}}\n"
+        "EVENT: {h1: [b1: Jet, b2: Jet], h2: [b3: Jet, b4: Jet]}\n"
+        "PERMUTATIONS: {EVENT: [[h1, h2]], h1: [[b1, b2]], h2: [[b3, b4]]}\n"
+        "CLASSIFICATIONS: {EVENT: [class]}\n"
+    )
+    mask = np.arange(5) < rng.integers(4, 6, n)[:, None]
+    weight = rng.uniform(0.5, 2, n)
+    with h5py.File(tmp_path / "cms.h5", "w") as file:
+        file["INPUTS/Jet/MASK"] = mask
+        for name in ("pt", "eta", "phi"):
+            file[f"INPUTS/Jet/{name}"] = np.where(mask, rng.uniform(0.1, 2, (n, 5)), 9999)
+        for target, jets in (("h1", (0, 1)), ("h2", (2, 3))):
+            file[f"TARGETS/{target}/b1"], file[f"TARGETS/{target}/b2"] = (np.full(n, jet) for jet in jets)
+        file["CLASSIFICATIONS/EVENT/class"] = rng.integers(0, 2, n)
+        file["WEIGHTS/weight"] = weight
+        file["Event/kl"] = np.ones(n)
+    notes = []
+    data = read_hdf5(tmp_path / "cms.h5", event, tmp_path / "data", say=notes.append)
+    rows = next(iter(data.blocks(100)))[1]
+    assert rows["weight"].sum() == pytest.approx(weight.sum(), rel=1e-6)
+    assert rows["targets/h2"].tolist() == [[2, 3]] * n
+    assert (rows["inputs/Jet"][~mask] == 0).all()
+    assert notes == [
+        f"{tmp_path / 'cms.h5'}: daughters b3, b4 of h2 are called b1, b2 there: taken by their order",
+        f"{tmp_path / 'cms.h5'}: not read: Event/kl",
+    ]
+    notes.clear()
+    data = read_hdf5(tmp_path / "cms.h5", event, tmp_path / "dummy", dummy_targets=True, say=notes.append)
+    rows = next(iter(data.blocks(100)))[1]
+    assert (rows["targets/h1"] == -1).all()
+    assert "targets were left out" in notes[0]
+    with h5py.File(tmp_path / "cms.h5", "a") as file:
+        del file["WEIGHTS/weight"]
+    read_hdf5(tmp_path / "cms.h5", event, tmp_path / "plain", say=notes.append)
+    assert any("no weights of events" in note for note in notes)
+    with h5py.File(tmp_path / "cms.h5", "a") as file:
+        file["WEIGHTS/lumi"] = weight
+    with pytest.raises(DatasetError, match="WEIGHTS/lumi would not be used"):
+        read_hdf5(tmp_path / "cms.h5", event, tmp_path / "two")
