@@ -57,13 +57,12 @@ class Reader:
         permutations = sections.get("PERMUTATIONS")
         targets = self._targets(sections["EVENT"], permutations, inputs)
         names = [target.name for target in targets]
-        event_group = self._group(permutations, "EVENT", names)
-        self._check_event_group(permutations, targets, event_group)
+        event_group, notes = self._event_group(permutations, targets, self._group(permutations, "EVENT", names))
         regressions = tuple(self._regression(key, node) for key, node in self._heads(sections, "REGRESSIONS", targets))
         classifications = tuple(
             f"{key}/{self._scalar(node, key)}" for key, node in self._heads(sections, "CLASSIFICATIONS", targets)
         )
-        return Topology(inputs, targets, event_group, regressions, classifications, self.text)
+        return Topology(inputs, targets, event_group, regressions, classifications, self.text, notes)
 
     # --- node helpers -------------------------------------------------------------------------------------------
     @staticmethod
@@ -182,14 +181,22 @@ class Reader:
                 raise self._fail(part, key, f"{name!r} is none of {', '.join(members)}")
         return tuple(members.index(name) for name, _ in names)
 
-    def _check_event_group(
+    def _event_group(
         self, section: yaml.Node | None, targets: Sequence[Target], group: Sequence[Permutation]
-    ) -> None:
+    ) -> tuple[tuple[Permutation, ...], tuple[str, ...]]:
+        """The group of the event, without exchanges of targets that are sought in different inputs, and a note if there were any.
+
+        Objects of different inputs are never the same, so such an exchange makes no two assignments equal.
+        """
         for orbit in orbits(group, len(targets)):
-            shapes = {(targets[i].sources, targets[i].group) for i in orbit}
-            if len(shapes) > 1:
+            if len({(len(targets[i].sources), targets[i].group) for i in orbit}) > 1:
                 names = ", ".join(targets[i].name for i in orbit)
                 raise self._fail(section, "PERMUTATIONS/EVENT", f"{names} differ in daughters, inputs or permutations")
+        kept = tuple(g for g in group if all(targets[j].sources == targets[i].sources for i, j in enumerate(g)))
+        apart = [o for o in orbits(group, len(targets)) if len({targets[i].sources for i in o}) > 1]
+        names = "; ".join(", ".join(targets[i].name for i in orbit) for orbit in apart)
+        note = f"{self.name}: PERMUTATIONS/EVENT: {names} draw from different inputs, and are not exchanged"
+        return kept, (note,) if apart else ()
 
     def _heads(
         self, sections: dict[str, yaml.Node], section: str, targets: Sequence[Target]

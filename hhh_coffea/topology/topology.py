@@ -89,6 +89,7 @@ class Topology:
     regressions: tuple[Regression, ...]
     classifications: tuple[str, ...]
     text: str
+    notes: tuple[str, ...] = ()  # what of the text was read in another way than it says
 
     @cached_property
     def sequential(self) -> tuple[Input, ...]:

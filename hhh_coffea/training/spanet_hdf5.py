@@ -132,8 +132,8 @@ def read_hdf5(
                 stop = min(start + BLOCK, reader.n)
                 chunk = {"dataset": path.stem, "fileuuid": uuid, "filename": path.name}
                 shards |= write_shard(folder, reader.rows(start, stop, uuid), chunk | _range(start, stop))
-            for note in reader.notes():
-                say(f"{path}: {note}")
+            for note in (*topology.notes, *(f"{path}: {note}" for note in reader.notes())):
+                say(note)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read as HDF5: {error}") from error
     write_schema(folder, topology, shards, LAYOUT)

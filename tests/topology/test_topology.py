@@ -125,3 +125,19 @@ def test_files_of_the_original_are_read_unchanged(shared_dir):
     assert len(t.regressions) == 5
     boosted = Topology.from_file(shared_dir / "reference/spanet_checkpoints/hhh_boosted/event.yaml")
     assert boosted.event_group == Topology.bundled("hhh").event_group
+
+
+def test_targets_of_different_inputs_are_not_exchanged():
+    """Event files of CMS analyses name such exchanges: they make no two assignments equal."""
+    jets = "{pt: log_normalize, eta: normalize, phi: none}"
+    text = (
+        f"INPUTS: {{SEQUENTIAL: {{A: {jets}, B: {jets}}}}}\n"
+        "EVENT: {h1: [b1: A, b2: A], h2: [b1: B, b2: B], h3: [b1: A, b2: A]}\n"
+        "PERMUTATIONS: {EVENT: [[h1, h2, h3]], h1: [[b1, b2]], h2: [[b1, b2]], h3: [[b1, b2]]}\n"
+    )
+    found = Topology.from_text(text, "cms.yaml")
+    assert found.symmetric_classes == ((0, 2), (1,))
+    assert set(found.event_group) == {(0, 1, 2), (2, 1, 0)}
+    assert found.notes == (
+        "cms.yaml: PERMUTATIONS/EVENT: h1, h2, h3 draw from different inputs, and are not exchanged",
+    )
