@@ -24,16 +24,25 @@ def import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
+    parser.add_argument(
+        "--checkpoint", dest="which", default="last", metavar="best|last|FILE",
+        help="which of checkpoints/*.ckpt: best by the metric in the names, or a file (default: last)",
+    )  # fmt: skip
 
 
 def import_spanet(arguments: argparse.Namespace) -> None:
     """Turn a checkpoint of the original SPANet into a model directory."""
     from hhh_coffea.spanet.checkpoint import save
-    from hhh_coffea.spanet.original.lightning_checkpoint import compare_with_reference, import_original
+    from hhh_coffea.spanet.original.lightning_checkpoint import (
+        choose_checkpoint,
+        compare_with_reference,
+        import_original,
+    )
 
     if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
-    model = import_original(arguments.checkpoint)
+    model = import_original(arguments.checkpoint, arguments.which)
+    say(f"read {choose_checkpoint(arguments.checkpoint, arguments.which)}")
     say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
         for name, difference in compare_with_reference(model, reference).items():

@@ -11,7 +11,7 @@ import torch
 
 from hhh_coffea.spanet.checkpoint import CheckpointError, build, load, save
 from hhh_coffea.spanet.original.blocks import OriginalOptions
-from hhh_coffea.spanet.original.lightning_checkpoint import compare_with_reference, import_original
+from hhh_coffea.spanet.original.lightning_checkpoint import choose_checkpoint, compare_with_reference, import_original
 from hhh_coffea.spanet.original.original import OriginalSPANet
 from hhh_coffea.topology.topology import Topology
 
@@ -289,3 +289,23 @@ def test_checkpoints_cannot_run_code(semileptonic, tmp_path, capsys):
     with pytest.raises(Exception, match=r"(?i)weights.only"):
         import_original(folder)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_which_checkpoint_is_read(tmp_path):
+    """The best by the number in the name, the first of equals; last.ckpt; or one by name."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoints"):
+        choose_checkpoint(tmp_path)
+    (folder / "last.ckpt").touch()
+    assert choose_checkpoint(tmp_path, "best").stem == "last"
+    (folder / "epoch=3-step=99.ckpt").touch()
+    with pytest.raises(CheckpointError, match="holds a metric"):
+        choose_checkpoint(tmp_path, "best")
+    for epoch, value in ((10, 0.81), (7, 0.83), (12, 0.83)):
+        (folder / f"epoch={epoch}-step=5-validation_accuracy={value}.ckpt").touch()
+    assert choose_checkpoint(tmp_path, "best").stem == "epoch=7-step=5-validation_accuracy=0.83"
+    assert choose_checkpoint(tmp_path).stem == "last"
+    assert choose_checkpoint(tmp_path, "epoch=3-step=99").stem == "epoch=3-step=99"
+    with pytest.raises(CheckpointError, match="not best, not last, and no file"):
+        choose_checkpoint(tmp_path, "worst")

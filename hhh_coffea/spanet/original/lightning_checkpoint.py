@@ -17,20 +17,21 @@ from hhh_coffea.spanet.original.blocks import OriginalOptions
 from hhh_coffea.spanet.original.original import OriginalSPANet
 from hhh_coffea.topology.topology import Topology
 
+LAST, BEST = "last", "best"
+_NUMBER = re.compile(r"([A-Za-z]\w*)=(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
-def import_original(directory: str | Path) -> OriginalSPANet:
+
+def import_original(directory: str | Path, checkpoint: str = LAST) -> OriginalSPANet:
     """Read a checkpoint folder of the original SPANet: options.json, event.yaml, checkpoints/\\*.ckpt.
 
-    Weights are read with ``weights_only=True``: a checkpoint cannot run code. Of several, ``last.ckpt`` or else the
-    most recently written is taken. :class:`CheckpointError` says what is missing or does not fit.
+    Weights are read with ``weights_only=True``: a checkpoint cannot run code. ``checkpoint`` is one of
+    :func:`choose_checkpoint`. :class:`CheckpointError` says what is missing or does not fit.
     """
     directory = Path(directory)
     for needed in ("options.json", "event.yaml"):
         if not (directory / needed).is_file():
             raise CheckpointError(f"{directory}: no {needed}; expected a checkpoint folder of the original SPANet")
-    files = sorted((directory / "checkpoints").glob("*.ckpt"), key=lambda p: (p.stem == "last", p.stat().st_mtime))
-    if not files:
-        raise CheckpointError(f"{directory}: no checkpoints/*.ckpt")
+    file = choose_checkpoint(directory, checkpoint)
     try:
         content = json.loads((directory / "options.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -38,9 +39,9 @@ def import_original(directory: str | Path) -> OriginalSPANet:
     options = OriginalOptions.from_mapping(content)
     topology = Topology.from_file(directory / "event.yaml")
     try:
-        state: dict[str, Tensor] = torch.load(files[-1], map_location="cpu", weights_only=True)["state_dict"]
+        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{files[-1]}: cannot be read as a checkpoint: {error}") from error
+        raise CheckpointError(f"{file}: cannot be read as a checkpoint: {error}") from error
     renamed, scales = _rename(state, topology)
     classes = {
         key: renamed[f"classification.{i}.linear.bias"].shape[0]
@@ -48,15 +49,49 @@ def import_original(directory: str | Path) -> OriginalSPANet:
         if f"classification.{i}.linear.bias" in renamed
     }
     if missing := set(topology.classifications) - set(classes):
-        raise CheckpointError(f"{files[-1]}: no classification head for {', '.join(sorted(missing))}")
+        raise CheckpointError(f"{file}: no classification head for {', '.join(sorted(missing))}")
     model = OriginalSPANet(topology, options, classes)
     renamed["regression_scale"] = torch.tensor(scales).view(-1, 2)
     own = model.state_dict()
     for key in own:  # one PReLU slope for all features is the same as one for each
         if re.search(r"act(_\d)?\.weight$", key) and key in renamed and renamed[key].shape == (1,):
             renamed[key] = renamed[key].expand(own[key].shape).clone()
-    load_state(model, renamed, str(files[-1]))
+    load_state(model, renamed, str(file))
     return model.eval()
+
+
+def choose_checkpoint(directory: str | Path, which: str = LAST) -> Path:
+    """The checkpoint to read out of ``checkpoints/``.
+
+    ``last`` is ``last.ckpt``, or else the one written last. ``best`` is the one with the largest metric in its name
+    (``epoch=12-validation_accuracy=0.83.ckpt``), of equal ones that of the first epoch, and ``last.ckpt`` only if there is no
+    other. Anything else is the name of a file there, or a path.
+
+    Raises
+    ------
+    CheckpointError
+        if there is no such file, or if no name holds a metric.
+    """
+    folder = Path(directory) / "checkpoints"
+    if which not in (LAST, BEST):
+        found = next((p for p in (folder / which, folder / f"{which}.ckpt", Path(which)) if p.is_file()), None)
+        if found is None:
+            raise CheckpointError(f"option 'checkpoint': {which!r} is not best, not last, and no file in {folder}")
+        return found
+    files = sorted(folder.glob("*.ckpt"), key=lambda p: (p.stem == LAST, p.stat().st_mtime))
+    if not files:
+        raise CheckpointError(f"{directory}: no checkpoints/*.ckpt")
+    others = [file for file in files if file.stem != LAST]
+    if which == LAST or not others:
+        return files[-1]
+    named = {file: {key: float(value) for key, value in _NUMBER.findall(file.stem)} for file in others}
+    metrics = {
+        file: [v for key, v in numbers.items() if key not in ("epoch", "step")] for file, numbers in named.items()
+    }
+    if not any(metrics.values()):
+        raise CheckpointError(f"{folder}: no name of a checkpoint holds a metric; name the file: --checkpoint FILE")
+    with_metric = [file for file in others if metrics[file]]
+    return max(with_metric, key=lambda file: (metrics[file][-1], -named[file].get("epoch", 0.0)))
 
 
 def compare_with_reference(model: OriginalSPANet, path: str | Path) -> dict[str, float]:
@@ -141,6 +176,7 @@ _RENAMES = [
 ]
 _BOOKKEEPING = re.compile(
     "^(particle_index_tensor|particle_weights_tensor|event_permutation_tensor|jet_weights_tensor|classification_weights)"
+    "|(?i:mdmm)"  # multipliers of constrained losses, which some trainings carry along
 )
 
 
