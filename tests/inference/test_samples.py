@@ -43,7 +43,7 @@ def test_each_sample_at_its_point(polynomial, points):
 
 def test_at_the_reference_it_is_the_template():
     templates, together = of(HH, [[0.0], [2.0], [5.0]])
-    combined, moments = combine(templates, together)
+    combined, _ = combine(templates, together)
     factors = [(1 - 2) * (1 - 5) / 10, (1 - 0) * (1 - 5) / (2 * -3), (1 - 0) * (1 - 2) / 15]  # by hand
     before = templates.regions[0].samples
     values = sum(f * before[f"s{i}"][NOMINAL].values for i, f in enumerate(factors))
