@@ -62,6 +62,34 @@ class LeptonOptions(Strict):
     jet_delta_r_min: float | None = Field(0.4, gt=0, description="jets nearer to such a lepton are dropped")
 
 
+class MeanScore(Strict):
+    """A cut on the mean b-tag score of the jets with the highest scores of an event."""
+
+    jets: int = Field(2, ge=1, le=10)
+    above: float = Field(gt=0, lt=1)
+
+
+class JetList(Strict):
+    """Which small-radius jets there are, in which order, and what they must fulfil together."""
+
+    threshold_pt: Literal["used", "unregressed"] = Field(
+        "used", description="what the threshold and the ladder cut on: the pT in use, or that before the regression"
+    )
+    by_score: int | None = Field(
+        None, ge=1, le=20, description="so many jets by falling b-tag score first; else b-tagged first; the rest by pT"
+    )
+    pt_ladder: list[Positive] = Field(
+        default_factory=list, description="the jets of highest pT must exceed these values (GeV), in falling order"
+    )
+    mean_score: MeanScore | None = None
+
+    @model_validator(mode="after")
+    def _falling(self) -> JetList:
+        if self.pt_ladder != sorted(self.pt_ladder, reverse=True):
+            raise ValueError("pt_ladder: the values must fall: [80, 60, 45, 35]")
+        return self
+
+
 class JetCorrections(Strict):
     """Names of corrections in a correctionlib file, for one jet collection."""
 
@@ -154,6 +182,7 @@ class NanoAODOptions(Strict):
     btag_cut: float | None = Field(None, gt=0, lt=1, description="score above which a jet is tagged")
     use_regressed_pt: bool = Field(False, description="scale each jet to its regressed pT")
     jet_id: JetId = "tight"
+    jets: JetList = JetList()
     xbb_tagger: XbbTagger | None = Field(None, description="of the fat-jet feature 'xbb'; else the newest")
     triggers: list[Trigger] = Field(default_factory=list, description="any of them must have fired")
     met_filters: Literal["recommended"] | list[MetFilter] = Field(default_factory=list)

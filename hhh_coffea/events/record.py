@@ -60,21 +60,25 @@ def finite_kinematics(columns: Columns) -> npt.NDArray[np.bool_]:
     return finite
 
 
-def ordered_collection(columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_]) -> ak.Array:
+def ordered_collection(
+    columns: Columns, counts: IntArray, keep: npt.NDArray[np.bool_], first: npt.NDArray[Any] | None = None
+) -> ak.Array:
     """Objects that pass ``keep``, sorted: b-tagged first where there is a ``btag``, then by falling pT.
 
-    ``columns`` are flat arrays of the whole file order; ties keep the order of the file. Adds ``index``.
+    Another order than that of the tags is given by ``first``: objects with larger values stand before others. All arrays are
+    flat, of the whole file order; ties keep that order. Adds ``index``.
     """
     offsets, pt = offsets_of(counts), np.asarray(columns["pt"])
-    tagged = np.asarray(columns["btag"] != 0) if "btag" in columns else np.ones(len(pt), dtype=np.bool_)
-    chosen, left = _ordered(offsets, pt, tagged, keep)
+    if first is None:
+        first = columns["btag"] != 0 if "btag" in columns else np.ones(len(pt), dtype=np.bool_)
+    chosen, left = _ordered(offsets, pt, np.asarray(first, dtype=np.int64), keep)
     columns = {name: values[chosen] for name, values in columns.items()}
     columns["index"] = chosen - np.repeat(offsets[:-1], left)
     return unflatten(columns, left)
 
 
 @compiled
-def _ordered(offsets, pt, tagged, keep):  # type: ignore[no-untyped-def]
+def _ordered(offsets, pt, first, keep):  # type: ignore[no-untyped-def]
     """Flat indices of the objects that are kept, in their order, and how many each event has."""
     chosen, counts, n = np.empty(len(pt), dtype=np.int64), np.zeros(len(offsets) - 1, dtype=np.int64), 0
     for event in range(len(counts)):
@@ -82,7 +86,7 @@ def _ordered(offsets, pt, tagged, keep):  # type: ignore[no-untyped-def]
             if keep[i]:
                 place = n  # files are written by falling pT almost always: few objects have to move
                 for k in range(n - 1, n - 1 - counts[event], -1):
-                    if (tagged[chosen[k]], pt[chosen[k]]) >= (tagged[i], pt[i]):
+                    if (first[chosen[k]], pt[chosen[k]]) >= (first[i], pt[i]):
                         break
                     chosen[k + 1], place = chosen[k], k
                 chosen[place] = i

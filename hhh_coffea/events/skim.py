@@ -27,7 +27,7 @@ ENTRY, WEIGHT = "entry", "weight"
 IDENTITY = ("run", "luminosityBlock", "event")  # NanoAODSchema wants them
 # What the objects of a list may have, and what of it is a particle with columns of its own
 LEAVES = {
-    "jets": (*KINEMATICS, "btag", "btag_score", "flavor", "index"),
+    "jets": (*KINEMATICS, "btag", "btag_score", "btag_wp3", "btag_wp5", "flavor", "index"),
     "fatjets": (*KINEMATICS, "index"),
     "leptons": (*KINEMATICS, "charge", "flavor", "isolation", "index"),
     "higgs": KINEMATICS,

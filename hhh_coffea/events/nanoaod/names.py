@@ -107,6 +107,28 @@ WORKING_POINTS: dict[str, dict[str, tuple[float, float, float]]] = {
 }
 
 
+# two tighter points, used by HH → 4b analyses
+TIGHTER: dict[str, dict[str, tuple[float, float]]] = {
+    "PNetB": {
+        "2022": (0.7862, 0.961),
+        "2022EE": (0.8033, 0.9664),
+        "2023": (0.7515, 0.9659),
+        "2023BPix": (0.7544, 0.9688),
+    }
+}
+
+
+def working_points(tagger: str, year: str) -> dict[int, tuple[float, ...]]:
+    """The scores of the three working points of a tagger, and of all five where they are known; by their number."""
+    three, two = WORKING_POINTS[tagger].get(year), TIGHTER.get(tagger, {}).get(year)
+    found: dict[int, tuple[float, ...]] = {}
+    if three is not None:
+        found[3] = three
+        if two is not None:
+            found[5] = (*three, *two)
+    return found
+
+
 class Names(NamedTuple):
     """How one file is read: what was found in it, after what the metadata ask for."""
 

@@ -22,7 +22,7 @@ from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.datasets.nanoaod_options import BTAG, DIRECTIONS, NOMINAL, NanoAODOptions
 from hhh_coffea.events import coupling_weights
 from hhh_coffea.events.generator import HIGGS, first_copies, higgs_to_bb
-from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, event_weights, jet_id
+from hhh_coffea.events.nanoaod import btag_weights, corrections, event_cuts, event_weights, jet_id, jet_list
 from hhh_coffea.events.nanoaod import fatjets as nanoaod_fatjets
 from hhh_coffea.events.nanoaod import leptons as nanoaod_leptons
 from hhh_coffea.events.nanoaod import names as nanoaod_names
@@ -155,12 +155,13 @@ def read(
         gained = columns["pt"] / np.where(jets.regressed["pt"] > 0, jets.regressed["pt"], 1) - 1
         record |= nanoaod_leptons.met(events, options, names.version, counts, jets.stored, gained)
     columns |= once("tags", lambda: _tags(events, names, data))
-    keep = accepted(columns, selection.jet_pt_min, selection.jet_abs_eta_max)
+    pt = jet_list.threshold_pt(options.jets, jets, columns)
+    keep = accepted({**columns, "pt": pt}, selection.jet_pt_min, selection.jet_abs_eta_max)
     keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets", once)
     if "leptons" in collections:
         record["leptons"] = once("leptons", lambda: nanoaod_leptons.leptons(events, options.leptons, dropped))
         keep &= nanoaod_leptons.clear_of_leptons(columns, counts, keep, record["leptons"], options.leptons, dropped)
-    record["jets"] = ordered_collection(columns, counts, keep)
+    record["jets"] = ordered_collection(columns, counts, keep, jet_list.first(options.jets, columns, counts, keep))
     if "fatjets" in collections:
         own = variation if affects(options.corrections.fatjets, variation) else NOMINAL
         record["fatjets"] = once(
@@ -174,7 +175,8 @@ def read(
         stored = column(events, str(given.branch), "metadata field 'couplings'")
         record[COUPLING_WEIGHTS] = coupling_weights.coupling_weights(stored, given)
     record["id"] = events.metadata["entrystart"] + np.arange(len(events), dtype=np.int64)
-    if cuts := once("cuts", lambda: event_cuts.event_cuts(events, options, names.year)):
+    cuts = once("cuts", lambda: event_cuts.event_cuts(events, options, names.year))
+    if cuts := {**cuts, **jet_list.cuts(options.jets, columns, pt, counts, keep)}:
         record["cuts"] = records(cuts)
     # variations of the weights belong to the nominal jets alone
     factors, shifts = _weights(events, options, columns, counts, keep, variation == NOMINAL, once)
@@ -188,6 +190,9 @@ def read(
 def _tags(events: Any, names: Names, data: bool) -> Columns:
     score = flat_values(events, names.tagger)
     tags = {"btag": (score > names.btag_cut).astype(np.int8), "btag_score": score}
+    for number, points in nanoaod_names.working_points(names.tagger.removeprefix("Jet_btag"), names.year).items():
+        exceeded = np.searchsorted(points, np.nan_to_num(score, nan=-1.0))  # how many of the working points
+        tags[f"btag_wp{number}"] = exceeded.astype(np.int8)
     return tags if data else {**tags, "flavor": flat_values(events, "Jet_hadronFlavour").astype(np.int32)}
 
 
