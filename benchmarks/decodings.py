@@ -1,6 +1,6 @@
 """Purity and efficiency of a model's decodings on its own validation events, which were not trained on.
 
-    python -m hhh_coffea.train data --fileset training_hhh --topology hhh --output data/hhh
+    hhh train data --fileset training_hhh --topology hhh --output data/hhh
     python benchmarks/decodings.py --data data/hhh --model models/spanet_hhh
 
 Merged, definitions `default`. ``joint`` is shown with several values of ``presence``, which declare more or fewer

@@ -1,6 +1,6 @@
 """Train variants of the network on the same events for the same number of samples seen, and print their validation.
 
-    python -m hhh_coffea.train data --fileset training_hhh --topology hhh --output data/hhh
+    hhh train data --fileset training_hhh --topology hhh --output data/hhh
     python benchmarks/variants.py --data data/hhh --output variants                    # architectures
     python benchmarks/variants.py --data data/hhh --output variants --learning-curve   # numbers of training events
 

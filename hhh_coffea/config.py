@@ -30,7 +30,7 @@ class ConfigError(UserError):
 
 
 class RunConfig(Strict):
-    """Options of ``python -m hhh_coffea.run``; field names are those of the command line with underscores."""
+    """Options of ``hhh run``; field names are those of the command line with underscores."""
 
     fileset: str
     output: str = "results"

@@ -1,4 +1,4 @@
-"""Picture one event: ``python -m hhh_coffea.display --fileset demo --event 5``."""
+"""Picture one event: ``hhh display --fileset demo --event 5``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
-  python -m hhh_coffea.display --fileset demo --event 5
-  python -m hhh_coffea.display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
+  hhh display --fileset demo --event 5
+  hhh display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
 The number of an event is its position in the file: `entry` of the candidates that a run writes with --candidates.
 """
 
@@ -20,7 +20,7 @@ The number of an event is its position in the file: `entry` of the candidates th
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = CommandParser(
-        prog="python -m hhh_coffea.display",
+        prog="hhh display",
         description="Draw one event: jets, fat jets, truth, and the candidates of each method with their probabilities.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

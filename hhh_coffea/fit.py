@@ -1,4 +1,4 @@
-"""From a results directory to a measurement: ``python -m hhh_coffea.fit RESULTS``."""
+"""From a results directory to a measurement: ``hhh fit RESULTS``."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ MISSING = "hhh fit needs pyhf and iminuit: pip install 'hhh-coffea[stats]'"
 def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that fit.yaml may set them."""
     p = CommandParser(
-        prog="python -m hhh_coffea.fit",
+        prog="hhh fit",
         description="Build templates and a statistical model from a results directory; significance, limits, couplings.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    p.add_argument("results", metavar="RESULTS", help="results directory of python -m hhh_coffea.run")
+    p.add_argument("results", metavar="RESULTS", help="results directory of hhh run")
     p.add_argument("--config", metavar="YAML", help="read options from a file; the command line wins")
     p.add_argument("--output", metavar="DIR", help="where everything goes (default: RESULTS/fit)")
     p.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")

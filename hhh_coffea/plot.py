@@ -1,4 +1,4 @@
-"""Redraw the figures of a results directory, or compare several: ``python -m hhh_coffea.plot RESULTS [RESULTS2 …]``."""
+"""Redraw the figures of a results directory, or compare several: ``hhh plot RESULTS [RESULTS2 …]``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded
 
 EXAMPLES = """\
 examples:
-  python -m hhh_coffea.plot results                                draw its figures again
-  python -m hhh_coffea.plot results --overlay-published --formats pdf
-  python -m hhh_coffea.plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
-  python -m hhh_coffea.plot results_a results_b --output both      compare them in the same figures
+  hhh plot results                                draw its figures again
+  hhh plot results --overlay-published --formats pdf
+  hhh plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
+  hhh plot results_a results_b --output both      compare them in the same figures
 """
 FORMATS = ("png", "pdf", "svg")
 
@@ -22,13 +22,13 @@ FORMATS = ("png", "pdf", "svg")
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = CommandParser(
-        prog="python -m hhh_coffea.plot",
+        prog="hhh plot",
         description="Draw every figure of a results directory from its histograms.json, into its plots/ folder; of several, "
         "draw purity, efficiency and mass shapes of all their methods in the same figures.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("results", type=path_of, nargs="+", help="results directories of python -m hhh_coffea.run")
+    p.add_argument("results", type=path_of, nargs="+", help="results directories of hhh run")
     p.add_argument("--output", type=path_of, metavar="DIR", help="where a comparison goes (default: comparison)")
     p.add_argument(
         "--overlay-published",

@@ -1,4 +1,4 @@
-"""The main job: ``python -m hhh_coffea.run --fileset hhh.json``."""
+"""The main job: ``hhh run --fileset hhh.json``."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from hhh_coffea.config import RunConfig, make_config
 
 EXAMPLES = """\
 examples:
-  python -m hhh_coffea.run --fileset demo                    the bundled demo sample, into ./results
-  python -m hhh_coffea.run --fileset hhh.json --dry-run      what would be read
-  python -m hhh_coffea.run --fileset hhh.json --executor dask --workers 8 --candidates
-  python -m hhh_coffea.run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
-  python -m hhh_coffea.run --fileset hhh.json --executor dask --cluster slurm --cluster-config slurm.yaml
-  python -m hhh_coffea.run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
-  python -m hhh_coffea.run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
-  python -m hhh_coffea.run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
-  python -m hhh_coffea.run --fileset hhh.json --processor bdt_scan       purity and efficiency against the working point
-  python -m hhh_coffea.run --fileset hhh.json --processor sculpting      masses in background against random pairing
-  python -m hhh_coffea.run --fileset demo --luminosity 3000  expected events; then: hhh fit results
-  python -m hhh_coffea.run --fileset demo_tops --overlay-published       semi-leptonic tops, published rows beside ours
-  python -m hhh_coffea.run --fileset hhh.json --methods chi2,my_method.py:MyMethod
-  python -m hhh_coffea.run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
-  python -m hhh_coffea.run --config run.yaml                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
+  hhh run --fileset demo                                    the bundled demo sample, into ./results
+  hhh run --fileset hhh.json --dry-run                      what would be read
+  hhh run --fileset hhh.json --executor dask --workers 8 --candidates
+  hhh run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
+  hhh run --fileset hhh.json --executor dask --cluster slurm --cluster-config slurm.yaml
+  hhh run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
+  hhh run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
+  hhh run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
+  hhh run --fileset hhh.json --processor bdt_scan           purity and efficiency against the working point
+  hhh run --fileset hhh.json --processor sculpting          masses in background against random pairing
+  hhh run --fileset demo --luminosity 3000                  expected events; then: hhh fit results
+  hhh run --fileset demo_tops --overlay-published           semi-leptonic tops, published rows beside ours
+  hhh run --fileset hhh.json --methods chi2,my_method.py:MyMethod
+  hhh run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
+  hhh run --config run.yaml                                 all of these from a file: "fileset: hhh.json", "chi2_jets: 8" …
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options; those not given are left out of the namespace, so that run.yaml may set them."""
     p = CommandParser(
-        prog="python -m hhh_coffea.run",
+        prog="hhh run",
         description="Find out which objects of Delphes and NanoAOD events came from which particle.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,4 +1,4 @@
-"""Compare models in correctness and mass sculpting: ``python -m hhh_coffea.tradeoff MODEL …``."""
+"""Compare models in correctness and mass sculpting: ``hhh tradeoff MODEL …``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
-  python -m hhh_coffea.tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events: to choose
-  python -m hhh_coffea.tradeoff spanet_hhh models/b --fileset sculpting_test          on test events: to report
-  python -m hhh_coffea.tradeoff --redraw tradeoff                                     the figure again
+  hhh tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events: to choose
+  hhh tradeoff spanet_hhh models/b --fileset sculpting_test          on test events: to report
+  hhh tradeoff --redraw tradeoff                                     the figure again
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = CommandParser(
-        prog="python -m hhh_coffea.tradeoff",
+        prog="hhh tradeoff",
         description="Run χ² + BDT and every model on the same signal and background; write tradeoff.json, tradeoff.md "
         "and a figure of purity × efficiency against the sculpting of masses.",
         epilog=EXAMPLES,

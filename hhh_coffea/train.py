@@ -1,4 +1,4 @@
-"""Train, import and export models: ``python -m hhh_coffea.train COMMAND``.
+"""Train, import and export models: ``hhh train COMMAND``.
 
 Only arguments are read here; each command delegates to the library and is added by a pair of functions in
 ``COMMANDS``: one that declares its arguments and one that runs it.
@@ -116,7 +116,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
 
     if arguments.data.suffix in (".h5", ".hdf5"):
         raise ValueError(
-            f"{arguments.data}: make a training data directory of it first: python -m hhh_coffea.train import-hdf5 "
+            f"{arguments.data}: make a training data directory of it first: hhh train import-hdf5 "
             f"{arguments.data} --output {arguments.data.with_suffix('')}"
         )
     config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
@@ -280,25 +280,25 @@ Run = Callable[[argparse.Namespace], None]
 COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     "data": (
         "turn the events of a fileset into training data",
-        "python -m hhh_coffea.train data --fileset training_hhh.json --topology hhh --output data/hhh",
+        "hhh train data --fileset training_hhh.json --topology hhh --output data/hhh",
         _data_arguments,
         _data,
     ),
     "spanet": (
         "train a SPANet",
-        "python -m hhh_coffea.train spanet --data data/hhh --config hhh --output models/spanet_mine",
+        "hhh train spanet --data data/hhh --config hhh --output models/spanet_mine",
         _spanet_arguments,
         _spanet,
     ),
     "bdt": (
         "train the fat-jet BDT of chi2+bdt, and write a model directory with its model card",
-        "python -m hhh_coffea.train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
+        "hhh train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
         _bdt_arguments,
         _bdt,
     ),
     "transfer-functions": (
         "derive the transfer functions of the kinematic likelihood fit from simulated semi-leptonic tt̄",
-        "python -m hhh_coffea.train transfer-functions --fileset training_ttbar --output models/my_transfer_functions",
+        "hhh train transfer-functions --fileset training_ttbar --output models/my_transfer_functions",
         _transfer_functions_arguments,
         _transfer_functions,
     ),
@@ -310,25 +310,25 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     ),
     "import-hdf5": (
         "turn a training file of the original SPANet into a training data directory",
-        "python -m hhh_coffea.train import-hdf5 ttbar.h5 --topology ttbar.yaml --output data/ttbar",
+        "hhh train import-hdf5 ttbar.h5 --topology ttbar.yaml --output data/ttbar",
         _import_hdf5_arguments,
         _import_hdf5,
     ),
     "import-spanet": (
         "turn a checkpoint of the original SPANet into a model directory",
-        "python -m hhh_coffea.train import-spanet runs/version_0 --output models/spanet_v0",
+        "hhh train import-spanet runs/version_0 --output models/spanet_v0",
         train_models.import_spanet_arguments,
         train_models.import_spanet,
     ),
     "mass-price": (
         "give a trained model a price on candidate masses, so that it carves less of a peak into background",
-        "python -m hhh_coffea.train mass-price --model spanet_hhh --background data/qcd --slope 0.06 --output models/mine",
+        "hhh train mass-price --model spanet_hhh --background data/qcd --slope 0.06 --output models/mine",
         train_models.mass_price_arguments,
         train_models.mass_price,
     ),
     "export-onnx": (
         "write a model as ONNX, with the decoding into jets in the graph",
-        "python -m hhh_coffea.train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
+        "hhh train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
         train_models.export_onnx_arguments,
         train_models.export_onnx,
     ),
@@ -340,7 +340,7 @@ def parser() -> argparse.ArgumentParser:
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
     plain = argparse.RawDescriptionHelpFormatter
     p = CommandParser(
-        prog="python -m hhh_coffea.train",
+        prog="hhh train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
         formatter_class=plain,

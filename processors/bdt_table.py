@@ -1,6 +1,6 @@
 """The table a BDT is trained on: one row a fat jet, with its features and whether it is a target.
 
-``python -m hhh_coffea.train bdt`` runs this; a plain coffea ``Runner`` can too.
+``hhh train bdt`` runs this; a plain coffea ``Runner`` can too.
 """
 
 from __future__ import annotations

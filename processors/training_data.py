@@ -1,6 +1,6 @@
 """Training data for SPANet: selected events with their truth as padded arrays, one shard a chunk.
 
-``python -m hhh_coffea.train data`` runs it; so does ``--processor training_data`` of the main job, with the parameters
+``hhh train data`` runs it; so does ``--processor training_data`` of the main job, with the parameters
 below at their defaults. It is a stock coffea processor.
 """
 

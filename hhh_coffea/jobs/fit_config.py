@@ -36,7 +36,7 @@ RANGES = {"kappa3": ScanRange(low=-5, high=10), "kappa4": ScanRange(low=-100, hi
 
 
 class FitConfig(Strict):
-    """Options of ``python -m hhh_coffea.fit``; field names are those of the command line with underscores."""
+    """Options of ``hhh fit``; field names are those of the command line with underscores."""
 
     results: str
     output: str | None = None

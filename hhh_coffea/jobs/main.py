@@ -293,7 +293,7 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
         try:
             drawn = figures.draw_all(output, overlay_published=config.overlay_published)
         except KeyboardInterrupt:
-            written.append(f"plots/ (interrupted: draw them with python -m hhh_coffea.plot {output})")
+            written.append(f"plots/ (interrupted: draw them with hhh plot {output})")
         else:
             written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
     return written

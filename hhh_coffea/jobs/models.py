@@ -1,4 +1,4 @@
-"""Commands of ``python -m hhh_coffea.train`` that make a model of a model: import, price on masses, export."""
+"""Commands of ``hhh train`` that make a model of a model: import, price on masses, export."""
 
 from __future__ import annotations
 

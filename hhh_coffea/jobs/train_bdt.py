@@ -61,7 +61,7 @@ class TrainingError(UserError):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Settings of ``python -m hhh_coffea.train bdt`` beyond those of any run."""
+    """Settings of ``hhh train bdt`` beyond those of any run."""
 
     test: str | None = None  # fileset of events never trained on
     compare: str | None = None  # a model to measure on the same test events

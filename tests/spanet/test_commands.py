@@ -65,7 +65,7 @@ def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
-    assert f"python -m hhh_coffea.train {command}" in capsys.readouterr().out
+    assert f"hhh train {command}" in capsys.readouterr().out
 
 
 BLOCKED = """
