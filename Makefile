@@ -1,7 +1,7 @@
 # make run    build the environment and run the main job on the demo sample
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
-# make results  compare the methods on the test files: docs/results.md, the models' cards
+# make results  compare the methods on the test files: docs/results.md, docs/results_details.md, the models' cards
 # make chaos  runs with faults injected: killed workers, schedulers, drivers; hangs; full disks; bad files
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))

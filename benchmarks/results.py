@@ -1,8 +1,8 @@
-"""Compare the methods on test files: docs/results.md and its figures, from nothing but the filesets and the models.
+"""Compare the methods on test files: docs/results.md, docs/results_details.md and their figures.
 
     python benchmarks/results.py                       # HHH and HH of fileset/bdt_test.json
     python benchmarks/results.py --fileset mine.json --work results/mine --docs mine.md
-    python benchmarks/results.py --report-only         # write the page again from the results in --work
+    python benchmarks/results.py --report-only         # write the pages again from the results in --work
 
 Models are found by name: spanet_hhh and spanet_hhh_resolved for three Higgs bosons, spanet_hh and spanet_hh_resolved
 for two. One that is not there is reported as absent. Mass sculpting is measured where spanet_hhh and
@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, default=REPOSITORY / "docs" / "results.md", metavar="FILE.md")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-chunks", type=int, metavar="N")
-    parser.add_argument("--report-only", action="store_true", help="process nothing, write the page again")
+    parser.add_argument("--report-only", action="store_true", help="process nothing, write the pages again")
     return parser.parse_args()
 
 
@@ -106,7 +106,7 @@ def main() -> int:
     given = [a for a in sys.argv[1:] if a not in ("--report-only", "--cards")]
     command = shlex.join(["python", "benchmarks/results.py", *given])
     write_page(arguments.docs, command, parts, drawn, masses)
-    print(f"wrote {arguments.docs}, {figures}")
+    print(f"wrote {arguments.docs}, {arguments.docs.stem}_details.md beside it, {figures}")
     if arguments.cards:
         write_cards(REPOSITORY / "models", parts, work if whole else None)
     return 0

@@ -1,4 +1,4 @@
-"""The page of the comparison, as Markdown, from results directories alone."""
+"""The two pages of the comparison, as Markdown, from results directories alone: one table per process, and the rest."""
 
 from __future__ import annotations
 
@@ -14,22 +14,37 @@ BASELINE = "chi2+bdt"
 SPANET_SCAN = "spanet_scan"
 INTRODUCTION = """# Results
 
-Written by
+All methods on identical test events, with the shipped models. No model was trained or tuned on these events. Every
+table is for merged candidates (resolved and boosted ones together), in %. Purity is the share of candidates that are
+correct, efficiency the share of targets that are found. `default` and `reference` are two sets of
+[definitions](definitions.md); `reference` is that of the published analysis. Errors are 68.27% intervals that account
+for the correlation of candidates of one event; those of purity and efficiency are the larger of the two sides.
 
-    {command}
+`chi2`, `chi2+bdt` and `spanet` are explained in [definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md).
+The methods `spanet:…` are one network, run once, with three decodings: `joint` (the one of `--methods spanet` in
+`default` definitions), the published post-processing (`reference`, the one of `--methods spanet` in `reference`
+definitions), and the greedy extraction of the original with DP ≥ 0.5. Methods that end in `as_published` repeat the
+published pairing of HH.
 
-which takes the test files, that no model saw in training, and the models that ship. Do not edit. What is counted is defined
-in [definitions.md](definitions.md); `reference` are the published definitions. Purity and efficiency carry 68.27%
-intervals that account for candidates of one event being right or wrong together; errors of products and ratios are
-propagated from the counts of each event, so that what two
-methods share on identical events cancels (`hhh_coffea/results/paired.py`). The methods `spanet:…` are one network, run once,
-decoded in three ways ([spanet.md](spanet.md)): `joint`, the published post-processing (`reference`), and the original's
-greedy extraction with DP ≥ 0.5.
+[All tables and figures]({details}): boosted and resolved candidates, ratios, whole events, working points, networks
+without large-radius jets.
+"""
+WRITTEN = "This page is written by `{command}`. Do not edit it.\n"
+DETAILS = """# Results in detail
+
+{written}
+[Results]({page}) has one table per process; this page has all tables and figures.
+[Definitions](definitions.md) has the meaning of every number, and `reference` are the published definitions. Purity
+and efficiency have 68.27% intervals that account for the correlation of candidates of one event. Errors of products
+and ratios are propagated from the counts of each event, so what two methods have in common on identical events
+cancels (`hhh_coffea/results/paired.py`). The methods `spanet:…` are one network, run once, with three decodings
+([SPANet](spanet.md)): `joint`, the published post-processing (`reference`), and the greedy extraction of the original
+with DP ≥ 0.5.
 """
 
-SCAN = """How many Higgs bosons to declare is a choice: of the BDT's working point, of what joint and reference decoding add to
-the logit of every DP, of the least DP of greedy decoding. The best merged product on each curve, looked for on these very events
-and so for orientation alone:
+SCAN = """The number of declared Higgs bosons can be chosen: by the working point of the BDT, by what joint and reference
+decoding add to the logit of every DP, and by the smallest DP of greedy decoding. The table has the best merged
+product on each curve. It was searched on these test events, so it is for orientation only.
 """
 
 
@@ -40,35 +55,70 @@ def write_page(
     drawn: dict[str, dict[str, list[str]]],
     sculpting: tuple[str, list[str]] | None = None,
 ) -> None:
-    """Write ``path``; ``parts`` and ``drawn`` by dataset, figures below ``figures/<stem of the page>``.
+    """Write ``path`` and, beside it, ``<stem>_details.md``; ``parts`` and ``drawn`` by dataset.
 
-    ``sculpting``: text and figures of the part about masses in background.
+    Figures are below ``figures/<stem of path>``. ``sculpting``: text and figures of the part about masses in background;
+    the first figure is for ``path``.
     """
-    lines = [INTRODUCTION.format(command=command)]
+    details = path.with_name(f"{path.stem}_details.md")
+    written = WRITTEN.format(command=command)
+    short = [INTRODUCTION.format(details=details.name)]
+    long = [DETAILS.format(written=written, page=path.name)]
     for dataset, places in parts.items():
         full = places["full"]
         assert isinstance(full, Path)
         provenance = results.read_json(full / "provenance.json")
         events = results.read_json(full / "cutflow.json")["datasets"][dataset]
         label = provenance["datasets"][dataset]["label"] or dataset
-        lines += [f"## {label}\n", _sample(provenance, events)]
-        if "model" in places:
-            lines.append(f"{places['model']}.\n")
-        lines += _part(full, dataset, baseline=BASELINE)
-        lines += _scan(places, dataset)
-        lines += _figures(path, [*drawn[dataset]["trade_off"], *drawn[dataset]["full"]])
-        lines.append(f"### {label}, resolved only\n")
+        for lines in (short, long):
+            lines += [f"## {label}\n", _sample(provenance, events)]
+            if "model" in places:
+                lines.append(f"{places['model']}.\n")
+        short += _merged(full, dataset)
+        short += _figures(
+            path, [n for n in drawn[dataset]["full"] if n.endswith("default_purity_efficiency_merged.png")]
+        )
+        long += _part(full, dataset, baseline=BASELINE)
+        long += _scan(places, dataset)
+        long += _figures(path, [*drawn[dataset]["trade_off"], *drawn[dataset]["full"]])
+        long.append(f"### {label}, resolved only\n")
         resolved = places["resolved"]
         if isinstance(resolved, Path):
-            lines.append("A network that sees small-radius jets alone, and knows no boosted Higgs boson.\n")
-            lines += _part(resolved, dataset, baseline="chi2", categories=("resolved",))
-            lines += _figures(path, drawn[dataset]["resolved"])
+            long.append("A network that uses small-radius jets alone, and has no boosted Higgs boson.\n")
+            long += _part(resolved, dataset, baseline="chi2", categories=("resolved",))
+            long += _figures(path, drawn[dataset]["resolved"])
         else:
-            lines.append(f"{resolved}.\n")
+            long.append(f"{resolved}.\n")
     if sculpting is not None:
-        lines += [sculpting[0], *_figures(path, sculpting[1])]
+        short += [sculpting[0], *_figures(path, sculpting[1][:1])]
+        long += ["## Mass sculpting\n", *_figures(path, sculpting[1][1:])]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join([*short, written]), encoding="utf-8")
+    details.write_text("\n".join(long), encoding="utf-8")
+
+
+def _merged(folder: Path, dataset: str) -> list[str]:
+    """The one table of a process: merged candidates in both sets of definitions."""
+    histograms, _ = results.read_histograms(folder)
+    summary = results.read_json(folder / "summary.json")["results"][dataset]
+    lines = [
+        f"| method | purity | efficiency | product | product over `{BASELINE}` | `reference` purity | `reference` efficiency |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    key = {"dataset": dataset, "definition": "default", "category": "merged"}
+    for method in sorted({m for methods in summary.values() for m in methods}):
+        cells = ["–"] * 6
+        if method in summary["default"]:
+            merged = summary["default"][method]["categories"]["merged"]
+            cells[:2] = short_interval(merged["purity"]), short_interval(merged["efficiency"])
+            cells[2] = _percent(measure(histograms[PAIRED], key, "product", method))
+            if method != BASELINE and BASELINE in summary["default"]:
+                cells[3] = _ratio(measure(histograms[PAIRED], key, "product", method, BASELINE))
+        if method in summary["reference"]:
+            merged = summary["reference"][method]["categories"]["merged"]
+            cells[4:] = short_interval(merged["purity"]), short_interval(merged["efficiency"])
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _sample(provenance: dict[str, Any], cutflow: Any) -> str:
@@ -173,6 +223,14 @@ def interval(fraction: dict[str, Any]) -> str:
         return "–"
     value = fraction["value"]
     return f"{100 * value:.2f} +{100 * (fraction['high'] - value):.2f} −{100 * (value - fraction['low']):.2f}"
+
+
+def short_interval(fraction: dict[str, Any]) -> str:
+    """The same with the larger side of the interval for both."""
+    if fraction["value"] is None:
+        return "–"
+    value, low, high = (100 * fraction[k] for k in ("value", "low", "high"))
+    return f"{value:.2f} ± {max(high - value, value - low):.2f}"
 
 
 def _percent(measured: Measured) -> str:

@@ -16,9 +16,9 @@ PLAIN, DECORRELATED = "spanet_hhh", "spanet_hhh_decorrelated"
 METHODS = "chi2,chi2+bdt,spanet"
 TEXT = """## Mass sculpting
 
-{files}. Masses of the candidates in background, compared with random pairing of the same jets; the table and the figures are
-explained in [sculpting.md](sculpting.md). `{decorrelated}` is `{plain}` with a price on masses in its joint decoding. Its slope
-was chosen on validation events before these were looked at.
+{files}. The masses of the candidates in background are compared with random pairing of the same jets; [mass
+sculpting](sculpting.md) explains the table and the figures. `{decorrelated}` is `{plain}` with a price on masses in
+its joint decoding. Its slope was chosen on validation events, before the test events were looked at.
 
 """
 

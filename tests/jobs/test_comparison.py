@@ -130,7 +130,7 @@ def test_a_missing_model_is_told_before_anything_is_read(tmp_path, capsys):
 
 
 def test_page(compared, tmp_path, monkeypatch):
-    """The page from results, with a model that is absent named."""
+    """Both pages from results, with a model that is absent named."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     sys.modules.pop("results_page", None)
     from results_figures import draw
@@ -142,11 +142,19 @@ def test_page(compared, tmp_path, monkeypatch):
     parts = {"HHH": {"full": compared, "resolved": "model `spanet_hhh_resolved` is absent", "scan": scan}}
     drawn = {"HHH": draw(tmp_path / "figures" / "page", "HHH", parts["HHH"])}
     write_page(tmp_path / "page.md", "make it", parts, drawn)
-    text = (tmp_path / "page.md").read_text()
+    short, text = ((tmp_path / name).read_text() for name in ("page.md", "page_details.md"))
     assert "model `spanet_hhh_resolved` is absent." in text
     assert "| `spanet:joint` over `spanet:reference` | × 1.0" in text
-    linked = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
-    assert len(linked) == 2 + 7 + 6
+    # the table of the short page: the same numbers, errors in one piece
+    rows = {line.split("`")[1]: line.split(" | ")[1:] for line in short.splitlines() if line.startswith("| `")}
+    merged = {line.split("`")[1]: line.split(" | ")[2:] for line in text.splitlines() if line.startswith("| merged |")}
+    assert set(rows) == {"chi2", "chi2+bdt", "spanet:greedy", "spanet:joint", "spanet:reference"}
+    assert all(len(cells) == 6 for cells in rows.values())
+    for method, cells in rows.items():
+        purity, efficiency = (cell.split()[0] for cell in merged[method][:2])  # the last table: `reference`
+        assert [cell.split()[0] for cell in cells[-2:]] == [purity, efficiency]
+    linked = [line.split("](")[1].rstrip(")") for line in (text + short).splitlines() if line.startswith("![")]
+    assert len(linked) == 2 + 7 + 6 + 1
     assert all((tmp_path / name).is_file() for name in linked)
 
 
