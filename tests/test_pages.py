@@ -77,3 +77,46 @@ def test_quick_start(clone):
     printed = follow("docs/quick_start.md", clone)
     assert any(re.search(r"^863 ", text, re.MULTILINE) for text in printed)
     assert (clone / "HHH_863_event.png").stat().st_size > 10_000
+
+
+PAGES = sorted(
+    str(path.relative_to(REPOSITORY))
+    for pattern in ("README.md", "docs/*.md", "docs/developers/*.md", "models/**/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
+
+
+def commands(page):
+    """Every `hhh …` of a page, in words: of its blocks, and of its text if they name a fileset. An ellipsis is no command."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    lines = [line.strip() for _, block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    lines += [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.startswith("    hhh ")]
+    lines += re.findall(r"`(hhh [^`]*--fileset[^`]*)`", text.replace("\n", " "))
+    for line in lines:
+        if line.startswith("hhh ") and not any(mark in line for mark in ("…", "<", "\\|", ">")):
+            yield shlex.split(line, comments=True)[1:]
+
+
+def test_every_command_of_every_page_is_understood(capsys):
+    """The options exist, and so do bundled filesets, models and processors that are named without a folder."""
+    from hhh_coffea.base.bundled import list_bundled
+    from hhh_coffea.cli import COMMANDS, parser
+
+    understood, bundled = parser(), list_bundled("fileset")
+    own = ("hhh.json", "nano.json", "my_ttbar.json", "results/skim/fileset.json")  # pages say how to make them
+    seen, wrong = 0, []
+    for page in PAGES:
+        for words in commands(page):
+            if words[0] not in COMMANDS:
+                continue  # completion
+            try:
+                given = vars(understood.parse_args(words))
+            except SystemExit:
+                wrong.append(f"{page}: hhh {shlex.join(words)}: {capsys.readouterr().err.splitlines()[-1]}")
+                continue
+            fileset = given.get("fileset")
+            if not (fileset is None or fileset in (*bundled, *own) or (REPOSITORY / fileset).is_file()):
+                wrong.append(f"{page}: no fileset {fileset}")
+            seen += 1
+    assert not wrong, "\n".join(wrong)
+    assert seen > 60
