@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = CommandParser(
         prog="hhh display",
-        description="Draw one event: jets, fat jets, truth, and the candidates of each method with their probabilities.",
+        description="Draw one event: its jets, the truth, and the candidates of each method with their probabilities.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

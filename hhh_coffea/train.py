@@ -175,7 +175,9 @@ def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
     data.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
     what = parser.add_argument_group("training")
-    what.add_argument("--features", type=_names, metavar="A[,B]", help="fat-jet features (default: the nine published)")
+    what.add_argument(
+        "--features", type=_names, metavar="A[,B]", help="of large-radius jets (default: the nine published)"
+    )
     what.add_argument("--validation-fraction", type=float, metavar="F", help="share of events (default: 0.2)")
     what.add_argument("--seed", type=int, metavar="N", help="of the boosting and the bootstrap (default: 42)")
     what.add_argument("--no-search", dest="search", action="store_false", help="the published hyper-parameters only")
@@ -189,7 +191,7 @@ def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--output", type=path_of, required=True, metavar="DIR", help="model directory; its name is the model's name"
     )
-    out.add_argument("--keep-table", action="store_true", help="keep the table of fat jets (parquet, below --output)")
+    out.add_argument("--keep-table", action="store_true", help="keep the table of jets (parquet, below --output)")
 
 
 def _bdt(arguments: argparse.Namespace) -> None:
@@ -291,7 +293,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         _spanet,
     ),
     "bdt": (
-        "train the fat-jet BDT of chi2+bdt, and write a model directory with its model card",
+        "train the large-radius jet BDT of chi2+bdt, and write a model directory with its model card",
         "hhh train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
         _bdt_arguments,
         _bdt,

@@ -161,7 +161,7 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"multiplicity",
         "Objects in an event",
-        "Small-radius and fat jets in an event above threshold, before the requirement on the number of jets.",
+        "Small- and large-radius jets in an event above threshold, before the requirement on the number of jets.",
     ),
 )
 

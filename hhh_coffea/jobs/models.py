@@ -52,7 +52,7 @@ def import_spanet(arguments: argparse.Namespace) -> None:
 def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mass-price``."""
     parser.add_argument(
-        "--model", required=True, metavar="DIR|NAME", help="trained model of pairs of jets and single fat jets"
+        "--model", required=True, metavar="DIR|NAME", help="trained model of pairs of jets and single large-radius jets"
     )
     parser.add_argument(
         "--background", type=path_of, required=True, metavar="DIR", help="training data directory of background alone"

@@ -20,8 +20,8 @@ SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
 EITHER_WAY = (
-    "In our definitions a particle that is a fat jet and a pair of jets counts as found either way, so that methods "
-    "without fat jets find boosted ones too. "
+    "In our definitions a particle that is a large-radius jet and a pair of jets counts as found in either form, so that methods "
+    "without large-radius jets find boosted ones too. "
 )
 MEANING = (
     "purity: correct candidates of all; efficiency: found targets of all. {}"
