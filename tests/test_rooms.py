@@ -44,7 +44,7 @@ def test_no_import_goes_up():
 
 def test_the_docs_list_the_rooms_in_their_order():
     text = (REPOSITORY / "docs" / "how_it_works.md").read_text(encoding="utf-8")
-    rows = [line.split("`")[1] for line in text.partition("| room |")[2].splitlines()[2:] if line.startswith("| `")]
+    rows = [line.split("`")[1] for line in text.partition("| folder |")[2].splitlines()[2:] if line.startswith("| `")]
     assert tuple(rows[: len(ORDER)]) == ORDER
 
 
