@@ -72,24 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: those needed)"
     )
     how.add_argument("--chi2-mass", type=float, metavar="GEV", help="mass of the particle in χ² (default: 125)")
-    how.add_argument(
-        "--bdt",
-        metavar="PATH|NAME",
-        help=f"model of chi2+bdt: bundled ({', '.join(list_bundled('models', BDTS))}), a model directory, or an xgboost file "
-        "with feature names (default: hbb_bdt)",
-    )
-    how.add_argument(
-        "--bdt-wp",
-        metavar="loose|medium|tight|VALUE",
-        help="working point: large-radius jets above this score are boosted candidates (default: loose)",
-    )
-    how.add_argument(
-        "--model",
-        metavar="PATH|NAME[,…]",
-        help="SPANet model, one for each analysis in the fileset: bundled "
-        f"({', '.join(list_bundled('models', SPANETS))}) or a model directory (default: spanet_hhh,spanet_hh)",
-    )
-    how.add_argument("--device", metavar="auto|cpu|cuda[:i]", help="where SPANet runs (default: a GPU if there is one)")
+    _add_models(how)
     how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
     how.add_argument(
         "--processor",
@@ -182,7 +165,7 @@ def _add_models(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--bdt-wp",
         metavar="loose|medium|tight|VALUE",
-        help="working point: fat jets above this score are boosted candidates (default: loose)",
+        help="working point: large-radius jets above this score are boosted candidates (default: loose)",
     )
     how.add_argument(
         "--model",

@@ -306,7 +306,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     ),
     "btag-efficiencies": (
         "make the map of b-tag efficiencies that the correction btag of NanoAOD needs (docs/nanoaod.md)",
-        "python -m hhh_coffea.train btag-efficiencies --fileset nano.json --datasets TT --output btag_efficiency.json",
+        "hhh train btag-efficiencies --fileset nano.json --datasets TT --output btag_efficiency.json",
         _btag_efficiencies_arguments,
         _btag_efficiencies,
     ),
