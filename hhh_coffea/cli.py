@@ -18,7 +18,7 @@ EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTE
 EXIT_CODES = """\
 exit codes: 0 everything was processed, 3 something was skipped, or signal is of another analysis (named at the end),
             1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
-            4 the run could not end (cluster lost, disk full), 130 interrupted: run again goes on from there
+            4 the run could not be completed (cluster lost, disk full), 130 interrupted: the same command continues
 """
 
 # command → what it does; each is a module of this package with parser() and main(arguments)

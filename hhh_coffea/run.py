@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--chi2-mass", type=float, metavar="GEV", help="mass of the particle in χ² (default: 125)")
     _add_models(how)
-    how.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
+    how.add_argument("--btagging", choices=["upart", "csv"], help="re-sample the b tags of Delphes jets")
     how.add_argument(
         "--processor",
         metavar="NAME|PATH.py[:Class]",
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
         "--chunk-timeout",
         type=float,
         metavar="SECONDS",
-        help="set a file or chunk aside that takes longer to open or to process, twice (default: none)",
+        help="skip a file or chunk that twice takes longer to open or to process (default: none)",
     )
     where.add_argument(
         "--no-resume",

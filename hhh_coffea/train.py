@@ -39,7 +39,7 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
         "--truth", choices=["default", "reference"], default="default", help="whose matching is the truth"
     )
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
-    parser.add_argument("--btagging", choices=["upart", "csv"], help="throw the b tags of Delphes jets anew")
+    parser.add_argument("--btagging", choices=["upart", "csv"], help="re-sample the b tags of Delphes jets")
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], default="iterative")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")

@@ -76,7 +76,7 @@ class DatasetMetadata(Strict):
     met: str = "MissingET"
     sum_et: str = "ScalarHT"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
-    btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or thrown anew")
+    btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or re-sampled ones")
     couplings: CouplingInput | None = Field(None, description="a sample at other couplings, or weights in the file")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")

@@ -341,7 +341,7 @@ def _check_ledger(plan: Plan, total: Partial) -> None:
 
 
 def _unfinished(console: Console, error: Exception) -> int:
-    text = escape(f"{error}; what is finished is kept, and the same command goes on from here")
+    text = escape(f"{error}; finished chunks are kept, and the same command continues from here")
     console.print(f"[red]not finished:[/] {text}", soft_wrap=True, highlight=False)
     return EXIT_UNFINISHED
 

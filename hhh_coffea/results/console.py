@@ -1,4 +1,4 @@
-"""What a run prints: the plan, the summary table, the cutflow, and everything that was set aside, by name."""
+"""What a run prints: the plan, the summary table, the cutflow, and everything that was skipped, by name."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def print_stop(console: Console, failure: Failure) -> None:
 
 
 def print_failures(console: Console, plan: Plan, total: Partial) -> None:
-    """Every file and chunk that was set aside, with its reason."""
+    """Every file and chunk that was skipped, with its reason."""
     _print_failures(console, [*plan.failures, *total.failures])
 
 
@@ -107,7 +107,7 @@ def _print_failures(console: Console, failures: list[Failure]) -> None:
     by_reason: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in failures:
         by_reason.setdefault((failure.dataset, failure.file, failure.reason), []).append(failure)
-    console.print(f"[red]set aside:[/] {len(failures)} of the files and chunks")
+    console.print(f"[red]skipped:[/] {len(failures)} of the files and chunks")
     for (dataset, file, reason), group in list(by_reason.items())[:SHOWN_FAILURES]:
         ranges = ", ".join(f"{f.start}–{f.stop}" for f in group if f.start is not None)
         lost = sum(f.events or 0 for f in group)
