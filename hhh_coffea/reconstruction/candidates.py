@@ -1,9 +1,10 @@
 """Candidates: the one form every method returns, and the removal of overlaps between them.
 
-Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
+Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, score, overlaps}``:
 ``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
-daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
-another kind of candidate displaces.
+daughters in the record's lists (as many as the largest kind has, −1 beyond), ``score`` what a method ranks whole
+assignments by (ln L of a fit, the score of a permutation network; NaN where a method has none), and ``overlaps`` marks
+candidates that another kind of candidate displaces.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hhh_coffea.topology.kinds import NONE, Kind
 
 FIELDS = (
     *("kind", "objects", "pt", "eta", "phi", "mass"),
-    *("assignment_probability", "detection_probability", "overlaps"),
+    *("assignment_probability", "detection_probability", "score", "overlaps"),
 )
 KINEMATICS = ("pt", "eta", "phi", "mass")
 OVERLAP_RADIUS = 0.5
@@ -36,6 +37,7 @@ def make_candidates(
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
     beyond: Cartesian | None = None,
+    score: FloatArray | float = np.nan,
 ) -> ak.Array:
     """Candidates of one kind.
 
@@ -54,6 +56,8 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
+    score
+        ``(N, C)``, or one number for all: what the method ranks whole assignments by
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -81,6 +85,7 @@ def make_candidates(
         **dict(zip(KINEMATICS, four_vector, strict=True)),
         "assignment_probability": np.broadcast_to(assignment_probability, exists.shape)[exists].astype(np.float64),
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
+        "score": np.broadcast_to(score, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
     return unflatten(columns, true_in_row(exists))

@@ -21,7 +21,7 @@ from hhh_coffea.base.expressions import ExpressionError, parse
 from hhh_coffea.base.strict import Strict
 
 OBJECTS = ("candidates", "jets", "fatjets", "leptons", "met", "sum_et")
-CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
+CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "score")
 EVERYWHERE = "all"  # the one region where none is declared
 
 
