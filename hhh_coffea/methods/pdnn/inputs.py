@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -20,6 +20,8 @@ from torch import Tensor
 from hhh_coffea.base.arrays import IntArray, counts_of, flat, padded
 from hhh_coffea.base.kinematics import cartesian
 from hhh_coffea.events.record import field
+from hhh_coffea.methods.neutrino import massless, neutrino
+from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.topology.assignments import Pattern, patterns
 from hhh_coffea.topology.topology import Permutation, Topology
 
@@ -38,7 +40,7 @@ class Events:
     jets: Any  # (N, J, 6): JET
     momenta: Any  # (N, J, 4): energy, px, py, pz (GeV)
     event: Any  # (N, 6): EVENT
-    lepton: Any  # (N, 4): energy, px, py, pz (GeV)
+    lepton: Any  # (N, 2, 4): of the lepton, and of lepton and neutrino together (GeV)
     counts: Any  # (N,): jets that are there
     order: Any  # (N, J): their positions in the jets of the record, −1 beyond
 
@@ -65,7 +67,7 @@ def events_of(record: ak.Array, max_jets: int) -> Events:
     leptons, met = field(record, "leptons", PURPOSE), field(record, "met", PURPOSE)
     if not (counts_of(leptons.pt) == 1).all():
         raise ValueError(f"{PURPOSE}: there are events without or with several leptons (not selected)")
-    lepton = {name: flat(leptons[name]).astype(np.float64) for name in ("pt", "eta", "phi", "mass", "flavor")}
+    lepton = {name: flat(leptons[name]).astype(np.float64) for name in ("pt", "eta", "phi", "flavor")}
     met_pt, met_phi = (np.asarray(ak.to_numpy(v), dtype=np.float64) for v in (met.pt, met.phi))
     counts = counts_of(record.jets.pt)
     slots = int(counts.max(initial=0))
@@ -73,6 +75,8 @@ def events_of(record: ak.Array, max_jets: int) -> Events:
         name: padded(flat(record.jets[name]).astype(np.float64), counts, slots, 0.0)
         for name in ("pt", "eta", "phi", "mass", "btag")
     }
+    visible = massless(*(lepton[n] for n in ("pt", "eta", "phi")))
+    leptonic_w = summed(visible, neutrino(visible, met_pt, met_phi))
     order = _offered(columns["pt"], columns["eta"], columns["btag"] > 0, counts, max_jets)
     there = order >= 0
     jet = {name: np.where(there, np.take_along_axis(v, np.maximum(order, 0), 1), 0) for name, v in columns.items()}
@@ -84,7 +88,7 @@ def events_of(record: ak.Array, max_jets: int) -> Events:
         np.where(there[..., None], np.stack([*jets, jet["btag"] > 0], axis=-1), 0).astype(np.float32),
         np.stack(cartesian(*(jet[n] for n in ("pt", "eta", "phi", "mass"))), axis=-1).astype(np.float32),
         np.stack(event, axis=-1).astype(np.float32),
-        np.stack(cartesian(*(lepton[n] for n in ("pt", "eta", "phi", "mass"))), axis=-1).astype(np.float32),
+        np.stack([np.stack(p, axis=-1) for p in (visible, leptonic_w)], axis=1).astype(np.float32),
         np.minimum(counts, max_jets),
         order,
     )
@@ -104,6 +108,13 @@ def _offered(
     again = np.lexsort((kept_eta, np.negative(kept_pt), beyond), axis=1)
     order: IntArray = np.take_along_axis(np.where(beyond, -1, first), again, 1)
     return order
+
+
+class Mass(NamedTuple):
+    """Mass of some daughters of a target, alone or with the lepton (``beside`` 0) or lepton and neutrino (1)."""
+
+    members: tuple[int, ...]
+    beside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,21 +142,20 @@ class Layout:
         return sum(target.degree for target in self.targets)
 
     @cached_property
-    def mass_sets(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """Of each target, sets of its daughters whose mass is an input: all of them, and pairs that may be exchanged.
+    def mass_sets(self) -> tuple[tuple[Mass, ...], ...]:
+        """Of each target the masses that are inputs: of all its daughters, and of pairs of them that may be exchanged.
 
-        The mass of a target of one jet is that of this jet and the lepton.
+        A target of one jet has two: that of the jet and the lepton, and with the neutrino as well.
         """
         if not self.masses:
             return tuple(() for _ in self.targets)
-        found = []
+        found: list[tuple[Mass, ...]] = []
         for target in self.targets:
-            sets = [tuple(range(target.degree))]
-            for g in target.group:
-                moved = tuple(i for i in range(target.degree) if g[i] != i)
-                if len(moved) == 2 and moved not in sets:
-                    sets.append(moved)
-            found.append(tuple(sets))
+            every = tuple(range(target.degree))
+            moved = (tuple(i for i in every if g[i] != i) for g in target.group)
+            pairs = dict.fromkeys(pair for pair in moved if len(pair) == 2 and pair != every)
+            one = (Mass(every, 0), Mass(every, 1))
+            found.append(one if target.degree == 1 else tuple(Mass(members) for members in (every, *pairs)))
         return tuple(found)
 
     @property
@@ -176,12 +186,12 @@ class Layout:
         return np.array([[-1.0 if n in MIRRORED[how] else 1.0 for n in names] for how in ("phi", "eta")], np.float32)
 
     def target_masses(self, target: int, momenta: Tensor, lepton: Tensor) -> Tensor:
-        """ln(1 + m/GeV) of a target's sets of jets: ``(…, k, 4)`` momenta of its daughters → ``(…, masses)``."""
+        """ln(1 + m/GeV): ``(…, k, 4)`` momenta of a target's daughters, ``(…, 2, 4)`` of leptons → ``(…, masses)``."""
         found = []
-        for members in self.mass_sets[target]:
+        for members, beside in self.mass_sets[target]:
             total = momenta[..., list(members), :].sum(-2)
-            if len(members) == 1:
-                total = total + lepton
+            if beside is not None:
+                total = total + lepton[..., beside, :]
             square = total[..., 0].square() - total[..., 1:].square().sum(-1)
             found.append(square.clamp_min(0).sqrt().log1p())
         return torch.stack(found, -1) if found else momenta.new_zeros((*momenta.shape[:-2], 0))

@@ -45,7 +45,7 @@ def random_events(n: int, jets: int, seed: int = 3) -> Events:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=g)
 
-    p, lepton = normal(n, jets, 3) * 50, normal(n, 3) * 50
+    p, lepton = normal(n, jets, 3) * 50, normal(n, 2, 3) * 50
     return Events(
         normal(n, jets, len(JET)),
         torch.cat([(p.square().sum(-1, keepdim=True) + 25).sqrt(), p], -1),
@@ -84,23 +84,27 @@ def test_first_layer_equals_the_gathered_form(topology: Topology, jets: int, mas
 
 
 def test_inputs_counted_by_hand() -> None:
-    """Six numbers a jet, three of the lepton, three of MET; masses m_qqb, m_qq, m_bℓ and m_bb."""
+    """Six numbers a jet, three of the lepton, three of MET; masses m_qqb, m_qq, m_bℓ, m_bℓν and m_bb."""
     assert [Layout.of(t, False).n_inputs for t in (TTBAR, TTH)] == [30, 42]
-    assert [Layout.of(t, True).n_inputs for t in (TTBAR, TTH)] == [33, 46]
-    assert Layout.of(TTH, True).mass_sets == (((0, 1, 2), (1, 2)), ((0,),), ((0, 1),))
+    assert [Layout.of(t, True).n_inputs for t in (TTBAR, TTH)] == [34, 47]
+    assert Layout.of(TTH, True).mass_sets == (
+        (((0, 1, 2), None), ((1, 2), None)),
+        (((0,), 0), ((0,), 1)),
+        (((0, 1), None),),
+    )
 
 
 def test_masses_by_hand() -> None:
     """Two massless jets back to back of 40 GeV: 80 GeV; a b jet of 30 GeV along the lepton of 20 GeV: 0; opposite: √(4·30·20)."""
     layout = Layout.of(TTBAR, True)
     jets = torch.tensor([[30.0, 0, 30, 0], [40, 40, 0, 0], [40, -40, 0, 0]])
-    lepton = torch.tensor([20.0, 0, 20, 0])
+    lepton = torch.tensor([[20.0, 0, 20, 0], [60, 0, 20, 0]])
     triple, pair = layout.target_masses(0, jets, lepton).expm1().tolist()
     assert (triple, pair) == pytest.approx((math.sqrt(110**2 - 30**2), 80), rel=1e-5)
-    assert layout.target_masses(1, jets[:1], lepton).expm1().tolist() == pytest.approx([0], abs=1e-3)
-    assert layout.target_masses(1, jets[:1], lepton * torch.tensor([1, 1, -1, 1])).expm1().tolist() == pytest.approx(
-        [math.sqrt(4 * 30 * 20)], rel=1e-5
-    )
+    found = layout.target_masses(1, jets[:1], lepton).expm1().tolist()
+    assert found == pytest.approx([0, math.sqrt(90**2 - 50**2)], abs=1e-3)
+    found = layout.target_masses(1, jets[:1], lepton * torch.tensor([1, 1, -1, 1])).expm1().tolist()
+    assert found == pytest.approx([math.sqrt(4 * 30 * 20), math.sqrt(90**2 - 10**2)], rel=1e-5)
 
 
 def test_blocks_do_not_change_scores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +185,9 @@ def test_mirrored_inputs_are_those_of_the_mirrored_event(record: ak.Array) -> No
 def test_inputs_of_an_event_by_hand(make_record) -> None:  # type: ignore[no-untyped-def]
     """Nine jets, eight are offered: the untagged one of least pT is left out, though one with a tag is softer."""
     pt = [90.0, 80, 70, 60, 50, 40, 35, 30, 27]
-    jets = [{"pt": p, "eta": 0.1 * k, "phi": 0.2 * k, "mass": 5.0, "btag": float(k in (3, 8))} for k, p in enumerate(pt)]
+    jets = [
+        {"pt": p, "eta": 0.1 * k, "phi": 0.2 * k, "mass": 5.0, "btag": float(k in (3, 8))} for k, p in enumerate(pt)
+    ]
     lepton = {"pt": 40.0, "eta": -0.5, "phi": 0.3, "mass": 0.1, "flavor": 1}
     record = ak.with_field(make_record([jets]), ak.Array([[lepton]]), "leptons")
     record = ak.with_field(record, ak.zip({"pt": np.array([55.0]), "phi": np.array([-1.0])}), "met")
