@@ -20,16 +20,18 @@ class PdnnTraining(Strict):
 
     hidden: int = Field(256, ge=1, le=4096, description="units of each hidden layer")
     layers: int = Field(4, ge=1, le=32, description="hidden layers")
-    masses: bool = Field(False, description="masses of the jets of each target are inputs too")
+    masses: bool = Field(True, description="masses of the jets of each target are inputs too")
     dropout: float = Field(0.0, ge=0, lt=1)
-    loss: Literal["binary", "softmax"] = Field(
-        "binary", description="binary cross-entropy, or that among the permutations drawn of an event"
+    loss: Literal["binary", "softmax", "both"] = Field(
+        "both",
+        description="binary cross-entropy, which makes scores comparable between events; cross-entropy among the "
+        "permutations drawn of an event, which orders them better; or the sum of both",
     )
     wrong: int = Field(11, ge=1, description="wrong permutations drawn of each event in each epoch")
     mirror: bool = Field(True, description="half of the events mirrored, φ → −φ and z → −z, anew in each epoch")
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(20, ge=1)
     patience: int = Field(0, ge=0, description="epochs without a better one after which to stop; 0: never")
-    batch_size: int = Field(4096, ge=1, description="permutations")
+    batch_size: int = Field(2048, ge=1, description="permutations")
     learning_rate: Positive = Field(1e-3, description="falls to 0 as half a cosine")
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     ema_decay: float = Field(0.998, ge=0, lt=1, description="of the moving average of the weights, which is kept")

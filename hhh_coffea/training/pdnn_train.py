@@ -266,8 +266,10 @@ def loss_of(logits: Tensor, there: Tensor, kind: str) -> Tensor:
     """Mean over events of ``(B, 1 + wrong)`` logits, of which the first is that of the correct permutation.
 
     ``binary``: cross-entropy with the correct one as signal; it weighs as much as all wrong ones of its event together.
-    ``softmax``: −ln of the correct one's share among those of its event.
+    ``softmax``: −ln of the correct one's share among those of its event. ``both``: the sum.
     """
+    if kind == "both":
+        return loss_of(logits, there, "binary") + loss_of(logits, there, "softmax")
     if kind == "softmax":
         among = logits.masked_fill(~there, -torch.inf)
         return (among.logsumexp(1) - among[:, 0]).mean()
