@@ -23,8 +23,8 @@ from hhh_coffea.topology.assignments import assignments
 from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main
 from hhh_coffea.training.pdnn_data import correct_rows, ordered, training_columns
+from hhh_coffea.training.pdnn_loss import draw, loss_of
 from hhh_coffea.training.pdnn_options import PdnnTraining, read_settings
-from hhh_coffea.training.pdnn_train import draw, loss_of
 
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 2, "batch_size": 384, "epochs": 3, "validation_fraction": 0.2}
 DEMO = ["--fileset", "demo_tops", "--datasets", "ttbar"]

@@ -43,12 +43,10 @@ class Table(NamedTuple):
 def table(layout: Layout, n_jets: int, device: torch.device) -> Table:
     """Made once for a topology, number of jets and device."""
     found = assignments(layout.targets, n_jets, layout.event_group)
-    choices, rows, objects = (
-        tuple(torch.tensor(c, dtype=torch.int64, device=device) for c in found.choices),
-        torch.tensor(found.rows, device=device),
-        torch.tensor(found.objects, dtype=torch.int64, device=device),
-    )
-    return Table(choices, rows, objects)
+    with torch.inference_mode(False):  # they are kept, and what is made in inference mode cannot be trained with
+        choices = tuple(torch.tensor(c, dtype=torch.int64, device=device) for c in found.choices)
+        rows = torch.tensor(found.rows, device=device)
+        return Table(choices, rows, torch.tensor(found.objects, dtype=torch.int64, device=device))
 
 
 class PermutationNetwork(nn.Module):
