@@ -301,7 +301,7 @@ class Analysis:
         objects: npt.NDArray[Any],
         assignment_probability: npt.NDArray[Any] | float = 1.0,
         detection_probability: npt.NDArray[Any] | float = 1.0,
-        score: npt.NDArray[Any] | float = np.nan,
+        score: npt.NDArray[Any] | None = None,
     ) -> ak.Array:
         """Candidates of one kind at ``(N, C, k)`` positions: see :func:`hhh_coffea.reconstruction.candidates.make_candidates`.
 

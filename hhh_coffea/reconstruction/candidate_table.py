@@ -64,7 +64,7 @@ def write_candidates(
         "correct": pa.nulls(len(event), pa.bool_()) if correct is None else correct,
     }
     for name in (*_NUMBERS, "overlaps"):
-        columns[name] = flat(candidates[name])
+        columns[name] = flat(candidates[name]) if name in candidates.fields else pa.nulls(len(event), pa.float64())
     schema = schema_of((*analyses, analysis))
     absent = {name: np.full(len(event), -1, dtype=np.int32) for name in schema.names if name not in columns}
     columns |= absent

@@ -1,10 +1,10 @@
 """Candidates: the one form every method returns, and the removal of overlaps between them.
 
-Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, score, overlaps}``:
+Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
 ``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
-daughters in the record's lists (as many as the largest kind has, −1 beyond), ``score`` what a method ranks whole
-assignments by (ln L of a fit, the score of a permutation network; NaN where a method has none), and ``overlaps`` marks
-candidates that another kind of candidate displaces.
+daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
+another kind of candidate displaces. Methods that rank whole assignments by a number (ln L of a fit, the score of a
+permutation network) add it as ``score``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hhh_coffea.topology.kinds import NONE, Kind
 
 FIELDS = (
     *("kind", "objects", "pt", "eta", "phi", "mass"),
-    *("assignment_probability", "detection_probability", "score", "overlaps"),
+    *("assignment_probability", "detection_probability", "overlaps"),
 )
 KINEMATICS = ("pt", "eta", "phi", "mass")
 OVERLAP_RADIUS = 0.5
@@ -37,7 +37,7 @@ def make_candidates(
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
     beyond: Cartesian | None = None,
-    score: FloatArray | float = np.nan,
+    score: FloatArray | None = None,
 ) -> ak.Array:
     """Candidates of one kind.
 
@@ -57,7 +57,7 @@ def make_candidates(
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
     score
-        ``(N, C)``, or one number for all: what the method ranks whole assignments by
+        ``(N, C)``: what the method ranks whole assignments by, where there is such a number
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -85,9 +85,10 @@ def make_candidates(
         **dict(zip(KINEMATICS, four_vector, strict=True)),
         "assignment_probability": np.broadcast_to(assignment_probability, exists.shape)[exists].astype(np.float64),
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
-        "score": np.broadcast_to(score, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
+    if score is not None:
+        columns["score"] = score[exists].astype(np.float64)
     return unflatten(columns, true_in_row(exists))
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import hist
 import numpy as np
 import pandas as pd
 import pytest
 
 from hhh_coffea.lazy import open_events, reconstruct
+from hhh_coffea.results.directory import read_histograms
 from hhh_coffea.run import main
 
 METHODS = "chi2,likelihood,pdnn"
@@ -88,10 +90,12 @@ def test_interactive_numbers_are_those_of_the_main_job(demo: Path) -> None:
 
 def test_a_region_of_good_scores(tmp_path: Path) -> None:
     region = "good=max(candidates.score) > 0.5"
-    given = ("--datasets", "ttbar", "--methods", "pdnn", "--region", region)
+    given = ("--datasets", "ttbar", "--methods", "chi2,pdnn", "--region", region)
     assert run(tmp_path / "r", *given, "--observable", "score=max(candidates.score)@20,0,1") == 0
-    events = read(tmp_path / "r", "histograms")["histograms"]["region_events"]
-    assert events
+    events = read_histograms(tmp_path / "r")[0]["region_events"]
+    assert list(events.axes["method"]) == ["pdnn"]  # χ² has no score
+    good = events[{"region": hist.loc("good"), "dataset": hist.loc("ttbar"), "method": hist.loc("pdnn")}]
+    assert 0 < good.value < 1000
 
 
 def test_chunks_without_events(tmp_path: Path) -> None:
