@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests" / "reconstruction" / "likelihood"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "methods" / "likelihood"))
 import numpy as np
 from likelihood_events import SlowLikelihood, delphes_events
 from scipy.optimize import minimize

@@ -202,9 +202,10 @@ class RunConfig(Strict):
     def _used_by_methods(self) -> None:
         """Refuse options given for methods that will not run: the user would take their effect for granted."""
         kinds = self._kinds
-        for option, need in (("bdt", "bdt"), ("bdt_wp", "bdt"), ("model", "spanet"), ("device", "spanet")):
-            if option in self.model_fields_set and need not in kinds:
-                users = ", ".join(name for name, method in all_methods().items() if method.needs == need)
+        network = ("spanet", "pdnn")
+        for option, needs in (("bdt", ("bdt",)), ("bdt_wp", ("bdt",)), ("model", ("spanet",)), ("device", network)):
+            if option in self.model_fields_set and not kinds.intersection(needs):
+                users = ", ".join(name for name, method in all_methods().items() if method.needs in needs)
                 raise ValueError(
                     f"option {option!r} has no effect on the methods {', '.join(self.methods)}: it is for {users}"
                 )
@@ -245,7 +246,7 @@ class RunConfig(Strict):
             self.dashboard_address,
             self.ship_package,
             None if None in tls else tls,  # type: ignore[arg-type]
-            ("xgboost",) * ("bdt" in kinds) + ("torch",) * ("spanet" in kinds),
+            ("xgboost",) * ("bdt" in kinds) + ("torch",) * bool({"spanet", "pdnn"} & kinds),
         )
 
     @property

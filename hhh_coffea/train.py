@@ -204,9 +204,9 @@ def _bdt(arguments: argparse.Namespace) -> None:
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
-def _transfer_functions_arguments(parser: argparse.ArgumentParser) -> None:
+def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = "semi-leptonic tt̄, simulated") -> None:
     parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
-    parser.add_argument("--fileset", required=True, metavar="JSON", help="semi-leptonic tt̄, simulated")
+    parser.add_argument("--fileset", required=True, metavar="JSON", help=events)
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
@@ -272,6 +272,31 @@ def _edges(text: str) -> tuple[float, ...]:
     return found
 
 
+def _pdnn_arguments(parser: argparse.ArgumentParser) -> None:
+    _transfer_functions_arguments(parser, "signal of one analysis of jets, a lepton and MET: tt̄ or ttH, simulated")
+    parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
+    parser.add_argument("--device", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="change a setting: epochs=60, masses=true … (docs/pdnn.md)"
+    )
+
+
+def _pdnn(arguments: argparse.Namespace) -> None:
+    from hhh_coffea.config import make_config
+    from hhh_coffea.jobs.train_pdnn import train_pdnn
+    from hhh_coffea.training.pdnn_options import read_settings
+
+    own = ("command", "run", "debug", "set", "resume")
+    given = {key: value for key, value in vars(arguments).items() if key not in own}
+    given["output"] = str(arguments.output)
+    given["methods"] = "pdnn"  # a device is for methods with networks
+    progress = train_pdnn(
+        make_config(given), read_settings(getattr(arguments, "set", [])), resume=getattr(arguments, "resume", False)
+    )
+    say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events right")
+    say(f"wrote {arguments.output}")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -309,6 +334,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         "hhh train btag-efficiencies --fileset nano.json --datasets TT --output btag_efficiency.json",
         _btag_efficiencies_arguments,
         _btag_efficiencies,
+    ),
+    "pdnn": (
+        "train the permutation network of the method pdnn",
+        "python -m hhh_coffea.train pdnn --fileset training_ttbar --output models/my_pdnn",
+        _pdnn_arguments,
+        _pdnn,
     ),
     "import-hdf5": (
         "turn a training file of the original SPANet into a training data directory",

@@ -51,7 +51,9 @@ class ComparisonProcessor(ProcessorABC):
         self.methods = self.options.methods
         self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
-        self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
+        self.wants_gpu = bool(
+            self.options.spanet or self.options.pdnn
+        )  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
 
     def branches(self, metadata):

@@ -60,7 +60,9 @@ class SystematicsProcessor(ProcessorABC):
         self.regions = dict(regions or {})
         self.observables = {name: EventObservable.model_validate(one) for name, one in (observables or {}).items()}
         self.models = self.options.models()  # for provenance.json
-        self.wants_gpu = bool(self.options.spanet)  # its chunks go to workers with a GPU where there are such
+        self.wants_gpu = bool(
+            self.options.spanet or self.options.pdnn
+        )  # its chunks go to workers with a GPU where there are such
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""

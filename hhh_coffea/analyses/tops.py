@@ -22,6 +22,7 @@ from hhh_coffea.events.tops import HADRONIC
 from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
 from hhh_coffea.methods.likelihood_options import LikelihoodOptions
 from hhh_coffea.methods.method import Candidates, Method, SharedWork
+from hhh_coffea.methods.pdnn_options import PdnnOptions
 from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
 from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.targets import Targets
@@ -68,7 +69,7 @@ class LikelihoodSettings(LikelihoodOptions):
 
 
 def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
-    """Kinematic likelihood fit: the permutation of greatest likelihood, its probability as assignment probability."""
+    """Kinematic likelihood fit: the permutation of greatest likelihood, its probability and, as score, its ln L."""
     from hhh_coffea.methods import likelihood  # needs torch
 
     record, analysis = shared.record, shared.analysis
@@ -76,9 +77,20 @@ def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
     options = LikelihoodSettings.model_validate(given)
     functions = likelihood.read_transfer_functions(options.transfer_functions)
     found = likelihood.assign(record, functions, options)
-    probability = np.nan_to_num(found.probability)[:, None]
-    parts = [analysis.candidates(record, name, found.objects[name][:, None], probability) for name in analysis.kinds]
+    probability, score = np.nan_to_num(found.probability)[:, None], found.log_likelihood[:, None]
+    parts = [
+        analysis.candidates(record, name, found.objects[name][:, None], probability, score=score)
+        for name in analysis.kinds
+    ]
     return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
+
+
+def _pdnn(shared: SharedWork, definitions: Collection[str]) -> Candidates:
+    """Permutation network: the permutation of greatest score, with its probability among all of the event."""
+    from hhh_coffea.methods import pdnn  # needs torch
+
+    found = pdnn.reconstruct(shared.record, shared.options.pdnn_for(shared.analysis), shared.analysis)
+    return dict.fromkeys(definitions, found)
 
 
 def _semileptonic(record: ak.Array, is_signal: bool) -> Masks:
@@ -129,6 +141,7 @@ def semileptonic(process: str) -> Analysis:
         methods={
             "chi2": Method(_chi2, settings=TopChi2Options),
             "likelihood": Method(_likelihood, settings=LikelihoodSettings),
+            "pdnn": Method(_pdnn, needs="pdnn", settings=PdnnOptions),
         },
         collections=(*tops_objects.COLLECTIONS, *(("higgs",) if higgs else ())),
         refine=tops_objects.central,

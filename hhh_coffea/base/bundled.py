@@ -27,7 +27,7 @@ def find_bundled(kind: Kind, name: str) -> Path | None:
     return None
 
 
-BDTS, SPANETS = "*.ubj", "*.safetensors"
+BDTS, SPANETS, PDNNS = "*.ubj", "weights.safetensors", "pdnn.safetensors"  # files that tell models of a kind
 
 
 def list_bundled(kind: Kind, weights: str = "model.yaml") -> list[str]:

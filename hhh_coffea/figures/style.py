@@ -45,6 +45,8 @@ NAMES = {
     "spanet:reference": "SPA-Net, as published",
     "spanet:greedy": "SPA-Net, greedy",
     "dhh": "$D_{HH}$",
+    "likelihood": "likelihood fit",
+    "pdnn": "permutation network",
 }
 CATEGORY_NAMES = {
     "merged": "Boosted + Resolved",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -18,11 +18,15 @@ from hhh_coffea.base.strict import Strict
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.methods import bdt, chi2, spanet
 from hhh_coffea.methods.bdt_model import BdtModel, load_model
+from hhh_coffea.methods.pdnn_options import PdnnOptions
 from hhh_coffea.methods.spanet import SpanetError, SpanetModel
 from hhh_coffea.methods.user_method import UserMethod, is_user_method, load_user_method
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.candidates import checked
 from hhh_coffea.topology.kinds import in_words, same_targets
+
+if TYPE_CHECKING:
+    from hhh_coffea.methods.pdnn import PdnnModel
 
 DEFAULT_BDT = "hbb_bdt"
 DEFAULT_WORKING_POINT = "loose"  # that of the published comparison: 2% misidentification
@@ -37,6 +41,7 @@ class MethodOptions:
     bdt: BdtModel | None = None
     bdt_cut: float = 1.0  # score above which a fat jet is a candidate
     spanet: tuple[SpanetModel, ...] = ()  # each for other targets
+    pdnn: tuple[PdnnModel, ...] = ()  # likewise
     methods: tuple[str, ...] = ()  # their names, as asked for
     own: Mapping[str, UserMethod] = field(default_factory=dict)  # the user's own among them
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by method: options that it alone has
@@ -62,6 +67,7 @@ class MethodOptions:
             f"spanet {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device, "trained_on": [*m.trained_on]}
             for m in self.spanet
         }
+        used |= {f"pdnn {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device} for m in self.pdnn}
         used |= {f"method {m.name}": {"file": m.file, "sha256": m.sha256} for m in self.own.values()}
         if self.bdt is not None:
             used["bdt"] = {"name": self.bdt.name, "sha256": self.bdt.sha256, "cut": self.bdt_cut}
@@ -77,6 +83,17 @@ class MethodOptions:
         raise SpanetError(
             f"method 'spanet': no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. "
             "Name one with --model, or leave such datasets out"
+        )
+
+    def pdnn_for(self, analysis: Analysis) -> PdnnModel:
+        """The permutation network for the targets of an analysis; UserError if there is none."""
+        for model in self.pdnn:
+            if same_targets(model.kinds, analysis.kinds):
+                return model
+        has = ", ".join(f"{m.name} ({in_words(m.kinds)})" for m in self.pdnn) or "none"
+        raise UserError(
+            f"method 'pdnn': no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. "
+            "Name one with --set pdnn.model=FOLDER, or train one: hhh train pdnn"
         )
 
 
@@ -140,7 +157,7 @@ class Method:
 
     reconstruct: Reconstruct
     fatjet_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
-    needs: Literal["bdt", "spanet"] | None = None
+    needs: Literal["bdt", "spanet", "pdnn"] | None = None
     decodings: Mapping[str, str] = field(default_factory=dict)
     settings: type[Strict] | None = None
 
@@ -193,7 +210,8 @@ SPANET = {
     "spanet": spanet_method(default="joint", reference="reference"),
     **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "reference", "greedy", "all")},
 }
-NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", **dict.fromkeys(SPANET, "spanet")}  # models, by name
+# models, by name
+NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", "pdnn": "pdnn", **dict.fromkeys(SPANET, "spanet")}
 
 
 def method_options(
@@ -230,6 +248,10 @@ def method_options(
         loaded["bdt_cut"] = loaded["bdt"].cut(bdt_wp)
     if "spanet" in needs:
         loaded["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
+    if "pdnn" in needs:
+        from hhh_coffea.methods.pdnn import load_models
+
+        loaded["pdnn"] = load_models(_settings_of("pdnn", PdnnOptions, loaded["settings"]).models, device)
     return MethodOptions(**loaded)
 
 
@@ -260,8 +282,11 @@ def check_models(methods: Iterable[str], analysis: Analysis, options: MethodOpti
     """
     for name, given in options.settings.items():
         _check_settings(name, given, methods, analysis, options)
-    if "spanet" in options.needs(methods, analysis):
+    needs = options.needs(methods, analysis)
+    if "spanet" in needs:
         options.spanet_for(analysis)
+    if "pdnn" in needs:
+        options.pdnn_for(analysis)
     if options.chi2_jets is not None and options.chi2_jets < analysis.jets_needed:
         raise UserError(
             f"option 'chi2_jets': {options.chi2_jets} jets cannot hold the {analysis.jets_needed} of analysis {analysis.name!r}"
@@ -274,8 +299,16 @@ def _check_settings(
     model = options.method(name, analysis).settings if name in methods else None
     if model is None:
         raise UserError(f"settings of method {name!r}: analysis {analysis.name!r} has none for it")
+    _settings_of(name, model, {name: given})
+
+
+Settings = TypeVar("Settings", bound=Strict)
+
+
+def _settings_of(name: str, model: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Options of one method, validated; UserError names the wrong one."""
     try:
-        model.model_validate(given)
+        return model.model_validate(given.get(name, {}))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
@@ -299,11 +332,13 @@ def check_trained_on(needs: Collection[str], options: MethodOptions, data_format
     ForeignEventsError
         naming the model and its features.
     """
-    models: list[tuple[str, BdtModel | SpanetModel, Sequence[str]]] = []
+    models: list[tuple[str, BdtModel | SpanetModel | PdnnModel, Sequence[str]]] = []
     if "bdt" in needs and options.bdt is not None:
         models.append(("BDT", options.bdt, options.bdt.features))
     if "spanet" in needs:
         models += [("SPANet", m, [f for i in m.topology.inputs for f in i.feature_names]) for m in options.spanet]
+    if "pdnn" in needs:
+        models += [("permutation network", m, ("jets", "leptons", "met")) for m in options.pdnn]
     for kind, model, features in models:
         if model.trained_on and data_format not in model.trained_on and not options.accept_foreign_model:
             raise ForeignEventsError(

@@ -301,6 +301,7 @@ class Analysis:
         objects: npt.NDArray[Any],
         assignment_probability: npt.NDArray[Any] | float = 1.0,
         detection_probability: npt.NDArray[Any] | float = 1.0,
+        score: npt.NDArray[Any] | None = None,
     ) -> ak.Array:
         """Candidates of one kind at ``(N, C, k)`` positions: see :func:`hhh_coffea.reconstruction.candidates.make_candidates`.
 
@@ -312,7 +313,8 @@ class Analysis:
         if kind not in self.kinds:
             raise KeyError(f"analysis {self.name!r} has no kind {kind!r}; there are {', '.join(self.kinds)}")
         beyond = self.beyond[kind](record) if kind in self.beyond else None
-        return make_candidates(record, self.kinds[kind], objects, assignment_probability, detection_probability, beyond)
+        probabilities = assignment_probability, detection_probability
+        return make_candidates(record, self.kinds[kind], objects, *probabilities, beyond, score)
 
     def columns(self) -> dict[str, list[tuple[int, int, str]]]:
         """Columns of the candidate table: name → (number of the kind, daughter, collection) of all that share it."""

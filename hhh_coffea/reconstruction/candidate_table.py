@@ -22,7 +22,7 @@ from hhh_coffea.reconstruction.analysis import Analysis
 WRITTEN = "written_files"  # key of a processor's output: names and bytes of what it wrote, here and in write_skim()
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _BEFORE = (("dataset", _NAME), ("file", _NAME), ("entry", pa.int64()), ("method", _NAME), ("kind", _NAME))
-_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
+_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "score")
 _AFTER = (*((name, pa.float64()) for name in _NUMBERS), ("overlaps", pa.bool_()), ("correct", pa.bool_()))
 
 
@@ -64,7 +64,7 @@ def write_candidates(
         "correct": pa.nulls(len(event), pa.bool_()) if correct is None else correct,
     }
     for name in (*_NUMBERS, "overlaps"):
-        columns[name] = flat(candidates[name])
+        columns[name] = flat(candidates[name]) if name in candidates.fields else pa.nulls(len(event), pa.float64())
     schema = schema_of((*analyses, analysis))
     absent = {name: np.full(len(event), -1, dtype=np.int32) for name in schema.names if name not in columns}
     columns |= absent

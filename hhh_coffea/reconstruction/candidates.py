@@ -3,7 +3,8 @@
 Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
 ``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
 daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
-another kind of candidate displaces.
+another kind of candidate displaces. Methods that rank whole assignments by a number (ln L of a fit, the score of a
+permutation network) add it as ``score``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def make_candidates(
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
     beyond: Cartesian | None = None,
+    score: FloatArray | None = None,
 ) -> ak.Array:
     """Candidates of one kind.
 
@@ -54,6 +56,8 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
+    score
+        ``(N, C)``: what the method ranks whole assignments by, where there is such a number
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -83,6 +87,8 @@ def make_candidates(
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
+    if score is not None:
+        columns["score"] = score[exists].astype(np.float64)
     return unflatten(columns, true_in_row(exists))
 
 

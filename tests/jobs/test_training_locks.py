@@ -65,6 +65,7 @@ def test_two_trainings_and_one_that_is_killed(folder, capsys):
         ["spanet", "--data", "nothing", "--config", "nothing"],
         ["bdt", "--fileset", "demo"],
         ["transfer-functions", "--fileset", "demo"],
+        ["pdnn", "--fileset", "demo"],
         ["import-hdf5", "nothing.h5"],
         ["import-spanet", "nothing"],
         ["mass-price", "--model", "spanet_hhh", "--background", "nothing", "--slope", "1"],

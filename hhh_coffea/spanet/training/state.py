@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.spanet.checkpoint import SPANet
 
 STATE_FILE = "last.safetensors"
 
@@ -34,7 +33,7 @@ class Progress:
 
 
 def write_state(
-    folder: Path, model: SPANet, average: SPANet, optimiser: torch.optim.Optimizer, progress: Progress
+    folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Write weights, averaged weights, the optimiser's moments and the progress (JSON in the file's header)."""
     from safetensors.torch import save as serialised
@@ -50,7 +49,7 @@ def write_state(
 
 
 def read_state(
-    folder: Path, model: SPANet, average: SPANet, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]
+    folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]
 ) -> Progress:
     """Put a written state back and return its progress.
 
