@@ -337,7 +337,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     ),
     "pdnn": (
         "train the permutation network of the method pdnn",
-        "python -m hhh_coffea.train pdnn --fileset training_ttbar --output models/my_pdnn",
+        "hhh train pdnn --fileset training_ttbar --output models/my_pdnn",
         _pdnn_arguments,
         _pdnn,
     ),

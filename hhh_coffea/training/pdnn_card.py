@@ -18,7 +18,7 @@ def text(name: str, topology: Topology, parameters: int, made: dict[str, Any]) -
             f"# {name}",
             "",
             "Permutation network of the method `pdnn`: it scores every assignment of jets to the targets of an event. Written by",
-            "`python -m hhh_coffea.train pdnn`. `pdnn.json` is what the program reads.",
+            "`hhh train pdnn`. `pdnn.json` is what the program reads.",
             "",
             f"Targets: {targets}. Analysis `{made['analysis']}`.",
             "",
