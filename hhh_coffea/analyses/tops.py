@@ -16,7 +16,7 @@ from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.analyses.tops_published import table_1
 from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
 from hhh_coffea.base.arrays import IntArray, counts_of, flat, true_in_event
-from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, invariant_mass
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
 from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
@@ -115,6 +115,23 @@ def _marks(record: ak.Array, names: tuple[str, ...]) -> list[tuple[int, str, flo
     return [mark for mark in found if np.isfinite(mark[2])]
 
 
+def _neutrino_eta(record: ak.Array) -> FloatArray:
+    """η of the W boson's own neutrino."""
+    return tops_truth.truth(record).particles["neutrino"]["eta"]
+
+
+def _log_mtt(record: ak.Array) -> FloatArray:
+    """ln of the generated m(tt̄) in GeV."""
+    parts = tops_truth.truth(record).particles
+    both = [cartesian(*(parts[top][name] for name in ("pt", "eta", "phi", "mass"))) for top in ("ht", "lt")]
+    return np.log(invariant_mass(summed(*both)))
+
+
+def _is_signal(record: ak.Array, is_signal: bool) -> IntArray:
+    """1 in signal, 0 in background."""
+    return np.full(len(record), int(is_signal))
+
+
 @cache
 def semileptonic(process: str) -> Analysis:
     """The analysis ``ttbar_semileptonic`` or ``tth_semileptonic``, for ``process`` ttbar or tth."""
@@ -145,6 +162,8 @@ def semileptonic(process: str) -> Analysis:
         quantities=quantities(kinds_of(topology)),
         labels=LABELS,
         published_assignments=table_1(process),
+        regressions={"EVENT/neutrino_eta": _neutrino_eta, "EVENT/log_mtt": _log_mtt},
+        classifications={"EVENT/signal": _is_signal},
     )
 
 

@@ -121,6 +121,9 @@ class Analysis:
         what figures call targets and other items of its quantities, in mathtext; their names when not given
     published_assignments
         published efficiencies of whole assignments, for ``--overlay-published``
+    regressions, classifications
+        what a network may learn beside the targets, by key of the event YAML (``EVENT/mass``): record of signal →
+        ``(N,)`` true values, NaN where unknown; ``(record, is_signal)`` → ``(N,)`` numbers of classes
     made_from
         file and SHA-256, for one of the user's own
     """
@@ -155,6 +158,8 @@ class Analysis:
     quantities: tuple[Quantity, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     published_assignments: PublishedAssignments | None = None
+    regressions: Mapping[str, Callable[[ak.Array], npt.NDArray[np.float64]]] = field(default_factory=dict)
+    classifications: Mapping[str, Callable[[ak.Array, bool], IntArray]] = field(default_factory=dict)
     made_from: tuple[str, str] | None = None
     kinds: dict[str, Kind] = field(init=False, repr=False)
 

@@ -60,7 +60,7 @@ def slow_greedy(outputs, topology, lengths, b, group_factor):
     return result
 
 
-@pytest.mark.parametrize(("name", "lengths"), [("hhh", [7, 3]), ("ttbar", [7]), ("ttH_semileptonic", [6])])
+@pytest.mark.parametrize(("name", "lengths"), [("hhh", [7, 3]), ("ttbar", [7]), ("semi_leptonic_ttH", [6])])
 @pytest.mark.parametrize("all_objects", [False, True])
 @pytest.mark.parametrize("group_factor", [False, True])
 def test_greedy_is_the_slow_loop(name, lengths, all_objects, group_factor):

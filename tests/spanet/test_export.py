@@ -30,7 +30,7 @@ def session(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "architecture"), [("hh", "default"), ("ttH_semileptonic", "default"), ("hh_resolved", "original")]
+    ("name", "architecture"), [("hh", "default"), ("semi_leptonic_ttH", "default"), ("hh_resolved", "original")]
 )
 def test_onnx_decodes_as_torch_does(session, events, name, architecture):
     topology = Topology.bundled(name)

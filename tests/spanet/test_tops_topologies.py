@@ -41,7 +41,7 @@ def test_the_analyses_have_their_targets():
 
 
 @pytest.mark.parametrize("architecture", ["original", "default"])
-@pytest.mark.parametrize(("name", "lengths"), [("ttbar_semileptonic", [9, 1]), ("ttH_semileptonic", [8])])
+@pytest.mark.parametrize(("name", "lengths"), [("ttbar_semileptonic", [9, 1]), ("semi_leptonic_ttH", [8])])
 def test_met_and_lepton_are_never_assigned(architecture, name, lengths):
     """With any weights: every assigned object is one of the sequential input of the daughter; MET comes after those."""
     topology = Topology.bundled(name)
@@ -60,7 +60,7 @@ def test_met_and_lepton_are_never_assigned(architecture, name, lengths):
 
 def test_background_contributes_to_its_class_and_regressions_only():
     """Rows without any target: no loss of assignment, the same as if they were not there, but a class to learn."""
-    topology = Topology.bundled("ttH_semileptonic")
+    topology = Topology.bundled("semi_leptonic_ttH")
     lengths = [7]
     outputs, truth = random_outputs(topology, lengths), random_truth(topology, lengths)
     for target in topology.targets:
