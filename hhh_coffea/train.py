@@ -134,7 +134,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
     )
     if not _is_first():
         return
-    say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
+    say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
     say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
 
 

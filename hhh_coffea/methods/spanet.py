@@ -140,16 +140,13 @@ def decoding(name: str, topology: Topology) -> Any:
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. ``all`` gives every pair of jets a candidate, present or not. The published post-processing removes
+    takes prices. ``all`` gives every particle a candidate, present or not. The published post-processing removes
     overlaps afterwards, so that metrics show both sides of it.
-    Joint decoding is defined for pairs of jets and single objects; other targets are decoded greedily in its place.
     """
     from hhh_coffea.spanet.decoding import decode
     from hhh_coffea.spanet.decoding.complete import complete
 
     kind, _, number = name.partition(":")
-    if kind == "joint" and not decode.is_of_pairs_and_singles(topology):
-        kind, number = "greedy", ""
     if kind == "joint":
         return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
     if kind == "greedy":

@@ -5,7 +5,8 @@ Three methods, all returning :class:`Decoded`:
 ``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
                repeat.
 ``joint``      the most probable consistent interpretation: every particle resolved, boosted or absent, no object
-               used twice, no resolved pair overlapping a chosen large-radius jet. Exact.
+               used twice, no resolved pair overlapping a chosen large-radius jet. Exact. Other targets, as t → bqq,
+               likewise, without overlaps.
 ``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of particles from the
                detection probabilities, best ones kept, overlap removal.
 
@@ -18,7 +19,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hhh_coffea.spanet.decoding.disjoint import best_disjoint_choice
 from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
 from hhh_coffea.spanet.network.features import kinematics
-from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Permutation, Target, Topology
+from hhh_coffea.spanet.network.outputs import Outputs, representatives
+from hhh_coffea.topology.topology import Target, Topology
 
 
 class Decoded(NamedTuple):
@@ -83,20 +84,6 @@ def overlap_matrix(
     return (near & real).permute(2, 0, 1)
 
 
-@lru_cache(maxsize=64)
-def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[Permutation, ...]) -> IntArray:
-    """One ordering of every assignment, ``(C, k)``: all combinations of distinct objects, first of each orbit."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
-    absolute = grid + np.asarray(offsets)
-    keep = np.ones(len(grid), dtype=bool)
-    for i, j in itertools.combinations(range(len(sizes)), 2):
-        keep &= absolute[:, i] != absolute[:, j]
-    weights = np.cumprod([1, *(max(sizes) for _ in sizes[1:])])[::-1]  # orders combinations as their flat index does
-    for g in group:
-        keep &= grid @ weights <= grid[:, list(g)] @ weights
-    return grid[keep]
-
-
 def candidates(
     target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
 ) -> tuple[Tensor, IntArray, Tensor]:
@@ -110,7 +97,7 @@ def candidates(
     sizes = tuple(logp.shape[1:])
     own_spans = tuple(places[source] for source in target.sources)
     spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
-    index = _representatives(sizes, tuple(start for start, _ in spans_), target.group)
+    index = representatives(sizes, tuple(start for start, _ in spans_), target.group)
     absolute = index + np.asarray([start for start, _ in spans_])
     if own:
         inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
@@ -160,6 +147,7 @@ def greedy(
     return Decoded(chosen, have, ap, _detection(outputs, topology))
 
 
+FORCED = -1e5  # gain of a target without assignment where each should have one: below any ln AP
 NEVER = -(2.0**100)
 TAKE = 256
 
@@ -264,8 +252,11 @@ def joint(
     is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
     is added to every gain: above 0 more targets are declared, at lower purity. ``prices[target]``, in the shape of the
     target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
-    ValueError as :func:`pairs_and_singles`, or for more than 12 jets or 4 particles.
+    ValueError for more than 12 jets or 4 particles. Targets that are anything but pairs and single objects may have more;
+    ``overlaps`` are none of theirs.
     """
+    if not is_of_pairs_and_singles(topology):
+        return disjoint(outputs, topology, lengths, detection=True, presence=presence, prices=prices)
     resolved, boosted = pairs_and_singles(topology)
     places = spans(topology, lengths)
     gains: list[Tensor] = []
@@ -293,6 +284,46 @@ def joint(
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
             ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
     return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
+
+
+def disjoint(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    *,
+    detection: bool,
+    presence: float = 0.0,
+    prices: Mapping[str, Tensor] | None = None,
+) -> Decoded:
+    """Find the best disjoint assignments of targets of any kind, exactly (:func:`.disjoint.best_disjoint_choice`).
+
+    With ``detection`` what :func:`joint` says of pairs. Without, every particle gets an assignment as its first alternative, as
+    far as there are objects: that with the largest Σ ln AP.
+    """
+    places, gains, logs, objects = spans(topology, lengths), [], [], []
+    particle_of = {i: number for number, alternative in enumerate(topology.alternatives) for i in alternative}
+    first = {alternative[0] for alternative in topology.alternatives}
+    for i, target in enumerate(topology.targets):
+        log_ap, index, flat = candidates(target, outputs.assignment[target.name], places, own=True)
+        gain = log_ap
+        if detection:
+            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
+        elif i not in first:
+            gain = torch.full_like(log_ap, -torch.inf)
+        if prices is not None:
+            gain = gain - prices[target.name].flatten(1).index_select(1, flat)
+        gains.append(gain)
+        logs.append(log_ap)
+        objects.append(index)
+    absent = 0.0 if detection else FORCED
+    picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)
+    chosen = torch.full((*picks.shape, max(t.degree for t in topology.targets)), -1, device=picks.device)
+    parts = []
+    for i, (pick, log_ap, index) in enumerate(zip(picks.T, logs, objects, strict=True)):
+        have, safe = pick >= 0, pick.clamp_min(0)
+        chosen[:, i, : index.shape[1]] = torch.where(have.unsqueeze(1), constant(index, pick)[safe], -1)
+        parts.append(torch.where(have, log_ap.gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0))
+    return Decoded(chosen, picks >= 0, torch.stack(parts, dim=1), _detection(outputs, topology))
 
 
 def reference(

@@ -28,11 +28,13 @@ class TrainingConfig:
     :class:`~.loss.LossOptions`. ``balance_presence``: power of the weight that makes all patterns of present targets
     count alike; 0 is off, 1 is the original's ``balance_particles``. ``partial_events``: also use events that miss a
     target. ``max_events`` limits the training events, for learning curves. ``patience``: epochs without a better
-    validation product after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
+    ``criterion`` after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
     :func:`~.batches.forward_in_groups`).
 
     ``start_from``: model directory whose weights and normalisation are the start. ``keep``: the epoch with the ``best``
-    validation product, or the ``last``, where what is wanted is more than that product.
+    ``criterion``, or the ``last``, where what is wanted is more than that. ``criterion``: a number of the validation
+    (:meth:`~.validation.Validation.numbers`): ``product`` of purity and efficiency, ``full`` or ``all`` whole assignments,
+    ``auc/EVENT/signal``; the least of ``validation_loss`` and ``rms/…``, of others the largest.
     """
 
     architecture: str = "default"
@@ -49,6 +51,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     rotate_phi: bool = True
     reflect_eta: bool = True
+    reflect_phi: bool = False
     partial_events: bool = True
     balance_presence: float = 0.0
     validation_fraction: float = 0.05
@@ -58,6 +61,7 @@ class TrainingConfig:
     amp: bool = True
     start_from: str = ""
     keep: str = "best"
+    criterion: str = "product"
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any], name: str = "configuration") -> TrainingConfig:

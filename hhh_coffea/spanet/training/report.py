@@ -49,6 +49,7 @@ def entry(
         "purity": found.purity,
         "efficiency": found.efficiency,
         "product": found.product,
+        **found.more,
         "training_seconds": round(trained, 2),
         "seconds": round(whole, 2),
     }
@@ -59,7 +60,8 @@ def line(entry: dict[str, float], epochs: int) -> str:
     return (
         f"epoch {entry['epoch']}/{epochs}  loss {entry['training_loss']:.4f}  validation {entry['validation_loss']:.4f}"
         f"  purity {entry['purity']:.4f}  efficiency {entry['efficiency']:.4f}  product {entry['product']:.4f}"
-        f"  {entry['seconds']:.0f} s"
+        + "".join(f"  {name} {value:.4f}" for name, value in entry.items() if name == "full" or "/" in name)
+        + f"  {entry['seconds']:.0f} s"
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from hhh_coffea.spanet.checkpoint import CheckpointError, SPANet, describe, load
-from hhh_coffea.spanet.network.network import DefaultSPANet, EncoderLayer
+from hhh_coffea.spanet.network.layers import EncoderLayer
+from hhh_coffea.spanet.network.network import DefaultSPANet
 
 GROWS = "num_encoder_layers"
 
