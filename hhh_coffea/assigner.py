@@ -118,7 +118,7 @@ class Assigner:
         """What is made of a batch of outputs: assignments, their margin, and classes."""
         from hhh_coffea.spanet.decoding.complete import complete, margin
 
-        chosen = decoding(self.decoding, self.model.topology)
+        chosen = decoding(self.decoding)
         heads = self.model.topology.classifications
 
         def way(outputs: Any, topology: Topology, lengths: list[int], *more: Any) -> list[Any]:

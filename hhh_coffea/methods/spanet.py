@@ -99,7 +99,7 @@ def reconstruct(
 
 def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> dict[str, Interpretation]:
     """Interpret every event in each of these ways, the network run once; see :func:`decoding`."""
-    ways = {name: decoding(name, model.topology) for name in decodings}
+    ways = {name: decoding(name) for name in decodings}
     return {name: Interpretation(*found) for name, found in evaluate(record, model, ways).items()}
 
 
@@ -134,7 +134,7 @@ def evaluate(record: ak.Array, model: SpanetModel, ways: Mapping[str, Way]) -> d
     return {name: [np.concatenate(p) for p in zip(*found, strict=True)] for name, found in parts.items()}
 
 
-def decoding(name: str, topology: Topology) -> Any:
+def decoding(name: str) -> Any:
     """Function ``(outputs, topology, lengths, overlaps, prices) → Decoded`` of a decoding by its name.
 
     The name is ``NAME`` or ``NAME:NUMBER``.

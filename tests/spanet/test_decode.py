@@ -249,11 +249,11 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
 
 
-def test_joint_needs_higgs_like_topologies_of_moderate_size():
+def test_the_published_way_needs_pairs_and_joint_moderate_sizes():
     topology = Topology.bundled("ttbar")
     outputs = random_outputs(topology, [6], random_masks([6], 2))
     with pytest.raises(ValueError, match="symmetric pairs"):
-        joint(outputs, topology, [6])
+        reference(outputs, topology, [6])
     topology = Topology.bundled("hh_resolved")
     with pytest.raises(ValueError, match="12 jets"):
         joint(random_outputs(topology, [13], random_masks([13], 2)), topology, [13])

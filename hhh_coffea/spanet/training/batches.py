@@ -61,7 +61,7 @@ def under_reflection(key: str) -> float | None:
 
     ``neutrino_eta`` changes its sign, ``log_mtt`` does not; nor does either when the event is turned about the beam.
     """
-    words = key.split("/")[-1].split("_")
+    words = key.rsplit("/", maxsplit=1)[-1].split("_")
     return -1.0 if words[-1] in ODD else 1.0 if words[-1] in EVEN or words[0] in EVEN else None
 
 

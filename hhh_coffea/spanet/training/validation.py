@@ -14,12 +14,18 @@ from torch import Tensor
 
 from hhh_coffea.spanet.checkpoint import SPANet
 from hhh_coffea.spanet.decoding.complete import complete
-from hhh_coffea.spanet.decoding.decode import Decoded, joint, overlap_matrix, spans
+from hhh_coffea.spanet.decoding.decode import (
+    Decoded,
+    is_of_pairs_and_singles,
+    joint,
+    overlap_matrix,
+    pairs_and_singles,
+    spans,
+)
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import Batch, forward_in_groups, reordered
 from hhh_coffea.spanet.training.loss import LossOptions, Truth, symmetric_loss
 from hhh_coffea.spanet.training.parallel import ALONE, Workers
-from hhh_coffea.topology.kinds import collection_of
 from hhh_coffea.topology.topology import Topology
 
 Counts = tuple[int, int, int, int]
@@ -88,7 +94,7 @@ def compare(decoded: Decoded, truth: Truth, topology: Topology, lengths: list[in
 
 def _decode(outputs: Outputs, topology: Topology, lengths: list[int], batch: Batch) -> Decoded:
     near: Tensor | None = None
-    if {"jets", "fatjets"} <= {collection_of(i) for i in topology.inputs}:
+    if is_of_pairs_and_singles(topology) and all(pairs_and_singles(topology)):
         near = overlap_matrix(topology, batch.inputs, batch.masks)
     return joint(outputs, topology, lengths, near)
 
