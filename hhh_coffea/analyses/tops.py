@@ -21,7 +21,7 @@ from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
 from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
 from hhh_coffea.methods.likelihood_options import LikelihoodOptions
-from hhh_coffea.methods.method import Candidates, Method, SharedWork
+from hhh_coffea.methods.method import Candidates, Method, SharedWork, spanet_method
 from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
 from hhh_coffea.reconstruction.composites import summed
 from hhh_coffea.reconstruction.targets import Targets
@@ -146,6 +146,9 @@ def semileptonic(process: str) -> Analysis:
         methods={
             "chi2": Method(_chi2, settings=TopChi2Options),
             "likelihood": Method(_likelihood, settings=LikelihoodSettings),
+            # every particle gets an assignment, whether the network thinks that it can be found or not
+            "spanet": spanet_method("all"),
+            "spanet:greedy": spanet_method("greedy:0"),
         },
         collections=(*tops_objects.COLLECTIONS, *(("higgs",) if higgs else ())),
         refine=tops_objects.central,
@@ -164,6 +167,7 @@ def semileptonic(process: str) -> Analysis:
         published_assignments=table_1(process),
         regressions={"EVENT/neutrino_eta": _neutrino_eta, "EVENT/log_mtt": _log_mtt},
         classifications={"EVENT/signal": _is_signal},
+        outputs=("assignment_entropy", "event_score", "neutrino_eta", "log_mtt", *(("signal",) if higgs else ())),
     )
 
 

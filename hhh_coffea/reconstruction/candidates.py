@@ -8,7 +8,7 @@ another kind of candidate displaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -36,6 +36,7 @@ def make_candidates(
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
     beyond: Cartesian | None = None,
+    outputs: Mapping[str, FloatArray | float] | None = None,
 ) -> ak.Array:
     """Candidates of one kind.
 
@@ -54,6 +55,8 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
+    outputs
+        further columns by name, ``(N, C)``, ``(N,)`` for all candidates of an event, or one number
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -83,6 +86,9 @@ def make_candidates(
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
+    for name, values in (outputs or {}).items():
+        each = np.asarray(values, dtype=np.float64)
+        columns[name] = np.broadcast_to(each[:, None] if each.ndim == 1 else each, exists.shape)[exists]
     return unflatten(columns, true_in_row(exists))
 
 

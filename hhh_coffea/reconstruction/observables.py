@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from hhh_coffea.base.arrays import counts_of, event_index, flat, unflatten
 from hhh_coffea.base.expressions import ExpressionError, parse
 from hhh_coffea.base.strict import Strict
+from hhh_coffea.reconstruction.candidates import FIELDS
 
 OBJECTS = ("candidates", "jets", "fatjets", "leptons", "met", "sum_et")
 CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
@@ -96,7 +97,8 @@ def objects_of(record: ak.Array, candidates: ak.Array, surviving: npt.NDArray[np
     kept = np.flatnonzero(surviving)
     event = event_index(counts_of(candidates.pt))[kept]
     order = kept[np.lexsort((-flat(candidates.pt)[kept], event))]
-    columns = {name: flat(candidates[name])[order] for name in CANDIDATE}
+    names = [name for name in candidates.fields if name in CANDIDATE or name not in FIELDS]  # what methods add as well
+    columns = {name: flat(candidates[name])[order] for name in names}
     own = unflatten(columns, np.bincount(event, minlength=len(candidates)))
     return {"candidates": own, **{name: record[name] for name in OBJECTS if name in record.fields}}
 
