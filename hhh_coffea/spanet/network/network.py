@@ -234,8 +234,9 @@ class DefaultSPANet(nn.Module):
             event_input = self.topology.inputs[i]
             if event_input.kind == "sequential":
                 a, b = places[event_input.name]
-                of_pairs = pairs.embedded.index_select(1, pairs.numbers[:, a:b].flatten()).unflatten(1, (n, b - a))
-                parts.append((of_pairs * masks[i][:, None, :, None]).sum(2))  # (B, S, E)
+                of_pairs = pairs.embedded.index_select(1, pairs.numbers[:, a:b].flatten())
+                of_pairs = of_pairs.view(len(x), n, b - a, -1) * masks[i][:, None, :, None]
+                parts.append(of_pairs.sum(2))  # (B, S, E)
                 continue
             vector = kinematics(event_input, inputs[i], transverse=True)
             assert vector is not None  # a spectator has what is needed
