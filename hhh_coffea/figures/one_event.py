@@ -171,7 +171,7 @@ def assignment_matrices(record: ak.Array, model: SpanetModel, analysis: Analysis
     import torch
 
     from hhh_coffea.spanet.checkpoint import load_bytes
-    from hhh_coffea.spanet.decoding.decode import spans
+    from hhh_coffea.spanet.decoding.candidates import spans
 
     network = load_bytes(model.description, model.weights, model.name)
     inputs, masks = network_inputs(record, model)

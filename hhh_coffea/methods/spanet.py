@@ -74,7 +74,7 @@ def reconstruct(
     ``record`` is truncated. A target that the decoding leaves out gives no candidate. Of :func:`details` the columns that the
     analysis declares are added.
     """
-    from hhh_coffea.spanet.decoding.decode import spans
+    from hhh_coffea.spanet.decoding.candidates import spans
 
     topology = model.topology
     lengths = [padded_length(record, collection_of(i, model.name)) for i in topology.sequential]

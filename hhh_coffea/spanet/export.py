@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hhh_coffea.spanet.decoding.decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
+from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix
+from hhh_coffea.spanet.decoding.decode import greedy, joint, pairs_and_singles
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from hhh_coffea.spanet.decoding import any_targets  # noqa: E402
 from hhh_coffea.spanet.decoding import disjoint as module  # noqa: E402
 from hhh_coffea.spanet.decoding.complete import complete  # noqa: E402
 from hhh_coffea.spanet.decoding.decode import greedy, joint  # noqa: E402
@@ -37,12 +38,10 @@ def log_ap(outputs, topology, event, chosen):
     ]
 
 
-@pytest.mark.parametrize("keep", [module.KEEP, (1,), ()])
 @pytest.mark.parametrize(("name", "lengths"), CASES)
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
-def test_it_is_the_best_of_all_choices(name, lengths, keep, sharpness, monkeypatch):
-    monkeypatch.setattr(module, "KEEP", keep)
-    topology, events = Topology.bundled(name), 12
+def test_it_is_the_best_of_all_choices(name, lengths, sharpness):
+    topology, events = Topology.bundled(name), 30
     masks = random_masks(lengths, events, minimum=3)
     outputs = random_outputs(topology, lengths, masks, sharpness=sharpness)
     for way, decoded in (("all", complete(outputs, topology, lengths)), ("joint", joint(outputs, topology, lengths))):
@@ -65,6 +64,17 @@ def test_it_is_the_best_of_all_choices(name, lengths, keep, sharpness, monkeypat
             assert gain(tuple(found)) == pytest.approx(best, abs=1e-4)
             ap = [math.exp(x) if x is not None else 0.0 for x in log_ap(outputs, topology, b, tuple(found))]
             assert decoded.assignment_probability[b].tolist() == pytest.approx(ap, rel=1e-4)
+
+
+def test_parts_of_similar_multiplicity_change_nothing(monkeypatch):
+    topology, lengths = Topology.bundled("tth_semileptonic"), [9, 1]
+    outputs = random_outputs(topology, lengths, random_masks(lengths, 200, minimum=2))
+    found = {}
+    for lot in (1, 10**6):
+        monkeypatch.setattr(any_targets, "LOT", lot)
+        found[lot] = [*complete(outputs, topology, lengths), *joint(outputs, topology, lengths, presence=0.3)]
+    for one, other in zip(*found.values(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_best_ones_are_taken_where_they_do_not_clash():

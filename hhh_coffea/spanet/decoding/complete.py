@@ -8,14 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.decode import (
-    Decoded,
-    disjoint,
-    is_of_pairs_and_singles,
-    joint,
-    pairs_and_singles,
-    spans,
-)
+from hhh_coffea.spanet.decoding.any_targets import disjoint
+from hhh_coffea.spanet.decoding.candidates import Decoded, spans
+from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
 

@@ -16,99 +16,19 @@ same assignment); DP, the detection probability, is the sigmoid of the detection
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.disjoint import best_disjoint_choice
+from hhh_coffea.spanet.decoding.any_targets import disjoint
+from hhh_coffea.spanet.decoding.candidates import Decoded, candidates, constant, detection_of, spans
 from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
-from hhh_coffea.spanet.network.features import kinematics
-from hhh_coffea.spanet.network.outputs import Outputs, representatives
-from hhh_coffea.topology.topology import Target, Topology
-
-
-class Decoded(NamedTuple):
-    """One interpretation of each of B events, for P targets of at most K daughters.
-
-    ``objects (B, P, K)``: positions in the list of all sequential objects, −1 where there is none.
-    ``selected (B, P)``: this target is part of the interpretation. ``assignment_probability``,
-    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. Objects are given for
-    unselected targets too where the method ranks them (``greedy``, ``reference``).
-    """
-
-    objects: Tensor
-    selected: Tensor
-    assignment_probability: Tensor
-    detection_probability: Tensor
-
-
-def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[int, int]]:
-    """First and one-past-last position of every sequential input in the list of all objects; None: the whole list."""
-    ends = list(itertools.accumulate(lengths))
-    found: dict[str | None, tuple[int, int]] = {
-        i.name: (end - n, end) for i, n, end in zip(topology.sequential, lengths, ends, strict=True)
-    }
-    found[None] = (0, ends[-1])
-    return found
-
-
-def overlap_matrix(
-    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
-) -> Tensor:
-    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
-
-    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
-    """
-    members = topology.alternatives[0]
-    names = [topology.targets[i].sources[0] for i in members]
-    (a, x, ma), (b, y, mb) = (
-        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
-        for name in names[:2]
-    )
-    p, q = kinematics(a, x), kinematics(b, y)
-    if p is None or q is None:
-        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    # one angle an object, not one a pair, and events last, so that every step has long rows
-    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
-    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
-    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
-    delta = torch.minimum(delta, 2 * math.pi - delta)
-    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
-    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
-    return (near & real).permute(2, 0, 1)
-
-
-def candidates(
-    target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
-) -> tuple[Tensor, IntArray, Tensor]:
-    """Log AP of every assignment of a target ``(B, C)``, its objects' positions in the full list ``(C, k)``, and its
-    place in ``logp.flatten(1)``, ``(C)``.
-
-    ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
-    case, assignments outside the daughters' own inputs.
-    """
-    everything = places[None]
-    sizes = tuple(logp.shape[1:])
-    own_spans = tuple(places[source] for source in target.sources)
-    spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
-    index = representatives(sizes, tuple(start for start, _ in spans_), target.group)
-    absolute = index + np.asarray([start for start, _ in spans_])
-    if own:
-        inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
-        index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
-    flat = constant(np.ravel_multi_index(tuple(index.T), sizes), logp)
-    return logp.flatten(1).index_select(1, flat).add_(math.log(len(target.group))), absolute, flat
-
-
-def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
-    """Put a table that depends on shapes alone onto the device of ``like``."""
-    return torch.from_numpy(array).to(like.device)
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.topology.topology import Topology
 
 
 def greedy(
@@ -144,10 +64,9 @@ def greedy(
             chosen = torch.where(have[:, column, None], objects[safe[:, column]], -1)
             parts[i] = (chosen, have[:, column], ap[:, column] * (1.0 if group_factor else math.exp(x)))
     chosen, have, ap = (torch.stack(list(part), dim=1) for part in zip(*parts, strict=True))
-    return Decoded(chosen, have, ap, _detection(outputs, topology))
+    return Decoded(chosen, have, ap, detection_of(outputs, topology))
 
 
-FORCED = -1e5  # gain of a target without assignment where each should have one: below any ln AP
 NEVER = -(2.0**100)
 TAKE = 256
 
@@ -198,10 +117,6 @@ def _sharing_objects(objects: Sequence[IntArray]) -> list[list[int]]:
             used, members = used | group[0], group[1] + members
         groups.append((used, sorted(members)))
     return [members for _, members in groups]
-
-
-def _detection(outputs: Outputs, topology: Topology) -> Tensor:
-    return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
 
 
 def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
@@ -283,47 +198,7 @@ def joint(
             positions = constant(objects[start + column], pick)[safe]
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
             ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
-    return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
-
-
-def disjoint(
-    outputs: Outputs,
-    topology: Topology,
-    lengths: Sequence[int],
-    *,
-    detection: bool,
-    presence: float = 0.0,
-    prices: Mapping[str, Tensor] | None = None,
-) -> Decoded:
-    """Find the best disjoint assignments of targets of any kind, exactly (:func:`.disjoint.best_disjoint_choice`).
-
-    With ``detection`` what :func:`joint` says of pairs. Without, every particle gets an assignment as its first alternative, as
-    far as there are objects: that with the largest Σ ln AP.
-    """
-    places, gains, logs, objects = spans(topology, lengths), [], [], []
-    particle_of = {i: number for number, alternative in enumerate(topology.alternatives) for i in alternative}
-    first = {alternative[0] for alternative in topology.alternatives}
-    for i, target in enumerate(topology.targets):
-        log_ap, index, flat = candidates(target, outputs.assignment[target.name], places, own=True)
-        gain = log_ap
-        if detection:
-            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
-        elif i not in first:
-            gain = torch.full_like(log_ap, -torch.inf)
-        if prices is not None:
-            gain = gain - prices[target.name].flatten(1).index_select(1, flat)
-        gains.append(gain)
-        logs.append(log_ap)
-        objects.append(index)
-    absent = 0.0 if detection else FORCED
-    picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)
-    chosen = torch.full((*picks.shape, max(t.degree for t in topology.targets)), -1, device=picks.device)
-    parts = []
-    for i, (pick, log_ap, index) in enumerate(zip(picks.T, logs, objects, strict=True)):
-        have, safe = pick >= 0, pick.clamp_min(0)
-        chosen[:, i, : index.shape[1]] = torch.where(have.unsqueeze(1), constant(index, pick)[safe], -1)
-        parts.append(torch.where(have, log_ap.gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0))
-    return Decoded(chosen, picks >= 0, torch.stack(parts, dim=1), _detection(outputs, topology))
+    return Decoded(chosen, chosen[..., 0] >= 0, ap, detection_of(outputs, topology))
 
 
 def reference(

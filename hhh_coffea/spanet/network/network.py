@@ -235,7 +235,7 @@ class DefaultSPANet(nn.Module):
             if event_input.kind == "sequential":
                 a, b = places[event_input.name]
                 of_pairs = pairs.embedded.index_select(1, pairs.numbers[:, a:b].flatten())
-                of_pairs = of_pairs.view(len(x), n, b - a, -1) * masks[i][:, None, :, None]
+                of_pairs = of_pairs.view(len(x), n, b - a, self.options.pair_dim) * masks[i][:, None, :, None]
                 parts.append(of_pairs.sum(2))  # (B, S, E)
                 continue
             vector = kinematics(event_input, inputs[i], transverse=True)

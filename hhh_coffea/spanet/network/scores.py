@@ -93,7 +93,7 @@ class CombinationScore(nn.Module):
     def _squared_mass(self, index: Tensor, pairs: Pairs) -> Tensor:
         """m² of each combination, ``(B, L)`` GeV²: Σ over pairs of m_ij² − (k − 2) Σ m_i²."""
         squares, own = squared_mass(pairs.masses), pairs.mass.square().index_select(1, index.flatten())
-        total = -(index.shape[1] - 2) * own.view(-1, *index.shape).sum(-1)  # (B, L)
+        total = -(index.shape[1] - 2) * own.view(len(own), *index.shape).sum(-1)  # (B, L)
         for i, j, _ in self.daughters:
             total = total + squares.index_select(1, pairs.numbers[index[:, i], index[:, j]])
         return total

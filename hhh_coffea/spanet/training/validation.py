@@ -13,15 +13,9 @@ import torch
 from torch import Tensor
 
 from hhh_coffea.spanet.checkpoint import SPANet
+from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix, spans
 from hhh_coffea.spanet.decoding.complete import complete
-from hhh_coffea.spanet.decoding.decode import (
-    Decoded,
-    is_of_pairs_and_singles,
-    joint,
-    overlap_matrix,
-    pairs_and_singles,
-    spans,
-)
+from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import Batch, forward_in_groups, reordered
 from hhh_coffea.spanet.training.loss import LossOptions, Truth, symmetric_loss
