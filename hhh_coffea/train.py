@@ -99,6 +99,11 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
     )
+    parser.add_argument(
+        "--fine-tune",
+        metavar="DIR|NAME",
+        help="train regressions and classes on this model's event vector alone (--set trunk=free: all of the network)",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
@@ -122,6 +127,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
     config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
     if start := arguments.start_from or config.start_from:
         config = replace(config, start_from=str(find_bundled("models", start) or start))
+    if start := arguments.fine_tune or config.fine_tune:
+        config = replace(config, fine_tune=str(find_bundled("models", start) or start))
     progress = train(
         config,
         data,

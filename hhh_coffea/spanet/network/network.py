@@ -104,6 +104,7 @@ class DefaultSPANet(nn.Module):
                     self.pair_scores[f"{c}_{low}_{high}"] = PairScore(options, n_objects=1 if low == high else 2)
 
         heads = {r.key: 1 for r in topology.regressions} | {key: self.classes[key] for key in topology.classifications}
+        self.head_sizes = heads
         self.event_token = nn.Parameter(torch.randn(d)) if any(k.startswith("EVENT/") for k in heads) else None
         for key in heads:
             if key.split("/")[-2] not in ("EVENT", "PARTICLE"):

@@ -172,9 +172,19 @@ def reordered(batch: Batch, order: Tensor) -> Batch:
     return Batch([x[order] for x in batch.inputs], [m[order] for m in batch.masks], truth, batch.weight[order])
 
 
-def fit_regressions(model: SPANet, data: TrainingData, use: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-    """Set mean and standard deviation of the regressions, of asinh(x/2) where the head is logarithmic, from ``use (N)``."""
+def fit_regressions(
+    model: SPANet,
+    data: TrainingData,
+    use: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    keys: Sequence[str] | None = None,
+) -> None:
+    """Set mean and standard deviation of the regressions (``keys``: of these alone) from the events in ``use (N)``.
+
+    Of asinh(x/2) where the head is logarithmic.
+    """
     for i, r in enumerate(data.topology.regressions):
+        if keys is not None and r.key not in keys:
+            continue
         x = data.column(f"regressions/{r.key}")[use].astype(np.float64)
         x = x[np.isfinite(x)]
         x = np.arcsinh(x / 2) if r.kind == "log_gaussian" else x

@@ -22,6 +22,8 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if trainer.config.start_from:
         extra["start_from"] = provenance_of_start(trainer.config.start_from)
+    if trainer.config.fine_tune:
+        extra["fine_tune"] = provenance_of_start(trainer.config.fine_tune)
     return extra | {
         "configuration": asdict(trainer.config),
         "data": {

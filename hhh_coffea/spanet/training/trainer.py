@@ -41,7 +41,7 @@ from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.loss import presence_code, presence_table, symmetric_loss
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
-from hhh_coffea.spanet.training.start import load_start
+from hhh_coffea.spanet.training.start import load_start, load_trunk
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
 from hhh_coffea.spanet.training.validation import Validation, validate
 
@@ -205,13 +205,20 @@ def prepare(
     chosen_rows[train_rows] = True
     if config.start_from:
         load_start(model, config.start_from)
+    elif config.fine_tune:
+        new = load_trunk(model, config.fine_tune)
+        fit_regressions(model, data, chosen_rows, [key for key in new if key in {r.key for r in topology.regressions}])
     else:
         fit_normalisers(normalisers_of(model), data, chosen_rows)
         fit_regressions(model, data, chosen_rows)
     scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
     model = model.to(chosen)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms are not drawn to zero
+    if config.freezes:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("heads."))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]  # biases and norms are not drawn to zero
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,
@@ -230,7 +237,7 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
     torch.manual_seed(_seed(config.seed, epoch, "dropout", *own))
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch, "augmentation", *own))
     order = np.random.default_rng(_seed(config.seed, epoch, "order")).permutation(trainer.train)
-    model.train()
+    model.train(not config.freezes)  # no dropout in what is not trained
     steps, size = trainer.steps_per_epoch, config.batch_size
     total, said = torch.zeros((), device=trainer.device), time.perf_counter()
     for step in range(steps):
