@@ -277,6 +277,23 @@ def _edges(text: str) -> tuple[float, ...]:
     return found
 
 
+def _embeddings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=path_of, required=True, metavar="DIR", help="training data directory")
+    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="model directory, or a bundled model")
+    parser.add_argument("--output", type=path_of, required=True, metavar="FILE.parquet", help="table to write")
+
+
+def _embeddings(arguments: argparse.Namespace) -> None:
+    from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.jobs.embeddings import write_embeddings
+    from hhh_coffea.spanet.training.dataset import TrainingData
+
+    model = path_of(arguments.model)
+    model = model if model.is_dir() else find_bundled("models", arguments.model) or model
+    events = write_embeddings(model, TrainingData.open(arguments.data), arguments.output)
+    say(f"wrote {arguments.output}: {events:,} events")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -333,6 +350,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         train_models.mass_price_arguments,
         train_models.mass_price,
     ),
+    "embeddings": (
+        "write the event vector that a trained network makes of every event, for a model of your own",
+        "python -m hhh_coffea.train embeddings --data data/tth --model spanet_tth --output tth.parquet",
+        _embeddings_arguments,
+        _embeddings,
+    ),
     "export-onnx": (
         "write a model as ONNX, with the decoding into jets in the graph",
         "python -m hhh_coffea.train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
@@ -372,7 +395,7 @@ def _owned(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     if not _is_first():
         return nullcontext()
     writes_file = (
-        arguments.command in ("export-onnx", "btag-efficiencies")
+        arguments.command in ("export-onnx", "btag-efficiencies", "embeddings")
         or getattr(arguments, "format", "directory") != "directory"
     )
     return owned(arguments.output, writes_file)

@@ -84,3 +84,25 @@ def test_what_cannot_be_fine_tuned_is_named(data, tmp_path, capsys):
         TrainingConfig.from_mapping({"trunk": "half"})
     with pytest.raises(ConfigError, match="only one of them"):
         TrainingConfig.from_mapping({"start_from": "a", "fine_tune": "b"})
+
+
+def test_embeddings_are_the_event_vectors(data, tmp_path):
+    import pyarrow.parquet as pq
+
+    train(
+        TrainingConfig.from_mapping({**BASE, "loss": {"regression": 1.0}}), data["more"], tmp_path / "m", device="cpu"
+    )
+    arguments = ["--data", str(data["more"].path), "--model", str(tmp_path / "m")]
+    assert main(["embeddings", *arguments, "--output", str(tmp_path / "e.parquet")]) == 0
+    table = pq.read_table(tmp_path / "e.parquet")
+    expected = outputs(load(tmp_path / "m"), data["more"])
+    assert len(table) == len(data["more"])
+    assert set(table["dataset"].to_pylist()) == {"tth", "ttbb"}
+    assert table["entry"].to_pylist() == data["more"].column("entry").tolist()
+    found = torch.tensor(table["vector"].to_pylist()[:100])
+    torch.testing.assert_close(found, expected.vectors["EVENT"], atol=1e-5, rtol=1e-4)
+    eta = torch.tensor(table["EVENT/neutrino_eta"].to_pylist()[:100])
+    torch.testing.assert_close(eta, expected.regression["EVENT/neutrino_eta"], atol=1e-5, rtol=1e-4)
+    assert all(abs(sum(p) - 1) < 1e-5 for p in table["EVENT/signal"].to_pylist())
+    arguments = ["--data", str(data["none"].path), "--model", "spanet_hhh", "--output", str(tmp_path / "f.parquet")]
+    assert main(["embeddings", *arguments]) == 2
