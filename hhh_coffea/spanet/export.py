@@ -23,7 +23,7 @@ OPSET = 18
 
 
 class Exported(nn.Module):
-    """The network with flat inputs and outputs, and the joint decoding (greedy where joint is not defined).
+    """The network with flat inputs and outputs, and the joint decoding (of pairs and single objects; greedy of other targets).
 
     Inputs, for every input of the topology: ``<name>_data (B, M, F)`` raw features in GeV, ``<name>_mask (B, M)``.
     Outputs, for every target: ``<target>_assignment_probability`` (one ordering), ``<target>_detection_probability``;
