@@ -49,7 +49,7 @@ def draw_history(folder: str | Path) -> Path:
         right.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=5,
+            ncols=3,
             columnspacing=1,
             handlelength=1.2,
             fontsize=9,
