@@ -193,6 +193,8 @@ def prepare(
         order = np.argsort(split[train_rows], kind="stable")
         train_rows = np.sort(train_rows[order[: config.max_events]])
     validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
+    # by their hashes, not by file: a batch of one dataset alone would have another mean loss than one of all
+    validation = validation[np.argsort(split[validation], kind="stable")]
     if config.batch_size % workers.size:
         raise TrainingError(f"batch_size = {config.batch_size} is not a multiple of the {workers.size} processes")
     if len(train_rows) < config.batch_size:
