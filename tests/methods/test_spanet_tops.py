@@ -99,3 +99,20 @@ def test_an_event_alone_gets_the_same(run):
     assert part.objects.tolist() == whole.objects.tolist()
     for name in ("assignment_probability", "neutrino_eta", "assignment_entropy"):
         np.testing.assert_allclose(flat(part[name]), flat(whole[name]), atol=1e-4)
+
+
+def test_the_assigner_takes_leptons_and_met(run):
+    from hhh_coffea.assigner import Assigner
+    from hhh_coffea.base.errors import UserError
+
+    analysis, prepared, found, _ = run
+    record = prepared.record[:50]
+    assign = Assigner("spanet_tth" if "h" in analysis.kinds else "spanet_ttbar", device="cpu")
+    assigned = assign(record.jets, leptons=record.leptons, met=record.met)
+    for target, name in enumerate(assign.targets):
+        own = found["spanet"][:50]
+        own = own[own.kind == analysis.kinds[name].number]
+        expected = [[i for i in event[0] if i >= 0] for event in own.objects.tolist()]
+        assert [sorted(event[target]) for event in assigned.objects.tolist()] == [sorted(e) for e in expected]
+    with pytest.raises(UserError, match="takes leptons: call it with leptons="):
+        assign(record.jets)
