@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.methods.spanet import SpanetError, decoding, evaluate, load_model
-from hhh_coffea.methods.spanet_inputs import FATJET_FEATURES, JET_FEATURES, collection_of, padded_length
+from hhh_coffea.methods.spanet_inputs import FEATURES, collection_of, padded_length
 from hhh_coffea.topology.topology import Input, Topology
 
 DECODINGS = ("all", "joint", "greedy")
@@ -60,13 +60,21 @@ class Assigner:
         """Names of the targets, in the order of the result's columns."""
         return self.model.topology.target_names
 
-    def __call__(self, jets: ak.Array, fatjets: ak.Array | None = None) -> ak.Array:
+    def __call__(
+        self,
+        jets: ak.Array,
+        fatjets: ak.Array | None = None,
+        leptons: ak.Array | None = None,
+        met: ak.Array | None = None,
+    ) -> ak.Array:
         """Assign the jets of N events.
 
         Parameters
         ----------
-        jets, fatjets
+        jets, fatjets, leptons
             jagged records with the fields that the model takes: ``pt eta phi mass`` in GeV and radians, a b tag, …
+        met
+            one record of each event: ``pt phi``
 
         Returns
         -------
@@ -80,9 +88,10 @@ class Assigner:
         UserError
             naming the model and the field that the jets lack.
         """
-        given = {"jets": jets} if fatjets is None else {"jets": jets, "fatjets": fatjets}
+        every = {"jets": jets, "fatjets": fatjets, "leptons": leptons, "met": met}
+        given = {name: objects for name, objects in every.items() if objects is not None}
         record = {}
-        for event_input in self.model.topology.sequential:
+        for event_input in self.model.topology.inputs:
             name = collection_of(event_input, self.model.name)
             if name not in given:
                 raise UserError(f"model {self.model.name!r} takes {name}: call it with {name}=…")
@@ -101,8 +110,9 @@ class Assigner:
 
     def _renamed(self, objects: ak.Array, event_input: Input, collection: str) -> ak.Array:
         """The fields of the event record that the model takes, out of the user's."""
-        known = FATJET_FEATURES if collection == "fatjets" else JET_FEATURES
-        wanted = {known.get(feature, "phi") for feature in event_input.feature_names} | {"pt", "eta", "phi"}
+        known = FEATURES[collection]
+        wanted = {known.get(feature, "phi") for feature in event_input.feature_names} | {"pt", "phi"}
+        wanted |= {"eta"} if event_input.kind == "sequential" else set()
         columns = {}
         for ours in sorted(wanted):
             theirs = self.names.get(ours, ours)
@@ -112,13 +122,13 @@ class Assigner:
                     f"yours with names={{...: {ours!r}}}; there are {', '.join(objects.fields)}"
                 )
             columns[ours] = objects[theirs]
-        return ak.zip(columns, depth_limit=2)
+        return ak.zip(columns, depth_limit=2 if event_input.kind == "sequential" else 1)
 
     def _way(self) -> Any:
         """What is made of a batch of outputs: assignments, their margin, and classes."""
         from hhh_coffea.spanet.decoding.complete import complete, margin
 
-        chosen = decoding(self.decoding, self.model.topology)
+        chosen = decoding(self.decoding)
         heads = self.model.topology.classifications
 
         def way(outputs: Any, topology: Topology, lengths: list[int], *more: Any) -> list[Any]:

@@ -99,6 +99,11 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
     )
+    parser.add_argument(
+        "--fine-tune",
+        metavar="DIR|NAME",
+        help="train regressions and classes on this model's event vector alone (--set trunk=free: all of the network)",
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
@@ -122,6 +127,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
     config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
     if start := arguments.start_from or config.start_from:
         config = replace(config, start_from=str(find_bundled("models", start) or start))
+    if start := arguments.fine_tune or config.fine_tune:
+        config = replace(config, fine_tune=str(find_bundled("models", start) or start))
     progress = train(
         config,
         data,
@@ -134,7 +141,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
     )
     if not _is_first():
         return
-    say(f"kept epoch {progress.best_epoch}: validation purity × efficiency {progress.best_product:.4f}")
+    say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
     say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
 
 
@@ -297,6 +304,23 @@ def _pdnn(arguments: argparse.Namespace) -> None:
     say(f"wrote {arguments.output}")
 
 
+def _embeddings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=path_of, required=True, metavar="DIR", help="training data directory")
+    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="model directory, or a bundled model")
+    parser.add_argument("--output", type=path_of, required=True, metavar="FILE.parquet", help="table to write")
+
+
+def _embeddings(arguments: argparse.Namespace) -> None:
+    from hhh_coffea.base.bundled import find_bundled
+    from hhh_coffea.jobs.embeddings import write_embeddings
+    from hhh_coffea.spanet.training.dataset import TrainingData
+
+    model = path_of(arguments.model)
+    model = model if model.is_dir() else find_bundled("models", arguments.model) or model
+    events = write_embeddings(model, TrainingData.open(arguments.data), arguments.output)
+    say(f"wrote {arguments.output}: {events:,} events")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
@@ -359,6 +383,12 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         train_models.mass_price_arguments,
         train_models.mass_price,
     ),
+    "embeddings": (
+        "write the event vector that a trained network makes of every event, for a model of your own",
+        "hhh train embeddings --data data/tth --model spanet_tth --output tth.parquet",
+        _embeddings_arguments,
+        _embeddings,
+    ),
     "export-onnx": (
         "write a model as ONNX, with the decoding into jets in the graph",
         "hhh train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
@@ -398,7 +428,7 @@ def _owned(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     if not _is_first():
         return nullcontext()
     writes_file = (
-        arguments.command in ("export-onnx", "btag-efficiencies")
+        arguments.command in ("export-onnx", "btag-efficiencies", "embeddings")
         or getattr(arguments, "format", "directory") != "directory"
     )
     return owned(arguments.output, writes_file)

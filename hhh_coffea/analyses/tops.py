@@ -16,12 +16,12 @@ from hhh_coffea.analyses.tops_kinematics import leptonic_w
 from hhh_coffea.analyses.tops_published import table_1
 from hhh_coffea.analyses.tops_quantities import COMPLEX, REAL, quantities
 from hhh_coffea.base.arrays import IntArray, counts_of, flat, true_in_event
-from hhh_coffea.base.kinematics import Cartesian
+from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, invariant_mass
 from hhh_coffea.events.record import momentum
 from hhh_coffea.events.tops import HADRONIC
 from hhh_coffea.methods.chi2_tops import TopChi2Options, assign
 from hhh_coffea.methods.likelihood_options import LikelihoodOptions
-from hhh_coffea.methods.method import Candidates, Method, SharedWork
+from hhh_coffea.methods.method import Candidates, Method, SharedWork, spanet_method
 from hhh_coffea.methods.pdnn_options import PdnnOptions
 from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, Masks
 from hhh_coffea.reconstruction.composites import summed
@@ -79,7 +79,7 @@ def _likelihood(shared: SharedWork, definitions: Collection[str]) -> Candidates:
     found = likelihood.assign(record, functions, options)
     probability, score = np.nan_to_num(found.probability)[:, None], found.log_likelihood[:, None]
     parts = [
-        analysis.candidates(record, name, found.objects[name][:, None], probability, score=score)
+        analysis.candidates(record, name, found.objects[name][:, None], probability, outputs={"score": score})
         for name in analysis.kinds
     ]
     return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
@@ -127,6 +127,23 @@ def _marks(record: ak.Array, names: tuple[str, ...]) -> list[tuple[int, str, flo
     return [mark for mark in found if np.isfinite(mark[2])]
 
 
+def _neutrino_eta(record: ak.Array) -> FloatArray:
+    """η of the W boson's own neutrino."""
+    return tops_truth.truth(record).particles["neutrino"]["eta"]
+
+
+def _log_mtt(record: ak.Array) -> FloatArray:
+    """ln of the generated m(tt̄) in GeV."""
+    parts = tops_truth.truth(record).particles
+    both = [cartesian(*(parts[top][name] for name in ("pt", "eta", "phi", "mass"))) for top in ("ht", "lt")]
+    return np.log(invariant_mass(summed(*both)))
+
+
+def _is_signal(record: ak.Array, is_signal: bool) -> IntArray:
+    """1 in signal, 0 in background."""
+    return np.full(len(record), int(is_signal))
+
+
 @cache
 def semileptonic(process: str) -> Analysis:
     """The analysis ``ttbar_semileptonic`` or ``tth_semileptonic``, for ``process`` ttbar or tth."""
@@ -142,6 +159,9 @@ def semileptonic(process: str) -> Analysis:
             "chi2": Method(_chi2, settings=TopChi2Options),
             "likelihood": Method(_likelihood, settings=LikelihoodSettings),
             "pdnn": Method(_pdnn, needs="pdnn", settings=PdnnOptions),
+            # every particle gets an assignment, whether the network thinks that it can be found or not
+            "spanet": spanet_method("all"),
+            "spanet:greedy": spanet_method("greedy:0"),
         },
         collections=(*tops_objects.COLLECTIONS, *(("higgs",) if higgs else ())),
         refine=tops_objects.central,
@@ -158,6 +178,16 @@ def semileptonic(process: str) -> Analysis:
         quantities=quantities(kinds_of(topology)),
         labels=LABELS,
         published_assignments=table_1(process),
+        regressions={"EVENT/neutrino_eta": _neutrino_eta, "EVENT/log_mtt": _log_mtt},
+        classifications={"EVENT/signal": _is_signal},
+        outputs=(
+            "score",
+            "assignment_entropy",
+            "event_score",
+            "neutrino_eta",
+            "log_mtt",
+            *(("signal",) if higgs else ()),
+        ),
     )
 
 

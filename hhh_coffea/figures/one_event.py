@@ -171,14 +171,15 @@ def assignment_matrices(record: ak.Array, model: SpanetModel, analysis: Analysis
     import torch
 
     from hhh_coffea.spanet.checkpoint import load_bytes
-    from hhh_coffea.spanet.decoding.decode import spans
+    from hhh_coffea.spanet.decoding.candidates import spans
 
     network = load_bytes(model.description, model.weights, model.name)
     inputs, masks = network_inputs(record, model)
     with torch.inference_mode():
         outputs = network([torch.from_numpy(x) for x in inputs], [torch.from_numpy(m) for m in masks])
     topology = network.topology
-    ranges = spans(topology, [x.shape[1] for x in inputs])
+    lengths = [x.shape[1] for x, i in zip(inputs, topology.inputs, strict=True) if i.kind == "sequential"]
+    ranges = spans(topology, lengths)
     objects = {i.name: int(m[0].sum()) for i, m in zip(topology.inputs, masks, strict=True)}
     found = []
     own_kind = {i: partner(kind, analysis.kinds) for kind in model.kinds.values() for i in kind.members}

@@ -12,6 +12,7 @@ CURVES = {
     "purity": ("purity", "#bd1f01", "s-"),
     "efficiency": ("efficiency", "#3f90da", "^-"),
     "product": ("purity × efficiency", "#832db6", "o-"),
+    "full": ("whole events", "#717581", "D-"),  # where every target is a particle of its own
 }
 
 
@@ -37,7 +38,8 @@ def draw_history(folder: str | Path) -> Path:
         )
         left.set(xlabel="epoch", ylabel="loss")
         for name, (label, color, line) in CURVES.items():
-            right.plot(x, [e[name] for e in epochs], line, color=color, label=label)
+            if all(name in e for e in epochs):
+                right.plot(x, [e[name] for e in epochs], line, color=color, label=label)
         right.axvline(history["best_epoch"], color="grey", linestyle=":", label="kept")
         right.set(xlabel="epoch", ylabel="validation, merged, joint decoding")
         for axes in (left, right):
@@ -47,7 +49,7 @@ def draw_history(folder: str | Path) -> Path:
         right.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1),
-            ncols=4,
+            ncols=3,
             columnspacing=1,
             handlelength=1.2,
             fontsize=9,

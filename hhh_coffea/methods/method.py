@@ -162,9 +162,9 @@ class Method:
     settings: type[Strict] | None = None
 
 
-def spanet_method(default: str, reference: str) -> Method:
-    """The network, with the name of a decoding for each definition."""
-    decodings = {"default": default, "reference": reference}
+def spanet_method(default: str, reference: str = "") -> Method:
+    """The network, with the name of a decoding for each definition; the same one where none is named."""
+    decodings = {"default": default, "reference": reference or default}
 
     def run(shared: SharedWork, definitions: Sequence[str]) -> Candidates:
         return {definition: shared.decoded[decodings[definition]] for definition in definitions}

@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 Way = Callable[..., Any]
+DETAILS = "details"
+TINY = 1e-30
 BATCH = 8192  # events: enough of every multiplicity for lots without padding, and 50 MB at most
 
 
@@ -57,15 +59,22 @@ class Interpretation(NamedTuple):
     assignment_probability: npt.NDArray[np.float32]
     detection_probability: npt.NDArray[np.float32]
 
+    def score(self) -> npt.NDArray[np.float64]:
+        """Σ ln M over the targets chosen, M = AP · DP their marginal probability: ``(N,)``."""
+        marginal = np.log(np.maximum(self.assignment_probability * self.detection_probability.astype(np.float64), TINY))
+        total: npt.NDArray[np.float64] = np.where(self.selected, marginal, 0.0).sum(axis=1)
+        return total
+
 
 def reconstruct(
     record: ak.Array, model: SpanetModel, decodings: Iterable[str], analysis: Analysis
 ) -> dict[str, ak.Array]:
     """Candidates of each decoding with AP and DP as their probabilities, those of single fat jets first.
 
-    ``record`` is truncated. A target that the decoding leaves out gives no candidate.
+    ``record`` is truncated. A target that the decoding leaves out gives no candidate. Of :func:`details` the columns that the
+    analysis declares are added.
     """
-    from hhh_coffea.spanet.decoding.decode import spans
+    from hhh_coffea.spanet.decoding.candidates import spans
 
     topology = model.topology
     lengths = [padded_length(record, collection_of(i, model.name)) for i in topology.sequential]
@@ -73,8 +82,13 @@ def reconstruct(
     # the model's kinds with those of the analysis, whatever both are called; single objects first
     pairs = [(kind, partner(kind, analysis.kinds)) for kind in model.kinds.values()]
     pairs.sort(key=lambda pair: pair[0].degree)
+    ways = {name: decoding(name) for name in decodings}
+    results = evaluate(record, model, ways | ({DETAILS: details} if analysis.outputs else {}))
+    told = dict(zip(("assignment_entropy", *head_names(topology)), results.pop(DETAILS, ()), strict=False))
     found = {}
-    for name, decoded in decode(record, model, decodings).items():
+    for name, result in results.items():
+        decoded = Interpretation(*result)
+        told["event_score"] = decoded.score()
         objects = np.where(decoded.selected[..., None], decoded.objects, NONE)
         parts = []
         for kind, own in pairs:
@@ -88,7 +102,8 @@ def reconstruct(
             assert order is not None
             place = place[..., list(order)]
             probabilities = decoded.assignment_probability[:, members], decoded.detection_probability[:, members]
-            parts.append((own, analysis.candidates(record, own.name, place, *probabilities)))
+            columns = {column: values[:, members] if values.ndim > 1 else values for column, values in told.items()}
+            parts.append((own, analysis.candidates(record, own.name, place, *probabilities, columns)))
         fatjet = next((kind for kind, _ in parts if kind.collections == ("fatjets",)), None)
         candidates = ak.concatenate([part for _, part in parts], axis=1)
         found[name] = (
@@ -97,9 +112,30 @@ def reconstruct(
     return found
 
 
+def details(outputs: Any, topology: Topology, *_: Any) -> list[Any]:
+    """What the network says beside assignments: entropy of each target's assignment (nats) ``(B, P)``, and :func:`head_names`.
+
+    Entropy: −Σ P ln P over unordered assignments, P the sum over the orders that the target's symmetry makes equal.
+    """
+    import torch
+
+    entropies = []
+    for target in topology.targets:
+        logp = outputs.assignment[target.name].flatten(1)
+        log_all = torch.where(torch.isfinite(logp), logp + np.log(len(target.group)), 0.0)
+        entropies.append(-(logp.exp() * log_all).sum(1))
+    classes = [outputs.classification[key].softmax(-1)[:, -1] for key in topology.classifications]
+    return [torch.stack(entropies, dim=1), *(outputs.regression[r.key] for r in topology.regressions), *classes]
+
+
+def head_names(topology: Topology) -> list[str]:
+    """Regressions, and classes of which the probability of the last is given, by the last part of their keys."""
+    return [key.split("/")[-1] for key in (*(r.key for r in topology.regressions), *topology.classifications)]
+
+
 def decode(record: ak.Array, model: SpanetModel, decodings: Iterable[str]) -> dict[str, Interpretation]:
     """Interpret every event in each of these ways, the network run once; see :func:`decoding`."""
-    ways = {name: decoding(name, model.topology) for name in decodings}
+    ways = {name: decoding(name) for name in decodings}
     return {name: Interpretation(*found) for name, found in evaluate(record, model, ways).items()}
 
 
@@ -112,7 +148,8 @@ def evaluate(record: ak.Array, model: SpanetModel, ways: Mapping[str, Way]) -> d
 
     inputs, masks = network_inputs(record, model)
     near = overlaps(record, model.topology)
-    lengths = [i.shape[1] for i in inputs]
+    kinds = [i.kind for i in model.topology.inputs]
+    lengths = [x.shape[1] for x, kind in zip(inputs, kinds, strict=True) if kind == "sequential"]
     n_events = len(record)
     topology, forward, device, price = model.network()
     parts: dict[str, list[Any]] = {name: [] for name in ways}
@@ -134,22 +171,19 @@ def evaluate(record: ak.Array, model: SpanetModel, ways: Mapping[str, Way]) -> d
     return {name: [np.concatenate(p) for p in zip(*found, strict=True)] for name, found in parts.items()}
 
 
-def decoding(name: str, topology: Topology) -> Any:
+def decoding(name: str) -> Any:
     """Function ``(outputs, topology, lengths, overlaps, prices) → Decoded`` of a decoding by its name.
 
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. ``all`` gives every pair of jets a candidate, present or not. The published post-processing removes
+    takes prices. ``all`` gives every particle a candidate, present or not. The published post-processing removes
     overlaps afterwards, so that metrics show both sides of it.
-    Joint decoding is defined for pairs of jets and single objects; other targets are decoded greedily in its place.
     """
     from hhh_coffea.spanet.decoding import decode
     from hhh_coffea.spanet.decoding.complete import complete
 
     kind, _, number = name.partition(":")
-    if kind == "joint" and not decode.is_of_pairs_and_singles(topology):
-        kind, number = "greedy", ""
     if kind == "joint":
         return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
     if kind == "greedy":

@@ -34,8 +34,12 @@ FATJET_FEATURES = {
     "fj_xbb": "xbb",
     "fj_regressed_mass": "regressed_mass",
 }
+LEPTON_FEATURES = {name: name for name in ("pt", "eta", "phi", "mass", "charge", "flavor", "isolation")}
+MET_FEATURES = {"met": "pt", "pt": "pt", "phi": "phi"}
+FEATURES = {"jets": JET_FEATURES, "fatjets": FATJET_FEATURES, "leptons": LEPTON_FEATURES, "met": MET_FEATURES}
 ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.cos}
-PADDED_LENGTH = {"jets": 10, "fatjets": 3}  # slots of the published analysis
+# slots: of jets and large-radius jets those of the published analysis; an event has one missing transverse momentum
+PADDED_LENGTH = {"jets": 10, "fatjets": 3, "leptons": 4, "met": 1}
 
 
 class SpanetError(UserError):
@@ -75,43 +79,41 @@ def network_inputs(record: ak.Array, model: TakesInputs) -> tuple[list[npt.NDArr
         columns = []
         for feature in event_input.feature_names:
             bare = feature.removeprefix("fj_")
-            if bare in ANGLES:
-                values = ANGLES[bare](pad(objects.phi, length, 0.0))
-            else:
-                known = (FATJET_FEATURES if name == "fatjets" else JET_FEATURES)[feature]
-                values = pad(record_field(objects, known, f"SPANet model {model.name!r}"), length, 0)
-            columns.append(values.astype(np.float32))
+            field = "phi" if bare in ANGLES else FEATURES[name][feature]
+            values = record_field(objects, field, f"SPANet model {model.name!r}")
+            values = ak.to_numpy(values)[:, None] if values.ndim == 1 else pad(values, length, 0)
+            columns.append(ANGLES.get(bare, np.asarray)(values).astype(np.float32))
         inputs.append(np.stack(columns, axis=-1))
-        masks.append(np.arange(length) < counts_of(objects.pt)[:, None])
+        masks.append(np.arange(length) < _counts(record, name)[:, None])
     return inputs, masks
 
 
 def collection_of(event_input: Input, model: str) -> str:
-    """``jets`` or ``fatjets``: whose features this input takes.
+    """``jets``, ``fatjets``, ``leptons`` or ``met``: whose features this input takes.
 
     Raises
     ------
     SpanetError
         naming the model and the features that the event record cannot give.
     """
-    is_fat = kinds.collection_of(event_input) == "fatjets"
-    known = {**(FATJET_FEATURES if is_fat else JET_FEATURES)}
-    known |= {("fj_" if is_fat else "") + angle: "phi" for angle in ANGLES}
-    if event_input.kind != "sequential":
+    collection = kinds.collection_of(event_input)
+    known = {*FEATURES[collection], *(("fj_" if collection == "fatjets" else "") + angle for angle in ANGLES)}
+    if (event_input.kind == "sequential") == (collection == "met"):
         raise SpanetError(
-            f"SPANet model {model!r}: input {event_input.name!r} is {event_input.kind}, jets are sequential"
+            f"SPANet model {model!r}: input {event_input.name!r} is {event_input.kind}, "
+            "jets and leptons are sequential, MET is global"
         )
     if unknown := [name for name in event_input.feature_names if name not in known]:
         raise SpanetError(
             f"SPANet model {model!r}: input {event_input.name!r} takes {unknown}, which the event record does not have; "
             f"it has {sorted(known)}"
         )
-    return "fatjets" if is_fat else "jets"
+    return collection
 
 
 def overlaps(record: ak.Array, topology: Topology) -> npt.NDArray[np.bool_] | None:
     """``(N, jets, fatjets)``: which lie within ΔR < 0.5; None where the topology has no fat jets."""
-    if len(topology.inputs) < 2:
+    if not {"jets", "fatjets"} <= {kinds.collection_of(i) for i in topology.inputs}:
         return None
     directions = []
     for name in ("jets", "fatjets"):
@@ -131,5 +133,10 @@ def overlaps(record: ak.Array, topology: Topology) -> npt.NDArray[np.bool_] | No
 
 def padded_length(record: ak.Array, name: str) -> int:
     """Slots of an input: those of the published analysis, or more where the record keeps more objects."""
-    counts = counts_of(record[name].pt)
-    return max(PADDED_LENGTH[name], int(counts.max()) if len(counts) else 0)
+    return max(PADDED_LENGTH[name], int(_counts(record, name).max(initial=0)))
+
+
+def _counts(record: ak.Array, name: str) -> npt.NDArray[np.int64]:
+    """Objects of each event; a collection that is no list, MET, counts as one."""
+    pt = record[name].pt
+    return np.ones(len(pt), dtype=np.int64) if pt.ndim == 1 else counts_of(pt)

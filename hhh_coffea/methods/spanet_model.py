@@ -17,7 +17,10 @@ from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, same_targets
 if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Topology
 
-BUNDLED = ("spanet_hhh", "spanet_hh", "spanet_hhh_resolved", "spanet_hh_resolved")  # what runs when no model is named
+BUNDLED = (  # what runs when no model is named, each for its targets
+    *("spanet_hhh", "spanet_hh", "spanet_hhh_resolved", "spanet_hh_resolved"),
+    *("spanet_ttbar", "spanet_tth"),
+)
 
 
 class Loaded(NamedTuple):

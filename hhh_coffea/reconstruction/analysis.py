@@ -121,6 +121,11 @@ class Analysis:
         what figures call targets and other items of its quantities, in mathtext; their names when not given
     published_assignments
         published efficiencies of whole assignments, for ``--overlay-published``
+    regressions, classifications
+        what a network may learn beside the targets, by key of the event YAML (``EVENT/mass``): record of signal →
+        ``(N,)`` true values, NaN where unknown; ``(record, is_signal)`` → ``(N,)`` numbers of classes
+    outputs
+        columns of candidates that some of its methods fill beside the usual ones; NaN for other methods
     made_from
         file and SHA-256, for one of the user's own
     """
@@ -155,6 +160,9 @@ class Analysis:
     quantities: tuple[Quantity, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     published_assignments: PublishedAssignments | None = None
+    regressions: Mapping[str, Callable[[ak.Array], npt.NDArray[np.float64]]] = field(default_factory=dict)
+    classifications: Mapping[str, Callable[[ak.Array, bool], IntArray]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
     made_from: tuple[str, str] | None = None
     kinds: dict[str, Kind] = field(init=False, repr=False)
 
@@ -301,9 +309,11 @@ class Analysis:
         objects: npt.NDArray[Any],
         assignment_probability: npt.NDArray[Any] | float = 1.0,
         detection_probability: npt.NDArray[Any] | float = 1.0,
-        score: npt.NDArray[Any] | None = None,
+        outputs: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> ak.Array:
         """Candidates of one kind at ``(N, C, k)`` positions: see :func:`hhh_coffea.reconstruction.candidates.make_candidates`.
+
+        Of ``outputs`` those that the analysis declares become columns.
 
         Raises
         ------
@@ -313,8 +323,9 @@ class Analysis:
         if kind not in self.kinds:
             raise KeyError(f"analysis {self.name!r} has no kind {kind!r}; there are {', '.join(self.kinds)}")
         beyond = self.beyond[kind](record) if kind in self.beyond else None
+        given: dict[str, Any] = {name: (outputs or {}).get(name, np.nan) for name in self.outputs}
         probabilities = assignment_probability, detection_probability
-        return make_candidates(record, self.kinds[kind], objects, *probabilities, beyond, score)
+        return make_candidates(record, self.kinds[kind], objects, *probabilities, beyond, given)
 
     def columns(self) -> dict[str, list[tuple[int, int, str]]]:
         """Columns of the candidate table: name → (number of the kind, daughter, collection) of all that share it."""

@@ -22,14 +22,16 @@ from hhh_coffea.reconstruction.analysis import Analysis
 WRITTEN = "written_files"  # key of a processor's output: names and bytes of what it wrote, here and in write_skim()
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _BEFORE = (("dataset", _NAME), ("file", _NAME), ("entry", pa.int64()), ("method", _NAME), ("kind", _NAME))
-_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "score")
+_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
 _AFTER = (*((name, pa.float64()) for name in _NUMBERS), ("overlaps", pa.bool_()), ("correct", pa.bool_()))
 
 
 def schema_of(analyses: Iterable[Analysis]) -> pa.Schema:
-    """Columns of the table: a position in the file for each daughter, by the names that the analyses of a run give them."""
-    columns = [(name, pa.int32()) for name in dict.fromkeys(name for a in analyses for name in a.columns())]
-    return pa.schema([*_BEFORE, *columns, *_AFTER], metadata={"schema_version": "1"})
+    """Columns of the table: a position in the file for each daughter and further outputs, as the analyses of a run name them."""
+    every = tuple(analyses)
+    columns = [(name, pa.int32()) for name in dict.fromkeys(name for a in every for name in a.columns())]
+    outputs = [(name, pa.float64()) for name in dict.fromkeys(name for a in every for name in a.outputs)]
+    return pa.schema([*_BEFORE, *columns, *_AFTER, *outputs], metadata={"schema_version": "1"})
 
 
 def write_candidates(
@@ -64,7 +66,10 @@ def write_candidates(
         "correct": pa.nulls(len(event), pa.bool_()) if correct is None else correct,
     }
     for name in (*_NUMBERS, "overlaps"):
-        columns[name] = flat(candidates[name]) if name in candidates.fields else pa.nulls(len(event), pa.float64())
+        columns[name] = flat(candidates[name])
+    for name in dict.fromkeys(name for a in (*analyses, analysis) for name in a.outputs):
+        values = flat(candidates[name]) if name in candidates.fields else np.full(len(event), np.nan)
+        columns[name] = pa.array(values, mask=np.isnan(values))
     schema = schema_of((*analyses, analysis))
     absent = {name: np.full(len(event), -1, dtype=np.int32) for name in schema.names if name not in columns}
     columns |= absent

@@ -3,13 +3,13 @@
 Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
 ``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
 daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
-another kind of candidate displaces. Methods that rank whole assignments by a number (ln L of a fit, the score of a
-permutation network) add it as ``score``.
+another kind of candidate displaces. Methods may add what their analysis declares as outputs: ln L of a fit or the score of a
+network (``score``), say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -37,7 +37,7 @@ def make_candidates(
     assignment_probability: FloatArray | float = 1.0,
     detection_probability: FloatArray | float = 1.0,
     beyond: Cartesian | None = None,
-    score: FloatArray | None = None,
+    outputs: Mapping[str, FloatArray | float] | None = None,
 ) -> ak.Array:
     """Candidates of one kind.
 
@@ -56,8 +56,8 @@ def make_candidates(
         ``(N, C)``, or one number for all
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
-    score
-        ``(N, C)``: what the method ranks whole assignments by, where there is such a number
+    outputs
+        further columns by name, ``(N, C)``, ``(N,)`` for all candidates of an event, or one number
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -87,8 +87,9 @@ def make_candidates(
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
         "overlaps": np.zeros(len(chosen), dtype=bool),
     }
-    if score is not None:
-        columns["score"] = score[exists].astype(np.float64)
+    for name, values in (outputs or {}).items():
+        each = np.asarray(values, dtype=np.float64)
+        columns[name] = np.broadcast_to(each[:, None] if each.ndim == 1 else each, exists.shape)[exists]
     return unflatten(columns, true_in_row(exists))
 
 

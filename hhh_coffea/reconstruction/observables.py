@@ -19,9 +19,10 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from hhh_coffea.base.arrays import counts_of, event_index, flat, unflatten
 from hhh_coffea.base.expressions import ExpressionError, parse
 from hhh_coffea.base.strict import Strict
+from hhh_coffea.reconstruction.candidates import FIELDS
 
 OBJECTS = ("candidates", "jets", "fatjets", "leptons", "met", "sum_et")
-CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "score")
+CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
 EVERYWHERE = "all"  # the one region where none is declared
 
 
@@ -96,8 +97,8 @@ def objects_of(record: ak.Array, candidates: ak.Array, surviving: npt.NDArray[np
     kept = np.flatnonzero(surviving)
     event = event_index(counts_of(candidates.pt))[kept]
     order = kept[np.lexsort((-flat(candidates.pt)[kept], event))]
-    columns = {name: flat(candidates[name])[order] for name in CANDIDATE if name in candidates.fields}
-    columns.setdefault("score", np.full(len(order), np.nan))  # of methods that have none: a run may have both kinds
+    names = [name for name in candidates.fields if name in CANDIDATE or name not in FIELDS]  # what methods add as well
+    columns = {name: flat(candidates[name])[order] for name in names}
     own = unflatten(columns, np.bincount(event, minlength=len(candidates)))
     return {"candidates": own, **{name: record[name] for name in OBJECTS if name in record.fields}}
 

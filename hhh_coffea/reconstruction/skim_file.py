@@ -81,7 +81,11 @@ def _plain(candidates: ak.Array, correct: npt.NDArray[np.bool_] | None) -> ak.Ar
     """Numbers and positions in the lists of the skim; ``correct`` is −1 without truth."""
     names = [name for name in candidates.fields if name != "objects"]
     columns: dict[str, Any] = {name: flat(candidates[name]) for name in names}
-    columns = {n: v.astype(np.int32) if n not in FIELDS else v for n, v in columns.items()}
+    # positions; what an analysis declares as outputs are real numbers
+    columns = {
+        n: v.astype(np.int32) if n not in FIELDS and np.issubdtype(v.dtype, np.integer) else v
+        for n, v in columns.items()
+    }
     counts = counts_of(candidates.kind)
     columns["correct"] = np.full(counts.sum(), -1, dtype=np.int8) if correct is None else correct.astype(np.int8)
     return unflatten(columns, counts)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hhh_coffea.spanet.decoding.decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles
+from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix
+from hhh_coffea.spanet.decoding.decode import greedy, joint, pairs_and_singles
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
@@ -22,7 +23,7 @@ OPSET = 18
 
 
 class Exported(nn.Module):
-    """The network with flat inputs and outputs, and the joint decoding (greedy where joint is not defined).
+    """The network with flat inputs and outputs, and the joint decoding (of pairs and single objects; greedy of other targets).
 
     Inputs, for every input of the topology: ``<name>_data (B, M, F)`` raw features in GeV, ``<name>_mask (B, M)``.
     Outputs, for every target: ``<target>_assignment_probability`` (one ordering), ``<target>_detection_probability``;

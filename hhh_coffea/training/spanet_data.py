@@ -34,14 +34,6 @@ class TrainingSpecification:
     name: str
     topology: Topology
 
-    def __post_init__(self) -> None:
-        """DatasetError for heads of which the event record holds no truth: they would be trained on zeros."""
-        if heads := [*(r.key for r in self.topology.regressions), *self.topology.classifications]:
-            raise DatasetError(
-                f"topology {self.name!r}: training data made of events hold no truth for {', '.join(heads)}; leave "
-                "REGRESSIONS and CLASSIFICATIONS empty, or bring the values in a file: train import-hdf5"
-            )
-
     @classmethod
     def of(cls, topology: str | Path) -> TrainingSpecification:
         """From a bundled topology's name or an event YAML; ValueError if it cannot be had or the record lacks it."""
@@ -60,14 +52,21 @@ class TrainingSpecification:
     def lengths(self, kept: Kept) -> list[int]:
         """Padded length of each input: depends on the selection, never on the events of a chunk."""
         names = [collection_of(i, self.name) for i in self.topology.inputs]
-        return [max(PADDED_LENGTH[name], kept._asdict()[name]) for name in names]
+        return [max(PADDED_LENGTH[name], kept._asdict().get(name, 0)) for name in names]
 
     def check(self, dataset: str, analysis: Analysis) -> None:
-        """DatasetError if the analysis of the dataset has other targets than the topology."""
+        """DatasetError if the analysis of the dataset has other targets than the topology, or no truth for its heads."""
         if not same_targets(self.kinds, analysis.kinds):
             raise DatasetError(
                 f"topology {self.name!r} seeks {in_words(self.kinds)}, dataset {dataset!r} is of analysis "
                 f"{analysis.name!r} with {in_words(analysis.kinds)}"
+            )
+        heads = [*(r.key for r in self.topology.regressions), *self.topology.classifications]
+        if unknown := [key for key in heads if key not in {*analysis.regressions, *analysis.classifications}]:
+            raise DatasetError(
+                f"topology {self.name!r}: training data made of events hold no truth for {', '.join(unknown)}, which "
+                f"analysis {analysis.name!r} does not declare; leave them out of REGRESSIONS and CLASSIFICATIONS, or "
+                "bring the values in a file: train import-hdf5"
             )
 
 
@@ -79,10 +78,26 @@ def training_rows(
     metadata: DatasetMetadata,
     uuid: str,
 ) -> Rows:
-    """One row for each event of a truncated record; ``targets`` are positions in its lists."""
+    """One row for each event of a truncated record; ``targets`` are positions in its lists.
+
+    Where events are told apart in classes, targets that are not known (background) have weight 0: such events train
+    classes and regressions alone, and not that the targets were absent.
+
+    Raises
+    ------
+    DatasetError
+        if an event has more objects of an input than training data keep.
+    """
     topology, lengths = specification.topology, specification.lengths(analysis.kept(metadata))
-    rows = np.zeros(len(record), dtype=row_type(topology, lengths))
-    for event_input, x, mask in zip(topology.inputs, *network_inputs(record, specification), strict=True):
+    weighted = topology.target_names if topology.classifications else ()
+    rows = np.zeros(len(record), dtype=row_type(topology, lengths, weighted))
+    for event_input, length, x, mask in zip(
+        topology.inputs, lengths, *network_inputs(record, specification), strict=True
+    ):
+        if x.shape[1] > length and mask[:, length:].any():
+            raise DatasetError(
+                f"input {event_input.name!r}: an event has {mask.sum(axis=1).max()} objects, training data keep {length}"
+            )
         # a chunk may have come out shorter than the selection allows: what is beyond stays padding
         rows[f"inputs/{event_input.name}"][:, : x.shape[1]] = np.where(mask[..., None], x, 0.0)
         rows[f"masks/{event_input.name}"][:, : x.shape[1]] = mask
@@ -94,6 +109,12 @@ def training_rows(
         positions = targets.objects[own.name][..., list(order)]
         for member, i in enumerate(kind.members):
             rows[f"targets/{topology.targets[i].name}"] = positions[:, member]
+    for name in weighted:
+        rows[f"weights/{name}"] = float(targets.known)
+    for r in topology.regressions:
+        rows[f"regressions/{r.key}"] = analysis.regressions[r.key](record) if metadata.is_signal else np.nan
+    for key in topology.classifications:
+        rows[f"classifications/{key}"] = analysis.classifications[key](record, metadata.is_signal)
     rows["weight"] = ak.to_numpy(record.weight)
     rows["entry"] = ak.to_numpy(record.id)
     rows["split"] = split_number(uuid, rows["entry"])

@@ -16,12 +16,21 @@ from hhh_coffea.spanet.checkpoint import load, normalisers_of, save
 from hhh_coffea.spanet.network.features import features_of_pairs, kinematics
 from hhh_coffea.spanet.network.features import fit_normalisers as fit_in_memory
 from hhh_coffea.spanet.training import trainer as training
-from hhh_coffea.spanet.training.batches import augment, fit_normalisers, forward_in_groups, make_batch, reordered
+from hhh_coffea.spanet.training.batches import (
+    Batch,
+    augment,
+    fit_normalisers,
+    forward_in_groups,
+    make_batch,
+    reordered,
+    under_reflection,
+)
 from hhh_coffea.spanet.training.config import BUNDLED, ConfigError, TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
-from hhh_coffea.spanet.training.loss import LossOptions
+from hhh_coffea.spanet.training.loss import LossOptions, Truth
 from hhh_coffea.spanet.training.state import TrainingError
 from hhh_coffea.spanet.training.validation import validate
+from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main
 
 torch.set_num_threads(1)
@@ -185,6 +194,38 @@ def test_augmentation_is_a_symmetry(data):
         torch.testing.assert_close(q["sinphi"] ** 2 + q["cosphi"] ** 2, mask.float())
     same = augment(batch, data.topology, False, False, torch.Generator().manual_seed(1))
     assert all(torch.equal(a, b) for a, b in zip(same.inputs, batch.inputs, strict=True))
+
+
+def test_regressions_turn_with_their_event():
+    """η of a neutrino changes its sign with that of the jets, ln m(tt̄) does not; what has no such name is refused."""
+    assert [under_reflection(f"EVENT/{name}") for name in ("neutrino_eta", "log_mtt", "x")] == [-1.0, 1.0, None]
+    topology = Topology.bundled("tth_semileptonic")
+    n, generator = 200, torch.Generator().manual_seed(2)
+    inputs = [torch.rand(n, 3, len(i.features), generator=generator) for i in topology.inputs]
+    masks = [torch.ones(n, 3, dtype=torch.bool) for _ in topology.inputs]
+    regression = {r.key: torch.rand(n, generator=generator) for r in topology.regressions}
+    batch = Batch(inputs, masks, Truth({}, {}, {}, regression), torch.ones(n))
+    turned = augment(batch, topology, True, True, generator, reflect_phi=True)
+    eta = topology.inputs[0].feature_names.index("eta")
+    flipped = turned.inputs[0][:, 0, eta] == -inputs[0][:, 0, eta]
+    assert 50 < int(flipped.sum()) < 150
+    before, after = (b.truth.regression for b in (batch, turned))
+    torch.testing.assert_close(
+        after["EVENT/neutrino_eta"], torch.where(flipped, -1.0, 1.0) * before["EVENT/neutrino_eta"]
+    )
+    assert torch.equal(after["EVENT/log_mtt"], before["EVENT/log_mtt"])
+
+
+def test_a_mirrored_event_has_its_angles_reversed():
+    topology = Topology.bundled("hh_resolved")
+    place = [topology.inputs[0].feature_names.index(name) for name in ("sinphi", "cosphi")]
+    x = torch.rand(300, 2, len(topology.inputs[0].features), generator=torch.Generator().manual_seed(3))
+    batch = Batch([x], [torch.ones(300, 2, dtype=torch.bool)], Truth({}, {}), torch.ones(300))
+    found = augment(batch, topology, False, False, torch.Generator().manual_seed(1), reflect_phi=True).inputs[0]
+    ratio = found[..., place[0]] / x[..., place[0]]
+    assert 100 < int((ratio[:, 0] < 0).sum()) < 200
+    torch.testing.assert_close(ratio[:, 0], ratio[:, 1])  # whole events
+    torch.testing.assert_close(found[..., place[1]], x[..., place[1]])
 
 
 def test_streamed_normalisation(data):

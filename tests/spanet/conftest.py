@@ -13,7 +13,7 @@ from hhh_coffea.topology.topology import Topology
 
 torch.set_num_threads(1)
 
-LENGTHS = {"Jets": 10, "BoostedJets": 3, "Source": 8, "Momenta": 8, "Met": 1}
+LENGTHS = {"Jets": 10, "BoostedJets": 3, "Source": 8, "Momenta": 8, "Leptons": 2, "Met": 1}
 
 
 @pytest.fixture(scope="session")

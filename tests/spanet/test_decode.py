@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hhh_coffea.spanet.decoding import joint as joint_module
-from hhh_coffea.spanet.decoding.decode import greedy, joint, most_probable_count, overlap_matrix, reference, spans
+from hhh_coffea.spanet.decoding.candidates import overlap_matrix, spans
+from hhh_coffea.spanet.decoding.decode import greedy, joint, most_probable_count, reference
 from hhh_coffea.spanet.decoding.joint import best_interpretation
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.topology.topology import Topology
@@ -60,7 +61,7 @@ def slow_greedy(outputs, topology, lengths, b, group_factor):
     return result
 
 
-@pytest.mark.parametrize(("name", "lengths"), [("hhh", [7, 3]), ("ttbar", [7]), ("ttH_semileptonic", [6])])
+@pytest.mark.parametrize(("name", "lengths"), [("hhh", [7, 3]), ("ttbar", [7]), ("semi_leptonic_ttH", [6])])
 @pytest.mark.parametrize("all_objects", [False, True])
 @pytest.mark.parametrize("group_factor", [False, True])
 def test_greedy_is_the_slow_loop(name, lengths, all_objects, group_factor):
@@ -249,11 +250,11 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
 
 
-def test_joint_needs_higgs_like_topologies_of_moderate_size():
+def test_the_published_way_needs_pairs_and_joint_moderate_sizes():
     topology = Topology.bundled("ttbar")
     outputs = random_outputs(topology, [6], random_masks([6], 2))
     with pytest.raises(ValueError, match="symmetric pairs"):
-        joint(outputs, topology, [6])
+        reference(outputs, topology, [6])
     topology = Topology.bundled("hh_resolved")
     with pytest.raises(ValueError, match="12 jets"):
         joint(random_outputs(topology, [13], random_masks([13], 2)), topology, [13])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.decoding.decode import joint, overlap_matrix
+from hhh_coffea.spanet.decoding.candidates import overlap_matrix
+from hhh_coffea.spanet.decoding.decode import joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODES
 from hhh_coffea.spanet.export import Exported, export_onnx, parse_lengths
@@ -30,7 +31,7 @@ def session(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "architecture"), [("hh", "default"), ("ttH_semileptonic", "default"), ("hh_resolved", "original")]
+    ("name", "architecture"), [("hh", "default"), ("semi_leptonic_ttH", "default"), ("hh_resolved", "original")]
 )
 def test_onnx_decodes_as_torch_does(session, events, name, architecture):
     topology = Topology.bundled(name)

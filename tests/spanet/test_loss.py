@@ -101,7 +101,7 @@ def slow_loss(outputs, truth, topology, lengths, c, *, gamma=0.0, combine="min",
     return [x / n for x, n in zip(total, counts + list(over), strict=True)]
 
 
-CASES = [("hhh", [7, 3]), ("hh_resolved", [6]), ("ttbar", [7]), ("ttH_semileptonic", [7])]
+CASES = [("hhh", [7, 3]), ("hh_resolved", [6]), ("ttbar", [7]), ("semi_leptonic_ttH", [7])]
 
 
 @pytest.mark.parametrize(("name", "lengths"), CASES)
@@ -206,7 +206,7 @@ def test_regression_and_classification_terms():
 
 
 def test_heads_enter_the_total(events):
-    topology = Topology.bundled("ttH_semileptonic")
+    topology = Topology.bundled("semi_leptonic_ttH")
     lengths = [7]
     outputs, truth = random_outputs(topology, lengths), random_truth(topology, lengths)
     key = "EVENT/neutrino_px"

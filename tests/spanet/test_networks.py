@@ -19,13 +19,15 @@ SMALL = {
                      "num_branch_embedding_layers": 1, "num_branch_encoder_layers": 1, "num_jet_encoder_layers": 1},
     "default": {"hidden_dim": 16, "num_encoder_layers": 2, "pair_dim": 8},
 }  # fmt: skip
-TOPOLOGIES = ["hhh", "hh_resolved", "ttbar", "ttH_semileptonic"]
+TOPOLOGIES = ["hhh", "hh_resolved", "ttbar", "semi_leptonic_ttH", "tth_semileptonic"]
 
 
 def make(architecture: str, name: str, **options):
     topology = Topology.bundled(name)
-    if architecture == "default" and name == "ttH_semileptonic":
+    if architecture == "default" and name == "semi_leptonic_ttH":
         options = {"pairwise_attention": True, **options}
+    if architecture == "default" and name == "tth_semileptonic":
+        options = {"spectators": True, "combination_score": True, **options}
     torch.manual_seed(3)
     classes = dict.fromkeys(topology.classifications, 2)
     return topology, build(topology, architecture, {**SMALL[architecture], **options}, classes).eval()

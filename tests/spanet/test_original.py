@@ -172,7 +172,7 @@ OPTIONS = {
 @pytest.fixture
 def semileptonic():
     torch.manual_seed(0)
-    topology = Topology.bundled("ttH_semileptonic")
+    topology = Topology.bundled("semi_leptonic_ttH")
     model = build(topology, "original", OPTIONS, {"EVENT/signal": 3}).eval()
     model.regression_scale[:] = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0]])
     return model

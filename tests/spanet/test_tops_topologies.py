@@ -19,29 +19,37 @@ SMALL = {
 
 def test_they_read():
     """Two top quarks, of which one has light quarks that may be exchanged; a Higgs boson in ttH."""
-    ttbar, tth = (Topology.bundled(f"{name}_semileptonic") for name in ("ttbar", "ttH"))
-    for topology, names in ((ttbar, ["lt", "ht"]), (tth, ["lt", "ht", "h"])):
+    ttbar, tth, original = (
+        Topology.bundled(name) for name in ("ttbar_semileptonic", "tth_semileptonic", "semi_leptonic_ttH")
+    )
+    for topology, names in ((ttbar, ["lt", "ht"]), (tth, ["lt", "ht", "h"]), (original, ["lt", "ht", "h"])):
         assert [target.name for target in topology.targets] == names
         assert topology.targets[1].group == ((0, 1, 2), (0, 2, 1))
         assert len(topology.event_group) == 1
         assert [i.name for i in topology.inputs if i.kind == "global"] == ["Met"]
-    assert [collection_of(i) for i in ttbar.inputs] == ["jets", "leptons", "met"]
-    assert {source for target in ttbar.targets for source in target.sources} == {"Jets"}
-    assert [r.key for r in ttbar.regressions] == ["EVENT/neutrino_eta", "EVENT/log_mtt"]
-    assert tth.classifications == ("EVENT/signal",)
+    for topology in (ttbar, tth):
+        assert [collection_of(i) for i in topology.inputs] == ["jets", "leptons", "met"]
+        assert {source for target in topology.targets for source in target.sources} == {"Jets"}
+        assert [r.key for r in topology.regressions] == ["EVENT/neutrino_eta", "EVENT/log_mtt"]
+    assert tth.classifications == original.classifications == ("EVENT/signal",)
 
 
 def test_the_analyses_have_their_targets():
     from hhh_coffea.analyses import load_analysis
     from hhh_coffea.topology.kinds import kinds_of
 
-    for name in ("ttbar", "ttH"):
-        analysis = load_analysis(f"{name.lower()}_semileptonic")
-        assert same_targets(kinds_of(Topology.bundled(f"{name}_semileptonic")), analysis.kinds)
+    for name in ("ttbar_semileptonic", "tth_semileptonic"):
+        topology, analysis = Topology.bundled(name), load_analysis(name)
+        assert same_targets(kinds_of(topology), analysis.kinds)
+        assert {r.key for r in topology.regressions} <= set(analysis.regressions)
+        assert set(topology.classifications) <= set(analysis.classifications)
 
 
 @pytest.mark.parametrize("architecture", ["original", "default"])
-@pytest.mark.parametrize(("name", "lengths"), [("ttbar_semileptonic", [9, 1]), ("ttH_semileptonic", [8])])
+@pytest.mark.parametrize(
+    ("name", "lengths"),
+    [("ttbar_semileptonic", [9, 1]), ("tth_semileptonic", [7, 1]), ("semi_leptonic_ttH", [8])],
+)
 def test_met_and_lepton_are_never_assigned(architecture, name, lengths):
     """With any weights: every assigned object is one of the sequential input of the daughter; MET comes after those."""
     topology = Topology.bundled(name)
@@ -60,7 +68,7 @@ def test_met_and_lepton_are_never_assigned(architecture, name, lengths):
 
 def test_background_contributes_to_its_class_and_regressions_only():
     """Rows without any target: no loss of assignment, the same as if they were not there, but a class to learn."""
-    topology = Topology.bundled("ttH_semileptonic")
+    topology = Topology.bundled("semi_leptonic_ttH")
     lengths = [7]
     outputs, truth = random_outputs(topology, lengths), random_truth(topology, lengths)
     for target in topology.targets:

@@ -75,6 +75,6 @@ def test_too_few_objects_and_one_table_for_all():
 
 def test_declared_topologies():
     """The patterns of an event YAML; daughters named in it keep their symmetries."""
-    assert patterns(Topology.bundled("ttH_semileptonic")) == (LT, HT, H)
+    assert patterns(Topology.bundled("semi_leptonic_ttH")) == (LT, HT, H)
     assert "hhh" in bundled_names()
     assert Pattern.of(4, (0, 1), (2, 3)).group == ((0, 1, 2, 3), (0, 1, 3, 2), (1, 0, 2, 3), (1, 0, 3, 2))

@@ -34,7 +34,7 @@ CLASSIFICATIONS:
 
 def test_every_bundled_topology_reads():
     own = {f"{n}{kind}" for n in ("hhh", "hh") for kind in ("", "_resolved", "_nanoaod")}
-    assert set(bundled_names()) == {*own, "ttbar", "ttbar_semileptonic", "ttH_semileptonic"}
+    assert set(bundled_names()) == {*own, "ttbar", "ttbar_semileptonic", "tth_semileptonic", "semi_leptonic_ttH"}
     for name in bundled_names():
         assert Topology.bundled(name).targets
 

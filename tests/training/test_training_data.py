@@ -103,6 +103,60 @@ def test_background_has_no_targets(tmp_path):
     assert all((rows[f"targets/{name}"] == -1).all() for name in ("h1", "h2", "h3", "bh1", "bh2", "bh3"))
 
 
+@pytest.fixture(scope="module")
+def tops(tmp_path_factory):
+    """Signal and background of ttH in one directory."""
+    folder = tmp_path_factory.mktemp("data") / "tth"
+    arguments = ["--fileset", "demo_tops", "--datasets", "tth,ttbb", "--topology", "tth_semileptonic"]
+    assert main(["data", *arguments, "--output", str(folder)]) == 0
+    return TrainingData.open(folder)
+
+
+def test_leptons_met_and_what_is_known_of_the_event(tops):
+    """Every input of the topology; targets in the network's own order; regressions of signal; a class for everything."""
+    rows = everything(tops)
+    assert tops.lengths == [20, 4, 1]
+    assert tops.classes == {"EVENT/signal": 2}
+    assert (rows["masks/Leptons"] == [True, False, False, False]).all()
+    assert rows["masks/Met"].all()
+    names = [i.feature_names for i in tops.topology.inputs]
+    lepton = rows["inputs/Leptons"][:, 0]
+    assert lepton[:, names[1].index("pt")].min() > 25
+    assert set(np.unique(lepton[:, names[1].index("flavor")])) == {0.0, 1.0}
+    angles = rows["inputs/Met"][:, 0][:, [names[2].index(n) for n in ("sinphi", "cosphi")]]
+    np.testing.assert_allclose((angles**2).sum(axis=1), 1, rtol=1e-5)
+    signal = rows["classifications/EVENT/signal"] == 1
+    assert (signal.sum(), (~signal).sum()) == (600, 200)
+    eta, log_mtt = (rows[f"regressions/EVENT/{name}"] for name in ("neutrino_eta", "log_mtt"))
+    assert np.isfinite(eta[signal]).all()
+    assert (np.exp(log_mtt[signal]) > 2 * 160).all()
+    assert np.isnan(eta[~signal]).all()
+    jets = rows["masks/Jets"].sum(axis=1)
+    assert (rows["targets/ht"][signal].max(axis=1) < jets[signal]).all()
+
+
+def test_background_trains_classes_alone(tops):
+    """Its targets are absent with weight 0: neither assignment nor detection of a batch depends on it."""
+    torch = pytest.importorskip("torch")
+    from hhh_coffea.spanet.training.batches import make_batch
+    from hhh_coffea.spanet.training.config import TrainingConfig
+    from hhh_coffea.spanet.training.loss import symmetric_loss
+    from hhh_coffea.spanet.training.trainer import prepare
+
+    network = {"hidden_dim": 16, "num_encoder_layers": 1, "spectators": True, "combination_score": True}
+    loss = {"regression": 1.0, "classification": 1.0, "detection_over_present": False}
+    trainer = prepare(TrainingConfig.from_mapping({"network": network, "loss": loss, "batch_size": 64}), tops)
+    background = np.flatnonzero(tops.column("classifications/EVENT/signal") == 0)[:20]
+    batch = make_batch(tops.rows(background), tops.topology, torch.device("cpu"))
+    lengths = [x.shape[1] for x in batch.inputs[:2]]
+    outputs = trainer.model(batch.inputs, batch.masks)
+    terms = symmetric_loss(outputs, batch.truth, tops.topology, lengths, trainer.config.loss_options()).terms
+    assert {key for key, value in terms.items() if float(value.detach()) > 0} == {"classification/EVENT/signal"}
+    sum(terms.values()).backward()
+    assert all(p.grad is None or not p.grad.any() for p in trainer.model.detection.parameters())
+    assert trainer.model.heads[-1].second.weight.grad.any()
+
+
 def test_split_is_a_fixed_hash():
     uuid = "2844512a-64e7-452c-9f61-6b29d6d26bc4"
     numbers = split_number(uuid, np.arange(100_000))

@@ -38,7 +38,7 @@ def reconstruct(record: ak.Array, model: PdnnModel, analysis: Analysis) -> ak.Ar
                 own.name,
                 objects,
                 np.broadcast_to(probability[:, None], wide),
-                score=np.broadcast_to(score[:, None], wide),
+                outputs={"score": score},
             )
         )
     return ak.concatenate(parts, axis=1)

@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.decode import Decoded, greedy, is_of_pairs_and_singles, joint, pairs_and_singles, spans
+from hhh_coffea.spanet.decoding.any_targets import disjoint
+from hhh_coffea.spanet.decoding.candidates import Decoded, spans
+from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
 
@@ -18,10 +20,10 @@ CERTAIN, NEVER = 100.0, -1e6  # logits of detection: more than any difference of
 def complete(outputs: Outputs, topology: Topology, lengths: Sequence[int]) -> Decoded:
     """The disjoint assignments of all pairs (of all single objects where there are no pairs) with the largest Σ ln AP.
 
-    Events with too few objects get as many as they can. Topologies of other targets are decoded greedily.
+    Events with too few objects get as many as they can. In topologies of other targets every particle gets an assignment.
     """
     if not is_of_pairs_and_singles(topology):
-        return greedy(outputs, topology, lengths, own_input=True)
+        return disjoint(outputs, topology, lengths, detection=False)
     resolved, boosted = pairs_and_singles(topology)
     wanted = {topology.targets[i].name for i in resolved or boosted}
     # double precision: the logits are far larger than the differences of ln AP that decide

@@ -5,7 +5,8 @@ Three methods, all returning :class:`Decoded`:
 ``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
                repeat.
 ``joint``      the most probable consistent interpretation: every particle resolved, boosted or absent, no object
-               used twice, no resolved pair overlapping a chosen large-radius jet. Exact.
+               used twice, no resolved pair overlapping a chosen large-radius jet. Exact. Other targets, as t → bqq,
+               likewise, without overlaps.
 ``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of particles from the
                detection probabilities, best ones kept, overlap removal.
 
@@ -15,113 +16,19 @@ same assignment); DP, the detection probability, is the sigmoid of the detection
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hhh_coffea.spanet.decoding.any_targets import disjoint
+from hhh_coffea.spanet.decoding.candidates import Decoded, candidates, constant, detection_of, spans
 from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
-from hhh_coffea.spanet.network.features import kinematics
 from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Permutation, Target, Topology
-
-
-class Decoded(NamedTuple):
-    """One interpretation of each of B events, for P targets of at most K daughters.
-
-    ``objects (B, P, K)``: positions in the list of all sequential objects, −1 where there is none.
-    ``selected (B, P)``: this target is part of the interpretation. ``assignment_probability``,
-    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. Objects are given for
-    unselected targets too where the method ranks them (``greedy``, ``reference``).
-    """
-
-    objects: Tensor
-    selected: Tensor
-    assignment_probability: Tensor
-    detection_probability: Tensor
-
-
-def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[int, int]]:
-    """First and one-past-last position of every sequential input in the list of all objects; None: the whole list."""
-    ends = list(itertools.accumulate(lengths))
-    found: dict[str | None, tuple[int, int]] = {
-        i.name: (end - n, end) for i, n, end in zip(topology.sequential, lengths, ends, strict=True)
-    }
-    found[None] = (0, ends[-1])
-    return found
-
-
-def overlap_matrix(
-    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
-) -> Tensor:
-    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
-
-    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
-    """
-    members = topology.alternatives[0]
-    names = [topology.targets[i].sources[0] for i in members]
-    (a, x, ma), (b, y, mb) = (
-        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
-        for name in names[:2]
-    )
-    p, q = kinematics(a, x), kinematics(b, y)
-    if p is None or q is None:
-        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    # one angle an object, not one a pair, and events last, so that every step has long rows
-    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
-    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
-    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
-    delta = torch.minimum(delta, 2 * math.pi - delta)
-    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
-    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
-    return (near & real).permute(2, 0, 1)
-
-
-@lru_cache(maxsize=64)
-def _representatives(sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[Permutation, ...]) -> IntArray:
-    """One ordering of every assignment, ``(C, k)``: all combinations of distinct objects, first of each orbit."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
-    absolute = grid + np.asarray(offsets)
-    keep = np.ones(len(grid), dtype=bool)
-    for i, j in itertools.combinations(range(len(sizes)), 2):
-        keep &= absolute[:, i] != absolute[:, j]
-    weights = np.cumprod([1, *(max(sizes) for _ in sizes[1:])])[::-1]  # orders combinations as their flat index does
-    for g in group:
-        keep &= grid @ weights <= grid[:, list(g)] @ weights
-    return grid[keep]
-
-
-def candidates(
-    target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
-) -> tuple[Tensor, IntArray, Tensor]:
-    """Log AP of every assignment of a target ``(B, C)``, its objects' positions in the full list ``(C, k)``, and its
-    place in ``logp.flatten(1)``, ``(C)``.
-
-    ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
-    case, assignments outside the daughters' own inputs.
-    """
-    everything = places[None]
-    sizes = tuple(logp.shape[1:])
-    own_spans = tuple(places[source] for source in target.sources)
-    spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
-    index = _representatives(sizes, tuple(start for start, _ in spans_), target.group)
-    absolute = index + np.asarray([start for start, _ in spans_])
-    if own:
-        inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
-        index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
-    flat = constant(np.ravel_multi_index(tuple(index.T), sizes), logp)
-    return logp.flatten(1).index_select(1, flat).add_(math.log(len(target.group))), absolute, flat
-
-
-def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
-    """Put a table that depends on shapes alone onto the device of ``like``."""
-    return torch.from_numpy(array).to(like.device)
+from hhh_coffea.topology.topology import Topology
 
 
 def greedy(
@@ -157,7 +64,7 @@ def greedy(
             chosen = torch.where(have[:, column, None], objects[safe[:, column]], -1)
             parts[i] = (chosen, have[:, column], ap[:, column] * (1.0 if group_factor else math.exp(x)))
     chosen, have, ap = (torch.stack(list(part), dim=1) for part in zip(*parts, strict=True))
-    return Decoded(chosen, have, ap, _detection(outputs, topology))
+    return Decoded(chosen, have, ap, detection_of(outputs, topology))
 
 
 NEVER = -(2.0**100)
@@ -212,10 +119,6 @@ def _sharing_objects(objects: Sequence[IntArray]) -> list[list[int]]:
     return [members for _, members in groups]
 
 
-def _detection(outputs: Outputs, topology: Topology) -> Tensor:
-    return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
-
-
 def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
     """Targets that are pairs of jets and targets that are single objects, in the order of the particles they are.
 
@@ -264,8 +167,11 @@ def joint(
     is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
     is added to every gain: above 0 more targets are declared, at lower purity. ``prices[target]``, in the shape of the
     target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
-    ValueError as :func:`pairs_and_singles`, or for more than 12 jets or 4 particles.
+    ValueError for more than 12 jets or 4 particles. Targets that are anything but pairs and single objects may have more;
+    ``overlaps`` are none of theirs.
     """
+    if not is_of_pairs_and_singles(topology):
+        return disjoint(outputs, topology, lengths, detection=True, presence=presence, prices=prices)
     resolved, boosted = pairs_and_singles(topology)
     places = spans(topology, lengths)
     gains: list[Tensor] = []
@@ -292,7 +198,7 @@ def joint(
             positions = constant(objects[start + column], pick)[safe]
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
             ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
-    return Decoded(chosen, chosen[..., 0] >= 0, ap, _detection(outputs, topology))
+    return Decoded(chosen, chosen[..., 0] >= 0, ap, detection_of(outputs, topology))
 
 
 def reference(

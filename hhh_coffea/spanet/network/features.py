@@ -63,19 +63,20 @@ def sequential_masks(topology: Topology, masks: Sequence[Tensor]) -> Tensor:
     return torch.cat([m for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"], dim=1)
 
 
-def kinematics(event_input: Input, x: Tensor) -> dict[str, Tensor] | None:
+def kinematics(event_input: Input, x: Tensor, transverse: bool = False) -> dict[str, Tensor] | None:
     """Pick pt and mass (GeV), eta, sin φ and cos φ out of ``x (B, M, F)``, each ``(B, M)``; None if one is missing.
 
-    The spellings are those in use: ``pt``, ``fj_pt``, ``ptcorr``; ``sinphi``, ``sin_phi``, or ``phi`` itself.
+    The spellings are those in use: ``pt``, ``fj_pt``, ``ptcorr``, ``met``; ``sinphi``, ``sin_phi``, or ``phi`` itself.
+    ``transverse``: without eta and mass.
     """
     columns: dict[str, Tensor] = {}
     for index, name in enumerate(event_input.feature_names):
         bare = name.lower().removeprefix("fj_").replace("_", "")
-        columns.setdefault({"ptcorr": "pt"}.get(bare, bare), x[..., index])
+        columns.setdefault({"ptcorr": "pt", "met": "pt"}.get(bare, bare), x[..., index])
     if "phi" in columns:
         columns.setdefault("sinphi", torch.sin(columns["phi"]))
         columns.setdefault("cosphi", torch.cos(columns["phi"]))
-    wanted = ("pt", "eta", "sinphi", "cosphi", "mass")
+    wanted = ("pt", "sinphi", "cosphi") if transverse else ("pt", "eta", "sinphi", "cosphi", "mass")
     return {k: columns[k] for k in wanted} if all(k in columns for k in wanted) else None
 
 
@@ -99,7 +100,25 @@ def features_of_pairs(a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
     mt_a, mt_b = ((p["pt"].square() + p["mass"].square()).sqrt() for p in (a, b))
     m2 = mt_a * mt_b * torch.cosh(eta.clamp(-12, 12)) - a["pt"] * b["pt"] * cos
     ln_m2 = torch.log((a["mass"].square() + b["mass"].square() + 2 * m2).clamp_min(1e-2))
-    return torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, 0.5 * (ln_m2 - 9.5)], dim=-1)
+    return torch.stack([ln_dr, 0.5 * (ln_min + ln_dr - 3.5), ln_z + 1.0, scaled(ln_m2)], dim=-1)
+
+
+def scaled(ln_m2: Tensor) -> Tensor:
+    """ln m² (GeV) to order one."""
+    return 0.5 * (ln_m2 - 9.5)
+
+
+def squared_mass(scaled_ln_m2: Tensor) -> Tensor:
+    """m² (GeV²) from :func:`scaled`."""
+    return torch.exp(2 * scaled_ln_m2 + 9.5)
+
+
+def transverse_features(objects: dict[str, Tensor], vector: dict[str, Tensor]) -> Tensor:
+    """:func:`features_of_pairs` of objects ``(B, M)`` and a transverse vector ``(B, 1)``, which is taken massless and at
+    each object's η: ΔR is then |Δφ|, and the mass mT up to the mass of the object. ``(B, M, 4)``.
+    """
+    full = {k: v.expand_as(objects["pt"]) for k, v in vector.items()}
+    return features_of_pairs(objects, {**full, "eta": objects["eta"], "mass": torch.zeros_like(objects["mass"])})
 
 
 def pair_numbers(n: int, device: torch.device) -> Tensor:

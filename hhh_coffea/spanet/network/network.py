@@ -22,130 +22,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hhh_coffea.spanet.network.features import PAIR_FEATURES, Normaliser, features_of_pairs, kinematics, pair_numbers
+from hhh_coffea.spanet.network.features import (
+    PAIR_FEATURES,
+    Normaliser,
+    features_of_pairs,
+    kinematics,
+    pair_numbers,
+    transverse_features,
+)
+from hhh_coffea.spanet.network.layers import PADDED, DecoderLayer, EncoderLayer, FeedForward
 from hhh_coffea.spanet.network.options import DefaultOptions
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
+from hhh_coffea.spanet.network.scores import CombinationScore, Pairs, PairScore, combinations
 from hhh_coffea.topology.topology import Topology
-
-PADDED = -1e4  # attention logit of padding: exp(−1e4) is exactly 0, yet an event of padding alone stays finite
-
-
-class FeedForward(nn.Module):
-    """x → W₂ gelu(W₁ x)."""
-
-    def __init__(self, dim_in: int, hidden: int, dim_out: int):
-        super().__init__()
-        self.first, self.second = nn.Linear(dim_in, hidden), nn.Linear(hidden, dim_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., dim_in)`` → ``(..., dim_out)``."""
-        return self.second(F.gelu(self.first(x)))  # type: ignore[no-any-return]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
-    """Softmax(q kᵀ/√d + bias) v for ``q (B, H, Q, d)``, ``k, v (B, H, K, d)``, ``bias (B, H, Q, K)`` → ``(B, Q, H·d)``.
-
-    Written out: on a CPU, for a dozen objects an event, this was three times faster, forwards and backwards, than torch's
-    softmax, which takes short rows one by one, and than its fused kernel, which is made for long sequences.
-    """
-    (b, h, n, d), m = q.shape, k.shape[2]
-    logits = torch.baddbmm(
-        bias.reshape(b * h, n, m), q.reshape(b * h, n, d), k.reshape(b * h, m, d).transpose(1, 2), alpha=d**-0.5
-    )
-    p = (logits - logits.detach().amax(-1, keepdim=True)).exp()
-    total = p.sum(-1, keepdim=True)
-    y = torch.bmm(F.dropout(p, dropout) if dropout else p, v.reshape(b * h, m, d)) / total  # (B·H, Q, d)
-    return y.view(b, h, n, d).transpose(1, 2).reshape(b, n, h * d)
-
-
-class Attention(nn.Module):
-    """Multi-head attention of queries to keys, with an additive bias on the logits."""
-
-    def __init__(self, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.query, self.key_value, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """``x (B or 1, Q, D)``, ``memory (B, K, D)``, ``bias (B, H, Q, K)`` → ``(B, Q, D)``."""
-        (b, m, d), n, h = memory.shape, x.shape[1], self.heads
-        q = self.query(x).view(-1, n, h, d // h).transpose(1, 2).expand(b, -1, -1, -1)  # (B, H, Q, D/H)
-        k, v = self.key_value(memory).view(b, m, 2, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, K, D/H) each
-        return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
-
-
-class SelfAttention(nn.Module):
-    """Attention of tokens to themselves: query, key and value in one matrix product."""
-
-    def __init__(self, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """``x (B, T, D)``, ``bias (B, H, T, T)`` → ``(B, T, D)``."""
-        (b, t, d), h = x.shape, self.heads
-        q, k, v = self.qkv(x).view(b, t, 3, h, d // h).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H) each
-        return self.out(attend(q, k, v, bias))  # type: ignore[no-any-return]
-
-
-class EncoderLayer(nn.Module):
-    """x += attention(norm(x)); x += feed-forward(norm(x))."""
-
-    def __init__(self, options: DefaultOptions):
-        super().__init__()
-        d = options.hidden_dim
-        self.norm_1, self.norm_2, self.drop = nn.LayerNorm(d), nn.LayerNorm(d), nn.Dropout(options.dropout)
-        self.attention = SelfAttention(d, options.num_heads)
-        self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
-
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """``x (B, T, D)``, ``bias`` broadcast to ``(B, H, T, T)`` → ``(B, T, D)``."""
-        x = x + self.drop(self.attention(self.norm_1(x), bias))
-        return x + self.drop(self.feed_forward(self.norm_2(x)))  # type: ignore[no-any-return]
-
-
-class DecoderLayer(nn.Module):
-    """Targets attend to one another, then to the objects, then a feed-forward block; each with a plain residual."""
-
-    def __init__(self, options: DefaultOptions):
-        super().__init__()
-        d = options.hidden_dim
-        self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
-        self.drop = nn.Dropout(options.dropout)
-        see_others = options.target_attention and options.shared_decoder
-        self.among_targets = SelfAttention(d, options.num_heads) if see_others else None
-        self.to_objects = Attention(d, options.num_heads)
-        self.feed_forward = FeedForward(d, round(options.feedforward_scale * d), d)
-
-    def forward(self, queries: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """Update ``queries (B or 1, P, D)`` from ``memory (B, T, D)``, ``bias (B, H, 1, T)``: ``(B, P, D)``."""
-        if self.among_targets is not None:
-            free = bias.new_zeros(1).expand(queries.shape[0], bias.shape[1], queries.shape[1], queries.shape[1])
-            queries = queries + self.drop(self.among_targets(self.norm_1(queries), free))
-        bias = bias.expand(-1, -1, queries.shape[1], -1)
-        queries = queries + self.drop(self.to_objects(self.norm_2(queries), memory, bias))
-        return queries + self.drop(self.feed_forward(self.norm_3(queries)))  # type: ignore[no-any-return]
-
-
-class PairScore(nn.Module):
-    """Score of a target at each pair of objects: a linear function, made by the target, of relu(A x_i + A' x_j + C e_ij).
-
-    A' is A where the two daughters are interchangeable, which makes the score symmetric.
-    """
-
-    def __init__(self, options: DefaultOptions, n_objects: int):
-        super().__init__()
-        d, s = options.hidden_dim, options.score_dim
-        self.target, self.pair = nn.Linear(d, s), nn.Linear(options.pair_dim, s)
-        self.objects = nn.ModuleList(nn.Linear(d, s, bias=False) for _ in range(n_objects))
-
-    def forward(self, v: Tensor, x: Tensor, i: Tensor, j: Tensor, pairs: Tensor) -> Tensor:
-        """``v (B, p, D)``, objects ``x (B, T, D)``, L pairs ``i, j (L)`` of them, ``pairs (B, L, E)`` → ``(B, p, L)``."""
-        hidden = self.pair(pairs)  # (B, L, score_dim)
-        hidden += self.objects[0](x).index_select(1, i)  # several times faster than [:, i]
-        hidden += self.objects[-1](x).index_select(1, j)
-        return self.target(v) @ F.relu_(hidden).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class DefaultSPANet(nn.Module):
@@ -176,6 +65,15 @@ class DefaultSPANet(nn.Module):
             )
         if options.pairwise_attention:
             self.pair_bias = nn.Linear(e, options.num_heads)
+        self.spectators = self._spectators() if options.spectators else ()
+        if self.spectators:
+            self.spectator = nn.Linear(len(self.spectators) * e, d)
+            self.vector_embedding = nn.Sequential(
+                nn.Linear(len(PAIR_FEATURES), options.pair_hidden),
+                nn.ReLU(),
+                nn.Linear(options.pair_hidden, e),
+                nn.ReLU(),
+            )
         self.encoder = nn.ModuleList(EncoderLayer(options) for _ in range(options.num_encoder_layers))
         self.encoder_norm = nn.LayerNorm(d)
 
@@ -199,10 +97,14 @@ class DefaultSPANet(nn.Module):
             for o in range(n_orbits):
                 self.projections[f"{c}_{o}"] = nn.Linear(d, d)
             if options.pairwise_score and targets[members[0]].degree > 1:
+                if options.combination_score and targets[members[0]].degree > 2:
+                    self.pair_scores[f"{c}"] = CombinationScore(options, targets[members[0]])
+                    continue
                 for low, high in itertools.combinations_with_replacement(range(n_orbits), 2):
                     self.pair_scores[f"{c}_{low}_{high}"] = PairScore(options, n_objects=1 if low == high else 2)
 
         heads = {r.key: 1 for r in topology.regressions} | {key: self.classes[key] for key in topology.classifications}
+        self.head_sizes = heads
         self.event_token = nn.Parameter(torch.randn(d)) if any(k.startswith("EVENT/") for k in heads) else None
         for key in heads:
             if key.split("/")[-2] not in ("EVENT", "PARTICLE"):
@@ -217,6 +119,16 @@ class DefaultSPANet(nn.Module):
             if kinematics(event_input, torch.zeros(1, 1, len(event_input.features))) is None:
                 wanted = "pt, eta, phi (or its sine and cosine) and mass"
                 raise ValueError(f"pairwise features need {wanted} in {event_input.name}")
+
+    def _spectators(self) -> tuple[int, ...]:
+        """Inputs that no daughter is sought in: sequential ones, and GLOBAL ones with pt and φ."""
+        sources = {source for target in self.topology.targets for source in target.sources}
+        found = []
+        for number, i in enumerate(self.topology.inputs):
+            known = kinematics(i, torch.zeros(1, 1, len(i.features)), transverse=i.kind == "global")
+            if known is not None and i.name not in sources and None not in sources:
+                found.append(number)
+        return tuple(found)
 
     def forward(self, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Outputs:
         """Predict from raw features ``inputs[i] (B, M_i, F_i)`` (GeV) and ``masks[i] (B, M_i)``, true where real.
@@ -236,13 +148,17 @@ class DefaultSPANet(nn.Module):
         padding = torch.where(mask, 0.0, PADDED)[:, None, None].expand(
             -1, self.options.num_heads, -1, -1
         )  # (B, H, 1, T)
-        bias, pairs, numbers = padding.expand(-1, -1, x.shape[1], -1), None, pair_numbers(n, x.device)  # (B, H, T, T)
+        bias, pairs = padding.expand(-1, -1, x.shape[1], -1), None  # (B, H, T, T)
         if self.pairwise:
-            pairs = self._pairs([inputs[i] for i in sequential], mask[:, :n])  # (B, Q + 1, E)
+            momenta = self._momenta([inputs[i] for i in sequential], mask[:, :n])
+            pairs = self._pairs(momenta, mask[:, :n])
         if pairs is not None and self.options.pairwise_attention:
             others = x.shape[1] - n
-            of_pairs = self.pair_bias(pairs).transpose(1, 2).index_select(2, numbers.flatten()).unflatten(2, (n, n))
+            of_pairs = self.pair_bias(pairs.embedded).transpose(1, 2)  # (B, H, Q + 1)
+            of_pairs = of_pairs.index_select(2, pairs.numbers.flatten()).unflatten(2, (n, n))
             bias = padding + F.pad(of_pairs, (0, others, 0, others))  # (B, H, T, T)
+        if pairs is not None and self.spectators:
+            x, bias = self._with_spectators(x, bias, inputs, masks, (momenta, pairs, places))
         for layer in self.encoder:
             x = layer(x, bias)
         x = self.encoder_norm(x)
@@ -256,7 +172,7 @@ class DefaultSPANet(nn.Module):
         for c, members in enumerate(self.alike):
             vc = v[:, list(members)]  # (B, p, D)
             spans = [places[source] for source in self.topology.targets[members[0]].sources]
-            scores = self._scores(c, vc, x, (pairs, numbers), spans)  # (B, p, N1, …, Nk)
+            scores = self._scores(c, vc, x, pairs, spans)  # (B, p, N1, …, Nk)
             valid = valid_combinations([mask[:, a:b] for a, b in spans], list(spans))  # (B, N1, …, Nk)
             logp = masked_log_softmax(scores, valid.unsqueeze(1), batch_axes=2)
             detection = self.detection[c](vc).squeeze(-1)  # (B, p)
@@ -283,27 +199,66 @@ class DefaultSPANet(nn.Module):
         places[None] = (0, start)
         return places, start
 
-    def _pairs(self, inputs: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """Embedding of the kinematics of all Q = S(S − 1)/2 pairs, and of an object with itself: ``(B, Q + 1, E)``."""
+    def _momenta(self, inputs: Sequence[Tensor], mask: Tensor) -> dict[str, Tensor]:
+        """pt, eta, sin φ, cos φ and mass of all sequential objects, ``(B, S)`` each, 0 for padding."""
         found = [kinematics(i, x) for i, x in zip(self.topology.sequential, inputs, strict=True)]
-        momenta = {k: torch.cat([f[k] for f in found if f is not None], dim=1) for k in found[0] or ()}  # (B, S)
-        momenta = {k: torch.where(mask, p, 0.0) for k, p in momenta.items()}
+        momenta = {k: torch.cat([f[k] for f in found if f is not None], dim=1) for k in found[0] or ()}
+        return {k: torch.where(mask, p, 0.0) for k, p in momenta.items()}
+
+    def _pairs(self, momenta: dict[str, Tensor], mask: Tensor) -> Pairs:
+        """Kinematics of all Q = S(S − 1)/2 pairs, and of an object with itself."""
         i, j = torch.triu_indices(mask.shape[1], mask.shape[1], 1, device=mask.device)  # (Q) each
         features = features_of_pairs(
             *({k: p.index_select(1, at) for k, p in momenta.items()} for at in (i, j))
         )  # (B, Q, 4)
         features = torch.where((mask.index_select(1, i) & mask.index_select(1, j)).unsqueeze(-1), features, 0.0)
-        return self.pair_embedding(F.pad(features, (0, 0, 0, 1)))  # type: ignore[no-any-return]
+        embedded = self.pair_embedding(F.pad(features, (0, 0, 0, 1)))  # (B, Q + 1, E)
+        return Pairs(embedded, pair_numbers(mask.shape[1], mask.device), features[..., 3], momenta["mass"])
 
-    def _scores(
-        self, c: int, v: Tensor, x: Tensor, of_pairs: tuple[Tensor | None, Tensor], spans: Sequence[tuple[int, int]]
-    ) -> Tensor:
+    def _with_spectators(
+        self,
+        x: Tensor,
+        bias: Tensor,
+        inputs: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        known: tuple[dict[str, Tensor], Pairs, dict[str | None, tuple[int, int]]],
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens ``x (B, T, D)`` that know their kinematics with what is never assigned, and ``bias (B, H, T, T)`` with MET.
+
+        A lepton gives the embedding of its pair with each object; a GLOBAL vector that of transverse kinematics: Δφ for ΔR, mT
+        for the mass. Those of one input are added up.
+        """
+        momenta, pairs, places = known
+        n, parts = places[None][1], []
+        globals_ = [i for i, event_input in enumerate(self.topology.inputs) if event_input.kind == "global"]
+        for i in self.spectators:
+            event_input = self.topology.inputs[i]
+            if event_input.kind == "sequential":
+                a, b = places[event_input.name]
+                of_pairs = pairs.embedded.index_select(1, pairs.numbers[:, a:b].flatten())
+                of_pairs = of_pairs.view(len(x), n, b - a, self.options.pair_dim) * masks[i][:, None, :, None]
+                parts.append(of_pairs.sum(2))  # (B, S, E)
+                continue
+            vector = kinematics(event_input, inputs[i], transverse=True)
+            assert vector is not None  # a spectator has what is needed
+            vector = {k: torch.where(masks[i], value, 0.0) for k, value in vector.items()}
+            embedded = self.vector_embedding(transverse_features(momenta, vector))  # (B, S, E)
+            parts.append(embedded)
+            if self.options.pairwise_attention:
+                token = n + globals_.index(i)
+                towards = self.pair_bias(embedded).transpose(1, 2)  # (B, H, S)
+                towards = F.pad(towards, (0, x.shape[1] - n)).unsqueeze(-1)  # (B, H, T, 1)
+                row = F.pad(towards, (token, x.shape[1] - token - 1))  # the column of this vector
+                bias = bias + row + row.transpose(2, 3)
+        with_all = self.spectator(torch.cat(parts, dim=-1))  # (B, S, D)
+        return x + F.pad(with_all, (0, 0, 0, x.shape[1] - n)), bias
+
+    def _scores(self, c: int, v: Tensor, x: Tensor, pairs: Pairs | None, spans: Sequence[tuple[int, int]]) -> Tensor:
         """Scores of the targets ``alike[c]``, ``v (B, p, D)``, at every combination of objects: ``(B, p, N1, …, Nk)``.
 
-        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a :class:`PairScore` for each pair of daughters. ``of_pairs``: embedding
-        of the pairs ``(B, Q + 1, E)`` and where each is in it ``(S, S)``.
+        Σ_d q_d Y1_d[j1] … Yk_d[jk] / √D, plus a :class:`PairScore` for each pair of daughters, or one
+        :class:`CombinationScore` for all of them.
         """
-        pairs, numbers = of_pairs
         target = self.topology.targets[self.alike[c][0]]
         orbit_of = [next(o for o, orbit in enumerate(target.orbits) if i in orbit) for i in range(target.degree)]
         queries = self.score_queries[c](v) * v.shape[-1] ** -0.5  # (B, p, D)
@@ -318,6 +273,11 @@ class DefaultSPANet(nn.Module):
         scores = scores.view(v.shape[0], v.shape[1], *sizes)
         if not self.options.pairwise_score or pairs is None:
             return scores
+        if self.options.combination_score and target.degree > 2:
+            index, place = combinations(tuple(spans), target.group, x.device)
+            term = self.pair_scores[f"{c}"](v, x, index, pairs)  # (B, p, L)
+            term = F.pad(term, (0, 1)).index_select(2, place)  # 0 for what is never valid
+            return scores + term.view(v.shape[0], v.shape[1], *sizes)
         for i, j in itertools.combinations(range(target.degree), 2):
             low, high = (i, j) if orbit_of[i] <= orbit_of[j] else (j, i)
             (a, b), (a2, b2) = spans[low], spans[high]
@@ -328,7 +288,8 @@ class DefaultSPANet(nn.Module):
             else:
                 place = torch.arange((b - a) * (b2 - a2), device=x.device).view(b - a, b2 - a2)
                 left, right = place.flatten() // max(b2 - a2, 1) + a, place.flatten() % max(b2 - a2, 1) + a2
-            term = pair_score(v, x, left, right, pairs.index_select(1, numbers[left, right]))  # (B, p, L)
+            embedded = pairs.embedded.index_select(1, pairs.numbers[left, right])
+            term = pair_score(v, x, left, right, embedded)  # (B, p, L)
             # (B, p, Nlow, Nhigh), 0 for an object with itself, which is never valid
             term = F.pad(term, (0, 1)).index_select(2, place.flatten()).view(v.shape[0], v.shape[1], *place.shape)
             term = term if low == i else term.transpose(2, 3)

@@ -17,6 +17,9 @@ class DefaultOptions:
     attention and in the scores; without them the network learns masses less readily and sculpts them less. The pairs
     pass through two linear layers, of ``pair_hidden`` and ``pair_dim``; ``score_dim`` is the width of
     :class:`~.network.PairScore`. ``target_attention`` lets the targets see one another in the decoder.
+    ``combination_score`` scores targets of three or more daughters by all of them together, their mass included
+    (:class:`~.scores.CombinationScore`), not pair by pair. ``spectators`` tells every object its kinematics with those that
+    are never assigned: with leptons that are no daughters, and with MET by Δφ.
     ``shared_decoder: false`` gives every target a decoder, projections and heads of its own, as in the original's
     branches; they then do not see one another.
     """
@@ -33,6 +36,8 @@ class DefaultOptions:
     pairwise_score: bool = True
     target_attention: bool = True
     shared_decoder: bool = True
+    combination_score: bool = False
+    spectators: bool = False
     dropout: float = 0.0
 
     @classmethod

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from hhh_coffea.topology.topology import Permutation
 
 
 @dataclass
@@ -55,3 +60,19 @@ def valid_combinations(masks: list[Tensor], same_list: list[object]) -> Tensor:
             distinct = ~torch.eye(n, dtype=torch.bool, device=valid.device)
             valid = valid & distinct.reshape([1, *(n if axis in (i, j) else 1 for axis in range(k))])
     return valid
+
+
+@lru_cache(maxsize=64)
+def representatives(
+    sizes: tuple[int, ...], offsets: tuple[int, ...], group: tuple[Permutation, ...]
+) -> npt.NDArray[np.int64]:
+    """One ordering of every assignment, ``(C, k)``: all combinations of distinct objects, first of each orbit."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
+    absolute = grid + np.asarray(offsets)
+    keep = np.ones(len(grid), dtype=bool)
+    for i, j in itertools.combinations(range(len(sizes)), 2):
+        keep &= absolute[:, i] != absolute[:, j]
+    weights = np.cumprod([1, *(max(sizes) for _ in sizes[1:])])[::-1]  # orders combinations as their flat index does
+    for g in group:
+        keep &= grid @ weights <= grid[:, list(g)] @ weights
+    return grid[keep]

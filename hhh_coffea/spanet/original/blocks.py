@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hhh_coffea.spanet.network.network import PADDED, attend
+from hhh_coffea.spanet.network.layers import PADDED, attend
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -50,15 +50,42 @@ def make_batch(rows: Rows, topology: Topology, device: torch.device) -> Batch:
     )
 
 
-def augment(batch: Batch, topology: Topology, rotate_phi: bool, reflect_eta: bool, generator: torch.Generator) -> Batch:
-    """Turn every event by a random angle about the beam and swap its ends at random: symmetries of the collision.
+ODD, EVEN = (
+    ("eta", "pz"),
+    ("pt", "mass", "energy", "log"),
+)  # how a regression is called decides how it turns with its event
 
-    Draws from ``generator`` (a CPU one) in the same order whatever the device.
+
+def under_reflection(key: str) -> float | None:
+    """Sign that exchanging the ends of the beam gives a regression, None where its name does not tell.
+
+    ``neutrino_eta`` changes its sign, ``log_mtt`` does not; nor does either when the event is turned about the beam.
+    """
+    words = key.rsplit("/", maxsplit=1)[-1].split("_")
+    return -1.0 if words[-1] in ODD else 1.0 if words[-1] in EVEN or words[0] in EVEN else None
+
+
+def augment(
+    batch: Batch,
+    topology: Topology,
+    rotate_phi: bool,
+    reflect_eta: bool,
+    generator: torch.Generator,
+    reflect_phi: bool = False,
+) -> Batch:
+    """Turn every event by a random angle about the beam, swap its ends and (``reflect_phi``) mirror it at a plane that
+    holds the beam, at random: symmetries of the collision.
+
+    Draws from ``generator`` (a CPU one) in the same order whatever the device. Regressions whose name does not tell how they
+    turn (:func:`under_reflection`) are left as they are.
     """
     n, device = len(batch.weight), batch.weight.device
     angle = 2 * torch.pi * torch.rand(n, 1, generator=generator)
     sign = 1.0 - 2.0 * torch.randint(0, 2, (n, 1), generator=generator)
     angle, sign = angle.to(device), sign.to(device)
+    mirror = torch.ones_like(sign)
+    if reflect_phi:
+        mirror = (1.0 - 2.0 * torch.randint(0, 2, (n, 1), generator=generator)).to(device)
     sin, cos = torch.sin(angle), torch.cos(angle)
     turned = []
     for event_input, x in zip(topology.inputs, batch.inputs, strict=True):
@@ -66,6 +93,10 @@ def augment(batch: Batch, topology: Topology, rotate_phi: bool, reflect_eta: boo
         place = {
             name.lower().removeprefix("fj_").replace("_", ""): i for i, name in enumerate(event_input.feature_names)
         }
+        if "sinphi" in place:
+            columns[place["sinphi"]] = columns[place["sinphi"]] * mirror
+        if "phi" in place:
+            columns[place["phi"]] = columns[place["phi"]] * mirror
         if rotate_phi and {"sinphi", "cosphi"} <= set(place):
             s, c = columns[place["sinphi"]], columns[place["cosphi"]]
             columns[place["sinphi"]], columns[place["cosphi"]] = s * cos + c * sin, c * cos - s * sin
@@ -74,7 +105,11 @@ def augment(batch: Batch, topology: Topology, rotate_phi: bool, reflect_eta: boo
         if reflect_eta and "eta" in place:
             columns[place["eta"]] = columns[place["eta"]] * sign
         turned.append(torch.stack(columns, dim=-1))
-    return Batch(turned, batch.masks, batch.truth, batch.weight)
+    regression = dict(batch.truth.regression)
+    for key, value in regression.items():
+        if reflect_eta and (factor := under_reflection(key)) is not None:
+            regression[key] = torch.where(sign.squeeze(1) < 0, factor * value, value)
+    return Batch(turned, batch.masks, replace(batch.truth, regression=regression), batch.weight)
 
 
 def forward_in_groups(model: SPANet, batch: Batch, groups: int) -> tuple[Outputs, Tensor]:
@@ -97,12 +132,14 @@ def forward_in_groups(model: SPANet, batch: Batch, groups: int) -> tuple[Outputs
         i.shape[1] for i, kind in zip(batch.inputs, model.topology.inputs, strict=True) if kind.kind == "sequential"
     ]
     lengths = {i.name: s for i, s in zip(model.topology.sequential, shapes, strict=True)} | {None: sum(shapes)}
+    sought = {source or i.name for t in model.topology.targets for source in t.sources for i in model.topology.inputs}
     parts: list[Outputs] = []
     for part in torch.tensor_split(order, min(groups, n)):
         x, m = [], []
         for i, (event_input, count) in enumerate(zip(model.topology.inputs, counts, strict=True)):
-            # never empty: two objects keep every tensor of pairs well formed
-            longest = int(count[part].max().clamp_min(2)) if event_input.kind == "sequential" else None
+            # never empty: two objects that can be assigned keep every tensor of pairs well formed
+            least = 2 if event_input.name in sought else 1
+            longest = int(count[part].max().clamp_min(least)) if event_input.kind == "sequential" else None
             x.append(batch.inputs[i][part, :longest])
             m.append(batch.masks[i][part, :longest])
         parts.append(model(x, m))
@@ -135,9 +172,19 @@ def reordered(batch: Batch, order: Tensor) -> Batch:
     return Batch([x[order] for x in batch.inputs], [m[order] for m in batch.masks], truth, batch.weight[order])
 
 
-def fit_regressions(model: SPANet, data: TrainingData, use: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-    """Set mean and standard deviation of the regressions, of asinh(x/2) where the head is logarithmic, from ``use (N)``."""
+def fit_regressions(
+    model: SPANet,
+    data: TrainingData,
+    use: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    keys: Sequence[str] | None = None,
+) -> None:
+    """Set mean and standard deviation of the regressions (``keys``: of these alone) from the events in ``use (N)``.
+
+    Of asinh(x/2) where the head is logarithmic.
+    """
     for i, r in enumerate(data.topology.regressions):
+        if keys is not None and r.key not in keys:
+            continue
         x = data.column(f"regressions/{r.key}")[use].astype(np.float64)
         x = x[np.isfinite(x)]
         x = np.arcsinh(x / 2) if r.kind == "log_gaussian" else x

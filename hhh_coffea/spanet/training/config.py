@@ -28,11 +28,16 @@ class TrainingConfig:
     :class:`~.loss.LossOptions`. ``balance_presence``: power of the weight that makes all patterns of present targets
     count alike; 0 is off, 1 is the original's ``balance_particles``. ``partial_events``: also use events that miss a
     target. ``max_events`` limits the training events, for learning curves. ``patience``: epochs without a better
-    validation product after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
+    ``criterion`` after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
     :func:`~.batches.forward_in_groups`).
 
-    ``start_from``: model directory whose weights and normalisation are the start. ``keep``: the epoch with the ``best``
-    validation product, or the ``last``, where what is wanted is more than that product.
+    ``start_from``: model directory whose weights and normalisation are the start. ``fine_tune``: the same, for other
+    regressions and classes; with ``trunk: frozen`` these alone are trained and assignments stay what they are.
+
+    ``keep``: the epoch with the ``best``
+    ``criterion``, or the ``last``, where what is wanted is more than that. ``criterion``: a number of the validation
+    (:meth:`~.validation.Validation.numbers`): ``product`` of purity and efficiency, ``full`` or ``all`` whole assignments,
+    ``auc/EVENT/signal``; the least of ``validation_loss`` and ``rms/…``, of others the largest.
     """
 
     architecture: str = "default"
@@ -49,6 +54,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     rotate_phi: bool = True
     reflect_eta: bool = True
+    reflect_phi: bool = False
     partial_events: bool = True
     balance_presence: float = 0.0
     validation_fraction: float = 0.05
@@ -57,7 +63,15 @@ class TrainingConfig:
     groups: int = 2
     amp: bool = True
     start_from: str = ""
+    fine_tune: str = ""
+    trunk: str = "frozen"
     keep: str = "best"
+    criterion: str = "product"
+
+    @property
+    def freezes(self) -> bool:
+        """Whether only regressions and classes are trained."""
+        return bool(self.fine_tune) and self.trunk == "frozen"
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any], name: str = "configuration") -> TrainingConfig:
@@ -74,6 +88,10 @@ class TrainingConfig:
                 raise ConfigError(f"{name}: key {key!r}: must be from {low} to {high} (got {getattr(config, key)!r})")
         if config.keep not in ("best", "last"):
             raise ConfigError(f"{name}: key 'keep': must be best or last (got {config.keep!r})")
+        if config.trunk not in ("frozen", "free"):
+            raise ConfigError(f"{name}: key 'trunk': must be frozen or free (got {config.trunk!r})")
+        if config.start_from and config.fine_tune:
+            raise ConfigError(f"{name}: keys 'start_from' and 'fine_tune': only one of them")
         config.loss_options(name)
         return config
 

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from hhh_coffea.base.mass_measures import RANGES, earth_movers_distance
 from hhh_coffea.spanet.checkpoint import SPANet
-from hhh_coffea.spanet.decoding.decode import Decoded, joint, overlap_matrix, pairs_and_singles, spans
+from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix, spans
+from hhh_coffea.spanet.decoding.decode import joint, pairs_and_singles
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, squared_masses
 from hhh_coffea.spanet.network.outputs import Outputs

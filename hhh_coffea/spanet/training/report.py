@@ -22,6 +22,8 @@ def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if trainer.config.start_from:
         extra["start_from"] = provenance_of_start(trainer.config.start_from)
+    if trainer.config.fine_tune:
+        extra["fine_tune"] = provenance_of_start(trainer.config.fine_tune)
     return extra | {
         "configuration": asdict(trainer.config),
         "data": {
@@ -49,6 +51,7 @@ def entry(
         "purity": found.purity,
         "efficiency": found.efficiency,
         "product": found.product,
+        **found.more,
         "training_seconds": round(trained, 2),
         "seconds": round(whole, 2),
     }
@@ -59,7 +62,8 @@ def line(entry: dict[str, float], epochs: int) -> str:
     return (
         f"epoch {entry['epoch']}/{epochs}  loss {entry['training_loss']:.4f}  validation {entry['validation_loss']:.4f}"
         f"  purity {entry['purity']:.4f}  efficiency {entry['efficiency']:.4f}  product {entry['product']:.4f}"
-        f"  {entry['seconds']:.0f} s"
+        + "".join(f"  {name} {value:.4f}" for name, value in entry.items() if name == "full" or "/" in name)
+        + f"  {entry['seconds']:.0f} s"
     )
 
 

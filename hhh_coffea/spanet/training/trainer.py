@@ -25,6 +25,8 @@ from torch import Tensor
 from hhh_coffea.spanet.checkpoint import SPANet, build, normalisers_of, save
 from hhh_coffea.spanet.training import report as training_report
 from hhh_coffea.spanet.training.batches import (
+    EVEN,
+    ODD,
     Batch,
     augment,
     fit_normalisers,
@@ -33,14 +35,15 @@ from hhh_coffea.spanet.training.batches import (
     make_batch,
     presence_codes,
     reordered,
+    under_reflection,
 )
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.loss import presence_code, presence_table, symmetric_loss
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
-from hhh_coffea.spanet.training.start import load_start
+from hhh_coffea.spanet.training.start import load_start, load_trunk
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
-from hhh_coffea.spanet.training.validation import validate
+from hhh_coffea.spanet.training.validation import Validation, validate
 
 Say = Callable[[str], None]
 Record = Callable[[dict[str, float]], None]
@@ -115,9 +118,12 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
             folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity
         )
         say(f"resuming after epoch {progress.epoch}")
-    elif (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
-        raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
-    elif not workers.rank:  # from here on a kill costs an epoch at most, and --resume always finds something
+    elif (
+        not workers.rank
+    ):  # the first alone: to others, which may start later, what it writes would look like an older training
+        if (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
+            raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
+        # from here on a kill costs an epoch at most, and --resume always finds something
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     say(
@@ -140,9 +146,10 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
             workers,
         )
         progress.epoch = epoch
-        better = config.keep == "last" or found.product > progress.best_product
+        score = criterion(config, found)
+        better = config.keep == "last" or progress.best_epoch == 0 or score > progress.best_product
         if better:
-            progress.best_epoch, progress.best_product = epoch, found.product
+            progress.best_epoch, progress.best_product = epoch, score
         progress.history.append(
             training_report.entry(trainer, epoch, loss, found, trained, time.perf_counter() - begin)
         )
@@ -167,9 +174,12 @@ def prepare(
 ) -> Trainer:
     """Split the data, build and initialise the network from the seed, fit its normalisation."""
     chosen, topology = torch.device(device), data.topology
-    if topology.regressions and config.loss_options().regression and (config.rotate_phi or config.reflect_eta):
+    augments = config.rotate_phi or config.reflect_eta or config.reflect_phi
+    unknown = [r.key for r in topology.regressions if under_reflection(r.key) is None]
+    if unknown and config.loss_options().regression and augments:
         raise TrainingError(
-            "rotate_phi and reflect_eta turn the inputs, but not the quantities to regress: set both to false, or "
+            f"how {', '.join(unknown)} turns with the event is not told by its name, which must end in "
+            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false, or "
             "loss.regression to 0"
         )
     split, codes = data.column("split"), presence_codes(data)
@@ -183,6 +193,8 @@ def prepare(
         order = np.argsort(split[train_rows], kind="stable")
         train_rows = np.sort(train_rows[order[: config.max_events]])
     validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
+    # by their hashes, not by file: a batch of one dataset alone would have another mean loss than one of all
+    validation = validation[np.argsort(split[validation], kind="stable")]
     if config.batch_size % workers.size:
         raise TrainingError(f"batch_size = {config.batch_size} is not a multiple of the {workers.size} processes")
     if len(train_rows) < config.batch_size:
@@ -195,13 +207,20 @@ def prepare(
     chosen_rows[train_rows] = True
     if config.start_from:
         load_start(model, config.start_from)
+    elif config.fine_tune:
+        new = load_trunk(model, config.fine_tune)
+        fit_regressions(model, data, chosen_rows, [key for key in new if key in {r.key for r in topology.regressions}])
     else:
         fit_normalisers(normalisers_of(model), data, chosen_rows)
         fit_regressions(model, data, chosen_rows)
     scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
     model = model.to(chosen)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]  # biases and norms are not drawn to zero
+    if config.freezes:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("heads."))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]  # biases and norms are not drawn to zero
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=config.learning_rate,
@@ -220,13 +239,13 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
     torch.manual_seed(_seed(config.seed, epoch, "dropout", *own))
     generator = torch.Generator().manual_seed(_seed(config.seed, epoch, "augmentation", *own))
     order = np.random.default_rng(_seed(config.seed, epoch, "order")).permutation(trainer.train)
-    model.train()
+    model.train(not config.freezes)  # no dropout in what is not trained
     steps, size = trainer.steps_per_epoch, config.batch_size
     total, said = torch.zeros((), device=trainer.device), time.perf_counter()
     for step in range(steps):
         rows = trainer.data.rows(order[step * size + workers.rank : (step + 1) * size : workers.size])
         batch = make_batch(rows, topology, trainer.device)
-        batch = augment(batch, topology, config.rotate_phi, config.reflect_eta, generator)
+        batch = augment(batch, topology, config.rotate_phi, config.reflect_eta, generator, config.reflect_phi)
         done = (epoch - 1) * steps + step
         for group in trainer.optimiser.param_groups:
             group["lr"] = learning_rate(config, done, steps)
@@ -256,6 +275,17 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             said = time.perf_counter()
             say(f"epoch {epoch}: step {step + 1}/{steps}, loss {float(total) / (step + 1):.4f}")
     return workers.total([float(total)])[0] / steps / workers.size
+
+
+def criterion(config: TrainingConfig, found: Validation) -> float:
+    """What the best epoch has most of; TrainingError if the validation has no number of the name asked for."""
+    numbers = found.numbers()
+    if config.criterion not in numbers:
+        raise TrainingError(
+            f"criterion: no {config.criterion!r}; the validation of this training has {', '.join(numbers)}"
+        )
+    sign = -1.0 if config.criterion.startswith(("validation_loss", "rms/")) else 1.0
+    return sign * numbers[config.criterion]
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:

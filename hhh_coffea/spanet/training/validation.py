@@ -1,18 +1,21 @@
-"""How good a network is on events it was not trained on: loss, and purity and efficiency after decoding.
+"""How good a network is on events it was not trained on: loss, purity and efficiency of what it declares, whole assignments.
 
-``joint`` where the targets are pairs and single objects; else ``greedy``, of the targets with a DP of at least one half.
+Purity and efficiency are those after ``joint`` decoding. Where every target is a particle of its own there are also the
+efficiencies of Table 1 of M. Fenton et al., Commun. Phys. 7, 139 (2024): every particle gets an assignment (``all``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from hhh_coffea.spanet.checkpoint import SPANet
-from hhh_coffea.spanet.decoding.decode import Decoded, greedy, joint, overlap_matrix, pairs_and_singles, spans
+from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix, spans
+from hhh_coffea.spanet.decoding.complete import complete
+from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import Batch, forward_in_groups, reordered
 from hhh_coffea.spanet.training.loss import LossOptions, Truth, symmetric_loss
@@ -20,20 +23,32 @@ from hhh_coffea.spanet.training.parallel import ALONE, Workers
 from hhh_coffea.topology.topology import Topology
 
 Counts = tuple[int, int, int, int]
+SCORE_BINS = 1000  # of a class probability: the area under its ROC curve is that of the histogram
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean loss, and the merged purity and efficiency of hhh_coffea/reconstruction/metrics.py, definition ``default``."""
+    """Mean loss, and the merged purity and efficiency of hhh_coffea/reconstruction/metrics.py, definition ``default``.
+
+    ``more``: ``all`` and ``full``, the share of events in which every target that there is was found, among events with
+    any and with every target; ``found/TARGET``; ``rms/KEY``, root mean square error of a regression; ``auc/KEY``, area under
+    the ROC curve of class 1 against class 0.
+    """
 
     loss: float
     purity: float
     efficiency: float
+    more: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def product(self) -> float:
-        """What the best checkpoint is chosen by: declaring fewer particles trades one factor for the other."""
+        """Declaring fewer particles trades one factor for the other."""
         return self.purity * self.efficiency
+
+    def numbers(self) -> dict[str, float]:
+        """All of them by name; what a recipe's ``criterion`` may be."""
+        known = {"validation_loss": self.loss, "purity": self.purity, "efficiency": self.efficiency}
+        return known | {"product": self.product, **self.more}
 
 
 def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: list[int]) -> Counts:
@@ -43,6 +58,12 @@ def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: l
     resolved particle for any other; a particle is retrieved if a candidate equals any of its targets, one
     the resolved or the boosted one. ``lengths`` as in :func:`.decode.joint`.
     """
+    correct, wanted, found = compare(decoded, truth, topology, lengths)
+    return int(decoded.selected.sum()), int(correct.sum()), int(wanted.sum()), int(found.sum())
+
+
+def compare(decoded: Decoded, truth: Truth, topology: Topology, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Which targets are correct ``(B, P)``, which particles have a true target, which of them are retrieved ``(B, n)``."""
     first = spans(topology, lengths)
     particle_of = {i: n for n, alternative in enumerate(topology.alternatives) for i in alternative}
     selected, objects = decoded.selected, decoded.objects
@@ -62,19 +83,67 @@ def count_correct(decoded: Decoded, truth: Truth, topology: Topology, lengths: l
                 same &= present & selected[:, i]
                 correct[:, i] |= same
                 found[:, particle_of[j]] |= same
-    return int(selected.sum()), int(correct.sum()), int(wanted.sum()), int(found.sum())
+    return correct, wanted, found
 
 
 def _decode(outputs: Outputs, topology: Topology, lengths: list[int], batch: Batch) -> Decoded:
-    try:
-        resolved, boosted = pairs_and_singles(topology)
-    except ValueError:  # other targets
-        found = greedy(outputs, topology, lengths, own_input=True)
-        return found._replace(selected=found.selected & (found.detection_probability >= 0.5))
     near: Tensor | None = None
-    if resolved and boosted:
+    if is_of_pairs_and_singles(topology) and all(pairs_and_singles(topology)):
         near = overlap_matrix(topology, batch.inputs, batch.masks)
     return joint(outputs, topology, lengths, near)
+
+
+class _Sums:
+    """What adds up over batches and processes, by name."""
+
+    def __init__(self, topology: Topology, classes: Mapping[str, int]):
+        self.topology = topology
+        # efficiencies of whole assignments: where no particle is seen in two ways
+        self.whole = len(topology.alternatives) == len(topology.targets)
+        self.names = [topology.targets[members[0]].name for members in topology.alternatives]
+        self.scores = {
+            key: torch.zeros(2, SCORE_BINS, dtype=torch.float64)
+            for key in topology.classifications
+            if classes[key] == 2
+        }
+        self.counts: dict[str, tuple[float, float]] = {}  # passed or summed, of how many
+
+    def add(self, name: str, part: Tensor, of: Tensor) -> None:
+        """Add the sum of ``part``, and how many there are."""
+        a, b = self.counts.get(name, (0.0, 0.0))
+        self.counts[name] = (a + float(part.sum()), b + float(of.sum()))
+
+    def batch(self, outputs: Outputs, truth: Truth, lengths: list[int]) -> None:
+        """Add one batch."""
+        if self.whole:
+            _, wanted, found = compare(complete(outputs, self.topology, lengths), truth, self.topology, lengths)
+            some, full, right = wanted.any(1), wanted.all(1), (found == wanted).all(1)
+            self.add("all", some & right, some)
+            self.add("full", full & right, full)
+            for i, name in enumerate(self.names):
+                self.add(f"found/{name}", found[:, i], wanted[:, i])
+        for r in self.topology.regressions:
+            known = torch.isfinite(truth.regression[r.key])
+            residual = torch.where(known, outputs.regression[r.key] - truth.regression[r.key], 0.0)
+            self.add(f"rms/{r.key}", residual.double().square(), known)
+        for key, histogram in self.scores.items():
+            probability = outputs.classification[key].softmax(-1)[:, 1]
+            place = (probability * SCORE_BINS).long().clamp(0, SCORE_BINS - 1).cpu()
+            for number in (0, 1):
+                own = truth.classification[key].cpu() == number
+                histogram[number] += torch.bincount(place[own], minlength=SCORE_BINS)
+
+    def numbers(self, workers: Workers) -> dict[str, float]:
+        """The results, over all processes."""
+        found = {}
+        for name, pair in self.counts.items():
+            part, of = workers.total(pair)
+            found[name] = (part / max(of, 1)) ** (0.5 if name.startswith("rms/") else 1.0)
+        for key, histogram in self.scores.items():
+            none, one = torch.tensor(workers.total(histogram.flatten().tolist())).view(2, -1)
+            below = none.cumsum(0) - none / 2  # of class 0, half of those in the same bin
+            found[f"auc/{key}"] = float((one * below).sum() / (one.sum() * none.sum()).clamp_min(1))
+        return found
 
 
 @torch.no_grad()
@@ -90,6 +159,7 @@ def validate(
     model.eval()
     topology = model.topology
     total, events, counts = 0.0, 0, torch.zeros(4, dtype=torch.int64)
+    more = _Sums(topology, model.classes)
     for batch in batches:
         outputs, order = forward_in_groups(model, batch, groups)
         arranged = reordered(batch, order)
@@ -98,5 +168,7 @@ def validate(
         total, events = total + float(loss.total) * len(order), events + len(order)
         decoded = _decode(outputs, topology, lengths, arranged)
         counts += torch.tensor(count_correct(decoded, arranged.truth, topology, lengths))
+        more.batch(outputs, arranged.truth, lengths)
     loss_sum, n, candidates, correct, targets, retrieved = workers.total([total, events, *counts.tolist()])
-    return Validation(loss_sum / max(n, 1), correct / max(candidates, 1), retrieved / max(targets, 1))
+    found = more.numbers(workers)
+    return Validation(loss_sum / max(n, 1), correct / max(candidates, 1), retrieved / max(targets, 1), found)

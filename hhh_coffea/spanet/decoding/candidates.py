@@ -1,0 +1,100 @@
+"""What every decoding works with: assignments as candidates with their objects, and the form of a result."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray
+from hhh_coffea.spanet.network.features import kinematics
+from hhh_coffea.spanet.network.outputs import Outputs, representatives
+from hhh_coffea.topology.topology import Target, Topology
+
+
+class Decoded(NamedTuple):
+    """One interpretation of each of B events, for P targets of at most K daughters.
+
+    ``objects (B, P, K)``: positions in the list of all sequential objects, −1 where there is none.
+    ``selected (B, P)``: this target is part of the interpretation. ``assignment_probability``,
+    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. Objects are given for
+    unselected targets too where the method ranks them (``greedy``, ``reference``).
+    """
+
+    objects: Tensor
+    selected: Tensor
+    assignment_probability: Tensor
+    detection_probability: Tensor
+
+
+def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[int, int]]:
+    """First and one-past-last position of every sequential input in the list of all objects; None: the whole list."""
+    ends = list(itertools.accumulate(lengths))
+    found: dict[str | None, tuple[int, int]] = {
+        i.name: (end - n, end) for i, n, end in zip(topology.sequential, lengths, ends, strict=True)
+    }
+    found[None] = (0, ends[-1])
+    return found
+
+
+def overlap_matrix(
+    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
+) -> Tensor:
+    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
+
+    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
+    """
+    members = topology.alternatives[0]
+    names = [topology.targets[i].sources[0] for i in members]
+    (a, x, ma), (b, y, mb) = (
+        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
+        for name in names[:2]
+    )
+    p, q = kinematics(a, x), kinematics(b, y)
+    if p is None or q is None:
+        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
+    # one angle an object, not one a pair, and events last, so that every step has long rows
+    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
+    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
+    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
+    delta = torch.minimum(delta, 2 * math.pi - delta)
+    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
+    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
+    return (near & real).permute(2, 0, 1)
+
+
+def candidates(
+    target: Target, logp: Tensor, places: dict[str | None, tuple[int, int]], own: bool
+) -> tuple[Tensor, IntArray, Tensor]:
+    """Log AP of every assignment of a target ``(B, C)``, its objects' positions in the full list ``(C, k)``, and its
+    place in ``logp.flatten(1)``, ``(C)``.
+
+    ``logp (B, N1, …, Nk)`` is over the daughters' own inputs or over all objects; ``own`` leaves out, in the second
+    case, assignments outside the daughters' own inputs.
+    """
+    everything = places[None]
+    sizes = tuple(logp.shape[1:])
+    own_spans = tuple(places[source] for source in target.sources)
+    spans_ = tuple(s if n == s[1] - s[0] else everything for s, n in zip(own_spans, sizes, strict=True))
+    index = representatives(sizes, tuple(start for start, _ in spans_), target.group)
+    absolute = index + np.asarray([start for start, _ in spans_])
+    if own:
+        inside = [(a <= c) & (c < b) for (a, b), c in zip(own_spans, absolute.T, strict=True)]
+        index, absolute = index[np.all(inside, axis=0)], absolute[np.all(inside, axis=0)]
+    flat = constant(np.ravel_multi_index(tuple(index.T), sizes), logp)
+    return logp.flatten(1).index_select(1, flat).add_(math.log(len(target.group))), absolute, flat
+
+
+def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
+    """Put a table that depends on shapes alone onto the device of ``like``."""
+    return torch.from_numpy(array).to(like.device)
+
+
+def detection_of(outputs: Outputs, topology: Topology) -> Tensor:
+    """DP of every target, ``(B, P)``."""
+    return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
