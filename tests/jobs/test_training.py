@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.stats import kstest
 
 from hhh_coffea.methods import spanet
 from hhh_coffea.spanet.checkpoint import load, normalisers_of, save
@@ -24,6 +25,7 @@ from hhh_coffea.spanet.training.batches import (
     make_batch,
     reordered,
     under_reflection,
+    under_scaling,
 )
 from hhh_coffea.spanet.training.config import BUNDLED, ConfigError, TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
@@ -226,6 +228,35 @@ def test_a_mirrored_event_has_its_angles_reversed():
     assert 100 < int((ratio[:, 0] < 0).sum()) < 200
     torch.testing.assert_close(ratio[:, 0], ratio[:, 1])  # whole events
     torch.testing.assert_close(found[..., place[1]], x[..., place[1]])
+
+
+def test_energies_of_an_event_are_scaled_together(data):
+    """One factor for each event, uniform in the range: masses of pairs grow with it, angles and validation stay."""
+    batch = make_batch(data.rows(np.arange(min(len(data), 400))), data.topology, CPU)
+    scaled = augment(batch, data.topology, False, False, torch.Generator().manual_seed(4), scale_range=(0.3, 1.7))
+    factors = []
+    for event_input, old, new, mask in zip(data.topology.inputs, batch.inputs, scaled.inputs, batch.masks, strict=True):
+        for i, name in enumerate(event_input.feature_names):
+            bare = name.removeprefix("fj_")
+            if bare not in ("pt", "mass", "sdmass"):
+                assert torch.equal(old[..., i], new[..., i])
+            elif bare == "pt":
+                ratio = torch.where(mask, new[..., i] / old[..., i], torch.nan)
+                factors.append(ratio)
+    ratio = torch.cat(factors, dim=1)
+    own = ratio.nanmean(dim=1)
+    torch.testing.assert_close(
+        ratio, torch.where(ratio.isnan(), ratio, own[:, None]), equal_nan=True, rtol=1e-5, atol=1e-5
+    )
+    assert kstest(((own - 0.3) / 1.4).numpy(), "uniform").pvalue > 1e-3
+    value = torch.tensor([2.0, 3.0])
+    factor = torch.tensor([0.5, 2.0])
+    torch.testing.assert_close(under_scaling("EVENT/log_mtt", value, factor), value + factor.log())
+    torch.testing.assert_close(under_scaling("EVENT/neutrino_pz", value, factor), value * factor)
+    assert torch.equal(under_scaling("EVENT/neutrino_eta", value, factor), value)
+    for wrong in ([1.7, 0.3], [0.5], "wide"):
+        with pytest.raises(ConfigError, match="scale_range"):
+            TrainingConfig.from_mapping({"scale_range": wrong})
 
 
 def test_streamed_normalisation(data):

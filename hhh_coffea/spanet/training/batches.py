@@ -65,6 +65,17 @@ def under_reflection(key: str) -> float | None:
     return -1.0 if words[-1] in ODD else 1.0 if words[-1] in EVEN or words[0] in EVEN else None
 
 
+SCALED = ("pt", "mass", "sdmass", "energy", "e", "px", "py", "pz", "met")  # features that are energies
+
+
+def under_scaling(key: str, value: Tensor, factor: Tensor) -> Tensor:
+    """A regression of an event all of whose energies are multiplied by ``factor``, by its name."""
+    words = key.rsplit("/", maxsplit=1)[-1].split("_")
+    if words[0] == "log":
+        return value + torch.log(factor)
+    return value * factor if words[-1] in ("pt", "pz", "mass", "energy") else value
+
+
 def augment(
     batch: Batch,
     topology: Topology,
@@ -72,9 +83,13 @@ def augment(
     reflect_eta: bool,
     generator: torch.Generator,
     reflect_phi: bool = False,
+    scale_range: Sequence[float] = (),
 ) -> Batch:
     """Turn every event by a random angle about the beam, swap its ends and (``reflect_phi``) mirror it at a plane that
     holds the beam, at random: symmetries of the collision.
+
+    ``scale_range`` (low, high): one factor for each event, uniform in between, multiplies every energy in it and leaves the
+    angles. That is no symmetry; it takes away what a network knows of the mass of the particles, against sculpting.
 
     Draws from ``generator`` (a CPU one) in the same order whatever the device. Regressions whose name does not tell how they
     turn (:func:`under_reflection`) are left as they are.
@@ -86,6 +101,10 @@ def augment(
     mirror = torch.ones_like(sign)
     if reflect_phi:
         mirror = (1.0 - 2.0 * torch.randint(0, 2, (n, 1), generator=generator)).to(device)
+    factor = torch.ones_like(sign)
+    if scale_range:
+        low, high = scale_range
+        factor = (low + (high - low) * torch.rand(n, 1, generator=generator)).to(device)
     sin, cos = torch.sin(angle), torch.cos(angle)
     turned = []
     for event_input, x in zip(topology.inputs, batch.inputs, strict=True):
@@ -104,11 +123,14 @@ def augment(
             columns[place["phi"]] = torch.remainder(columns[place["phi"]] + angle + torch.pi, 2 * torch.pi) - torch.pi
         if reflect_eta and "eta" in place:
             columns[place["eta"]] = columns[place["eta"]] * sign
+        for energy in [place[name] for name in SCALED if name in place]:
+            columns[energy] = columns[energy] * factor
         turned.append(torch.stack(columns, dim=-1))
     regression = dict(batch.truth.regression)
     for key, value in regression.items():
-        if reflect_eta and (factor := under_reflection(key)) is not None:
-            regression[key] = torch.where(sign.squeeze(1) < 0, factor * value, value)
+        if reflect_eta and (parity := under_reflection(key)) is not None:
+            regression[key] = torch.where(sign.squeeze(1) < 0, parity * value, value)
+        regression[key] = under_scaling(key, regression[key], factor.squeeze(1))
     return Batch(turned, batch.masks, replace(batch.truth, regression=regression), batch.weight)
 
 

@@ -55,6 +55,7 @@ class TrainingConfig:
     rotate_phi: bool = True
     reflect_eta: bool = True
     reflect_phi: bool = False
+    scale_range: tuple[float, ...] = ()
     partial_events: bool = True
     balance_presence: float = 0.0
     validation_fraction: float = 0.05
@@ -86,6 +87,12 @@ class TrainingConfig:
         for key, (low, high) in RANGES.items():
             if not low <= getattr(config, key) <= high:
                 raise ConfigError(f"{name}: key {key!r}: must be from {low} to {high} (got {getattr(config, key)!r})")
+        if config.scale_range and not (
+            len(config.scale_range) == 2 and 0 < config.scale_range[0] < config.scale_range[1]
+        ):
+            raise ConfigError(
+                f"{name}: key 'scale_range': must be two numbers, 0 < low < high (got {list(config.scale_range)!r})"
+            )
         if config.keep not in ("best", "last"):
             raise ConfigError(f"{name}: key 'keep': must be best or last (got {config.keep!r})")
         if config.trunk not in ("frozen", "free"):
@@ -163,6 +170,8 @@ def _typed(name: str, key: str, value: Any, like: Any) -> Any:
     """``value`` as the type of the default ``like``; YAML reads 1e-3 as text, so numbers are converted."""
     kind: type = dict if isinstance(like, Mapping) else type(like)
     try:
+        if kind is tuple:
+            return tuple(float(number) for number in value)
         if kind in (bool, dict, str):
             if not isinstance(value, kind):
                 raise ValueError(value)
@@ -171,5 +180,11 @@ def _typed(name: str, key: str, value: Any, like: Any) -> Any:
             raise ValueError(value)
         return kind(float(value))
     except (TypeError, ValueError):
-        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a mapping"}
+        words = {
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "dict": "a mapping",
+            "tuple": "a list of numbers",
+        }
         raise ConfigError(f"{name}: key {key!r}: must be {words.get(kind.__name__, 'text')} (got {value!r})") from None

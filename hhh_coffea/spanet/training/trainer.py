@@ -174,12 +174,12 @@ def prepare(
 ) -> Trainer:
     """Split the data, build and initialise the network from the seed, fit its normalisation."""
     chosen, topology = torch.device(device), data.topology
-    augments = config.rotate_phi or config.reflect_eta or config.reflect_phi
+    augments = config.rotate_phi or config.reflect_eta or config.reflect_phi or config.scale_range
     unknown = [r.key for r in topology.regressions if under_reflection(r.key) is None]
     if unknown and config.loss_options().regression and augments:
         raise TrainingError(
             f"how {', '.join(unknown)} turns with the event is not told by its name, which must end in "
-            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false, or "
+            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false and leave out scale_range, or "
             "loss.regression to 0"
         )
     split, codes = data.column("split"), presence_codes(data)
@@ -245,7 +245,9 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
     for step in range(steps):
         rows = trainer.data.rows(order[step * size + workers.rank : (step + 1) * size : workers.size])
         batch = make_batch(rows, topology, trainer.device)
-        batch = augment(batch, topology, config.rotate_phi, config.reflect_eta, generator, config.reflect_phi)
+        batch = augment(
+            batch, topology, config.rotate_phi, config.reflect_eta, generator, config.reflect_phi, config.scale_range
+        )
         done = (epoch - 1) * steps + step
         for group in trainer.optimiser.param_groups:
             group["lr"] = learning_rate(config, done, steps)
