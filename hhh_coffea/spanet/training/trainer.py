@@ -179,8 +179,8 @@ def prepare(
     if unknown and config.loss_options().regression and augments:
         raise TrainingError(
             f"how {', '.join(unknown)} turns with the event is not told by its name, which must end in "
-            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false and leave out scale_range, or "
-            "loss.regression to 0"
+            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false and "
+            "leave out scale_range, or loss.regression to 0"
         )
     split, codes = data.column("split"), presence_codes(data)
     use = split >= config.validation_fraction
