@@ -3,16 +3,18 @@
 An :class:`~hhh_coffea.reconstruction.analysis.Analysis` declares what is looked for, and which methods there are.
 """
 
-from hhh_coffea.methods.method import (
-    DEFAULT_BDT,
-    DEFAULT_WORKING_POINT,
+from hhh_coffea.methods.checks import (
     ForeignEventsError,
-    Method,
-    MethodOptions,
     branches_for,
     check_models,
     check_trained_on,
     check_usable,
+)
+from hhh_coffea.methods.method import (
+    DEFAULT_BDT,
+    DEFAULT_WORKING_POINT,
+    Method,
+    MethodOptions,
     fatjet_features,
     jets_paired,
     method_options,
