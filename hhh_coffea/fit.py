@@ -120,8 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fit(options: dict[str, Any]) -> int:
     try:
-        from hhh_coffea.jobs.fit import run_fit  # heavy, and needs what not every installation has
-        from hhh_coffea.jobs.fit_config import make_fit_config
+        from hhh_coffea.jobs.fit.config import make_fit_config
+        from hhh_coffea.jobs.fit.run import run_fit  # heavy, and needs what not every installation has
     except ModuleNotFoundError as error:
         if error.name in {"pyhf", "iminuit"}:
             raise UserError(MISSING) from None

@@ -63,7 +63,7 @@ def _plot(options: argparse.Namespace) -> int:
         folder = options.results[0]
         drawn, where = draw_all(folder, options.overlay_published, formats, labels), folder / "plots"
         if (folder / "provenance.json").is_file():
-            from hhh_coffea.figures.html_report import write_report
+            from hhh_coffea.figures.report.html_report import write_report
 
             _say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
     else:

@@ -114,7 +114,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from hhh_coffea.base.bundled import find_bundled
-    from hhh_coffea.figures.training import draw_history
+    from hhh_coffea.figures.models.training import draw_history
     from hhh_coffea.spanet.training.config import TrainingConfig
     from hhh_coffea.spanet.training.dataset import TrainingData
     from hhh_coffea.spanet.training.trainer import train

@@ -18,7 +18,6 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.datasets.normalisation import NormalisationError
-from hhh_coffea.figures import bdt as figures_bdt
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
 from hhh_coffea.figures import sculpting as figures_sculpting
@@ -26,6 +25,7 @@ from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
 from hhh_coffea.figures.labels import labels_of
+from hhh_coffea.figures.models import bdt as figures_bdt
 from hhh_coffea.figures.ratios import draw_ratios
 from hhh_coffea.figures.style import (
     BAND,

@@ -36,7 +36,7 @@ from hhh_coffea.events.nanoaod.reader import options_of
 from hhh_coffea.events.record import cuts_of as event_cuts_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.results.console import print_failures, print_warnings, table_of, where_of
+from hhh_coffea.results.console.tables import print_failures, print_warnings, table_of, where_of
 
 MIN_JETS = 20.0
 

@@ -34,16 +34,16 @@ from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan, progress_bar
 from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
 from hhh_coffea.reconstruction.couplings import check_couplings
-from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.assignment_console import print_assignments
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows, tables
+from hhh_coffea.results.console import tables as report
+from hhh_coffea.results.console.assignments import print_assignments
+from hhh_coffea.results.console.headline import print_headline
+from hhh_coffea.results.console.sculpting import print_sculpting
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
-from hhh_coffea.results.headline import print_headline
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
 from hhh_coffea.results.quantities import check_together
-from hhh_coffea.results.sculpting_console import print_sculpting
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.skims import size_of, write_fileset
 from hhh_coffea.results.summary import summarise
@@ -231,7 +231,7 @@ def _finish(
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     written += [size_of(output / part) for part in config.parts]
     written += _extras(config, console, histograms, bool(total.chunks))
-    from hhh_coffea.figures.html_report import write_report
+    from hhh_coffea.figures.report.html_report import write_report
 
     written.append(write_report(output).name)
     report.print_failures(console, plan, total)

@@ -25,7 +25,7 @@ from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.methods.likelihood.transfer_file import FILE_NAME, TransferFunctions
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results.console import print_failures, print_warnings, where_of
+from hhh_coffea.results.console.tables import print_failures, print_warnings, where_of
 from hhh_coffea.training import transfer_card
 from hhh_coffea.training.transfer_fit import (
     JET_SHAPES,
@@ -95,7 +95,7 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     names = sorted(Path(file.source.path).name for file in plan.files)
     functions, found = derive(rows, f"semi-leptonic tt̄: {', '.join(names)}", console)
 
-    from hhh_coffea.figures.transfer_functions import draw_pulls
+    from hhh_coffea.figures.models.transfer_functions import draw_pulls
 
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)

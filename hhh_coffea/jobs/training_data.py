@@ -15,7 +15,7 @@ from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.results import console as report
+from hhh_coffea.results.console import tables as report
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 
 

@@ -153,7 +153,7 @@ def test_spectra_without_net_candidates_are_left_out(capsys):
     from rich.console import Console
 
     from hhh_coffea.base.mass_measures import RANGES
-    from hhh_coffea.results.sculpting_console import print_sculpting
+    from hhh_coffea.results.console.sculpting import print_sculpting
 
     row = {"candidates": 1.0} | {span: {"peak_share": {"value": 0.5, "error": None}} for span in RANGES}
     print_sculpting(Console(), {"QCD": {"default": {"chi2": {"merged": {"1": row}, "resolved": {"all": row}}}}})

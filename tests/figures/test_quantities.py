@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hhh_coffea.figures import captions, quantities
+from hhh_coffea.figures import quantities
+from hhh_coffea.figures.report import captions
 from hhh_coffea.figures.style import Writer
 from hhh_coffea.results.directory import read_histograms
 from hhh_coffea.run import main

@@ -11,8 +11,8 @@ import pytest
 import uproot
 from conftest import DEMO
 
-from hhh_coffea.figures import captions
 from hhh_coffea.figures.compare import read_runs
+from hhh_coffea.figures.report import captions
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms
 from hhh_coffea.results.summary import counts

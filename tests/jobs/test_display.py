@@ -8,8 +8,8 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
-from hhh_coffea.figures.event_display import COLORS, UNUSED, draw_event, draw_matrices
-from hhh_coffea.figures.one_event import read_event
+from hhh_coffea.figures.event.display import COLORS, UNUSED, draw_event, draw_matrices
+from hhh_coffea.figures.event.view import read_event
 from hhh_coffea.methods import method_options
 from hhh_coffea.run import main as run
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hhh_coffea.jobs.fit_couplings import _ranges
+from hhh_coffea.jobs.fit.couplings import _ranges
 
 
 def test_ranges_of_neighbouring_values():

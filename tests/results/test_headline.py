@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from hhh_coffea.results.headline import print_headline
+from hhh_coffea.results.console.headline import print_headline
 
 HALF = {"value": 0.5, "low": 0.45, "high": 0.56, "numerator": 1, "denominator": 2}
 

@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
+from hhh_coffea.figures.event.view import EventView, Matrix
 from hhh_coffea.figures.labels import source_of
-from hhh_coffea.figures.one_event import EventView, Matrix
 from hhh_coffea.figures.small_style import STYLE as SMALL
 from hhh_coffea.figures.style import NAMES
 

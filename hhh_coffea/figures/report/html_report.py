@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hhh_coffea.base.atomic import replacing
-from hhh_coffea.figures import captions
+from hhh_coffea.figures.report import captions
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.console import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
+from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
 
 REPORT = "report.html"
 Figure = dict[str, str]  # name, caption, data
@@ -35,7 +35,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     if overlay_published is None:
         overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
     templates = Environment(
-        loader=PackageLoader("hhh_coffea.figures"),
+        loader=PackageLoader("hhh_coffea.figures.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -22,8 +22,8 @@ from hhh_coffea.inference.scans import (
 )
 from hhh_coffea.inference.table import number
 from hhh_coffea.inference.templates import NOMINAL, FloatArray, Templates
-from hhh_coffea.jobs.fit_config import FitConfig
-from hhh_coffea.jobs.fit_templates import DEFAULT, FitError, Inputs, polynomial_of
+from hhh_coffea.jobs.fit.config import FitConfig
+from hhh_coffea.jobs.fit.templates import DEFAULT, FitError, Inputs, polynomial_of
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, coupling_names
 from hhh_coffea.results.observables import REGION, values_of
@@ -81,7 +81,7 @@ def scan(
     Parameters
     ----------
     templates, combined
-        of :func:`hhh_coffea.jobs.fit_templates.templates_of`
+        of :func:`hhh_coffea.jobs.fit.templates.templates_of`
     step
         is called after each point
 

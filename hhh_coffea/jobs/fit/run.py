@@ -18,12 +18,12 @@ from hhh_coffea.inference.datacards import CARD, SHAPES, write_datacard
 from hhh_coffea.inference.fit import FitResult, fit
 from hhh_coffea.inference.model import write_workspace
 from hhh_coffea.inference.table import couplings_table, fit_table, methods_table
-from hhh_coffea.jobs.fit_config import FitConfig
-from hhh_coffea.jobs.fit_couplings import CouplingScans, points_of, scan
-from hhh_coffea.jobs.fit_templates import FitError, Inputs, methods_of, read_inputs, simulation_note, templates_of
+from hhh_coffea.jobs.fit.config import FitConfig
+from hhh_coffea.jobs.fit.couplings import CouplingScans, points_of, scan
+from hhh_coffea.jobs.fit.templates import FitError, Inputs, methods_of, read_inputs, simulation_note, templates_of
 from hhh_coffea.jobs.planning import progress_bar
-from hhh_coffea.results import console as report
 from hhh_coffea.results import directory as results
+from hhh_coffea.results.console import tables as report
 
 RESULT, TABLE, WORKSPACE = "fit.json", "table.txt", "workspace.json"
 SCHEMA_VERSION = 1
@@ -55,7 +55,7 @@ def run_fit(config: FitConfig) -> int:
     if config.plots:
         written.append(f"plots/ ({_draw(config, inputs, found)} figures, PNG and PDF)")
     if config.output is None:
-        from hhh_coffea.figures.html_report import write_report
+        from hhh_coffea.figures.report.html_report import write_report
 
         write_report(Path(config.results))
         written.append("report.html of the results")

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from hhh_coffea.results.assignment_efficiency import EVENT, KINDS
-from hhh_coffea.results.console import count, short_percent, table_of
+from hhh_coffea.results.console.tables import count, short_percent, table_of
 
 MEANING = (
     "All: events with any target that can be found; Full: events in which every target can be. Ev.: all of them are right. "

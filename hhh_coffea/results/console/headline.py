@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from hhh_coffea.results.assignment_console import Tables
 from hhh_coffea.results.assignment_efficiency import EVENT
-from hhh_coffea.results.console import count, short_percent, table_of
+from hhh_coffea.results.console.assignments import Tables
+from hhh_coffea.results.console.tables import count, short_percent, table_of
 
 PURITY = (
     "purity: correct candidates of all candidates; efficiency: found targets of all targets. Errors are 68% intervals. "

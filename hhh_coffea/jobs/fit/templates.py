@@ -15,7 +15,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.inference.polynomial import CouplingError, Polynomial, condition_warning, sample_coefficients
 from hhh_coffea.inference.samples import ByPlace, SampleSet, combine
 from hhh_coffea.inference.templates import Templates, from_histogram
-from hhh_coffea.jobs.fit_config import FitConfig
+from hhh_coffea.jobs.fit.config import FitConfig
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, empty_regions, is_of_couplings

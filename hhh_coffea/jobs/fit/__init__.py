@@ -1,0 +1,1 @@
+"""From a results directory to a measurement."""
