@@ -9,9 +9,10 @@ VENV    ?= .venv
 OUTPUT  ?= results
 DELPHES ?= ../shared/data/delphes
 PIP     := $(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt
-# one line that names the package pip is busy with
-PROGRESS := awk '/^Collecting/ {printf "\r\033[K  %d packages: %s", ++n, $$2} /^Installing/ {printf "\r\033[K  unpacking"} \
-  {fflush()} END {printf "\r\033[K"}'
+# one line that names the package pip is busy with (mawk, the awk of Debian, would show nothing until pip ends)
+PROGRESS := { n=0; while read -r verb name _; do case $$verb in \
+  Collecting) n=$$((n + 1)); printf '\r\033[K  %d packages: %s' $$n "$$name";; \
+  Installing) printf '\r\033[K  unpacking';; esac; done; printf '\r\033[K'; }
 SHELL   := bash
 .SHELLFLAGS := -o pipefail -ec
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
-from hhh_coffea.base.bundled import find_bundled
+from hhh_coffea.base.bundled import find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.base.user_files import expanded, unique_keys
@@ -199,6 +199,8 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
 
 def _what_is_wrong(error: json.JSONDecodeError, text: str) -> str:
     """The parser's message, or what the usual mistakes are called."""
+    if not text.strip():
+        return "it is empty"
     at = f"(line {error.lineno}, column {error.colno})"
     before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
     if before.endswith(",") and after[:1] in ("}", "]"):
@@ -214,7 +216,8 @@ def _find(name: str) -> Path:
         return path
     if path.parent == Path() and (bundled := find_bundled("fileset", name)) is not None:
         return bundled
-    raise FilesetError(f"{name}: no such fileset, neither here nor among the bundled ones")
+    meant = did_you_mean(name, list_bundled("fileset")) if path.parent == Path() else ""
+    raise FilesetError(f"{name}: no such fileset, neither here nor among the bundled ones{meant}")
 
 
 def _dataset(path: Path, name: str, raw: Any) -> Dataset:

@@ -11,7 +11,7 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, MARKERS, NAMES, PALETTE, Writer, line_widths, styles_of
+from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, NAMES, Writer, line_widths, styles_of
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]
@@ -89,15 +89,18 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
     write = Writer(folder, FORMATS)
     points = content["points"]
     emds = [point["sculpting"]["30-225"]["emd_to_random_gev"] for point in points]
+    names = [point["name"] for point in points]
+    names[1:2] = ["spanet"] * len(names[1:2])  # the first model: all are compared with it
+    styles = styles_of(names)
     with write.figure("tradeoff", f"{content['signal']}, {content['background']}") as (axis,):
-        for position, (point, emd) in enumerate(zip(points, emds, strict=True)):
+        for name, point, emd in zip(names, points, emds, strict=True):
             axis.errorbar(
                 emd["value"],
                 point["product"],
                 xerr=emd["error"],
                 yerr=_product_error(point),
-                marker=MARKERS[position % len(MARKERS)],
-                color=PALETTE[position % len(PALETTE)],
+                marker=styles[name]["marker"],
+                color=styles[name]["color"],
                 markersize=12,
                 capsize=4,
                 linestyle="none",

@@ -20,7 +20,8 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
-# and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions, so these two share a colour
+# and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions and "spanet:all" where every particle is assigned,
+# so these share a colour. The methods of tops take colours of methods that tops do not have
 METHOD_STYLES = {
     "chi2": ("#ffa90e", "o"),
     "chi2_as_published": ("#a96b59", "D"),
@@ -30,11 +31,14 @@ METHOD_STYLES = {
     "spanet:joint": ("#3f90da", "v"),
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
+    "spanet:all": ("#3f90da", "D"),
     "dhh": ("#b9ac70", "p"),
+    "likelihood": ("#a96b59", "s"),
+    "pdnn": ("#832db6", "D"),
 }
 # the whole sequence, for what has no style of its own: methods of users, and methods that several runs have
 PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-MARKERS = (*(marker for _, marker in METHOD_STYLES.values()), "<", ">", "p", "h")
+MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h")
 NAMES = {
     "chi2": "χ²",
     "chi2_as_published": "χ² (published pairing)",
@@ -44,6 +48,7 @@ NAMES = {
     "spanet:joint": "SPA-Net, joint",
     "spanet:reference": "SPA-Net, as published",
     "spanet:greedy": "SPA-Net, greedy",
+    "spanet:all": "SPA-Net, all assigned",
     "dhh": "$D_{HH}$",
     "likelihood": "likelihood fit",
     "pdnn": "permutation network",

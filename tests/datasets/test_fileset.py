@@ -31,6 +31,8 @@ def test_bundled_demo_by_bare_name(tmp_path, monkeypatch):
     assert load_fileset("demo.json") == datasets
     with pytest.raises(FilesetError, match="no such fileset"):
         load_fileset("elsewhere/demo.json")
+    with pytest.raises(FilesetError, match="did you mean 'demo_tops'"):
+        load_fileset("demotops")
 
 
 def test_paths_are_relative_to_the_json_and_globs_expand(tmp_path, monkeypatch):

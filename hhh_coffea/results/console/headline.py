@@ -42,17 +42,22 @@ def print_headline(
         console.print(f"[dim]{ASSIGNMENTS}[/]\n", highlight=False)
 
     others = [name for name in datasets if name not in table_1 and summary.get(name)]
-    table = table_of(
-        "purity and efficiency in %", ("dataset", "method"), ("targets", "candidates", "purity", "efficiency")
-    )
-    for name in others:
-        first = next(iter(summary[name].values()))
-        for position, (method, entry) in enumerate(first.items()):
-            row = next(iter(entry["categories"].values()))
-            counts = (count(row[column]) for column in ("targets", "candidates"))
-            shares = (short_percent(row[column]) for column in ("purity", "efficiency"))
-            table.add_row(name if position == 0 else "", method, *counts, *shares)
+    rows = {name: _first_categories(summary[name]) for name in others}
+    truth = any(row["targets"] is not None for found in rows.values() for row in found.values())
+    title = "purity and efficiency in %" if truth else "candidates (there is no truth)"
+    columns = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
+    table = table_of(title, ("dataset", "method"), columns)
+    for name, found in rows.items():
+        for position, (method, row) in enumerate(found.items()):
+            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in columns)
+            table.add_row(name if position == 0 else "", method, *cells)
     if others:
         console.print(table)
-        if of_signal:
+        if of_signal and truth:
             console.print(f"[dim]{PURITY}[/]\n", highlight=False)
+
+
+def _first_categories(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole events in the first set of definitions, by method."""
+    first = next(iter(definitions.values()))
+    return {method: next(iter(entry["categories"].values())) for method, entry in first.items()}
