@@ -230,17 +230,20 @@ def along_variations(filled: Mapping[str, Mapping[str, Hist]]) -> Histograms:
     Those that some variations did not fill keep their place, empty.
     """
     names = dict.fromkeys(name for histograms in filled.values() for name in histograms)
-    return {name: _along({v: histograms[name] for v, histograms in filled.items() if name in histograms}) for name in names}
+    return {
+        name: _along({v: histograms[name] for v, histograms in filled.items() if name in histograms}) for name in names
+    }
 
 
 def _along(parts: Mapping[str, Hist]) -> Hist:
     first = next(iter(parts.values()))
     axes = []
     for axis in first.axes:
-        if isinstance(axis, hist.axis.StrCategory) and axis.traits.growth:
+        if isinstance(axis, hist.axis.StrCategory):
             values = dict.fromkeys(value for part in parts.values() for value in part.axes[axis.name])
-            axis = type(axis)(list(values), growth=True, name=axis.name, label=axis.label)
-        axes.append(axis)
+            axes.append(hist.axis.StrCategory(list(values), growth=True, name=axis.name, label=axis.label))
+        else:
+            axes.append(axis)
     variation = hist.axis.StrCategory(list(parts), growth=True, name=VARIATION)
     result = Hist(*axes, variation, storage=first.storage_type())
     view = np.asarray(result.view(flow=True))

@@ -35,14 +35,17 @@ def unchanged(nominal: ak.Array, varied: ak.Array) -> tuple[IntArray, BoolArray]
     """Which events of a varied record have the very inputs of the nominal one.
 
     Both are truncated records, ordered by ``id``. Returns, for each varied event, its position in ``nominal`` (any
-    where it is not there) and whether all its jets and fat jets are equal to those, bit by bit.
+    where it is not there) and whether all its jets, fat jets and missing momentum are equal to those, bit by bit.
     """
     ids, other = np.asarray(nominal.id), np.asarray(varied.id)
     if len(ids) == 0:
         return np.zeros(len(other), dtype=np.int64), np.zeros(len(other), dtype=bool)
     position = np.minimum(np.searchsorted(ids, other), len(ids) - 1).astype(np.int64)
     same = ids[position] == other
-    for name in ("jets", "fatjets"):
+    if "met" in varied.fields:  # of all jets, also those that are not kept
+        for part in varied.met.fields:
+            same &= np.asarray(nominal.met[part])[position] == np.asarray(varied.met[part])
+    for name in (n for n in ("jets", "fatjets") if n in varied.fields):
         before, after = nominal[name], varied[name]
         counts = [counts_of(before.pt)[position], counts_of(after.pt)]
         same &= counts[0] == counts[1]
