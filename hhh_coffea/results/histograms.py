@@ -70,7 +70,7 @@ def book(analysis: Analysis, with_regions: bool = False) -> Histograms:
     classes = analysis.classes_of_events()
     count, weight = hist.storage.Int64(), hist.storage.Weight()
     method = candidate[:3]
-    region = axes(REGION) if with_regions else []
+    region = [hist.axis.StrCategory([EVERYWHERE], growth=True, name=REGION)] if with_regions else []
     return {
         "candidates": Hist(*axes(*candidate), pt(f"Reconstructed {particle} pT [GeV]"), correct, storage=count),
         "targets": Hist(
