@@ -19,7 +19,7 @@ from hhh_coffea.methods import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.methods.chi2 import MASS
 from hhh_coffea.methods.user_method import is_user_method
 from hhh_coffea.reconstruction.metrics import DEFINITIONS, Definition
-from hhh_coffea.reconstruction.observables import EventObservable, ExpressionText, Name, read_observable
+from hhh_coffea.reconstruction.observables import EventObservable, ExpressionText, Name, RegionName, read_observable
 
 Count = Annotated[int, Field(ge=1)]
 Options = TypeVar("Options", bound=Strict)
@@ -66,7 +66,7 @@ class RunConfig(Strict):
     candidates: bool = False
     skim: bool = False
     plots: bool = True
-    regions: dict[Name, ExpressionText] = Field(default_factory=dict)
+    regions: dict[RegionName, ExpressionText] = Field(default_factory=dict)
     observables: dict[Name, EventObservable] = Field(default_factory=dict)
     couplings: bool = False
     luminosity: Positive | None = None  # fb⁻¹

@@ -25,7 +25,7 @@ from hhh_coffea.methods import (
 )
 from hhh_coffea.reconstruction.candidate_table import WRITTEN, write_candidates
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
-from hhh_coffea.reconstruction.observables import EventObservable
+from hhh_coffea.reconstruction.observables import EventObservable, in_regions, objects_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.skim_file import write_skim
 from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired, quantities
@@ -113,73 +113,102 @@ class AssignmentProcessor(ProcessorABC):
         return branches_for(self.methods, self.analysis_of(metadata), self.options, metadata)
 
     def process(self, events):
-        dataset = events.metadata["dataset"]
+        metadata, analysis, definitions, features = self.job(events)
+        prepared = prepare(events, metadata, analysis, definitions, features)
+        found = reconstruct(self.wanted(definitions, analysis), prepared.record, analysis, self.options)
+        results = self.evaluated(analysis, prepared, found)
+        output = self.filled(events.metadata["dataset"], metadata, analysis, prepared, found, results)
+        return output | self.accounts(events, metadata, analysis, prepared, found, results)
+
+    def job(self, events):
+        """What a chunk is, what is looked for in it, by which definitions, and what is read of fat jets."""
         metadata = metadata_of(events, self.btagging)
         analysis = self.analysis_of(metadata)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        definitions = analysis.asked_for(self.metrics)
         features = fatjet_features(self.methods, self.options, analysis)
-        prepared = prepare(events, metadata, analysis, definitions, features)
-        record, weight = prepared.record, prepared.weight
-        output = {
-            "histograms": histograms.book(analysis) | quantities.book(analysis),
-            **prepared.accounts(dataset),
-            "read_as": {dataset: {describe(events, metadata)}},
-            "event_sums": {dataset: {definition: {} for definition in definitions}},
-            WRITTEN: {},
+        return metadata, analysis, analysis.asked_for(self.metrics), features
+
+    def wanted(self, definitions, analysis):
+        """Methods by definition."""
+        return {d: methods_for(self.methods, d, analysis) for d in definitions}
+
+    def evaluated(self, analysis, prepared, found):
+        """What the candidates got right, by definition and method."""
+        return {
+            d: {m: analysis.evaluate(candidates, prepared.targets[d], d) for m, candidates in methods.items()}
+            for d, methods in found.items()
         }
+
+    def filled(self, dataset, metadata, analysis, prepared, found, results):
+        """Every histogram of the selected events, and how many of them are in each region."""
+        record, weight = prepared.record, prepared.weight
         regions = {**analysis.regions, **self.regions}
         observed = regions or self.observables or self.couplings
+        in_any = regions or any(other.regions for other in self.analyses.values())  # the same axes for every dataset
+        output = {
+            "histograms": histograms.book(analysis, bool(in_any)) | quantities.book(analysis),
+        }
+        filled, first = output["histograms"], next(iter(found))
         coefficients = None
         if observed:
-            output["histograms"] |= event_observables.book(analysis, self.observables, self.couplings)
+            filled |= event_observables.book(analysis, self.observables, self.couplings)
             output["regions"] = {dataset: {}}
         if self.couplings and analysis.couplings is not None and metadata.is_signal:
             coefficients = analysis.couplings.of(record, metadata)
         generated = ak.to_numpy(prepared.all_events.weight)
-        histograms.fill_multiplicity(
-            output["histograms"], dataset, prepared.all_events, prepared.before_jet_cut, generated
-        )
-
-        quantities.fill_events(
-            *(output["histograms"], dataset, definitions[0], analysis, record, prepared.targets[definitions[0]])
-        )
-
-        wanted = {d: methods_for(self.methods, d, analysis) for d in definitions}
-        found = reconstruct(wanted, record, analysis, self.options)
-        skimmed = {}
-        for definition in definitions:
+        histograms.fill_multiplicity(filled, dataset, prepared.all_events, prepared.before_jet_cut, generated)
+        quantities.fill_events(filled, dataset, first, analysis, record, prepared.targets[first])
+        for definition, methods in found.items():
             truth_here = prepared.targets[definition]
             if metadata.is_signal:
-                histograms.fill_targets(output["histograms"], dataset, definition, analysis, record, truth_here, weight)
-            for method, candidates in found[definition].items():
-                result = analysis.evaluate(candidates, truth_here, definition)
+                histograms.fill_targets(filled, dataset, definition, analysis, record, truth_here, weight)
+            for method, candidates in methods.items():
+                result = results[definition][method]
                 if metadata.is_signal:
-                    output["event_sums"][dataset][definition][method] = paired.event_sums(result)
                     assignment_efficiency.fill_method(
-                        *(output["histograms"], dataset, method, definition, analysis),
-                        *(record, truth_here, candidates, result),
+                        filled, dataset, method, definition, analysis, record, truth_here, candidates, result
                     )
+                inside = {}
+                if observed:
+                    surviving = next(iter(result.categories.values())).candidates
+                    objects = objects_of(record, candidates, surviving)
+                    inside = in_regions(regions, objects)
                 histograms.fill_method(
-                    output["histograms"], dataset, method, definition, analysis, candidates, truth_here, result, weight
+                    *(filled, dataset, method, definition, analysis, candidates, truth_here, result, weight),
+                    regions=inside,
                 )
                 key = {"dataset": dataset, "method": method, "definition": definition}
-                quantities.fill_method(output["histograms"], key, analysis, record, truth_here, candidates, result)
-                if observed and definition == definitions[0]:
-                    surviving = next(iter(result.categories.values())).candidates
+                quantities.fill_method(filled, key, analysis, record, truth_here, candidates, result)
+                if observed and definition == first:
                     place = {"dataset": dataset, "method": method}
                     output["regions"][dataset][method] = event_observables.fill(
-                        *(output["histograms"], place, analysis, regions, self.observables),
-                        *(record, candidates, surviving, coefficients),
+                        filled, place, analysis, inside, self.observables, objects, weight, coefficients
                     )
-                correct = result.correct if metadata.is_signal else None
-                if self.skim is not None and definition == definitions[0]:
-                    skimmed[method] = (candidates, correct)
-                if self.candidates is not None and definition == definitions[0]:
-                    output[WRITTEN] |= write_candidates(
-                        *(self.candidates, events.metadata, method, analysis, record, candidates, correct),
-                        analyses=self.analyses.values(),
-                    )
+        return output
+
+    def accounts(self, events, metadata, analysis, prepared, found, results):
+        """What is reported of a chunk beside its histograms, and the files that are written."""
+        dataset, first = events.metadata["dataset"], next(iter(found))
+        output = {
+            **prepared.accounts(dataset),
+            "read_as": {dataset: {describe(events, metadata)}},
+            "event_sums": {dataset: {definition: {} for definition in found}},
+            WRITTEN: {},
+        }
+        if metadata.is_signal:
+            for definition, methods in results.items():
+                sums = {method: paired.event_sums(result) for method, result in methods.items()}
+                output["event_sums"][dataset][definition] = sums
+        skimmed = {}
+        for method, candidates in found[first].items():
+            correct = results[first][method].correct if metadata.is_signal else None
+            if self.skim is not None:
+                skimmed[method] = (candidates, correct)
+            if self.candidates is not None:
+                output[WRITTEN] |= write_candidates(
+                    *(self.candidates, events.metadata, method, analysis, prepared.record, candidates, correct),
+                    analyses=self.analyses.values(),
+                )
         if self.skim is not None:
             chosen = prepared.selection.all()
             identity = {name: values[chosen] for name, values in identity_of(events, metadata).items()}

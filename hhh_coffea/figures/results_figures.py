@@ -44,7 +44,7 @@ from hhh_coffea.figures.style import (
 )
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
-from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG
+from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG, usual
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
@@ -67,7 +67,8 @@ def draw_all(
     ResultsError
         if the directory holds no readable ``histograms.json``.
     """
-    histograms, datasets = results.read_histograms(folder)
+    varied, datasets = results.read_histograms(folder, every=True)
+    histograms = usual(varied)
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
     write = Writer(folder / "plots", formats, labels_of(config, datasets, results.foreign_models(provenance)))
@@ -77,8 +78,7 @@ def draw_all(
             scales = expected_events.scales(provenance, config["luminosity"])
     observed = figures_stack.draw_observables(write, histograms, datasets, scales)
     if not set(MAIN_HISTOGRAMS) <= set(histograms):
-        drawn = figures_bdt.draw(write, histograms, datasets) | figures_systematics.draw(write, histograms, datasets)
-        drawn |= observed
+        drawn = figures_bdt.draw(write, histograms, datasets) | observed
         for name in histograms.keys() - drawn:
             _any_histogram(write, name, histograms[name])
         return write.written
@@ -96,6 +96,7 @@ def draw_all(
                 _candidate_mass(write, histograms, {"dataset": name, "definition": first, "category": category}, info)
         for first in _definitions(histograms, info)[:1]:
             figures_quantities.draw(write, histograms, name, first, info)
+            figures_systematics.draw(write, varied["candidate_mass"], name, first, info)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.figures.style import BAND, NAMES, PALETTE, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
@@ -73,8 +72,6 @@ def draw_observables(
         if is_of_couplings(name) or not scales:
             continue
         values = histograms[name]
-        if "variation" in [axis.name for axis in values.axes]:
-            values = values[{"variation": hist.loc(NOMINAL)}]
         for analysis, names in selected_alike(datasets).items():
             filled = [dataset for dataset in names if dataset in values_of(values, "dataset")]
             if len(filled) < 2:

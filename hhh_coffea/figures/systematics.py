@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import hist
@@ -11,29 +13,31 @@ from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
 from hhh_coffea.figures.style import NAMES, Writer
-from hhh_coffea.results.systematics import EVENTS, MASS
+from hhh_coffea.reconstruction.observables import EVERYWHERE
+from hhh_coffea.results.histograms import REGION, VARIATION
 
 UP, DOWN = "#bd1f01", "#3f90da"
 
 
-def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> set[str]:
-    """Draw one figure for each dataset, method, kind of candidate and source of uncertainty; returns names used."""
-    if MASS not in histograms:
-        return set()
-    masses = histograms[MASS]
-    for dataset, info in datasets.items():
-        if dataset not in masses.axes["dataset"]:
+def draw(write: Writer, masses: Hist, dataset: str, definition: str, info: Mapping[str, Any]) -> None:
+    """Draw one figure for each method, kind of candidate and source of uncertainty; ``masses`` are ``candidate_mass``."""
+    if VARIATION not in [axis.name for axis in masses.axes] or dataset not in masses.axes["dataset"]:
+        return
+    chosen = {"dataset": dataset, "definition": definition}
+    if REGION in [axis.name for axis in masses.axes]:
+        chosen[REGION] = EVERYWHERE
+    categories = [name for name in info["categories"][definition] if name in info["kinds"]]
+    for method, category in itertools.product(masses.axes["method"], categories):
+        if category not in masses.axes["category"]:
             continue
-        for method in masses.axes["method"]:
-            for kind in masses.axes["kind"]:
-                spectra = masses[{"dataset": hist.loc(dataset), "method": hist.loc(method), "kind": hist.loc(kind)}]
-                for source in _sources(spectra):
-                    if spectra[{"variation": hist.loc(NOMINAL)}].values().sum() > 0:
-                        name = f"{dataset}/systematics_{method}_{kind}_{source}"
-                        _variation(
-                            write, name, spectra, source, f"{NAMES.get(method, method)}, {kind}", str(info["label"])
-                        )
-    return {MASS, EVENTS}
+        place = {name: hist.loc(value) for name, value in {**chosen, "method": method, "category": category}.items()}
+        spectra = masses[{**place, "correct": sum}]
+        if spectra[{VARIATION: hist.loc(NOMINAL)}].values().sum() <= 0:
+            continue
+        for source in _sources(spectra):
+            name = f"{dataset}/systematics_{method}_{category}_with_{source}"
+            title = f"{NAMES.get(method, method)}, {info.get('labels', {}).get(category, category)}"
+            _variation(write, name, spectra, source, title, str(info["label"]))
 
 
 def _sources(spectra: Hist) -> list[str]:
@@ -60,7 +64,7 @@ def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str,
                 known = some & (relative < 0.1)
                 reach = max(reach, 1.3 * float(np.abs(varied / below - 1)[known].max(initial=0)))
                 ratio.stairs(np.where(some, varied / below, np.nan), edges, baseline=None, color=color, linewidth=2)
-        spectrum.set(ylabel="Candidates / 5 GeV", ylim=(0, 1.35 * spectrum.get_ylim()[1]))
+        spectrum.set(ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV", ylim=(0, 1.35 * spectrum.get_ylim()[1]))
         spectrum.legend(title=title, loc="upper right", ncols=3)
         ratio.axhline(1, color="black", linewidth=1)
         ratio.set(xlabel=nominal.axes[0].label, ylabel="varied / nominal", xlim=(edges[0], edges[-1]))

@@ -42,7 +42,7 @@ from hhh_coffea.results.console.headline import print_headline
 from hhh_coffea.results.console.sculpting import print_sculpting
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
-from hhh_coffea.results.histograms import MAIN_HISTOGRAMS
+from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, usual
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.skims import size_of, write_fileset
@@ -178,20 +178,21 @@ def _finish(
     resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
+    nominal = usual(histograms)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
     categories = {
         name: {d: list(a.categories_of(d)) for d in a.asked_for(config.definitions)} for name, a in of_dataset.items()
     }
-    summary = summarise(histograms, categories, rest.pop("event_sums", None)) if is_main else {}
+    summary = summarise(nominal, categories, rest.pop("event_sums", None)) if is_main else {}
     content = results.histogram_file(histograms, datasets, analyses)
-    table_1 = tables(histograms[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
+    table_1 = tables(nominal[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
     cutflow = _cutflow(rest, datasets, config.luminosity)
     weight_warnings = report.weight_warnings(cutflow, datasets, config.luminosity)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
-    empty = [*empty, *empty_regions(histograms, regions), *_lost_skim(config), *foreign_models(datasets, processor)]
+    empty = [*empty, *empty_regions(nominal, regions), *_lost_skim(config), *foreign_models(datasets, processor)]
     sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:

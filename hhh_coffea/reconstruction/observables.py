@@ -23,7 +23,7 @@ from hhh_coffea.reconstruction.candidates import FIELDS
 
 OBJECTS = ("candidates", "jets", "fatjets", "leptons", "met", "sum_et")
 CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
-EVERYWHERE = "all"  # the one region where none is declared
+EVERYWHERE = "all"  # the region of all events: the only one where none is declared
 
 
 def _checked(text: str) -> str:
@@ -39,6 +39,15 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
+def _not_everywhere(name: str) -> str:
+    if name == EVERYWHERE:
+        raise ValueError(f"region {name!r}: that is the name of all events; choose another")
+    return name
+
+
+RegionName = Annotated[Name, AfterValidator(_not_everywhere)]
+
+
 def check_region(where: str, name: str, text: str) -> None:
     """Check a region that is declared in code.
 
@@ -49,6 +58,10 @@ def check_region(where: str, name: str, text: str) -> None:
     """
     if not re.match(NAME, name):
         raise ValueError(f"{where}: region {name!r}: a name has letters, digits and _")
+    try:
+        _not_everywhere(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     try:
         parse(text, OBJECTS)
     except ExpressionError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import awkward as ak
@@ -37,6 +37,11 @@ class Prepared:
     def accounts(self, dataset: str) -> dict[str, dict[str, Any]]:
         """What every processor reports of a chunk, besides its own results."""
         return {"cutflow": {dataset: self.cutflow}, "dropped": {dataset: self.dropped}}
+
+    def weighted(self, variation: str) -> Prepared:
+        """The same selected events with the weights of a variation that changes nothing else."""
+        weight = self.weight * ak.to_numpy(self.record.shifts[variation])
+        return replace(self, record=ak.with_field(self.record, weight, "weight"), weight=weight)
 
 
 def prepare(

@@ -29,7 +29,7 @@ from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
 from hhh_coffea.reconstruction.couplings import described as generated_at
 from hhh_coffea.results.event_observables import is_of_couplings
-from hhh_coffea.results.histograms import canonical
+from hhh_coffea.results.histograms import canonical, usual
 
 SCHEMA_VERSION = 2
 OURS = ("provenance.json", "histograms.json", "summary.json", "cutflow.json")
@@ -212,8 +212,11 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
     }
 
 
-def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
+def read_histograms(folder: Path, every: bool = False) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
     """The histograms of a results directory, and what figures need to know of each dataset (:func:`histogram_file`).
+
+    They are nominal and of all events (:func:`hhh_coffea.results.histograms.usual`); with ``every`` they keep their axes of
+    variations and of regions.
 
     Raises
     ------
@@ -225,7 +228,8 @@ def read_histograms(folder: Path) -> tuple[dict[str, Hist], dict[str, dict[str, 
         raise ResultsError(
             f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}, but of another release: run again"
         )
-    return {name: Hist(raw) for name, raw in content["histograms"].items()}, content["datasets"]
+    histograms = {name: Hist(raw) for name, raw in content["histograms"].items()}
+    return histograms if every else usual(histograms), content["datasets"]
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hist import Hist
 
 from hhh_coffea.inference import moments
 from hhh_coffea.reconstruction.analysis import Analysis
-from hhh_coffea.reconstruction.observables import EventObservable, in_regions, objects_of, values_of
+from hhh_coffea.reconstruction.observables import EventObservable, values_of
 
 PREFIX, COUPLINGS = "observable_", "_couplings_"
 EVENTS = "region_events"
@@ -47,18 +47,16 @@ def is_of_couplings(name: str) -> bool:
     return name.startswith(PREFIX) and COUPLINGS in name
 
 
-def book(
-    analysis: Analysis, observables: Observables, with_couplings: bool = False, with_variations: bool = False
-) -> dict[str, Hist]:
-    """Empty histograms; those of couplings where the analysis has any, and all with an axis of variations if asked for."""
-    places = ("region", "dataset", "method", *(("variation",) if with_variations else ()))
+def book(analysis: Analysis, observables: Observables, with_couplings: bool = False) -> dict[str, Hist]:
+    """Empty histograms; those of couplings where the analysis has any, if asked for."""
+    places = ("region", "dataset", "method")
     found = {EVENTS: Hist(*_names(*places), storage=hist.storage.Weight())}
     for name, one in observables_of(observables, analysis).items():
         value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=one.label or one.value)
         axes = [*_names(*places), value]
         found[PREFIX + name] = Hist(*axes, storage=hist.storage.Weight())
         if with_couplings and analysis.couplings is not None:
-            pair = moments.book(analysis.couplings.polynomial, *_names("region", "dataset", "method"), value)
+            pair = moments.book(analysis.couplings.polynomial, *_names(*places), value)
             found |= dict(zip(coupling_names(name, analysis.name), pair, strict=True))
     return found
 
@@ -67,51 +65,43 @@ def fill(
     histograms: Mapping[str, Hist],
     place: Mapping[str, str],
     analysis: Analysis,
-    regions: Mapping[str, str],
+    regions: Mapping[str, npt.NDArray[np.bool_]],
     observables: Observables,
-    record: ak.Array,
-    candidates: ak.Array,
-    surviving: npt.NDArray[np.bool_],
+    objects: Mapping[str, ak.Array],
+    weight: npt.NDArray[np.float64],
     coefficients: npt.NDArray[np.float64] | None = None,
-    weights: Mapping[str, npt.NDArray[np.float64]] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Add the events of a chunk; returns how many there are in each region, and the sum of their (first) weights.
+    """Add the events of a chunk; returns how many there are in each region, and the sum of their weights.
 
     Parameters
     ----------
     place
         dataset and method
-    surviving
-        candidates (flat) that count
+    regions
+        events ``(N,)`` of each region (:func:`hhh_coffea.reconstruction.observables.in_regions`)
+    objects
+        what expressions speak of (:func:`hhh_coffea.reconstruction.observables.objects_of`)
     coefficients
         of each event ``(N, monomials)``; None where there are no couplings
-    weights
-        variation → weight of each event ``(N,)``; that of the record, and no axis of variations, when None
 
     Raises
     ------
     ExpressionError
-        naming the region or observable that these events cannot be asked for.
+        naming the observable that these events cannot be asked for.
     """
-    objects = objects_of(record, candidates, surviving)
-    own = [(dict(place), ak.to_numpy(record.weight))]
-    if weights is not None:
-        own = [({**place, "variation": name}, weight) for name, weight in weights.items()]
-    chosen = {name: np.flatnonzero(mask) for name, mask in in_regions(regions, objects).items()}
+    chosen = {name: np.flatnonzero(mask) for name, mask in regions.items()}
     for region, events in chosen.items():
-        for key, weight in own:
-            _count(histograms[EVENTS], {"region": region, **key}, weight[events])
+        _count(histograms[EVENTS], {"region": region, **place}, weight[events])
     for name, observable in observables_of(observables, analysis).items():
         values = values_of(observable, objects)
         for region, events in chosen.items():
             inside = events[np.isfinite(values[events])]
-            for key, weight in own:
-                at: dict[str, Any] = {"region": region, **key}
-                histograms[PREFIX + name].fill(**at, value=values[inside], weight=weight[inside])
-                if coefficients is not None:
-                    sums, products = (histograms[n] for n in coupling_names(name, analysis.name))
-                    moments.fill((sums, products), coefficients[inside], weight[inside], {"value": values[inside]}, at)
-    return {r: {"events": len(events), "weighted": float(own[0][1][events].sum())} for r, events in chosen.items()}
+            at: dict[str, Any] = {"region": region, **place}
+            histograms[PREFIX + name].fill(**at, value=values[inside], weight=weight[inside])
+            if coefficients is not None:
+                sums, products = (histograms[n] for n in coupling_names(name, analysis.name))
+                moments.fill((sums, products), coefficients[inside], weight[inside], {"value": values[inside]}, at)
+    return {r: {"events": len(events), "weighted": float(weight[events].sum())} for r, events in chosen.items()}
 
 
 def _count(histogram: Hist, key: Mapping[str, str], weight: npt.NDArray[np.float64]) -> None:

@@ -2,10 +2,14 @@
 
 Counts that purity and efficiency are made of are unweighted integers (their intervals are binomial); spectra carry the
 event weight. All have growing ``dataset`` (and ``method``, ``definition``, ``category``) axes, so chunks add up.
+
+Where regions are declared, the masses of candidates have an axis ``region`` too, with the region ``all`` of every event beside
+them. The histograms of ``--processor systematics`` end with an axis ``variation``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import awkward as ak
@@ -16,8 +20,10 @@ from hist import Hist
 
 from hhh_coffea.base.arrays import counts_of, flat, rank_in_event
 from hhh_coffea.base.kinematics import invariant_mass
+from hhh_coffea.datasets.nanoaod_options import NOMINAL
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.metrics import Evaluation
+from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.reconstruction.targets import Targets
 
 Histograms = dict[str, Hist]
@@ -28,9 +34,11 @@ NAMES_OF_ALL = (
     *("target_mass", "event_purity", "event_efficiency", "confusion", "assignments"),
 )
 MAIN_HISTOGRAMS = ("candidates", "targets", "event_purity", "event_efficiency", "confusion")
+REGION, VARIATION = "region", "variation"  # names of axes
+BY_REGION = "mass"  # what the axis of the histograms with an axis of regions is called, but for those of observables
 
 
-def book(analysis: Analysis) -> Histograms:
+def book(analysis: Analysis, with_regions: bool = False) -> Histograms:
     """Empty histograms. pT axes are those of the published figures (§5, §7), in GeV.
 
     Analyses with the same words and :meth:`~hhh_coffea.reconstruction.analysis.Analysis.limits` book the same ones, and
@@ -62,15 +70,19 @@ def book(analysis: Analysis) -> Histograms:
     classes = analysis.classes_of_events()
     count, weight = hist.storage.Int64(), hist.storage.Weight()
     method = candidate[:3]
+    region = [hist.axis.StrCategory([EVERYWHERE], growth=True, name=REGION)] if with_regions else []
     return {
         "candidates": Hist(*axes(*candidate), pt(f"Reconstructed {particle} pT [GeV]"), correct, storage=count),
         "targets": Hist(
             *axes(*candidate), pt(f"Generated {particle} pT [GeV]"), flag("retrieved", "retrieved"), storage=count
         ),
-        "candidate_mass": Hist(*axes(*candidate), mass(), correct, storage=weight),
-        **{f"{kind}_mass": Hist(*axes(*method), mass(finer=2), correct, storage=weight) for kind in analysis.fine_mass},
+        "candidate_mass": Hist(*axes(*candidate), mass(), correct, *region, storage=weight),
+        **{
+            f"{kind}_mass": Hist(*axes(*method), mass(finer=2), correct, *region, storage=weight)
+            for kind in analysis.fine_mass
+        },
         "ranked_mass": Hist(
-            *axes(*method), number("rank", "Rank by pT", most_particles + 1), mass(), correct, storage=weight
+            *axes(*method), number("rank", "Rank by pT", most_particles + 1), mass(), correct, *region, storage=weight
         ),
         "multiplicity": Hist(*axes("dataset", "collection"), number("n", "Objects per event", 16), storage=weight),
         "generated_pt": Hist(
@@ -153,23 +165,32 @@ def fill_method(
     targets: Targets,
     result: Evaluation,
     weight: npt.NDArray[np.float64],
+    regions: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> None:
-    """One method's candidates, and where there is truth what they got right."""
+    """One method's candidates, and where there is truth what they got right; ``regions`` are masks of the events."""
     has_truth = targets.known
     key = {"dataset": dataset, "method": method, "definition": definition}
     pt, mass = flat(candidates.pt), flat(candidates.mass)
     weight_of = weight[result.event]
     correct = result.correct.astype(np.int64) if has_truth else np.full(len(pt), UNKNOWN)
+
+    def fill_mass(name: str, chosen: npt.NDArray[Any], **more: Any) -> None:
+        """Fill the masses of the chosen candidates, in every region where the histogram has them."""
+        histogram = histograms[name]
+        own = {"mass": mass[chosen], "correct": correct[chosen], "weight": weight_of[chosen], **more}
+        if REGION not in [axis.name for axis in histogram.axes]:
+            histogram.fill(**key, **own)
+            return
+        histogram.fill(**key, region=EVERYWHERE, **own)
+        for region, events in (regions or {}).items():
+            inside = events[result.event[chosen]]
+            parts = {n: values[inside] if isinstance(values, np.ndarray) else values for n, values in own.items()}
+            histogram.fill(**key, region=region, **parts)
+
     for category, use in result.categories.items():
         chosen = use.candidates
-        if not chosen.all():
-            row = {"pt": pt[chosen], "mass": mass[chosen], "correct": correct[chosen], "weight": weight_of[chosen]}
-        else:
-            row = {"pt": pt, "mass": mass, "correct": correct, "weight": weight_of}
-        histograms["candidates"].fill(**key, category=category, pt=row["pt"], correct=row["correct"])
-        histograms["candidate_mass"].fill(
-            **key, category=category, mass=row["mass"], correct=row["correct"], weight=row["weight"]
-        )
+        histograms["candidates"].fill(**key, category=category, pt=pt[chosen], correct=correct[chosen])
+        fill_mass("candidate_mass", chosen, category=category)
         if has_truth:
             wanted = np.flatnonzero(use.targets)
             histograms["targets"].fill(
@@ -177,10 +198,10 @@ def fill_method(
             )
     for name in analysis.fine_mass:
         own = flat(candidates.kind) == analysis.kinds[name].number
-        histograms[f"{name}_mass"].fill(**key, mass=mass[own], correct=correct[own], weight=weight_of[own])
+        fill_mass(f"{name}_mass", own)
     whole = np.flatnonzero(next(iter(result.categories.values())).candidates)  # what survives overlap removal
     rank = rank_in_event(pt[whole], np.bincount(result.event[whole], minlength=len(candidates)))
-    histograms["ranked_mass"].fill(**key, rank=rank, mass=mass[whole], correct=correct[whole], weight=weight_of[whole])
+    fill_mass("ranked_mass", whole, rank=rank)
     if has_truth:
         events = result.events
         histograms["event_purity"].fill(**key, n=events.n_candidates, pure=events.all_correct)
@@ -190,6 +211,49 @@ def fill_method(
             **{f"target_{kind}": events.target_class.get(kind, 0) for kind in analysis.classes_of_events()},
             **{f"candidate_{kind}": events.candidate_class.get(kind, 0) for kind in analysis.classes_of_events()},
         )
+
+
+def usual(histograms: Mapping[str, Hist]) -> Histograms:
+    """What is read where nothing else is asked for: the nominal variation, and masses of all events. No such axis is left."""
+    found = {}
+    for name, histogram in histograms.items():
+        names = [axis.name for axis in histogram.axes]
+        wanted = {VARIATION: NOMINAL, **({REGION: EVERYWHERE} if BY_REGION in names else {})}
+        place = {n: hist.loc(value) for n, value in wanted.items() if n in names and value in histogram.axes[n]}
+        found[name] = histogram[place] if place else histogram
+    return found
+
+
+def along_variations(filled: Mapping[str, Mapping[str, Hist]]) -> Histograms:
+    """Histograms of each variation as one of each name, with a last axis of variations.
+
+    Those that some variations did not fill keep their place, empty.
+    """
+    names = dict.fromkeys(name for histograms in filled.values() for name in histograms)
+    return {
+        name: _along({v: histograms[name] for v, histograms in filled.items() if name in histograms}) for name in names
+    }
+
+
+def _along(parts: Mapping[str, Hist]) -> Hist:
+    first = next(iter(parts.values()))
+    axes = []
+    for axis in first.axes:
+        if isinstance(axis, hist.axis.StrCategory):
+            values = dict.fromkeys(value for part in parts.values() for value in part.axes[axis.name])
+            axes.append(hist.axis.StrCategory(list(values), growth=True, name=axis.name, label=axis.label))
+        else:
+            axes.append(axis)
+    variation = hist.axis.StrCategory(list(parts), growth=True, name=VARIATION)
+    result = Hist(*axes, variation, storage=first.storage_type())
+    view = np.asarray(result.view(flow=True))
+    for number, part in enumerate(parts.values()):
+        place = [
+            [*map(axis.index, own)] if isinstance(own, hist.axis.StrCategory) else range(own.extent)
+            for axis, own in zip(axes, part.axes, strict=True)
+        ]
+        view[(*np.ix_(*place), number)] = part.view(flow=True)
+    return result
 
 
 def canonical(histogram: Hist) -> Hist:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import DEMO
 
@@ -70,3 +71,37 @@ def test_mistakes_in_a_declaration_are_named():
         replace(higgs(3), regions={"a": "sum(jetz.pt) > 5"})
     with pytest.raises(ValueError, match="region 'a b': a name has letters"):
         replace(higgs(3), regions={"a b": "sum(jets.pt) > 5"})
+
+
+def test_masses_of_regions_are_shares_of_all(output, tmp_path):
+    """Two regions that share out the events; a dataset without regions has ``all`` alone; without any, no such axis."""
+    every, _ = results.read_histograms(output, every=True)
+    options = ["--fileset", "demo", "--no-plots", "--chunksize", "2000", "--output", str(tmp_path / "r")]
+    assert main(options) == 0
+    plain, _ = results.read_histograms(tmp_path / "r", every=True)
+    assert results.read_histograms(output)[0].keys() == {*plain, "observable_leading_mass", "region_events"}
+    for name, histogram in results.read_histograms(output)[0].items():
+        if name in plain:  # what reads no region is what it is in a run that declares none, bit by bit
+            assert histogram == plain[name]
+    masses = {name for name, h in every.items() if "region" in [axis.name for axis in h.axes]} - {
+        "observable_leading_mass",
+        "region_events",
+    }
+    assert masses == {"candidate_mass", "boosted_mass", "ranked_mass"}
+    for name in masses - {"boosted_mass"}:  # the method finds none
+        few, many, whole = (every[name][{"dataset": "HHH", "region": region}] for region in ("few", "many", "all"))
+        np.testing.assert_allclose((few + many).values(flow=True), whole.values(flow=True), rtol=1e-12)
+        assert few.sum(flow=True).value > 0
+        assert not every[name][{"dataset": "HH", "region": "few"}].values(flow=True).any()
+
+
+def test_a_fit_of_a_mass_has_the_regions(output):
+    assert fit([str(output), "--no-plots", "--observable", "ranked_mass", "--output", str(output / "masses")]) == 0
+    content = json.loads((output / "masses" / "fit.json").read_text())
+    assert set(content["methods"]["chi2"]["yields"]["prefit"]) == {"few", "many"}
+
+
+def test_no_region_is_called_all():
+    with pytest.raises(ValueError, match="region 'all': that is the name of all events"):
+        replace(higgs(3), regions={"all": "sum(jets.pt) > 5"})
+    assert main(["--fileset", "demo", "--region", "all=sum(jets.pt) > 5", "--dry-run"]) == 2

@@ -98,7 +98,7 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         ),
     ),
     (
-        r"systematics_(?P<method>.+)_(?P<category>resolved|boosted)_(?P<source>.+)",
+        r"systematics_(?P<method>.+)_(?P<category>[^_]+)_with_(?P<source>.+)",
         "Systematic variations",
         (
             "Mass of the {category} candidates of {method}, nominal and with {source} varied up and down, and the ratios to "

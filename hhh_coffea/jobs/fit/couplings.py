@@ -26,6 +26,7 @@ from hhh_coffea.jobs.fit.config import FitConfig
 from hhh_coffea.jobs.fit.templates import DEFAULT, FitError, Inputs, polynomial_of
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, coupling_names
+from hhh_coffea.results.histograms import usual
 from hhh_coffea.results.observables import REGION, values_of
 
 POINTS_IN_PLANE = 21  # of each coupling in a scan of two, unless the user says how many
@@ -147,7 +148,7 @@ def _coupling_templates(
                 "hhh run --couplings fills those of the observables that it declares, else of the leading mass"
             )
         polynomial = polynomial_of(info)
-        sums, products = (inputs.histograms[name] for name in names)
+        sums, products = usual({name: inputs.histograms[name] for name in names}).values()
         for region in templates.regions:
             place = {
                 "region": EVERYWHERE if REGION not in _axes(inputs) else region.name,

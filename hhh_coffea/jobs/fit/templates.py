@@ -16,6 +16,7 @@ from hhh_coffea.inference.polynomial import CouplingError, Polynomial, condition
 from hhh_coffea.inference.samples import ByPlace, SampleSet, combine
 from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit.config import FitConfig
+from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, empty_regions, is_of_couplings
@@ -64,7 +65,7 @@ def read_inputs(config: FitConfig) -> Inputs:
         naming what is missing: results, datasets, cross sections, sums of weights, a luminosity, signal, background, data.
     """
     folder = Path(config.results)
-    histograms, datasets = results.read_histograms(folder)
+    histograms, datasets = results.read_histograms(folder, every=True)
     provenance = results.read_provenance(folder)
     if not provenance:
         raise results.ResultsError(f"{folder}: no results here (provenance.json is missing)")
@@ -86,10 +87,27 @@ def read_inputs(config: FitConfig) -> Inputs:
     in_regions = any(regions[name] for name in chosen) and not config.select
     usual = PREFIX + LEADING_MASS if in_regions and PREFIX + LEADING_MASS in histograms else DEFAULT
     name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {}, usual)
+    if REGION not in config.select:
+        histograms[name] = _of_regions(histograms[name], [r for dataset in chosen for r in regions[dataset]])
     combined = _sample_set(datasets, signals)
     if combined is not None and (note := condition_warning(combined.polynomial, combined.points)):
         warnings.append(note)
     return Inputs(histograms, datasets, chosen, signals, scales, luminosity, name, tuple(warnings), combined)
+
+
+def _of_regions(histogram: Hist, declared: Sequence[str]) -> Hist:
+    """The declared regions of a histogram, else that of all events: in both at once an event would count twice."""
+    there = values_of(histogram, REGION)
+    wanted = [region for region in there if region in (declared or [EVERYWHERE])]
+    if not wanted or wanted == there:
+        return histogram
+    position = [axis.name for axis in histogram.axes].index(REGION)
+    axes = [*histogram.axes]
+    axes[position] = hist.axis.StrCategory(wanted, growth=True, name=REGION)
+    result = Hist(*axes, storage=histogram.storage_type())
+    kept = [there.index(region) for region in wanted]
+    result.view(flow=True)[...] = histogram.view(flow=True).take(kept, axis=position)
+    return result
 
 
 def _sample_set(datasets: Info, signals: Sequence[str]) -> SampleSet | None:

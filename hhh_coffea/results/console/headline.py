@@ -32,11 +32,11 @@ def print_headline(
     """
     for name in (name for name in datasets if name in table_1):
         methods = next(iter(table_1[name].values()))
-        columns = list(next(iter(next(iter(methods.values()))["full"].values())))
-        table = table_of(f"{name}: right assignments in %", ("method",), ("All", "Full", *columns[1:]))
+        items = list(next(iter(next(iter(methods.values()))["full"].values())))
+        table = table_of(f"{name}: right assignments in %", ("method",), ("All", "Full", *items[1:]))
         for method, entry in methods.items():
             every, full = (list(entry[kind].values())[-1] for kind in ("all", "full"))
-            table.add_row(method, *(short_percent(cell) for cell in (every[EVENT], *(full[c] for c in columns))))
+            table.add_row(method, *(short_percent(cell) for cell in (every[EVENT], *(full[item] for item in items))))
         console.print(table)
     if any(name in table_1 for name in datasets):
         console.print(f"[dim]{ASSIGNMENTS}[/]\n", highlight=False)
