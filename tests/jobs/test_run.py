@@ -296,8 +296,8 @@ def test_a_processor_of_ones_own(tmp_path, kind, capsys):
 def test_histograms_added_to_a_copy_are_drawn(tmp_path):
     """A copied processor with one histogram more: it is among the figures and in the report."""
     source = (REPOSITORY / "processors" / "assignment.py").read_text()
-    booked = '            "histograms": histograms.book(analysis) | quantities.book(analysis),\n'
-    added = booked.replace("histograms.book(analysis)", "{**histograms.book(analysis), 'n': N.fill(n=[1, 2, 2])}")
+    booked = '            "histograms": histograms.book(analysis, bool(in_any)) | quantities.book(analysis),\n'
+    added = booked.replace(": histograms.book", ": {'n': N.fill(n=[1, 2, 2])} | histograms.book")
     imports = "import hist\n\nN = hist.Hist(hist.axis.Integer(0, 4, name='n'))\n"
     assert booked in source
     copy = tmp_path / "copy.py"

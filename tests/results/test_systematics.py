@@ -144,7 +144,7 @@ def test_a_variation_is_a_run_on_jets_shifted_beforehand(relaid, open_nanoaod, s
     shifted = {}
     with uproot.open(relaid[12]) as file:
         for name in ("Jet", "FatJet"):
-            leaves = [key for key in file["Events"] if key.startswith(f"{name}_")]
+            leaves = file["Events"].keys(filter_name=f"{name}_*")
             columns = file["Events"].arrays(leaves)
             collection = {key.removeprefix(f"{name}_"): columns[key] for key in leaves}
             for leaf in ("pt", "mass"):
