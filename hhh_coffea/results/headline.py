@@ -16,8 +16,9 @@ PURITY = (
     "Each kind of candidate, other definitions and the cutflow: report.html, or --verbose"
 )
 ASSIGNMENTS = (
-    "All and Full: events in which every target that can be found is assigned right, of those with any such target, and "
-    "of those in which every target can be found; the targets: of the latter. By number of jets: report.html, or --verbose"
+    "All: of the events in which any target can be found, those with every such target right. Full: of the events in which "
+    "every target can be found, those with all of them right; next to it each target, in the same events. By number of "
+    "jets: report.html, or --verbose"
 )
 
 
