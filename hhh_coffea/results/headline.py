@@ -46,11 +46,11 @@ def print_headline(
     rows = {name: _first_categories(summary[name]) for name in others}
     truth = any(row["targets"] is not None for found in rows.values() for row in found.values())
     title = "purity and efficiency in %" if truth else "candidates (there is no truth)"
-    columns = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
-    table = table_of(title, ("dataset", "method"), columns)
+    shown = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
+    table = table_of(title, ("dataset", "method"), shown)
     for name, found in rows.items():
         for position, (method, row) in enumerate(found.items()):
-            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in columns)
+            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in shown)
             table.add_row(name if position == 0 else "", method, *cells)
     if others:
         console.print(table)
