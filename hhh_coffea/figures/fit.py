@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hhh_coffea.figures.stack import SIGNAL, band, logarithmic, per_width, ratio_panel, signal_shape, stack
-from hhh_coffea.figures.style import PALETTE, Writer, styles_of
+from hhh_coffea.figures.style import Writer, styles_of
 from hhh_coffea.inference.fit import FitResult
 from hhh_coffea.inference.scans import LEVELS
 from hhh_coffea.inference.table import number
@@ -39,9 +39,9 @@ def draw_fit(
                 write, f"{folder}/{stage}_{region}", result, region, stage, names or {}, ", ".join(filter(None, parts))
             )
     if result.pulls:
-        draw_pulls(write, f"{folder}/pulls", result, names or {})
+        draw_pulls(write, f"{folder}/pulls", result, names or {}, title)
     if result.scan is not None:
-        draw_scan(write, f"{folder}/scan_mu", result)
+        draw_scan(write, f"{folder}/scan_mu", result, title)
 
 
 def draw_region(
@@ -112,7 +112,7 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
         axis.legend(loc="upper right", ncols=2, fontsize=18)
 
 
-def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, str]) -> None:
+def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, str], method: str = "") -> None:
     """Each nuisance parameter after the fit, in units of its error before; the largest pulls and constraints first."""
     shown = sorted(result.pulls, key=lambda p: (-abs(p.pull), p.constraint))[:PULLS_IN_A_FIGURE][::-1]
     place = np.arange(len(shown))
@@ -127,7 +127,8 @@ def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, 
         axis.set_yticks(place, texts, fontsize=18 if len(shown) < 15 else 14)
         axis.tick_params(axis="y", which="minor", left=False, right=False)
         left_out = len(result.pulls) - len(shown)
-        notes = [] if result.options.unblind else ["Asimov data"]
+        notes = [method] if method else []
+        notes += [] if result.options.unblind else ["Asimov data"]
         notes += [f"{left_out} smaller ones not shown"] if left_out else []
         axis.text(0.98, 0.01, ", ".join(notes), transform=axis.transAxes, ha="right", va="bottom", fontsize=16)
         axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3), ylim=(-1.6, len(shown)))
@@ -149,23 +150,33 @@ def _in_words(parameter: str, result: FitResult, names: Mapping[str, str]) -> st
     return parameter
 
 
-def draw_scan(write: Writer, name: str, result: FitResult) -> None:
+def draw_scan(write: Writer, name: str, result: FitResult, method: str = "") -> None:
     """−2Δ ln L over the signal strength, with its 68% and 95% levels."""
     assert result.scan is not None
     fit = result.best_fit
     with write.figure(name, "") as axes:
         (axis,) = axes
-        axis.plot(result.scan.mu, result.scan.twice_delta_nll, color=PALETTE[0], linewidth=3)
+        axis.plot(result.scan.mu, result.scan.twice_delta_nll, color="black", linewidth=3)
         for level, value in LEVELS[1].items():
             axis.axhline(value, color="grey", linestyle="--", linewidth=1)
-            axis.annotate(level, (result.scan.mu[-1], value), ha="right", va="bottom", fontsize=18)
+            axis.annotate(
+                level,
+                (result.scan.mu[-1], value),
+                xytext=(-6, 2),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize=18,
+            )
         low, high = fit.mu_errors or (-fit.mu_error, fit.mu_error)
         errors = f"^{{+{_digits(high)}}}_{{−{_digits(-low)}}}"
         kind = "data" if result.options.unblind else "Asimov data"
-        text = f"$\\mu = {_digits(fit.mu)}{errors}$ ({kind})"
+        text = f"{method}: " * bool(method) + f"$\\mu = {_digits(fit.mu)}{errors}$ ({kind})"
         axis.text(0.5, 0.95, text, transform=axis.transAxes, ha="center", va="top", fontsize=26)
         axis.set(xlabel="Signal strength $\\mu$", ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, None))
         axis.set_xlim(result.scan.mu[0], result.scan.mu[-1])
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def _digits(value: float) -> str:

@@ -150,17 +150,27 @@ def _purity_efficiency(
             rows = (len(entries) + 1) // 2
             axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
             axis.set_yticks(np.arange(0, 1.1, 0.2))
-            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {info['symbol']} $p_T$ [GeV]")
+            axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {_symbol(info, key['category'])} $p_T$ [GeV]")
             axis.text(0.98, 0.03, "last bin: all above", transform=axis.transAxes, ha="right", fontsize=14, color="0.4")
             axis.legend(
                 *zip(*entries, strict=True),
-                title=f"{category_name(key['category'])} ({key['definition']} definitions)",
+                title=f"{_title(info, key['category'])} ({key['definition']} definitions)",
                 loc="upper left",
                 ncols=2,
                 fontsize=18,
                 title_fontsize=20,
                 alignment="left",
             )
+
+
+def _title(info: Mapping[str, Any], category: str) -> str:
+    """What figures call a category: as the analysis does, if it has a label for it."""
+    return str(info.get("labels", {}).get(category, category_name(category)))
+
+
+def _symbol(info: Mapping[str, Any], category: str) -> str:
+    """The particle whose momentum a category shows: that of its kind where the analysis has several particles."""
+    return str(info.get("labels", {}).get(category, info["symbol"]))
 
 
 def _methods(histograms: dict[str, Hist]) -> list[str]:
@@ -301,7 +311,7 @@ def _mass_shapes(
                 density(axis, spectrum, width, linestyle=line, **shown)
         edges = histogram.axes["mass"].edges
         axis.set(xlim=(edges[0], edges[-1]), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
-        axis.legend(title=category_name(what), fontsize=20, title_fontsize=20)
+        axis.legend(title=_title(info, what), fontsize=20, title_fontsize=20)
 
 
 def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:

@@ -37,9 +37,8 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         sharex=True,
         height_ratios=(3, 1),
     ) as (axis, below):
-        mplhep.histplot(
-            every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=f"all {info['symbol']}", linewidth=2
-        )
+        everything = f"all {info['symbol']}" + ("s" if info["symbol"] == "particle" else "")
+        mplhep.histplot(every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=everything, linewidth=2)
         shares, styles = {}, {}
         for kind, color, marker in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False):
             values = counts(histogram, {**key, "target": kind})

@@ -296,7 +296,8 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
         except KeyboardInterrupt:
             written.append(f"plots/ (interrupted: draw them with hhh plot {output})")
         else:
-            written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
+            if drawn:
+                written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
     return written
 
 

@@ -230,7 +230,8 @@ def search(
         auc = bdt_evaluation.area(*bdt_evaluation.roc(scores, validation.signal))
         fits.append(trained)
         record.append({**changes, "trees": trained.trees, "logloss": round(trained.loss, 5), "auc": round(auc, 5)})
-        console.print(f"  {record[-1]}", highlight=False, soft_wrap=True)
+        said = ", ".join(f"{name} {value}" for name, value in record[-1].items())
+        console.print(f"  {said}", highlight=False, soft_wrap=True)
     least = max(row["auc"] for row in record) - TOLERANCE
     chosen = min((k for k, row in enumerate(record) if row["auc"] >= least), key=lambda k: record[k]["trees"])
     return fits[chosen], record, on_cluster

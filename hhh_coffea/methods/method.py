@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Strict
 from hhh_coffea.methods import bdt, chi2, spanet
 from hhh_coffea.methods.bdt_model import BdtModel, load_model
@@ -279,8 +279,10 @@ def settings_of(name: str, model: type[Settings], given: Mapping[str, Any]) -> S
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
+        unknown = f"there is no such option{did_you_mean(place, model.model_fields)}"
+        said = unknown if problem["type"] == "extra_forbidden" else problem["msg"]
         raise UserError(
-            f"settings of method {name!r}, {place!r}: {problem['msg']}; there are {', '.join(model.model_fields)}"
+            f"settings of method {name!r}, {place!r}: {said}; there are {', '.join(model.model_fields)}"
         ) from None
 
 

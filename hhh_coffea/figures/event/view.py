@@ -128,7 +128,7 @@ def read_event(
         file,
         entry,
         analysis.symbol or analysis.particle,
-        analysis.particle_names(),
+        [str(analysis.labels.get(name, name)) for name in analysis.particle_names()],
         analysis.kinds,
         {name: ak.to_list(record[name])[0] for name in ("jets", "fatjets", "leptons") if name in record.fields},
         [{"pt": float(pt), "mass": float(m)} for pt, m in zip(targets.pt[0], targets.mass[0], strict=True)]

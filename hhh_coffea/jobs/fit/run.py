@@ -58,12 +58,14 @@ def run_fit(config: FitConfig) -> int:
         from hhh_coffea.figures.report.html_report import write_report
 
         write_report(Path(config.results))
-        written.append("report.html of the results")
     console.print(
         f"written to {config.folder} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}",
         soft_wrap=True,
         highlight=False,
     )
+    if config.output is None:
+        page = Path(config.results).resolve() / "report.html"
+        console.print(f"read on in {page}", soft_wrap=True, markup=False, highlight=False)
     return EXIT_OK
 
 
@@ -126,6 +128,7 @@ def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warni
         {
             "schema_version": SCHEMA_VERSION,
             "options": config.model_dump(mode="json"),
+            "observable": inputs.observable,
             "luminosity": inputs.luminosity,
             "datasets": {name: dict(inputs.datasets[name]) for name in inputs.chosen},
             "scales": {name: inputs.scales[name] for name in inputs.chosen if name in inputs.scales},

@@ -16,8 +16,9 @@ PURITY = (
     "Each kind of candidate, other definitions and the cutflow: report.html, or --verbose"
 )
 ASSIGNMENTS = (
-    "All and Full: events in which every target that can be found is assigned right, of those with any such target, and "
-    "of those in which every target can be found; the targets: of the latter. By number of jets: report.html, or --verbose"
+    "All: of the events in which any target can be found, those with every such target right. Full: of the events in which "
+    "every target can be found, those with all of them right; next to it each target, in the same events. By number of "
+    "jets: report.html, or --verbose"
 )
 
 
@@ -45,11 +46,11 @@ def print_headline(
     rows = {name: _first_categories(summary[name]) for name in others}
     truth = any(row["targets"] is not None for found in rows.values() for row in found.values())
     title = "purity and efficiency in %" if truth else "candidates (there is no truth)"
-    columns = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
-    table = table_of(title, ("dataset", "method"), columns)
+    shown = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
+    table = table_of(title, ("dataset", "method"), shown)
     for name, found in rows.items():
         for position, (method, row) in enumerate(found.items()):
-            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in columns)
+            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in shown)
             table.add_row(name if position == 0 else "", method, *cells)
     if others:
         console.print(table)
