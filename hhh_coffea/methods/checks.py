@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import DatasetMetadata
-from hhh_coffea.events.formats import branches_of
 from hhh_coffea.methods.bdt_model import BdtModel
 from hhh_coffea.methods.method import MethodOptions, fatjet_features, settings_of
 from hhh_coffea.methods.spanet import SpanetModel
@@ -90,6 +89,7 @@ def branches_for(
     methods: Sequence[str], analysis: Analysis, options: MethodOptions, metadata: DatasetMetadata
 ) -> list[str]:
     """Branches that an analysis and methods read from files of a dataset, after :func:`check_usable`."""
-    check_usable(methods, analysis, options, metadata.format)
+    from hhh_coffea.events.formats import branches_of  # here, for statistics need methods, and no coffea
 
+    check_usable(methods, analysis, options, metadata.format)
     return branches_of(metadata, fatjet_features(methods, options, analysis), analysis.collections)
