@@ -171,7 +171,7 @@ def _add_models(how: argparse._ArgumentGroup) -> None:
         "--model",
         metavar="PATH|NAME[,…]",
         help="SPANet model, one for each analysis in the fileset: bundled "
-        f"({', '.join(list_bundled('models', SPANETS))}) or a model directory (default: spanet_hhh,spanet_hh)",
+        f"({', '.join(list_bundled('models', SPANETS))}) or a model directory (default: for each analysis the bundled one)",
     )
     how.add_argument(
         "--accept-foreign-model",

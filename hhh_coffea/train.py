@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hhh_coffea.base.lock import owned
 from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
@@ -205,17 +206,13 @@ def _bdt(arguments: argparse.Namespace) -> None:
     from hhh_coffea.config import make_config
     from hhh_coffea.jobs.train_bdt import TrainingOptions, train_bdt
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
+    given = _given(arguments)
     own = {key: given.pop(key) for key in list(given) if key in TrainingOptions.__dataclass_fields__}
-    given["output"] = str(arguments.output)
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
-def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = "semi-leptonic tt̄, simulated") -> None:
-    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
-    parser.add_argument("--fileset", required=True, metavar="JSON", help=events)
-    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
-    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    """Options of the pass over the events that a command makes."""
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
@@ -224,13 +221,25 @@ def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str =
     parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="if a chunk fails (default: stop)")
 
 
+def _given(arguments: argparse.Namespace, *own: str) -> dict[str, Any]:
+    """What was given of the options of a run; ``own`` are those of the command itself."""
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug", *own)}
+    return {**given, "output": str(arguments.output)}
+
+
+def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = "semi-leptonic tt̄, simulated") -> None:
+    parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
+    parser.add_argument("--fileset", required=True, metavar="JSON", help=events)
+    parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
+    parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
+    _add_job(parser)
+
+
 def _transfer_functions(arguments: argparse.Namespace) -> None:
     from hhh_coffea.config import make_config
     from hhh_coffea.jobs.train_transfer_functions import train_transfer_functions
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
-    given["output"] = str(arguments.output)
-    train_transfer_functions(make_config(given))
+    train_transfer_functions(make_config(_given(arguments)))
     say(f"wrote {arguments.output}")
 
 
@@ -246,25 +255,19 @@ def _btag_efficiencies_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-jets", type=float, metavar="N", help="bins with fewer take the mean of a wider one (default: 20)"
     )
-    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
-    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
-    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    parser.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
-    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
-    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="if a chunk fails (default: stop)")
+    _add_job(parser)
 
 
 def _btag_efficiencies(arguments: argparse.Namespace) -> None:
     from hhh_coffea.config import make_config
     from hhh_coffea.jobs.btag_efficiencies import make_btag_efficiencies
 
-    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "run", "debug")}
+    given = _given(arguments)
     own = {
         new: given.pop(old)
         for old, new in (("pt_bins", "pt"), ("eta_bins", "abs_eta"), ("min_jets", "min_jets"))
         if old in given
     }
-    given["output"] = str(arguments.output)
     say(f"wrote {make_btag_efficiencies(make_config(given), **own)}")
 
 
@@ -293,10 +296,7 @@ def _pdnn(arguments: argparse.Namespace) -> None:
     from hhh_coffea.jobs.train_pdnn import train_pdnn
     from hhh_coffea.training.pdnn_options import read_settings
 
-    own = ("command", "run", "debug", "set", "resume")
-    given = {key: value for key, value in vars(arguments).items() if key not in own}
-    given["output"] = str(arguments.output)
-    given["methods"] = "pdnn"  # a device is for methods with networks
+    given = {**_given(arguments, "set", "resume"), "methods": "pdnn"}  # a device is for methods with networks
     progress = train_pdnn(
         make_config(given), read_settings(getattr(arguments, "set", [])), resume=getattr(arguments, "resume", False)
     )

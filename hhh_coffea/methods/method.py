@@ -75,25 +75,28 @@ class MethodOptions:
 
     def spanet_for(self, analysis: Analysis) -> SpanetModel:
         """The SPANet model that looks for the targets of an analysis; SpanetError if there is none."""
-        for model in self.spanet:
-            if same_targets(model.kinds, analysis.kinds):
-                return model
-        has = ", ".join(f"{m.name} ({in_words(m.kinds)})" for m in self.spanet) or "none"
-        raise SpanetError(
-            f"method 'spanet': no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. "
-            "Name one with --model, or leave such datasets out"
-        )
+        advice = "Name one with --model, or leave such datasets out"
+        return _model_for(analysis, self.spanet, "spanet", advice, SpanetError)
 
     def pdnn_for(self, analysis: Analysis) -> PdnnModel:
         """The permutation network for the targets of an analysis; UserError if there is none."""
-        for model in self.pdnn:
-            if same_targets(model.kinds, analysis.kinds):
-                return model
-        has = ", ".join(f"{m.name} ({in_words(m.kinds)})" for m in self.pdnn) or "none"
-        raise UserError(
-            f"method 'pdnn': no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. "
-            "Name one with --set pdnn.model=FOLDER, or train one: hhh train pdnn"
-        )
+        advice = "Name one with --set pdnn.model=FOLDER, or train one: hhh train pdnn"
+        return _model_for(analysis, self.pdnn, "pdnn", advice, UserError)
+
+
+Model = TypeVar("Model", "SpanetModel", "PdnnModel")
+
+
+def _model_for(analysis: Analysis, models: Iterable[Model], method: str, advice: str, error: type[UserError]) -> Model:
+    """The first of the models that looks for the targets of an analysis; ``error`` if there is none."""
+    models = tuple(models)
+    for model in models:
+        if same_targets(model.kinds, analysis.kinds):
+            return model
+    has = ", ".join(f"{m.name} ({in_words(m.kinds)})" for m in models) or "none"
+    raise error(
+        f"method {method!r}: no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. {advice}"
+    )
 
 
 Candidates = dict[str, ak.Array]  # by definition

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, event_index, rank_in_event
+from hhh_coffea.base.arrays import IntArray, event_index, rank_in_event, true_in_event
 from hhh_coffea.datasets.nanoaod_options import JetList
 from hhh_coffea.events.nanoaod.jets import Jets
 from hhh_coffea.events.record import Columns
@@ -34,17 +34,17 @@ def cuts(
 ) -> dict[str, BoolArray]:
     """Masks of events by the name they have in the cutflow; ``pt`` is that of :func:`threshold_pt`."""
     found = {}
-    event = event_index(counts)
     if given.pt_ladder:
         rank = rank_in_event(np.where(keep, pt, -np.inf), counts)
         limit = np.append(given.pt_ladder, -np.inf)[np.minimum(rank, len(given.pt_ladder))]
-        high = np.bincount(event[keep & (rank < len(given.pt_ladder)) & (pt > limit)], minlength=len(counts))
+        high = true_in_event(keep & (rank < len(given.pt_ladder)) & (pt > limit), counts)
         found[f"jets above {', '.join(f'{value:g}' for value in given.pt_ladder)} GeV"] = high == len(given.pt_ladder)
     if (mean := given.mean_score) is not None:
         score = columns["btag_score"]
         rank = rank_in_event(np.where(keep, score, -np.inf), counts)
         best = keep & (rank < mean.jets)
-        number, total = (np.bincount(event[best], weights=w, minlength=len(counts)) for w in (None, score[best]))
+        number = true_in_event(best, counts)
+        total = np.bincount(event_index(counts)[best], weights=score[best], minlength=len(counts))
         found[f"mean of {mean.jets} b scores > {mean.above:g}"] = (number == mean.jets) & (
             total > mean.above * mean.jets
         )
