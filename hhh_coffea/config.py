@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.analyses import Analysis, all_methods
 from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
-from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict, comma_separated
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.engine.store import CANDIDATES, SKIM
@@ -89,9 +90,7 @@ class RunConfig(Strict):
     @field_validator("methods", "datasets", "model", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")]
-        return tuple(value) if isinstance(value, list) else value
+        return comma_separated(value)
 
     @field_validator("regions", "observables", mode="before")
     @classmethod
@@ -102,7 +101,7 @@ class RunConfig(Strict):
         found: dict[str, Any] = {}
         for item in value:
             name, equals, text = str(item).partition("=")
-            if not equals or text.startswith("="):
+            if not equals or text.startswith("=") or not re.fullmatch(r"\s*\w+\s*", name):
                 raise ValueError(f"{item!r} is not NAME=EXPRESSION")
             if name.strip() in found:
                 raise ValueError(f"{name.strip()!r} is given twice")

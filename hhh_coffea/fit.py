@@ -107,6 +107,11 @@ def parser() -> argparse.ArgumentParser:
         help="self-couplings to scan: kappa3, kappa4 or both (results of: hhh run --couplings)",
     )
     add_labels(p.add_argument_group("above every figure"))
+    p.add_argument(
+        "--verbose",
+        action="store_true",
+        help="print the expected events, best fit and pulls of every method too: what table.txt holds",
+    )
     add_debug(p)
     return p
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,3 +13,10 @@ class Strict(BaseModel):
     """No unknown fields, no silent conversions, no changes after validation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def comma_separated(value: Any) -> Any:
+    """Names of a command line, ``a,b``, as a tuple; what is no text is left to the validation."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(value) if isinstance(value, list) else value

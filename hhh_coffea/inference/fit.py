@@ -75,7 +75,9 @@ class FitResult:
     scan: Scan | None
     prefit: dict[str, RegionYields]
     postfit: dict[str, RegionYields]
-    alternatives: dict[str, tuple[float, float]] = field(default_factory=dict)  # model → (significance, median limit)
+    alternatives: dict[str, tuple[float, Limits]] = field(
+        default_factory=dict
+    )  # model → expected (significance, limits)
 
     def summary(self) -> dict[str, Any]:
         """What a JSON file keeps, in plain numbers; the schema is versioned."""
@@ -98,7 +100,8 @@ class FitResult:
             if self.scan is None
             else {"mu": self.scan.mu.tolist(), "twice_delta_nll": self.scan.twice_delta_nll.tolist()},
             "alternatives": {
-                name: {"significance": z, "median_limit": limit} for name, (z, limit) in self.alternatives.items()
+                name: {"significance": z, "median_limit": limits.median}
+                for name, (z, limits) in self.alternatives.items()
             },
             "yields": {"prefit": _plain(self.prefit), "postfit": _plain(self.postfit)},
             "warnings": list(self.warnings),
@@ -138,13 +141,13 @@ def fit(templates: Templates, options: FitOptions | None = None, progress: Progr
     limits = observed_limits(likelihood, data, options.level) if options.unblind else blind
     progress("best fit")
     best = best_fit(likelihood, data)
-    alternatives: dict[str, tuple[float, float]] = {}
+    alternatives: dict[str, tuple[float, Limits]] = {}
     for name in options.compare:
         if name != options.model.background_model:
             progress(f"model {name}")
             other = options.model.model_copy(update={"background_model": name})
             compared = Likelihood(build_workspace(templates, other, observed=False))
-            alternatives[name] = expected_significance(compared), expected_limits(compared, options.level).median
+            alternatives[name] = expected_significance(compared), expected_limits(compared, options.level)
     progress("scan")
     return FitResult(
         templates=templates,

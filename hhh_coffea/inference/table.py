@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -15,25 +16,39 @@ from hhh_coffea.inference.yields import RegionYields
 WIDTH = 80
 LARGEST_PULLS = 8
 MODELS = {
-    "shapesys": "background free in each bin",
-    "normsys": "one background normalisation",
-    "normsys_both": "background and signal normalisation",
+    "shapesys": "per bin",
+    "normsys": "in total",
+    "normsys_both": "in total, signal too",
 }
 
 
 def methods_table(results: Mapping[str, FitResult]) -> Table:
-    """One row for each method: significance and limit, expected, and observed where data are fitted."""
-    level = next(iter(results.values())).limits.level
+    """For each method and model of the background: significance and limit, expected, and observed where data are fitted."""
+    first = next(iter(results.values()))
     observed = any(result.options.unblind for result in results.values())
-    numbers = ("significance [σ]", f"{100 * level:g}% CLs limit on μ", "68% of experiments", *(["observed"] * observed))
-    table = _table("All methods, expected", ("method",), numbers)
+    title = f"signal {' + '.join(first.templates.signals)}, {first.templates.luminosity:g} fb⁻¹, expected"
+    level = f"{100 * first.limits.level:g}%"
+    numbers = ("significance", f"μ below ({level})", "68% of experiments", *(["observed"] * observed))
+    table = _table(title, ("method", "background ±"), numbers)
+    table.caption = (
+        "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: its uncertainty, "
+        "independent per bin, or one in total. Expected events, best fit and pulls: table.txt, or --verbose"
+    )
+    table.caption_justify = "left"
     for method, result in results.items():
-        _, low, median, high, _ = result.limits.expected
-        cells = [number(result.significance), number(median), f"{number(low)} to {number(high)}"]
-        if observed:
-            cells.append("" if result.limits.observed is None else number(result.limits.observed))
-        table.add_row(method, *cells)
+        own = (result.significance, result.limits)
+        models = {result.options.model.background_model: own, **result.alternatives}
+        for row, (model, (significance, limits)) in enumerate(models.items()):
+            _, low, median, high, _ = limits.expected
+            cells = [f"{number(significance)} σ", number(median), f"{number(low)} to {number(high)}"]
+            if observed:
+                cells.append("" if limits.observed is None else number(limits.observed))
+            table.add_row("" if row else method, _uncertainty(result, model), *cells)
     return table
+
+
+def _uncertainty(result: FitResult, model: str) -> str:
+    return f"{100 * result.options.model.background_uncertainty:g}% {MODELS[model]}"
 
 
 def couplings_table(
@@ -95,10 +110,6 @@ def _results(result: FitResult, method: str) -> Table:
         errors = f"−{number(-fit.mu_errors[0])} +{number(fit.mu_errors[1])}"
     best = f"{number(fit.mu)} {errors}"
     row("best fit μ", *(("", best) if unblind else (best, "")))
-    for name, (significance, limit) in result.alternatives.items():
-        table.add_section()
-        row(f"{MODELS[name]}: significance [σ]", number(significance))
-        row(f"{MODELS[name]}: limit on μ", number(limit))
     return table
 
 
@@ -141,7 +152,9 @@ def number(value: float) -> str:
 
 
 def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...], fold: bool = True) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", width=WIDTH)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", width=WIDTH, box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=not fold)
     for name in numbers:

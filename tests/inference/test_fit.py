@@ -17,7 +17,7 @@ from hhh_coffea.inference.fit import FitOptions, fit
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.minimum import best_fit, minimum
 from hhh_coffea.inference.model import ModelError, ModelOptions, build_workspace, read_workspace, write_workspace
-from hhh_coffea.inference.table import WIDTH, fit_table
+from hhh_coffea.inference.table import WIDTH, fit_table, methods_table
 
 EVERYTHING = ModelOptions(luminosity_uncertainty=0.017, normalisation={"tt": 0.2}, mc_statistics=True)
 
@@ -125,9 +125,9 @@ def test_alternatives_and_binning(one_region):
     result = fit(templates, options, progress=steps.append)
     assert len(result.templates.regions[0].edges) - 1 <= 6
     assert set(result.alternatives) == {"normsys"}
-    significance, limit = result.alternatives["normsys"]
+    significance, limits = result.alternatives["normsys"]
     assert significance > result.significance
-    assert limit < result.limits.median
+    assert limits.median < result.limits.median
     assert steps == ["significance", "limits", "best fit", "model normsys", "scan"]
 
 
@@ -174,10 +174,10 @@ def test_table_fits_80_columns(two_regions, unblind):
     result = fit(two_regions, FitOptions(unblind=unblind, model=EVERYTHING))
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     with console.file:
-        console.print(fit_table(result))
+        console.print(methods_table({"chi2": result, "chi2+bdt": result}), fit_table(result))
         text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= WIDTH
-    for word in ("discovery significance", "95% CLs", "qcd", "hhh", "sum"):
+    for word in ("significance", "per bin", "in total", "discovery significance", "95% CLs", "qcd", "hhh", "sum"):
         assert word in text
     assert ("pull" in text) == unblind
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict, comma_separated
 from hhh_coffea.config import validated
 from hhh_coffea.inference.binning import TransformationD
 from hhh_coffea.inference.fit import FitOptions
@@ -61,13 +61,12 @@ class FitConfig(Strict):
     label: str | None = None
     label_text: str | None = None
     sqrt_s: Positive | None = None
+    verbose: bool = False
 
     @field_validator("methods", "signal", "datasets", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        return tuple(value) if isinstance(value, list) else value
+        return comma_separated(value)
 
     @field_validator("select", "normalisation", mode="before")
     @classmethod

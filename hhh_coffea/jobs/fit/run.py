@@ -41,17 +41,19 @@ def run_fit(config: FitConfig) -> int:
     inputs = read_inputs(config)
     methods = methods_of(config, inputs)
     found: dict[str, Fitted] = {}
-    warnings = list(inputs.warnings)
+    notes: dict[str, list[str]] = {}  # of which methods each is true
     with progress_bar(console) as bar:
         for method in methods:
-            found[method] = _fit(config, inputs, method, bar, warnings)
+            found[method] = _fit(config, inputs, method, bar, notes)
+    warnings = [*inputs.warnings, *(f"{', '.join(of)}: {note}" for note, of in notes.items())]
     _write(config, inputs, found, warnings)
-    tables = Group(*_tables(found))
+    headline = _headline(found)
+    details = [fit_table(fitted.result, method) for method, fitted in found.items()]
     with (config.folder / TABLE).open("w", encoding="utf-8") as stream:
-        Console(file=stream, width=WIDTH).print(tables)
-    console.print(tables)
+        Console(file=stream, width=WIDTH).print(Group(*headline, *details))
+    console.print(Group(*headline, *(details if config.verbose else [])))
     report.print_warnings(console, warnings)
-    written = [RESULT, TABLE, *(f"{folder_of(m)}/{n}" for m in found for n in (WORKSPACE, CARD, SHAPES))]
+    written = [RESULT, TABLE, *(f"{folder_of(m)}/ ({WORKSPACE}, {CARD}, {SHAPES})" for m in found)]
     if config.plots:
         written.append(f"plots/ ({_draw(config, inputs, found)} figures, PNG and PDF)")
     if config.output is None:
@@ -82,14 +84,14 @@ class Fitted:
     scans: CouplingScans | None
 
 
-def _fit(config: FitConfig, inputs: Inputs, method: str, bar: Progress, warnings: list[str]) -> Fitted:
+def _fit(config: FitConfig, inputs: Inputs, method: str, bar: Progress, notes: dict[str, list[str]]) -> Fitted:
     task = bar.add_task(f"fitting {method}", total=STEPS, note="")
 
     def on_step(name: str) -> None:
         bar.update(task, advance=0 if name == "significance" else 1, note=name)
 
     try:
-        templates, moments, notes = templates_of(config, inputs, method)
+        templates, moments, own = templates_of(config, inputs, method)
         result = fit(templates, config.fit_options, on_step)
         bar.update(task, completed=STEPS, note="")
         scans = None
@@ -99,9 +101,9 @@ def _fit(config: FitConfig, inputs: Inputs, method: str, bar: Progress, warnings
     except UserError as error:
         raise FitError(f"method {method!r}: {error}") from error
     if not config.mc_statistics and (note := simulation_note(result.templates, config.background_uncertainty)):
-        notes = (*notes, note)
-    notes = (*notes, *result.warnings, *(scans.warnings if scans else ()))
-    warnings += [f"method {method!r}: {note}" for note in dict.fromkeys(notes)]
+        own = (*own, note)
+    for text in dict.fromkeys((*own, *result.warnings, *(scans.warnings if scans else ()))):
+        notes.setdefault(text, []).append(method)
     return Fitted(result, scans)
 
 
@@ -145,18 +147,16 @@ def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warni
     )
 
 
-def _tables(found: Mapping[str, Fitted]) -> list[Any]:
-    results = {method: fitted.result for method, fitted in found.items()}
-    scans = {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}
-    parts: list[Any] = [methods_table(results)] if len(found) > 1 else []
-    if scans:
+def _headline(found: Mapping[str, Fitted]) -> list[Any]:
+    parts: list[Any] = [methods_table({method: fitted.result for method, fitted in found.items()})]
+    if scans := {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}:
         parts.append(
             couplings_table(
                 {method: s.limits for method, s in scans.items()},
                 {method: s.likelihoods for method, s in scans.items()},
             )
         )
-    return [*parts, *(fit_table(result, method) for method, result in results.items())]
+    return parts
 
 
 def _draw(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted]) -> int:
