@@ -86,11 +86,20 @@ class AssignmentProcessor(ProcessorABC):
         accept_foreign_model: bool = False,
     ) -> None:
         self.metrics = tuple(metrics)
+        self.analyses = dict(analyses or {})
         self.options = method_options(
-            methods, chi2_jets, chi2_mass, bdt, bdt_wp, model, device, settings, accept_foreign_model
+            methods,
+            chi2_jets,
+            chi2_mass,
+            bdt,
+            bdt_wp,
+            model,
+            device,
+            settings,
+            accept_foreign_model,
+            self.analyses.values(),
         )
         self.methods = self.options.methods
-        self.analyses = dict(analyses or {})
         self.models = self.options.models()  # for provenance.json
         self.wants_gpu = bool(
             self.options.spanet or self.options.pdnn

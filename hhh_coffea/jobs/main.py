@@ -62,7 +62,7 @@ def run_job(config: RunConfig) -> int:
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
     config.check_methods(analyses.values())
-    if config.processor == "assignment":
+    if config.processor in ("assignment", "systematics"):
         check_together(analyses.values())
     if config.luminosity is not None:
         check_rates(datasets)

@@ -63,10 +63,10 @@ class MethodOptions:
     def models(self) -> dict[str, dict[str, Any]]:
         """Weights in use and how, for the record of a run."""
         used: dict[str, dict[str, Any]] = {
-            f"spanet {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device, "trained_on": [*m.trained_on]}
-            for m in self.spanet
+            f"{kind} {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device, "trained_on": [*m.trained_on]}
+            for kind, models in (("spanet", self.spanet), ("pdnn", self.pdnn))
+            for m in models
         }
-        used |= {f"pdnn {m.name}": {"name": m.name, "sha256": m.sha256, "device": m.device} for m in self.pdnn}
         used |= {f"method {m.name}": {"file": m.file, "sha256": m.sha256} for m in self.own.values()}
         if self.bdt is not None:
             used["bdt"] = {"name": self.bdt.name, "sha256": self.bdt.sha256, "cut": self.bdt_cut}
@@ -97,6 +97,12 @@ def _model_for(analysis: Analysis, models: Iterable[Model], method: str, advice:
     raise error(
         f"method {method!r}: no model for analysis {analysis.name!r} ({in_words(analysis.kinds)}); given: {has}. {advice}"
     )
+
+
+def _for_any(models: tuple[Model, ...], analyses: Iterable[Analysis]) -> tuple[Model, ...]:
+    """The models for the targets of one of the analyses; all where there is none, for the message that says so."""
+    wanted = [analysis.kinds for analysis in analyses]
+    return tuple(m for m in models if any(same_targets(m.kinds, kinds) for kinds in wanted)) or models
 
 
 Candidates = dict[str, ak.Array]  # by definition
@@ -226,8 +232,11 @@ def method_options(
     device: str = "auto",
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     accept_foreign_model: bool = False,
+    analyses: Iterable[Analysis] = (),
 ) -> MethodOptions:
     """Settings for these methods: loads the models they need, and no others. ``model`` is one, or several.
+
+    Where no model is named, the bundled ones are meant: of them only those for one of the ``analyses``, if there are any.
 
     Of ``methods`` some may be files of the user's own, ``PATH.py`` or ``PATH.py:Class``, which are executed; they are
     called by the name of their class from there on (``MethodOptions.methods``).
@@ -250,10 +259,15 @@ def method_options(
         loaded["bdt_cut"] = loaded["bdt"].cut(bdt_wp)
     if "spanet" in needs:
         loaded["spanet"] = spanet.load_models([model] if isinstance(model, str | Path) else model, device)
+        if not model:
+            loaded["spanet"] = _for_any(loaded["spanet"], analyses)
     if "pdnn" in needs:
         from hhh_coffea.methods.pdnn import load_models
 
-        loaded["pdnn"] = load_models(settings_of("pdnn", PdnnOptions, loaded["settings"]).models, device)
+        named = settings_of("pdnn", PdnnOptions, loaded["settings"]).models
+        loaded["pdnn"] = load_models(named, device)
+        if not named:
+            loaded["pdnn"] = _for_any(loaded["pdnn"], analyses)
     return MethodOptions(**loaded)
 
 

@@ -86,6 +86,15 @@ def test_models_that_are_not_there() -> None:
         load_model("hbb_bdt")
 
 
+def test_of_the_bundled_models_those_of_the_analyses_are_loaded() -> None:
+    """All of them where none fits: the message names them; a model that the user names stays."""
+    for analyses, models in (([TTBAR], ["pdnn_ttbar"]), ([], ["pdnn_ttbar", "pdnn_tth"])):
+        assert [m.name for m in method_options(["pdnn"], device="cpu", analyses=analyses).pdnn] == models
+    assert [m.name for m in method_options(["spanet"], device="cpu", analyses=[TTH]).spanet] == ["spanet_tth"]
+    named = method_options(["spanet"], model="spanet_hh", device="cpu", analyses=[TTH])
+    assert [m.name for m in named.spanet] == ["spanet_hh"]
+
+
 def test_one_model_for_each_analysis(tmp_path: Path) -> None:
     """Two for the same targets are refused, and so is an analysis without one, or events of another format."""
     ttbar = write(tmp_path / "a", formats=["delphes"])
@@ -94,7 +103,7 @@ def test_one_model_for_each_analysis(tmp_path: Path) -> None:
     assert len(load_models([ttbar, write(tmp_path / "c", TTH.topology)], "cpu")) == 2
     options = method_options(["pdnn"], settings={"pdnn": {"model": str(ttbar)}}, device="cpu")
     assert options.models() == {
-        "pdnn a": {"name": "a", "sha256": load_model(ttbar).sha256, "device": "cpu"},
+        "pdnn a": {"name": "a", "sha256": load_model(ttbar).sha256, "device": "cpu", "trained_on": ["delphes"]},
     }
     check_usable(["pdnn"], TTBAR, options, "delphes")
     with pytest.raises(UserError, match=r"method 'pdnn': no model for analysis 'tth_semileptonic' .*given: a "):
