@@ -42,6 +42,7 @@ from hhh_coffea.results.console.headline import print_headline
 from hhh_coffea.results.console.sculpting import print_sculpting
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
+from hhh_coffea.results.headline import headline_tables
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, usual
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_spectra import SPECTRA
@@ -254,7 +255,7 @@ def _print_results(
     cutflow: dict[str, Any],
 ) -> None:
     """The headline; every table with ``--verbose``, the cutflow with a luminosity too: it has the expected events."""
-    print_headline(console, summary, table_1, datasets, any(d.metadata.is_signal for d in datasets.values()))
+    print_headline(console, headline_tables(summary, table_1, described))
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:

@@ -5,13 +5,14 @@ import io
 from rich.console import Console
 
 from hhh_coffea.results.console.headline import print_headline
+from hhh_coffea.results.headline import headline_tables
 
 HALF = {"value": 0.5, "low": 0.45, "high": 0.56, "numerator": 1, "denominator": 2}
 
 
 def printed(*arguments):
     out = io.StringIO()
-    print_headline(Console(file=out, width=80), *arguments)
+    print_headline(Console(file=out, width=80), headline_tables(*arguments))
     return out.getvalue()
 
 
@@ -24,7 +25,7 @@ def test_purity_and_efficiency_of_whole_events():
         },
         "QCD": {"default": {"chi2+bdt": {"categories": {"merged": background}}}},
     }
-    lines = printed(summary, {}, ["HHH", "QCD"], True).splitlines()
+    lines = printed(summary, {}, {"HHH": {}, "QCD": {}}).splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in lines if "chi2" in line] == [
         ["HHH", "chi2+bdt", "1,234,567", "7,654,321", *["50.0", "±", "6.0", "50.0", "±", "6.0"]],
@@ -39,6 +40,7 @@ def test_right_assignments():
         "all": dict.fromkeys(("event", "ht", "lt", "h"), HALF),
     }
     table = {"ttH": {"default": {"likelihood": {"all": rows, "full": rows, "selected": rows, "shares": {}}}}}
-    lines = printed({"ttH": {"default": {}}}, table, ["ttH"], True).splitlines()
+    lines = printed({"ttH": {"default": {}}}, table, {"ttH": {"labels": {"ht": "$t_H$"}}}).splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in lines if "likelihood" in line] == [["likelihood", *["50.0", "±", "6.0"] * 5]]
+    assert any(line.split() == ["method", "All", "Full", "t_H", "lt", "h"] for line in lines)

@@ -15,6 +15,7 @@ from hhh_coffea.base.atomic import replacing
 from hhh_coffea.figures.report import captions
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
+from hhh_coffea.results.headline import headline_tables, plain
 
 REPORT = "report.html"
 Figure = dict[str, str]  # name, caption, data
@@ -32,6 +33,8 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         if one of the JSON files is missing or broken.
     """
     contents = {name: results.read_json(folder / f"{name}.json") for name in ("summary", "cutflow", "provenance")}
+    datasets = results.read_json(folder / "histograms.json")["datasets"]
+    assignments = contents["summary"].get("assignments", {})
     if overlay_published is None:
         overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
     templates = Environment(
@@ -49,6 +52,9 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
         options=_options(contents["provenance"]["config"]),
+        headline=headline_tables(contents["summary"]["results"], assignments, datasets),
+        datasets=datasets,
+        plain=plain,
         figures=figures,
         main_figure=main_figure,
         published=contents["summary"].get("published_assignments", {}) if overlay_published else {},

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hhh_coffea.results.assignment_efficiency import EVENT, KINDS
 from hhh_coffea.results.console.tables import count, short_percent, table_of
+from hhh_coffea.results.headline import plain
 
 MEANING = (
     "All: events with any target that can be found; Full: events in which every target can be. Ev.: all of them are right. "
@@ -22,7 +23,7 @@ def print_assignments(
 ) -> None:
     """The tables of each dataset, in per cent with errors; with ``published`` rows of others behind ours."""
     for dataset, definitions in table_1.items():
-        targets = tuple(datasets[dataset]["targets"])
+        targets = {name: plain(datasets[dataset], name) for name in datasets[dataset]["targets"]}
         for definition, methods in definitions.items():
             _table_1(console, f"{dataset} ({definition})", targets, methods, (published or {}).get(dataset))
             _selected(console, f"{dataset} ({definition})", targets, methods)
@@ -33,9 +34,13 @@ def print_assignments(
 
 
 def _table_1(
-    console: Console, of: str, targets: tuple[str, ...], methods: Mapping[str, Any], published: Mapping[str, Any] | None
+    console: Console,
+    of: str,
+    targets: Mapping[str, str],
+    methods: Mapping[str, Any],
+    published: Mapping[str, Any] | None,
 ) -> None:
-    columns = tuple(f"{kind}: {name}" for kind in ("All", "Full") for name in ("Ev.", *targets))
+    columns = tuple(f"{kind}: {name}" for kind in ("All", "Full") for name in ("Ev.", *targets.values()))
     table = table_of(f"{of}: right assignments in % of events and targets", ("method", "jets"), columns)
     rows = [(kind, name) for kind in ("all", "full") for name in (EVENT, *targets)]
     for method, entry in methods.items():
@@ -51,12 +56,12 @@ def _table_1(
     console.print(table)
 
 
-def _selected(console: Console, of: str, targets: tuple[str, ...], methods: Mapping[str, Any]) -> None:
+def _selected(console: Console, of: str, targets: Mapping[str, str], methods: Mapping[str, Any]) -> None:
     """Shares of events in which targets can be found, and efficiencies over all events."""
     table = table_of(
         f"{of}: in % of all selected events",
         ("", "jets"),
-        ("events", "any target", "every target", *targets),
+        ("events", "any target", "every target", *targets.values()),
     )
     shares = next(iter(methods.values()))["shares"]
     for position, (label, entry) in enumerate(shares.items()):

@@ -1,0 +1,86 @@
+"""What most readers want of a run first, as tables of texts: the terminal and report.html show the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from hhh_coffea.results.assignment_efficiency import EVENT
+from hhh_coffea.results.console.tables import count, short_percent
+
+PURITY = (
+    "purity: correct candidates of all candidates; efficiency: found targets of all targets. Errors are 68% intervals that "
+    "account for candidates of one event being right or wrong together."
+)
+ASSIGNMENTS = (
+    "All: of the events in which any target can be found, those with every such target right. Full: of the events in which "
+    "every target can be found, those with all of them right; next to it each target, in the same events."
+)
+Info = Mapping[str, Any]  # of a dataset: labels, is_signal …
+
+
+class HeadlineTable(NamedTuple):
+    """A table of texts; ``names`` stand left, ``numbers`` right. ``note`` explains the columns, ``more`` where the rest is."""
+
+    title: str
+    names: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: list[list[str]]
+    note: str = ""
+    more: str = ""
+
+
+def headline_tables(
+    results: Mapping[str, Any], assignments: Mapping[str, Any], datasets: Mapping[str, Info]
+) -> list[HeadlineTable]:
+    """One row for each dataset and method.
+
+    Parameters
+    ----------
+    results, assignments
+        of ``summary.json``. Datasets with assignments have their events and targets, the others purity and efficiency of
+        whole events in the first set of definitions. Where there is no truth, candidates are counted.
+    datasets
+        what ``histograms.json`` says of each
+    """
+    with_rows = [name for name in datasets if name in assignments]
+    tables = [_assignments(name, assignments[name], datasets[name]) for name in with_rows]
+    if tables:
+        tables[-1] = tables[-1]._replace(note=ASSIGNMENTS, more="By number of jets")
+    others = {name: _whole(results[name]) for name in datasets if name not in assignments and results.get(name)}
+    return [*tables, _others(others)] if others else tables
+
+
+def plain(info: Info, name: str) -> str:
+    """The name of a target as text: ``t_H`` where figures have ``$t_H$``."""
+    return str(info.get("labels", {}).get(name, name)).replace("$", "")
+
+
+def _assignments(dataset: str, definitions: Mapping[str, Any], info: Info) -> HeadlineTable:
+    methods = next(iter(definitions.values()))
+    items = list(next(iter(next(iter(methods.values()))["full"].values())))
+    rows = []
+    for method, entry in methods.items():
+        every, full = (list(entry[kind].values())[-1] for kind in ("all", "full"))
+        rows.append([method, *(short_percent(cell) for cell in (every[EVENT], *(full[item] for item in items)))])
+    columns = ("All", "Full", *(plain(info, item) for item in items[1:]))
+    return HeadlineTable(f"{dataset}: right assignments in %", ("method",), columns, rows)
+
+
+def _others(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
+    truth = any(row["targets"] is not None for methods in found.values() for row in methods.values())
+    shown = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
+    rows = []
+    for name, methods in found.items():
+        for position, (method, row) in enumerate(methods.items()):
+            cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in shown)
+            rows.append([name if position == 0 else "", method, *cells])
+    title = "purity and efficiency in %" if truth else "candidates (there is no truth)"
+    note, more = (PURITY, "Each kind of candidate, other definitions and the cutflow") if truth else ("", "")
+    return HeadlineTable(title, ("dataset", "method"), shown, rows, note, more)
+
+
+def _whole(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole events in the first set of definitions, by method."""
+    first = next(iter(definitions.values()))
+    return {method: next(iter(entry["categories"].values())) for method, entry in first.items()}
