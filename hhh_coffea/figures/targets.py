@@ -48,7 +48,8 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         draw_ratios(below, PT_EDGES, shares, styles)
         axis.set(yscale="log", ylabel="Particles / 50 GeV", xlabel="")
         axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
-        below.set(ylim=(0, 1.1), xlim=(0, 1050), ylabel="Share of all", xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
+        below.set_ylabel(f"Share of\n{everything}", fontsize=22)
+        below.set(ylim=(0, 1.1), xlim=(0, 1050), xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
 
 
 def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:

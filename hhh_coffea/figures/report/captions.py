@@ -166,7 +166,9 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")  # the first there is leads
+# the first there is leads the report: a figure, or the first of a kind
+MAIN_FIGURE = "efficiency_number_of_jets"
+MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")
 
 
 def caption(name: str) -> str:

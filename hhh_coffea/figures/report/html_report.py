@@ -88,7 +88,13 @@ def _figures(folder: Path, datasets: list[str]) -> dict[str, dict[str, list[Figu
 
 
 def _take_main_figure(figures: dict[str, dict[str, list[Figure]]]) -> Figure | None:
-    """Take out the figure that belongs beside the first table: of the first dataset that has one of these kinds."""
+    """Take out the figure that belongs beside the first table, of the first dataset that has it."""
+    every = [group for kinds in figures.values() for group in kinds.values()]
+    for group in every:
+        for figure in group:
+            if figure["name"].endswith(f"/{captions.MAIN_FIGURE}"):
+                group.remove(figure)
+                return figure
     groups = [kinds[kind] for kind in captions.MAIN_KINDS for kinds in figures.values() if kind in kinds]
     return groups[0].pop(0) if groups else None
 
