@@ -36,8 +36,9 @@ METHOD_STYLES = {
     "likelihood": ("#a96b59", "s"),
     "pdnn": ("#832db6", "D"),
 }
-# the whole sequence, for what has no style of its own: methods of users, and methods that several runs have
-PALETTE = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+# the whole sequence, for what has no style of its own: methods of users, and methods that several runs have. First those
+# that no method above has, so that a figure of a user's method alone is not taken for one of them
+PALETTE = ("#92dadd", "#94a4a2", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
 MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h")
 NAMES = {
     "chi2": "χ²",
