@@ -1,4 +1,4 @@
-"""An analysis of one's own: tt̄ with both top quarks decaying to b q q′, from Delphes or NanoAOD."""
+"""Example of an analysis: tt̄ with both top quarks decaying to b q q′, from Delphes or NanoAOD."""
 
 import awkward as ak
 import numpy as np

@@ -29,12 +29,12 @@ PERMUTATIONS:
 
 
 def match(record, definitions, _):
-    """No truth is matched yet: every event counts as one without targets."""
+    """Match no truth: every event counts as one without targets."""
     return dict.fromkeys(definitions, no_targets(len(record), ANALYSIS.kinds, ANALYSIS.n_particles))
 
 
 def first_six(record, analysis):
-    """χ² pairs the first four jets, which are b-tagged if any are; the next two are the τ jets."""
+    """χ² pairs the first four jets (b-tagged jets come first); the next two are taken as the τ jets."""
     counts = counts_of(record.jets.pt)
     bb = chi2.pairs(momentum(record.jets), counts, n_pairs=2)
     tautau = np.where(counts[:, None, None] >= 6, [[[4, 5]]], -1)

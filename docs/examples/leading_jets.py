@@ -1,4 +1,4 @@
-"""A processor of one's own with options: the pT of the leading jets of selected events."""
+"""Example of a processor with options: the pT of the leading jets of selected events."""
 
 import awkward as ak
 import hist

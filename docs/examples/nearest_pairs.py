@@ -1,4 +1,4 @@
-"""A pairing method of one's own: join the two jets that are nearest in ΔR, again and again, until n pairs are made."""
+"""Example of a pairing method: join the two jets that are nearest in ΔR, and repeat this until there are n pairs."""
 
 import awkward as ak
 import numpy as np
