@@ -12,16 +12,16 @@ from hhh_coffea.results import directory as results
 
 HEAD = """## Test
 
-{files}, {events:,} selected events, in %, by `python benchmarks/results.py`; more in
-[docs/results.md](../../docs/results.md). Nothing was chosen on these events. Errors are 68.27% intervals
-that account for correlated candidates of one event.
+{files}, {events:,} selected events, in %, from `python benchmarks/results.py`;
+[docs/results.md](../../docs/results.md) has more. No choice was made on these events. Errors are 68.27% intervals that
+account for the correlation of candidates in one event.
 
 | definitions | method | category | purity | efficiency |
 |---|---|---|---|---|
 """
 SCULPTING = """## Test
 
-By `python benchmarks/results.py`; more in [docs/results.md](../../docs/results.md). Nothing was chosen on these events.
+The numbers are from `python benchmarks/results.py`; [docs/results.md](../../docs/results.md) has more. No choice was made on these events.
 
 """
 

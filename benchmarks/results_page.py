@@ -14,37 +14,38 @@ BASELINE = "chi2+bdt"
 SPANET_SCAN = "spanet_scan"
 INTRODUCTION = """# Results
 
-All methods on identical test events, with the shipped models. No model was trained or tuned on these events. Every
-table is for merged candidates (resolved and boosted ones together), in %. Purity is the share of candidates that are
-correct, efficiency the share of targets that are found. `default` and `reference` are two sets of
-[definitions](definitions.md); `reference` is that of the published analysis. Errors are 68.27% intervals that account
-for the correlation of candidates of one event; those of purity and efficiency are the larger of the two sides.
+This page compares all methods on identical test events, with the shipped models. No model was trained or tuned on
+these events. Every table is for merged candidates (resolved and boosted ones together), in %. Purity is the share of
+candidates that are correct, and efficiency is the share of targets that are found; the product is purity times
+efficiency. The first columns use our definitions (`default`), the last two the published definitions (`reference`); see
+[definitions](definitions.md). Errors are 68.27% intervals that account for the correlation of candidates in one event. For purity and efficiency, the
+larger of the two sides is given.
 
-`chi2`, `chi2+bdt` and `spanet` are explained in [definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md).
-The methods `spanet:…` are one network, run once, with three decodings: `joint` (the one of `--methods spanet` in
-`default` definitions), the published post-processing (`reference`, the one of `--methods spanet` in `reference`
-definitions), and the greedy extraction of the original with DP ≥ 0.5. Methods that end in `as_published` repeat the
-published pairing of HH.
+[Definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md) explain the methods `chi2`, `chi2+bdt` and
+`spanet`. The methods `spanet:…` are three [decodings](spanet.md#decoding) of the same network: `joint`, the published
+post-processing (`reference`), and the greedy extraction of the original SPANet with detection probability ≥ 0.5.
+`--methods spanet` uses `joint` for our definitions and `reference` for the published ones. Methods that end in
+`as_published` use the published pairing of HH.
 
-[All tables and figures]({details}): boosted and resolved candidates, ratios, whole events, working points, networks
-without large-radius jets.
+[All tables and figures]({details}): boosted and resolved candidates, ratios, whole events, working points, and
+networks without large-radius jets.
 """
 WRITTEN = "This page is written by `{command}`. Do not edit it.\n"
 DETAILS = """# Results in detail
 
 {written}
 [Results]({page}) has one table per process; this page has all tables and figures.
-[Definitions](definitions.md) has the meaning of every number, and `reference` are the published definitions. Purity
-and efficiency have 68.27% intervals that account for the correlation of candidates of one event. Errors of products
-and ratios are propagated from the counts of each event, so what two methods have in common on identical events
-cancels (`hhh_coffea/results/paired.py`). The methods `spanet:…` are one network, run once, with three decodings
-([SPANet](spanet.md)): `joint`, the published post-processing (`reference`), and the greedy extraction of the original
-with DP ≥ 0.5.
+[Definitions](definitions.md) explains every number in our definitions (`default`) and in the published definitions
+(`reference`). Purity and efficiency have 68.27% intervals that account for the correlation of candidates in one event.
+Errors of products and ratios are propagated from the counts of each event, so common fluctuations of two methods on
+identical events cancel (`hhh_coffea/results/paired.py`). The methods `spanet:…` are three
+[decodings](spanet.md#decoding) of the same network: `joint`, the published post-processing (`reference`), and the
+greedy extraction of the original SPANet with detection probability (DP) ≥ 0.5.
 """
 
-SCAN = """The number of declared Higgs bosons can be chosen: by the working point of the BDT, by what joint and reference
-decoding add to the logit of every DP, and by the smallest DP of greedy decoding. The table has the best merged
-product on each curve. It was searched on these test events, so it is for orientation only.
+SCAN = """The number of Higgs boson candidates can be changed: by the working point of the BDT, by a constant that joint and
+reference decoding add to the logit of every DP, and by the smallest DP of greedy decoding. The table has the best merged
+product of purity and efficiency on each curve. It was found on these test events, so it is for orientation only.
 """
 
 
@@ -84,7 +85,7 @@ def write_page(
         long.append(f"### {label}, resolved only\n")
         resolved = places["resolved"]
         if isinstance(resolved, Path):
-            long.append("A network that uses small-radius jets alone, and has no boosted Higgs boson.\n")
+            long.append("This network uses only small-radius jets and has no boosted targets.\n")
             long += _part(resolved, dataset, baseline="chi2", categories=("resolved",))
             long += _figures(path, drawn[dataset]["resolved"])
         else:

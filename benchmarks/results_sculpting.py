@@ -16,9 +16,9 @@ PLAIN, DECORRELATED = "spanet_hhh", "spanet_hhh_decorrelated"
 METHODS = "chi2,chi2+bdt,spanet"
 TEXT = """## Mass sculpting
 
-{files}. The masses of the candidates in background are compared with random pairing of the same jets; [mass
+{files}. The masses of the candidates in background are compared with random pairing of the same jets. [Mass
 sculpting](sculpting.md) explains the table and the figures. `{decorrelated}` is `{plain}` with a price on masses in
-its joint decoding. Its slope was chosen on validation events, before the test events were looked at.
+its joint decoding. The slope of the price was chosen on validation events, before the test events were used.
 
 """
 

@@ -117,14 +117,17 @@ def emd(point: dict[str, Any]) -> dict[str, Any]:
 
 def markdown(content: dict[str, Any]) -> str:
     """The comparison as a table."""
+    names = [p["name"] for p in content["points"]]
+    baseline, first = names[0], names[min(1, len(names) - 1)]
     head = (
-        f"Merged candidates, our definitions; purity and efficiency in {content['signal']}, masses in "
-        f"{content['background']} ({content['fileset']}). EMD and JS to random pairing of the same jets; errors of the "
-        "masses by bootstrap over events."
+        f"Merged candidates in our definitions. Purity and efficiency are those of {content['signal']}, masses those of "
+        f"{content['background']} ({content['fileset']}). EMD (earth mover's distance) and JS (Jensen–Shannon divergence) are "
+        "distances to random pairing of the same jets, with errors from a bootstrap over events. The last column is the share "
+        f"of candidates in 110–140 GeV. The baseline is `{baseline}`, the first model is `{first}`."
     )
     columns = (
-        "| model | purity | efficiency | product | of first | EMD 30–225 [GeV] | of baseline | of first "
-        "| JS 30–225 [bits] | EMD 75–175 [GeV] | in 110–140 |"
+        "| model | purity | efficiency | product | product / first | EMD 30–225 [GeV] | EMD / baseline | EMD / first "
+        "| JS 30–225 [bits] | EMD 75–175 [GeV] | share in 110–140 |"
     )
     lines = [head, "", columns, "|" + "---|" * 11]
     for p in content["points"]:
