@@ -79,6 +79,6 @@ def card(name: str, trainer: Trainer) -> str:
     parameters = sum(p.numel() for p in trainer.model.parameters())
     return (
         f"# {name}\n\nSPANet, architecture `{trainer.config.architecture}`, {parameters:,} parameters; targets "
-        f"{', '.join(trainer.data.topology.target_names)}.\n\nHow it was trained and what the validation gave: "
-        "`training` in model.yaml and history.json. Not measured on a test sample yet.\n"
+        f"{', '.join(trainer.data.topology.target_names)}.\n\n`training` in model.yaml and history.json have the settings "
+        "of the training and the results of the validation. It has not been measured on a test sample.\n"
     )
