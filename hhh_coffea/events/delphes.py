@@ -55,11 +55,11 @@ def branches(
         naming the features that Delphes does not provide, or that these files without fat jets lack.
     """
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
-        raise FilesetError(f"Delphes files have no fat-jet features {unknown}; there are {sorted(FATJET_BRANCHES)}")
+        raise FilesetError(f"Delphes files do not have the features {unknown} of large-radius jets; they have {sorted(FATJET_BRANCHES)}")
     if metadata.fatjets is None and fatjet_features:
         raise FilesetError(
-            f"the fat-jet features {sorted(fatjet_features)} are needed, and metadata field 'fatjets' is null: choose "
-            "methods without fat jets, or name the collection"
+            f"the features {sorted(fatjet_features)} of large-radius jets are needed, but the metadata field 'fatjets' is "
+            "null: choose methods that do not use large-radius jets, or name the collection"
         )
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
     leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"]}
@@ -194,7 +194,7 @@ def _fatjets(events: Any, metadata: DatasetMetadata, features: Collection[str], 
     fatjets = _collection(events, metadata.fatjets, "fatjets")
     counts, columns = _kinematics(fatjets, metadata.fatjets)
     finite = finite_kinematics(columns)
-    dropped["fat jets with non-finite kinematics"] = int((~finite).sum())
+    dropped["large-radius jets with non-finite kinematics"] = int((~finite).sum())
     columns |= _fatjet_features(fatjets, metadata.fatjets, features)
     selection = metadata.selection
     keep = finite & accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)

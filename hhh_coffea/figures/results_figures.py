@@ -316,7 +316,7 @@ def _mass_shapes(
 
 def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     """Objects per event, before the jet cut (figure 6)."""
-    names = {"jets": "small-radius jets", "fatjets": "fat jets", "leptons": "leptons"}
+    names = {"jets": "small-radius jets", "fatjets": "large-radius jets", "leptons": "leptons"}
     found = {name: counts(histogram, {"dataset": dataset, "collection": name}) for name in names}
     found = {name: values for name, values in found.items() if values.sum()}
     if not found:

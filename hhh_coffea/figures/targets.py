@@ -16,7 +16,7 @@ from hhh_coffea.results.summary import counts
 
 COLORS = ("#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd")  # Petroff, six colours: one a kind
 LINES = ("-", "--", "-.", ":")
-MADE_OF = {"resolved": "two small-radius jets", "boosted": "one fat jet"}
+MADE_OF = {"resolved": "two small-radius jets", "boosted": "one large-radius jet"}
 
 
 def draw(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:

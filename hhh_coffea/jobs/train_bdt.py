@@ -1,4 +1,4 @@
-"""Train the fat-jet BDT: tables from filesets, a small recorded search, early stopping, working points, model card.
+"""Train the BDT of large-radius jets: tables from filesets, a small recorded search, early stopping, working points, model card.
 
 Training and validation events are told apart by a hash of (file uuid, entry), see :mod:`hhh_coffea.base.hashing`. The table
 of test events is not looked into before everything is decided.
@@ -211,7 +211,7 @@ def search(
     for part, (background, signal) in zip(("training", "validation"), counts, strict=True):
         if not (background and signal):
             raise TrainingError(
-                f"the {part} events hold {signal} signal and {background} background fat jets: need both"
+                f"the {part} events hold {signal} signal and {background} background large-radius jets: both are needed"
             )
     on_cluster = isinstance(executor, DaskExecutor) and int(counts.sum()) > options.large_table
     rows = None if on_cluster else concatenate(list(read_parts(folder, options.features)))

@@ -68,7 +68,7 @@ class ModelCard(BaseModel):
     architecture: Literal["xgboost"]
     weights: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    features: list[str] = Field(min_length=1, description="fields of the record's fat jets, in the order of training")
+    features: list[str] = Field(min_length=1, description="fields of the large-radius jets of the record, in the order of training")
     working_points: dict[str, float]
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
@@ -213,7 +213,7 @@ def _from_xgboost(path: Path) -> BdtModel:
 
 def _check_features(path: Path, features: list[str]) -> None:
     if unknown := [name for name in features if name not in FEATURES]:
-        raise BdtError(f"{path}: features {unknown} are not among those of a fat jet: {list(FEATURES)}")
+        raise BdtError(f"{path}: features {unknown} are not features of a large-radius jet: {list(FEATURES)}")
     if len(set(features)) != len(features):
         raise BdtError(f"{path}: names a feature twice: {features}")
 

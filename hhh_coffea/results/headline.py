@@ -9,12 +9,12 @@ from hhh_coffea.results.assignment_efficiency import EVENT
 from hhh_coffea.results.console.tables import count, short_percent
 
 PURITY = (
-    "purity: correct candidates of all candidates; efficiency: found targets of all targets. Errors are 68% intervals that "
-    "account for candidates of one event being right or wrong together."
+    "purity: share of candidates that are correct; efficiency: share of targets that are found. Errors are 68% intervals that "
+    "account for the correlation of candidates in one event."
 )
 ASSIGNMENTS = (
-    "All: of the events in which any target can be found, those with every such target right. Full: of the events in which "
-    "every target can be found, those with all of them right; next to it each target, in the same events."
+    "All: events in which any target can be found; right if all these targets are right. Full: events in which every target "
+    "can be found; right if all targets are right. The other columns have each target in the Full events."
 )
 Info = Mapping[str, Any]  # of a dataset: labels, is_signal …
 

@@ -21,9 +21,9 @@ REPLICAS = 200  # of the bootstrap
 TARGET, OTHER = "higgs", "other"  # the ``class`` axis
 # (label, bins, low, high) of the figures
 RANGES: dict[str, tuple[str, int, float, float]] = {
-    "pt": ("Fat jet $p_T$ [GeV]", 60, 200, 800),
-    "eta": ("Fat jet η", 50, -4, 4),
-    "mass": ("Fat jet mass [GeV]", 60, 0, 240),
+    "pt": ("Large-radius jet $p_T$ [GeV]", 60, 200, 800),
+    "eta": ("Large-radius jet η", 50, -4, 4),
+    "mass": ("Large-radius jet mass [GeV]", 60, 0, 240),
     "softdrop_mass": ("Soft-drop mass [GeV]", 60, 0, 240),
     "charged_fraction": ("Charged energy fraction", 50, 0, 1),
     "n_charged": ("Charged constituents", 70, 0, 70),

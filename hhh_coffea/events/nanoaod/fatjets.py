@@ -31,7 +31,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
 def branches(wanted: Collection[str]) -> list[str]:
     """Branches that :func:`features` may read; FilesetError names a feature that NanoAOD does not have."""
     if unknown := sorted(set(wanted) - set(FEATURES)):
-        raise FilesetError(f"NanoAOD files have no fat-jet features {unknown}; there are {sorted(FEATURES)}")
+        raise FilesetError(f"NanoAOD files do not have the features {unknown} of large-radius jets; they have {sorted(FEATURES)}")
     return [branch for feature in wanted for branch in FEATURES[feature]]
 
 
@@ -49,7 +49,7 @@ def features(
     """
 
     def leaf(branch: str, feature: str) -> Any:
-        return flat_values(events, branch, f"fat-jet feature {feature!r}")
+        return flat_values(events, branch, f"feature {feature!r} of large-radius jets")
 
     found: Columns = {}
     scale = columns["pt"] / np.where(stored["pt"] > 0, stored["pt"], 1.0)

@@ -175,7 +175,7 @@ def xbb_tagger(events: Any, options: NanoAODOptions, version: int) -> str:
             return name
     known = [name for name, (branch, _) in XBB.items() if has(events, branch)]
     raise KeyError(
-        f"no branch {' or '.join(XBB[name][0] for name in wanted)} (fat-jet feature 'xbb', metadata field "
+        f"no branch {' or '.join(XBB[name][0] for name in wanted)} (feature 'xbb' of large-radius jets, metadata field "
         f"'nanoaod.xbb_tagger'); the file has the taggers {known}"
     )
 

@@ -267,7 +267,7 @@ def _fatjets(
     columns = fatjets.varied(variation)
     columns |= nanoaod_fatjets.features(events, columns, fatjets.stored, features, options, names.version)
     keep = accepted(columns, selection.fatjet_pt_min, selection.fatjet_abs_eta_max)
-    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "fat jets", once)
+    keep = _identified(events, FATJETS, columns, keep, options, names, dropped, "large-radius jets", once)
     return ordered_collection(columns, fatjets.counts, keep)
 
 

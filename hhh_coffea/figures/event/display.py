@@ -254,7 +254,7 @@ def _legend(figure: Figure, event: EventView) -> int:
         ),
         Line2D([], [], marker="o", ls="", color="white", markeredgecolor="#717581", ms=12, label="other jet"),
         Line2D([], [], marker="o", ls="", color=UNUSED, ms=12, label="not used"),
-        Line2D([], [], ls="--", color="#717581", label="fat jet"),
+        Line2D([], [], ls="--", color="#717581", label="large-radius jet"),
         Line2D(
             [], [], marker="*", ls="", color="white", markeredgecolor="black", ms=13, label=f"generated {event.symbol}"
         ),
@@ -267,7 +267,7 @@ def _legend(figure: Figure, event: EventView) -> int:
             )
     if event.met is not None:
         handles.append(Line2D([], [], label="missing transverse momentum", **MET))
-    without = set() if "fatjets" in event.objects else {"fat jet"}
+    without = set() if "fatjets" in event.objects else {"large-radius jet"}
     if not event.marks:
         without |= {f"generated {event.symbol}", "its quarks", "generated neutrino"}
     handles = [handle for handle in handles if handle.get_label() not in without]
@@ -311,7 +311,7 @@ def _bars(axis: Axes, event: EventView, matrix: Matrix) -> None:
             colors[target["objects"][0]] = COLORS[target["particle"] % len(COLORS)]
     axis.bar(range(len(colors)), matrix.probability, color=colors)
     collection = event.kinds[matrix.kind].collections[0]
-    name = {"fatjets": "fat jet", "jets": "jet"}.get(collection, collection)
+    name = {"fatjets": "large-radius jet", "jets": "jet"}.get(collection, collection)
     axis.set_xticks(range(len(colors)), [str(int(o["index"])) for o in event.objects[collection]])
     axis.set(ylim=(0, 1.05), xlabel=name, ylabel=f"P({name})")
     if not len(colors):

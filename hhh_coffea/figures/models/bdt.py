@@ -16,7 +16,7 @@ from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, count
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 
-CLASS_STYLES = {TARGET: ("H → bb", "#bd1f01", "o"), OTHER: ("other fat jets", "#3f90da", "s")}
+CLASS_STYLES = {TARGET: ("H → bb", "#bd1f01", "o"), OTHER: ("other large-radius jets", "#3f90da", "s")}
 LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD fat jets (§3)

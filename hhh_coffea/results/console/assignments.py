@@ -12,8 +12,8 @@ from hhh_coffea.results.console.tables import count, short_percent, table_of
 from hhh_coffea.results.headline import plain
 
 MEANING = (
-    "All: events with any target that can be found; Full: events in which every target can be. Ev.: all of them are right. "
-    "Selected: all selected events, in which a target that cannot be found counts as wrong. Errors are binomial (docs/tops.md)"
+    "All: events in which any target can be found; Full: events in which every target can be found. Ev.: all of these targets "
+    "are right. Selected: all selected events; a target that cannot be found counts as wrong. Errors are binomial (docs/tops.md)"
 )
 Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]  # dataset → definition → method
 
@@ -30,7 +30,7 @@ def print_assignments(
     if table_1:
         console.print(f"[dim]{MEANING}[/]\n", highlight=False)
     for source in sorted({rows["source"] for rows in (published or {}).values()}):
-        console.print(f"[dim]published: {source}, of other events[/]\n", highlight=False)
+        console.print(f"[dim]published: {source}, from other events[/]\n", highlight=False)
 
 
 def _table_1(

@@ -20,13 +20,13 @@ SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
 EITHER_WAY = (
-    "In our definitions a particle that is a large-radius jet and a pair of jets counts as found in either form, so that methods "
-    "without large-radius jets find boosted ones too. "
+    "In our definitions, a particle that has a boosted and a resolved target counts as found if a candidate equals either of "
+    "them. Therefore methods without large-radius jets also find boosted particles. "
 )
 MEANING = (
-    "purity: correct candidates of all; efficiency: found targets of all. {}"
-    "Errors are 68.27% intervals that account for candidates of one event being right or wrong together. What every row "
-    "counts: docs/definitions.md"
+    "purity: share of candidates that are correct; efficiency: share of targets that are found. {}"
+    "Errors are 68.27% intervals that account for the correlation of candidates in one event. docs/definitions.md explains "
+    "every row"
 )
 CATEGORY_LABELS = {
     "merged_without_overlap_removal": "  overlaps kept",
