@@ -16,17 +16,18 @@ from hhh_coffea.base.user_files import expanded
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = """\
-exit codes: 0 everything was processed, 3 something was skipped, or signal is of another analysis (named at the end),
-            1 nothing could be read or --on-error stop met a failure, 2 a mistake in the options or the fileset,
-            4 the run could not be completed (cluster lost, disk full), 130 interrupted: the same command continues
+exit codes: 0 everything was processed; 3 files or chunks were skipped, or a signal has other decays than its analysis;
+            1 nothing could be read, or a failure with --on-error stop; 2 a mistake in the options or the fileset;
+            4 the run could not be completed (cluster lost, disk full); 130 interrupted. After 4 and 130, repeat the
+            command to continue
 """
 
 # command → what it does; each is a module of this package with parser() and main(arguments)
 COMMANDS = {
-    "run": "the main job: candidates with every method, and how often they are right",
-    "fit": "from a results directory to a measurement: templates, statistical model, limits, couplings",
+    "run": "run the main job: make candidates with every method, and count how often they are right",
+    "fit": "make a measurement from a results directory: templates, statistical model, limits, couplings",
     "plot": "draw the figures of a results directory again, or compare several in the same figures",
-    "display": "picture one event: jets, truth, and each method's candidates",
+    "display": "draw one event: jets, truth, and the candidates of each method",
     "tradeoff": "compare models in correctness and mass sculpting",
     "train": "make training data, train, import and export models",
 }
@@ -62,7 +63,7 @@ def path_of(text: str) -> Path:
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
-    parser.add_argument("--debug", action="store_true", help="show where in the code a mistake was noticed (traceback)")
+    parser.add_argument("--debug", action="store_true", help="print a traceback for a mistake")
 
 
 LABELS = ("label", "label_text", "sqrt_s")
@@ -70,13 +71,15 @@ LABELS = ("label", "label_text", "sqrt_s")
 
 def add_labels(group: argparse._ArgumentGroup) -> None:
     """Add what figures say above their axes, in the conventions of mplhep."""
-    group.add_argument("--label", metavar="NAME", help="experiment above every figure, in bold: CMS, ATLAS, FCC …")
+    group.add_argument(
+        "--label", metavar="NAME", help="name of the experiment above every figure, in bold: CMS, ATLAS, FCC …"
+    )
     group.add_argument(
         "--label-text",
         metavar="TEXT",
-        help='in italics after --label (default: "Simulation", or nothing where a dataset is data)',
+        help='text in italics after --label (default: "Simulation", or nothing if a dataset is data)',
     )
-    group.add_argument("--sqrt-s", type=float, metavar="TEV", help="centre-of-mass energy above every figure")
+    group.add_argument("--sqrt-s", type=float, metavar="TEV", help="centre-of-mass energy above every figure, in TeV")
 
 
 def guarded(

@@ -1,4 +1,4 @@
-"""Picture one event: ``hhh display --fileset demo --event 5``."""
+"""Draw one event: ``hhh display --fileset demo --event 5``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = """\
 examples:
   hhh display --fileset demo --event 5
   hhh display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
-The number of an event is its position in the file: `entry` of the candidates that a run writes with --candidates.
+The number of an event is its position in the file. It is `entry` in the candidates that hhh run --candidates writes.
 """
 
 
@@ -25,18 +25,23 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--fileset", required=True, metavar="JSON", help="as in the main job")
-    p.add_argument("--dataset", metavar="NAME", help="default: the first of the fileset")
+    p.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files, as for hhh run")
+    p.add_argument("--dataset", metavar="NAME", help="dataset of the event (default: the first of the fileset)")
     p.add_argument("--file", metavar="NAME", help="a file of the dataset, by the end of its path (default: the first)")
     p.add_argument("--event", type=int, required=True, metavar="N", help="entry number in the file, from 0")
     p.add_argument(
-        "--methods", default="chi2,chi2+bdt,spanet", metavar="A[,B]", help="default: chi2,chi2+bdt,spanet, where there are models"
+        "--methods", default="chi2,chi2+bdt,spanet", metavar="A[,B]", help="default: chi2,chi2+bdt,spanet, if there are models"
     )  # fmt: skip
-    p.add_argument("--metrics", choices=["default", "reference"], default="default", help="whose definitions")
-    p.add_argument("--chi2-jets", type=int, metavar="K", help="as in the main job")
-    p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as in the main job")
-    p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as in the main job")
-    p.add_argument("--model", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as in the main job")
+    p.add_argument(
+        "--metrics",
+        choices=["default", "reference"],
+        default="default",
+        help="our definitions (default) or the published ones (reference)",
+    )
+    p.add_argument("--chi2-jets", type=int, metavar="K", help="as for hhh run")
+    p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
+    p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as for hhh run")
+    p.add_argument("--model", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
     p.add_argument(
         "--output", type=path_of, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
     )
@@ -66,7 +71,7 @@ def _display(options: argparse.Namespace) -> int:
     methods = [name.strip() for name in options.methods.split(",")]
     if unknown := [name for name in methods if name not in analysis.methods and not is_user_method(name)]:
         raise UserError(
-            f"option --methods: no method {unknown[0]!r}; there are {', '.join(analysis.methods)}, and files of yours"
+            f"option --methods: no method {unknown[0]!r}; the methods are {', '.join(analysis.methods)}, and your own files"
         )
     model = options.model.split(",") if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}

@@ -12,25 +12,25 @@ from hhh_coffea.cli import CommandParser, add_debug, add_labels, guarded
 EXAMPLES = """\
 what happens:
   1. templates: the histogram of one observable, for each region, process and systematic variation, scaled to the expected
-     events of the luminosity; bins are merged so that each holds a set share of signal and background (transformation D)
+     events of the luminosity; bins are merged so that each has a given share of signal and background (transformation D)
   2. a statistical model (HistFactory, with pyhf): signal strength μ, one nuisance parameter for each uncertainty
   3. discovery significance, upper limits (CLs), best fit with pulls, −2Δ ln L over μ
 
-  Without --unblind, data are not looked at: what is fitted is the expected signal and background (Asimov data, μ = 1).
+  Without --unblind, data are not used: the fit is to the expected signal and background (Asimov data, μ = 1).
 
 examples:
-  hhh run --fileset demo --luminosity 3000                           first: histograms with a luminosity
+  hhh run --fileset demo --luminosity 3000                           needed before: histograms with a luminosity
   hhh fit results                                                    every method, mass of the leading candidate
   hhh fit results --methods chi2,spanet --select rank=1              mass of the second candidate
-  hhh fit results --background-uncertainty 0.05 --mc-statistics      another model
+  hhh fit results --background-uncertainty 0.05 --mc-statistics      another model of the background
   hhh fit results --normalisation QCD=0.3 --luminosity-uncertainty 0.015
-  hhh fit results --unblind                                          with the events of datasets that are data
-  hhh fit results --observable score                                 what hhh run --observable declared, in its regions
-  hhh fit results --scan kappa3=-5:10,kappa4=-50:50                  self-couplings (results of: hhh run --couplings)
-  hhh fit results --config fit.yaml                                  all of these from a file: "level: 0.9" …
+  hhh fit results --unblind                                          fit the events of datasets that are data
+  hhh fit results --observable score                                 an observable that hhh run --observable declared
+  hhh fit results --scan kappa3=-5:10,kappa4=-50:50                  self-couplings (needs results of hhh run --couplings)
+  hhh fit results --config fit.yaml                                  options from a file: "level: 0.9" …
 
 what is written, into RESULTS/fit:
-  fit.json, table.txt, plots/    of all methods; report.html of the results shows them too
+  fit.json, table.txt, plots/    all methods; report.html of the results shows them too
   METHOD/workspace.json          the model, for pyhf and cabinetry
   METHOD/datacard.txt, shapes.root   the same model for combine
 """
@@ -48,15 +48,17 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     p.add_argument("results", metavar="RESULTS", help="results directory of hhh run")
-    p.add_argument("--config", metavar="YAML", help="read options from a file; the command line wins")
-    p.add_argument("--output", metavar="DIR", help="where everything goes (default: RESULTS/fit)")
+    p.add_argument(
+        "--config", metavar="YAML", help="read options from a file; options on the command line have priority"
+    )
+    p.add_argument("--output", metavar="DIR", help="folder for the output (default: RESULTS/fit)")
     p.add_argument("--no-plots", dest="plots", action="store_false", help="draw no figures")
     what = p.add_argument_group("what is fitted")
     what.add_argument(
         "--observable",
         metavar="NAME",
-        help="what is fitted; it should count an event once (default: the first --observable of the run, else ranked_mass, the "
-        "mass of one candidate by its order in pT)",
+        help="observable to fit, with one entry per event (default: the first --observable of the run, else ranked_mass, the "
+        "mass of the candidate with the given rank in pT)",
     )
     what.add_argument(
         "--select",
@@ -66,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--methods", metavar="A[,B]", help="reconstruction methods (default: all in the histogram)")
     what.add_argument(
-        "--signal", metavar="A[,B]", help="datasets whose rate is measured (default: those with is_signal)"
+        "--signal", metavar="A[,B]", help="datasets whose rate is measured (default: datasets with is_signal)"
     )
-    what.add_argument("--datasets", metavar="A[,B]", help="only these datasets (default: all that are selected alike)")
+    what.add_argument("--datasets", metavar="A[,B]", help="only these datasets (default: all with the same selection)")
     what.add_argument("--luminosity", type=float, metavar="FB", help="in fb⁻¹ (default: that of the run)")
     what.add_argument("--unblind", action="store_true", help="fit the observed events of datasets that are data")
     bins = p.add_argument_group("bins")
@@ -77,19 +79,34 @@ def parser() -> argparse.ArgumentParser:
         choices=["automatic", "stored"],
         help="merge bins by transformation D, from nominal signal and background (default), or use those of the histogram",
     )
-    bins.add_argument("--z-signal", type=float, metavar="Z", help="share of signal: Z + Z bins at most (default: 2.5)")
-    bins.add_argument("--z-background", type=float, metavar="Z", help="share of background (default: 2.5)")
+    bins.add_argument(
+        "--z-signal", type=float, metavar="Z", help="number of bins for the signal, see docs/fit.md (default: 2.5)"
+    )
+    bins.add_argument(
+        "--z-background",
+        type=float,
+        metavar="Z",
+        help="number of bins for the background, see docs/fit.md (default: 2.5)",
+    )
     model = p.add_argument_group("uncertainties")
     model.add_argument(
-        "--background-uncertainty", type=float, metavar="FRACTION", help="of the background (default: 0.1); 0 for none"
+        "--background-uncertainty",
+        type=float,
+        metavar="FRACTION",
+        help="uncertainty of the background (default: 0.1); 0 for none",
     )
     model.add_argument(
         "--background-model",
         choices=["shapesys", "normsys", "normsys_both"],
-        help="that uncertainty is independent in every bin (shapesys, default), one of all bins (normsys), or one of all bins "
-        "and another of the signal (normsys_both); the significance of normsys is always shown beside",
+        help="parameters of this uncertainty: one per bin (shapesys, default), one for all bins (normsys), or one for all bins "
+        "and one for the signal (normsys_both); the significance with normsys is always shown as well",
     )
-    model.add_argument("--luminosity-uncertainty", type=float, metavar="FRACTION", help="of all processes (default: 0)")
+    model.add_argument(
+        "--luminosity-uncertainty",
+        type=float,
+        metavar="FRACTION",
+        help="uncertainty of the luminosity, for all processes (default: 0)",
+    )
     model.add_argument(
         "--normalisation",
         action="append",
@@ -104,13 +121,13 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--scan",
         metavar="NAME[=LOW:HIGH[:POINTS]][,…]",
-        help="self-couplings to scan: kappa3, kappa4 or both (results of: hhh run --couplings)",
+        help="self-couplings to scan: kappa3, kappa4 or both (needs results of hhh run --couplings)",
     )
     add_labels(p.add_argument_group("above every figure"))
     p.add_argument(
         "--verbose",
         action="store_true",
-        help="print the expected events, best fit and pulls of every method too: what table.txt holds",
+        help="also print the expected events, best fit and pulls of every method, as in table.txt",
     )
     add_debug(p)
     return p

@@ -11,10 +11,10 @@ from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded
 
 EXAMPLES = """\
 examples:
-  hhh plot results                                draw its figures again
+  hhh plot results                                draw the figures again
   hhh plot results --overlay-published --formats pdf
   hhh plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
-  hhh plot results_a results_b --output both      compare them in the same figures
+  hhh plot results_a results_b --output both      compare both in the same figures
 """
 FORMATS = ("png", "pdf", "svg")
 
@@ -23,17 +23,17 @@ def parser() -> argparse.ArgumentParser:
     """Command-line options."""
     p = CommandParser(
         prog="hhh plot",
-        description="Draw every figure of a results directory from its histograms.json, into its plots/ folder; of several, "
-        "draw purity, efficiency and mass shapes of all their methods in the same figures.",
+        description="Draw every figure of a results directory from its histograms.json, into its plots/ folder. With several "
+        "directories, draw purity, efficiency and mass shapes of all their methods in the same figures.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("results", type=path_of, nargs="+", help="results directories of hhh run")
-    p.add_argument("--output", type=path_of, metavar="DIR", help="where a comparison goes (default: comparison)")
+    p.add_argument("--output", type=path_of, metavar="DIR", help="folder for a comparison (default: comparison)")
     p.add_argument(
         "--overlay-published",
         action="store_true",
-        help="draw published curves over ours, and put published rows beside ours in the report",
+        help="draw the published curves over ours, and add the published rows to the tables in the report",
     )
     p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
     add_labels(p.add_argument_group("above every figure"))
@@ -50,9 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _plot(options: argparse.Namespace) -> int:
     formats = tuple(f.strip() for f in options.formats.split(","))
     if unknown := set(formats) - set(FORMATS):
-        raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; there are {', '.join(FORMATS)}")
+        raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; the formats are {', '.join(FORMATS)}")
     if len(options.results) == 1 and options.output is not None:
-        raise UserError("option --output: figures of one results directory go into it; name several to compare them")
+        raise UserError("option --output is for comparisons; the figures of one results directory are written into it")
     labels = {name: value for name in LABELS if (value := getattr(options, name)) is not None}
     from hhh_coffea.figures.results_figures import (  # heavy: only once the options are known to be good
         draw_all,

@@ -12,9 +12,9 @@ from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
-  hhh tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events: to choose
-  hhh tradeoff spanet_hhh models/b --fileset sculpting_test          on test events: to report
-  hhh tradeoff --redraw tradeoff                                     the figure again
+  hhh tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events, to choose a model
+  hhh tradeoff spanet_hhh models/b --fileset sculpting_test          on test events, to report the result
+  hhh tradeoff --redraw tradeoff                                     draw the figure again
 """
 
 
@@ -34,9 +34,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="JSON",
         help="one signal and one background dataset (default: sculpting_validation)",
     )
-    p.add_argument("--output", type=path_of, default=Path("tradeoff"), metavar="DIR", help="default: tradeoff")
-    p.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="where SPANet runs")
-    p.add_argument("--redraw", type=path_of, metavar="DIR", help="only draw the figure of an earlier comparison")
+    p.add_argument(
+        "--output",
+        type=path_of,
+        default=Path("tradeoff"),
+        metavar="DIR",
+        help="folder for the output (default: tradeoff)",
+    )
+    p.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:i]",
+        help="where SPANet runs (default: a GPU if there is one)",
+    )
+    p.add_argument("--redraw", type=path_of, metavar="DIR", help="only draw the figure of an earlier comparison again")
     add_debug(p)
     return p
 

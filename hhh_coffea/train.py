@@ -25,7 +25,10 @@ from hhh_coffea.jobs.models import say
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files")
     parser.add_argument(
-        "--topology", default="hhh", metavar="NAME|YAML", help="bundled or own event YAML (default: hhh)"
+        "--topology",
+        default="hhh",
+        metavar="NAME|YAML",
+        help="event YAML: a bundled one by name, or your own file (default: hhh)",
     )
     parser.add_argument(
         "--output", type=path_of, required=True, metavar="DIR", help="training data directory (or FILE.h5) to write"
@@ -34,19 +37,27 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=["directory", "spanet-hdf5"],
         default="directory",
-        help="spanet-hdf5: a file for the original SPANet, with its event YAML beside it",
+        help="spanet-hdf5: a file for the original SPANet, and its event YAML in the same folder",
     )
     parser.add_argument(
-        "--truth", choices=["default", "reference"], default="default", help="whose matching is the truth"
+        "--truth",
+        choices=["default", "reference"],
+        default="default",
+        help="truth by our matching (default) or the published one (reference)",
     )
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
     parser.add_argument("--btagging", choices=["upart", "csv"], help="re-sample the b tags of Delphes jets")
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], default="iterative")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    parser.add_argument("--chunksize", type=int, metavar="N", help="events of a shard before selection")
-    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
-    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="a failed chunk … (default: stop)")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events per shard before the selection")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks per dataset")
+    parser.add_argument(
+        "--on-error",
+        choices=["stop", "skip"],
+        default="stop",
+        help="stop at a failed chunk, or skip it (default: stop)",
+    )
 
 
 def _data(arguments: argparse.Namespace) -> None:
@@ -72,12 +83,12 @@ def _data(arguments: argparse.Namespace) -> None:
 
 def _import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=path_of, metavar="FILE.h5", help="training file of the original SPANet")
-    parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml beside it)")
+    parser.add_argument("--topology", metavar="NAME|YAML", help="event YAML (default: FILE.yaml in the same folder)")
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="training data directory to write")
     parser.add_argument(
         "--dummy-targets",
         action="store_true",
-        help="leave out the targets: in files for classification they are dummies",
+        help="leave out the targets, which are dummies in files for classification",
     )
 
 
@@ -90,22 +101,26 @@ def _import_hdf5(arguments: argparse.Namespace) -> None:
 
 def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=path_of, required=True, metavar="DIR", help="training data directory")
-    parser.add_argument("--config", required=True, metavar="YAML", help="recipe: a file, or a bundled one by name")
+    parser.add_argument(
+        "--config", required=True, metavar="YAML", help="recipe: a bundled one by name, or your own file"
+    )
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
-    parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    parser.add_argument("--resume", action="store_true", help="continue after the last finished epoch")
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda", help="device (default: a GPU if there is one)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
     )  # fmt: skip
     parser.add_argument(
-        "--start-from", metavar="DIR|NAME", help="start from this model's weights (same network, same features)"
+        "--start-from", metavar="DIR|NAME", help="start from the weights of this model (same network, same features)"
     )
     parser.add_argument(
         "--fine-tune",
         metavar="DIR|NAME",
-        help="train regressions and classes on this model's event vector alone (--set trunk=free: all of the network)",
+        help="train only regressions and classes on the event vector of this model (--set trunk=free: the whole network)",
     )
-    parser.add_argument("--compile", action="store_true", help="torch.compile; worth trying on a GPU")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile (not tested on a GPU)")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log each epoch for tensorboard, in DIR/tensorboard"
     )
@@ -122,7 +137,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
 
     if arguments.data.suffix in (".h5", ".hdf5"):
         raise ValueError(
-            f"{arguments.data}: make a training data directory of it first: hhh train import-hdf5 "
+            f"{arguments.data}: first make a training data directory from it: hhh train import-hdf5 "
             f"{arguments.data} --output {arguments.data.with_suffix('')}"
         )
     config, data = TrainingConfig.read(arguments.config, arguments.set), TrainingData.open(arguments.data)
@@ -176,30 +191,32 @@ def _bdt_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help=f"training events, signal and background (bundled: {', '.join(list_bundled('fileset'))})",
     )
-    data.add_argument(
-        "--test", metavar="JSON", help="test events: looked at once all is decided, for the model card alone"
-    )
+    data.add_argument("--test", metavar="JSON", help="test events, used only at the end, for the model card")
     data.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the training fileset")
-    data.add_argument("--max-files", type=int, metavar="N", help="at most N files a dataset")
-    data.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
+    data.add_argument("--max-files", type=int, metavar="N", help="at most N files per dataset")
+    data.add_argument("--chunksize", type=int, metavar="N", help="events per chunk")
     what = parser.add_argument_group("training")
     what.add_argument(
-        "--features", type=_names, metavar="A[,B]", help="of large-radius jets (default: the nine published)"
+        "--features", type=_names, metavar="A[,B]", help="features of large-radius jets (default: the nine published)"
     )
-    what.add_argument("--validation-fraction", type=float, metavar="F", help="share of events (default: 0.2)")
-    what.add_argument("--seed", type=int, metavar="N", help="of the boosting and the bootstrap (default: 42)")
-    what.add_argument("--no-search", dest="search", action="store_false", help="the published hyper-parameters only")
-    what.add_argument("--threads", type=int, metavar="N", help="of xgboost on one machine (default: 1)")
-    what.add_argument("--compare", metavar="PATH|NAME", help="measure this model too, on the same events")
+    what.add_argument(
+        "--validation-fraction", type=float, metavar="F", help="share of the events for validation (default: 0.2)"
+    )
+    what.add_argument("--seed", type=int, metavar="N", help="seed of the boosting and the bootstrap (default: 42)")
+    what.add_argument(
+        "--no-search", dest="search", action="store_false", help="try only the published hyper-parameters"
+    )
+    what.add_argument("--threads", type=int, metavar="N", help="threads of xgboost on one machine (default: 1)")
+    what.add_argument("--compare", metavar="PATH|NAME", help="also measure this model, on the same events")
     where = parser.add_argument_group("where to run")
-    where.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    where.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as for hhh run")
     where.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     where.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
     out = parser.add_argument_group("what to write")
     out.add_argument(
         "--output", type=path_of, required=True, metavar="DIR", help="model directory; its name is the model's name"
     )
-    out.add_argument("--keep-table", action="store_true", help="keep the table of jets (parquet, below --output)")
+    out.add_argument("--keep-table", action="store_true", help="keep the table of jets (parquet, in --output)")
 
 
 def _bdt(arguments: argparse.Namespace) -> None:
@@ -213,12 +230,17 @@ def _bdt(arguments: argparse.Namespace) -> None:
 
 def _add_job(parser: argparse.ArgumentParser) -> None:
     """Options of the pass over the events that a command makes."""
-    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as in the main job")
+    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as for hhh run")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    parser.add_argument("--chunksize", type=int, metavar="N", help="events at a time")
-    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks a dataset")
-    parser.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="if a chunk fails (default: stop)")
+    parser.add_argument("--chunksize", type=int, metavar="N", help="events per chunk")
+    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks per dataset")
+    parser.add_argument(
+        "--on-error",
+        choices=["stop", "skip"],
+        default="stop",
+        help="stop at a failed chunk, or skip it (default: stop)",
+    )
 
 
 def _given(arguments: argparse.Namespace, *own: str) -> dict[str, Any]:
@@ -227,7 +249,7 @@ def _given(arguments: argparse.Namespace, *own: str) -> dict[str, Any]:
     return {**given, "output": str(arguments.output)}
 
 
-def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = "semi-leptonic tt̄, simulated") -> None:
+def _transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = "simulated semi-leptonic tt̄") -> None:
     parser.argument_default = argparse.SUPPRESS  # what is not given is left to the library's own defaults
     parser.add_argument("--fileset", required=True, metavar="JSON", help=events)
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
@@ -253,7 +275,7 @@ def _btag_efficiencies_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eta-bins", type=_edges, metavar="ETA,ETA,…", help="edges in |η| (default: 0,0.8,1.6,2.5)")
     parser.add_argument(
-        "--min-jets", type=float, metavar="N", help="bins with fewer take the mean of a wider one (default: 20)"
+        "--min-jets", type=float, metavar="N", help="bins with fewer jets take the mean of a wider bin (default: 20)"
     )
     _add_job(parser)
 
@@ -272,20 +294,20 @@ def _btag_efficiencies(arguments: argparse.Namespace) -> None:
 
 
 def _edges(text: str) -> tuple[float, ...]:
-    """Rising numbers; two at least."""
+    """Increasing numbers; at least two."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
     if len(found) < 2 or any(not a < b for a, b in pairwise(found)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of rising edges")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of increasing edges")
     return found
 
 
 def _pdnn_arguments(parser: argparse.ArgumentParser) -> None:
-    _transfer_functions_arguments(parser, "signal of one analysis of jets, a lepton and MET: tt̄ or ttH, simulated")
-    parser.add_argument("--resume", action="store_true", help="go on after the last epoch that was finished")
-    parser.add_argument("--device", metavar="auto|cpu|cuda", help="default: a GPU where there is one")
+    _transfer_functions_arguments(parser, "simulated signal of one analysis with jets, a lepton and MET: tt̄ or ttH")
+    parser.add_argument("--resume", action="store_true", help="continue after the last finished epoch")
+    parser.add_argument("--device", metavar="auto|cpu|cuda", help="device (default: a GPU if there is one)")
     parser.add_argument(
         "--set", action="append", metavar="KEY=VALUE", help="change a setting: epochs=60, masses=true … (docs/pdnn.md)"
     )
@@ -331,7 +353,7 @@ Run = Callable[[argparse.Namespace], None]
 COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     "data": (
         "turn the events of a fileset into training data",
-        "hhh train data --fileset training_hhh.json --topology hhh --output data/hhh",
+        "hhh train data --fileset training_hhh --topology hhh --output data/hhh",
         _data_arguments,
         _data,
     ),
@@ -342,7 +364,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         _spanet,
     ),
     "bdt": (
-        "train the large-radius jet BDT of chi2+bdt, and write a model directory with its model card",
+        "train the BDT of large-radius jets for chi2+bdt, and write a model directory with its model card",
         "hhh train bdt --fileset bdt_training --test bdt_test --output models/my_bdt",
         _bdt_arguments,
         _bdt,
@@ -354,7 +376,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         _transfer_functions,
     ),
     "btag-efficiencies": (
-        "make the map of b-tag efficiencies that the correction btag of NanoAOD needs (docs/nanoaod.md)",
+        "make the map of b-tag efficiencies that the b-tag correction of NanoAOD needs (docs/nanoaod.md)",
         "hhh train btag-efficiencies --fileset nano.json --datasets TT --output btag_efficiency.json",
         _btag_efficiencies_arguments,
         _btag_efficiencies,
@@ -366,31 +388,31 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
         _pdnn,
     ),
     "import-hdf5": (
-        "turn a training file of the original SPANet into a training data directory",
+        "import a training file of the original SPANet as a training data directory",
         "hhh train import-hdf5 ttbar.h5 --topology ttbar.yaml --output data/ttbar",
         _import_hdf5_arguments,
         _import_hdf5,
     ),
     "import-spanet": (
-        "turn a checkpoint of the original SPANet into a model directory",
+        "import a checkpoint of the original SPANet as a model directory",
         "hhh train import-spanet runs/version_0 --output models/spanet_v0",
         train_models.import_spanet_arguments,
         train_models.import_spanet,
     ),
     "mass-price": (
-        "give a trained model a price on candidate masses, so that it carves less of a peak into background",
+        "add a price on candidate masses to a trained model, to reduce mass sculpting in background",
         "hhh train mass-price --model spanet_hhh --background data/qcd --slope 0.06 --output models/mine",
         train_models.mass_price_arguments,
         train_models.mass_price,
     ),
     "embeddings": (
-        "write the event vector that a trained network makes of every event, for a model of your own",
+        "write the event vectors of a trained network as a table, to train another model on them",
         "hhh train embeddings --data data/tth --model spanet_tth --output tth.parquet",
         _embeddings_arguments,
         _embeddings,
     ),
     "export-onnx": (
-        "write a model as ONNX, with the decoding into jets in the graph",
+        "write a model as ONNX, including its decoding",
         "hhh train export-onnx models/spanet_v0 --output spanet.onnx --length Jets=10",
         train_models.export_onnx_arguments,
         train_models.export_onnx,
@@ -439,7 +461,7 @@ def _is_first() -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can mend."""
+    """Run a command; 0 if it succeeded, 2 with a message on stderr for what the user can correct."""
     arguments = parser().parse_args(argv)
 
     def run() -> int:

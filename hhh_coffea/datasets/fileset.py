@@ -47,7 +47,9 @@ class Selection(Strict):
         ge=2,
         description="small-radius jets kept, b-tagged first, then by pT; 10 unless the analysis says otherwise",
     )
-    max_fatjets: int | None = Field(None, ge=1, description="large-radius jets kept; default: as many as the analysis has particles")
+    max_fatjets: int | None = Field(
+        None, ge=1, description="large-radius jets kept; default: as many as the analysis has particles"
+    )
     min_jets: int | None = Field(None, ge=0, description="small-radius jets required; those the analysis needs")
 
 

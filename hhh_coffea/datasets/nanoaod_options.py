@@ -183,7 +183,9 @@ class NanoAODOptions(Strict):
     use_regressed_pt: bool = Field(False, description="scale each jet to its regressed pT")
     jet_id: JetId = "tight"
     jets: JetList = JetList()
-    xbb_tagger: XbbTagger | None = Field(None, description="of the feature 'xbb' of large-radius jets; default: the newest")
+    xbb_tagger: XbbTagger | None = Field(
+        None, description="of the feature 'xbb' of large-radius jets; default: the newest"
+    )
     triggers: list[Trigger] = Field(default_factory=list, description="any of them must have fired")
     met_filters: Literal["recommended"] | list[MetFilter] = Field(default_factory=list)
     lepton_veto: LeptonVeto | None = None

@@ -55,7 +55,9 @@ def branches(
         naming the features that Delphes does not provide, or that these files without fat jets lack.
     """
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
-        raise FilesetError(f"Delphes files do not have the features {unknown} of large-radius jets; they have {sorted(FATJET_BRANCHES)}")
+        raise FilesetError(
+            f"Delphes files do not have the features {unknown} of large-radius jets; they have {sorted(FATJET_BRANCHES)}"
+        )
     if metadata.fatjets is None and fatjet_features:
         raise FilesetError(
             f"the features {sorted(fatjet_features)} of large-radius jets are needed, but the metadata field 'fatjets' is "

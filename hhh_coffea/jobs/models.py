@@ -23,7 +23,7 @@ def import_spanet_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with options.json, event.yaml, checkpoints/*.ckpt",
     )
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the model that --output holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model in --output")
     parser.add_argument(
         "--checkpoint", dest="which", default="last", metavar="best|last|FILE",
         help="which of checkpoints/*.ckpt: best by the metric in the names, or a file (default: last)",
@@ -40,7 +40,7 @@ def import_spanet(arguments: argparse.Namespace) -> None:
     )
 
     if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
-        raise ValueError(f"{arguments.output}: holds a model; name another --output, or say --overwrite")
+        raise ValueError(f"{arguments.output}: already contains a model; name another --output, or add --overwrite")
     model = import_original(arguments.checkpoint, arguments.which)
     say(f"read {choose_checkpoint(arguments.checkpoint, arguments.which)}")
     say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
@@ -52,14 +52,14 @@ def import_spanet(arguments: argparse.Namespace) -> None:
 def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mass-price``."""
     parser.add_argument(
-        "--model", required=True, metavar="DIR|NAME", help="trained model of pairs of jets and single large-radius jets"
+        "--model", required=True, metavar="DIR|NAME", help="trained model with resolved and boosted targets"
     )
     parser.add_argument(
-        "--background", type=path_of, required=True, metavar="DIR", help="training data directory of background alone"
+        "--background", type=path_of, required=True, metavar="DIR", help="training data directory with only background"
     )
     parser.add_argument(
         "--slope", type=float, required=True, metavar="S",
-        help="bound on the slope of the price, 1/GeV: 0.02 is gentle, 0.06 leaves little of a peak",
+        help="largest slope of the price, in 1/GeV: 0.02 reduces the peak a little, 0.06 by much",
     )  # fmt: skip
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
 
@@ -74,17 +74,17 @@ def mass_price(arguments: argparse.Namespace) -> None:
 
     path = find_bundled("models", arguments.model) or expanded(arguments.model)
     if (arguments.output / "model.yaml").exists():
-        raise ValueError(f"{arguments.output}: holds a model; name another --output")
+        raise ValueError(f"{arguments.output}: already contains a model; name another --output")
     model, description, data = load(path), describe(path), TrainingData.open(arguments.background)
     if price_of(description, model.topology, str(path)) is not None:
-        raise ValueError(f"{path}: has a price on masses already; start from the model without")
+        raise ValueError(f"{path}: already has a price on masses; start from the model without it")
     price, report = fit(model, data, arguments.slope, say)
     made = {**report, "of_model": path.name, "background": data.provenance()}
     training = description.get("training")
     say(f"wrote {save(model, arguments.output, training=training, price=price.description() | {'made': made})}")
     say(
-        f"{report['emd_before_gev']:.2f} → {report['emd_gev']:.2f} GeV from random pairing in this background; what that "
-        f"costs in signal: hhh tradeoff {arguments.model} {arguments.output} --fileset JSON (a signal and a background)"
+        f"{report['emd_before_gev']:.2f} → {report['emd_gev']:.2f} GeV from random pairing in this background; measure the "
+        f"cost in signal with hhh tradeoff {arguments.model} {arguments.output} --fileset JSON (a signal and a background)"
     )
 
 

@@ -68,7 +68,9 @@ class ModelCard(BaseModel):
     architecture: Literal["xgboost"]
     weights: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    features: list[str] = Field(min_length=1, description="fields of the large-radius jets of the record, in the order of training")
+    features: list[str] = Field(
+        min_length=1, description="fields of the large-radius jets of the record, in the order of training"
+    )
     working_points: dict[str, float]
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)

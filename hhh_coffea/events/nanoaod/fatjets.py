@@ -31,7 +31,9 @@ FEATURES: dict[str, tuple[str, ...]] = {
 def branches(wanted: Collection[str]) -> list[str]:
     """Branches that :func:`features` may read; FilesetError names a feature that NanoAOD does not have."""
     if unknown := sorted(set(wanted) - set(FEATURES)):
-        raise FilesetError(f"NanoAOD files do not have the features {unknown} of large-radius jets; they have {sorted(FEATURES)}")
+        raise FilesetError(
+            f"NanoAOD files do not have the features {unknown} of large-radius jets; they have {sorted(FEATURES)}"
+        )
     return [branch for feature in wanted for branch in FEATURES[feature]]
 
 

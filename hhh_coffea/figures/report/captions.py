@@ -6,38 +6,38 @@ import re
 
 from hhh_coffea.figures.style import CATEGORY_NAMES, NAMES
 
-_DEFINITION = {"default": "our definitions", "reference": "the definitions of arXiv:2412.03819"}
+_DEFINITION = {"default": "our definitions", "reference": "the published definitions (arXiv:2412.03819)"}
 FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"methods", "Upper limit on the signal strength μ of each method, and the expected discovery significance."),
     (
         r"limits_(?P<coupling>\w+)",
         (
-            "Upper limit on the cross section, relative to that at each value of {coupling}: where it is below 1, the value is "
-            "excluded."
+            "Upper limit on the cross section, relative to the cross section at each value of {coupling}. If it is below 1, the "
+            "value is excluded."
         ),
     ),
     (r"likelihood_(?P<coupling>\w+)", "−2Δ ln L over {coupling}, with a signal of strength 1."),
-    (r"contours", "Contours of 68% (full) and 95% (dashed) in two self-couplings; the star is what was assumed."),
+    (r"contours", "Contours of 68% (full) and 95% (dashed) in two self-couplings; the star is the assumed point."),
     (
         r"effective_events_(?P<coupling>\w+)",
         (
-            "Effective simulated events after reweighting to each value of {coupling}: where there are few, the template is not "
-            "known."
+            "Effective number of simulated events after reweighting to each value of {coupling}. If it is small, the template "
+            "is not reliable."
         ),
     ),
     (
         r"prefit_(?P<region>.+)",
-        "Expected events by process, with their uncertainty before the fit. Below: what the signal adds, or data.",
+        "Expected events by process, with their uncertainty before the fit. Below: the added signal, or data.",
     ),
     (r"postfit_(?P<region>.+)", "Events by process after the fit, with their uncertainty, and data."),
     (
         r"pulls",
         (
-            "Nuisance parameters after the fit, in units of their error before it: the bar is shorter than 1 where the fit knows "
-            "better."
+            "Nuisance parameters after the fit, in units of their uncertainty before it. A bar shorter than 1 means that the fit "
+            "constrains the parameter."
         ),
     ),
-    (r"scan_mu", "−2Δ ln L over the signal strength μ, all other parameters fitted."),
+    (r"scan_mu", "−2Δ ln L over the signal strength μ; all other parameters are fitted."),
 )
 _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
 # pattern of the figure's name, the kind under which the report folds it, caption; in the order of the report
@@ -47,17 +47,18 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         "Purity and efficiency",
         (
             "Purity against the pT of the candidate (left) and efficiency against the pT of the generated particle (right), "
-            "{category}, in {definition}. Bins of 50 GeV or more, with five entries or more; the last holds all above 1000 GeV. "
-            "Points of several methods stand side by side in their bin, which the thin lines show. Bars: 68.27% "
-            "Clopper–Pearson intervals; light dashed, if any: published curves."
+            "{category}, in {definition}. Bins have at least 50 GeV and five entries; the last bin has all values above 1000 "
+            "GeV. Points of several methods are side by side in their bin, which the thin lines show. Bars: 68.27% "
+            "Clopper–Pearson intervals. Light dashed lines, if any: published curves."
         ),
     ),
     (
         r"(?P<definition>default|reference)_confusion_(?P<method>.+)",
         "Which kinds were found",
         (
-            "Events by what is there to be found (rows, the numbers of targets of each kind) and what {method} found "
-            "(columns), in {definition}: share of the row, number of events in brackets. Complete events only."
+            "Events by the numbers of targets of each kind (rows) and of candidates of {method} of each kind (columns), in "
+            "{definition}: share of the row, number of events in brackets. Only complete events, with as many "
+            "targets and as many candidates as particles."
         ),
     ),
     (
@@ -79,14 +80,14 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"candidate_mass_(?P<method>.+)",  # perhaps with a kind before the method
         "Candidate masses",
-        "Mass of the candidates of {method} that survive overlap removal: correct and wrong ones stacked, where there is truth.",
+        "Mass of the candidates of {method} that survive overlap removal. If there is truth, correct and wrong ones are stacked.",
     ),
     (
         r"mass_sculpting_(?P<category>\w+)",
         "Mass sculpting",
         (
-            "Shape of the candidate mass in background, {category}, all methods, normalised: a peak is sculpted by "
-            "the method."
+            "Shape of the candidate mass in background, {category}, all methods, normalised. A peak at the mass of the particle "
+            "is an effect of the method (mass sculpting)."
         ),
     ),
     (
@@ -94,7 +95,7 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         "Mass sculpting",
         (
             "Mass of the surviving candidates in background ({category}, in {definition}) and of random pairings of the same "
-            "jets (dashed), normalised; below, their ratio. A peak in the grey band is sculpted by the method."
+            "jets (dashed), normalised; below, their ratio. A peak in the grey band is an effect of the method (mass sculpting)."
         ),
     ),
     (
@@ -114,7 +115,7 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         r"efficiency_(?P<source>.+)",
         "Efficiency",
         (
-            "Share of targets that were assigned right, of those that can be, against the {source}: all methods side by side. "
+            "Share of right assignments among targets that can be found, against the {source}, for all methods. "
             "Event: all targets that can be found are right. Bars: 68.27% Clopper–Pearson intervals."
         ),
     ),
@@ -122,8 +123,8 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         r"spectrum_(?P<source>.+?)_by_(?P<method>.+)",
         "Distributions by method",
         (
-            "Distribution of the {source} with {method}, stacked by whether the target was assigned right or wrong, or cannot be "
-            "reconstructed because a daughter has no object."
+            "Distribution of the {source} with {method}, stacked by outcome: the target was assigned right, was assigned wrong, "
+            "or cannot be found because a daughter has no object."
         ),
     ),
     (
@@ -138,16 +139,17 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         r"assignment_confusion_(?P<method>.+)",
         "Which objects were confused",
         (
-            "Objects that {method} assigned to each place (rows) by the place where they truly belong (columns). "
-            "Matched objects of incomplete targets count as theirs."
+            "Objects that {method} assigned to each position (rows) by their true position (columns). "
+            "Matched objects of targets that cannot be found have their true position too."
         ),
     ),
     (
         r"stack_.+_mass_(?P<source>\d)_(?P<method>.+)",
         "Expected events",
         (
-            "Expected events of all datasets of one analysis: mass of candidate {source} in pT of {method}, with the statistical "
-            "uncertainty of the simulation. The line is the signal, multiplied as the legend says; points are data."
+            "Expected events of all datasets of one analysis: mass of the candidate of {method} with rank {source} in pT, with "
+            "the statistical uncertainty of the simulation. The line is the signal, multiplied as the legend says; points are "
+            "data."
         ),
     ),
     (
