@@ -173,9 +173,9 @@ class RunConfig(Strict):
                 raise ValueError(f"{option} needs executor 'dask'")
         self._consistent_cluster()
         if self.workers is not None and self.executor == "iterative":
-            raise ValueError("workers need executor 'futures' or 'dask': the iterative one is this process alone")
+            raise ValueError("workers need executor 'futures' or 'dask': the executor 'iterative' has no workers")
         if self.label_text is not None and self.label is None:
-            raise ValueError("label_text stands beside the label: give label too")
+            raise ValueError("label_text is shown after the label: give label too")
         if self.processor == "assignment":  # of other processors only their authors know
             self._used_by_methods()
         return self
@@ -187,7 +187,7 @@ class RunConfig(Strict):
             lacking := [a for a in analyses if not {*self.methods} & {*a.methods}]
         ):
             raise ConfigError(
-                f"option 'methods': analysis {lacking[0].name!r} has no {self.methods[0]!r}, the default; say --methods "
+                f"option 'methods': analysis {lacking[0].name!r} has no {self.methods[0]!r}, the default; set --methods "
                 f"{','.join(lacking[0].methods) or 'my_method.py:MyMethod'}"
             )
         known = {*all_methods(), *(name for analysis in analyses for name in analysis.methods)}
@@ -195,7 +195,7 @@ class RunConfig(Strict):
             if name not in known and not is_user_method(name):
                 raise ConfigError(
                     f"option 'methods': no method {name!r}{did_you_mean(name, known)}; there are "
-                    f"{', '.join(sorted(known))}, and files of your own: my_method.py:MyMethod"
+                    f"{', '.join(sorted(known))}, and your own files: my_method.py:MyMethod"
                 )
 
     def _used_by_methods(self) -> None:
@@ -214,16 +214,16 @@ class RunConfig(Strict):
 
     def _consistent_cluster(self) -> None:
         if self.cluster is not None and self.scheduler is not None:
-            raise ValueError("give one of cluster (to be started) and scheduler (there already), not both")
+            raise ValueError("give one of cluster (to start one) and scheduler (to join one), not both")
         if self.cluster is not None and self.workers is not None:
-            raise ValueError("workers of a batch system are the 'jobs' of cluster_config: leave 'workers' out")
+            raise ValueError("leave 'workers' out: the 'jobs' in cluster_config are the workers of a batch system")
         if (self.cluster is None) != (self.cluster_config is None):
             raise ValueError("cluster and cluster_config belong together")
         if self.ship_package and self.scheduler is None and self.cluster is None:
             raise ValueError("ship_package is for scheduler or cluster: local workers have the package")
         if self.dashboard_address and self.scheduler is not None:
             raise ValueError(
-                "dashboard_address is of a cluster that is started; that of the scheduler is there already"
+                "dashboard_address is for a cluster that is started; the scheduler already has a dashboard"
             )
         if len({option is None for option in (self.tls_ca_file, self.tls_cert, self.tls_key)}) > 1:
             raise ValueError("tls_ca_file, tls_cert and tls_key belong together")
@@ -331,7 +331,7 @@ def _explain(problem: Any, model: type[Strict]) -> str:
     if problem["type"] == "extra_forbidden":
         positive = name.removeprefix("no_")
         if positive != name and positive in model.model_fields:
-            return f"option {name!r}: say '{positive}: false' instead"
+            return f"option {name!r}: write '{positive}: false' instead"
         return f"option {name!r}: there is no such option{did_you_mean(name, model.model_fields)}"
     if problem["type"] == "missing":
         return f"option {name!r} is missing"

@@ -185,10 +185,10 @@ def _run(step: _Step, events: Any) -> Any:
     if not isinstance(events, dak.Array):
         metadata = dict(events.metadata)
         if "entrystop" not in metadata or len(events) != metadata["entrystop"] - metadata["entrystart"]:
-            raise UserError("events must be what open_events() returned, uncut: cut the result instead")
+            raise UserError("events must be exactly those of open_events(): apply cuts to the result instead")
         return _checked(step, metadata_of(events)).compute(events)
     if events.name not in _CHUNKS:
-        raise UserError("events must be what open_events() returned, uncut: cut the result instead")
+        raise UserError("events must be exactly those of open_events(): apply cuts to the result instead")
     step = _checked(step, metadata_of(events._meta))
     return dak.map_partitions(
         step, events, _CHUNKS[events.name], label="record" if not step.candidates else step.methods[0]

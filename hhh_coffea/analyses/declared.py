@@ -41,7 +41,7 @@ def load_analysis(name: str) -> Analysis:
     if file.suffix != ".py":
         hint = did_you_mean(name, DECLARED)
         raise UserError(
-            f"no analysis {name!r}{hint}; there are {', '.join(DECLARED)}, and files of your own: my_analysis.py:ANALYSIS"
+            f"no analysis {name!r}{hint}; there are {', '.join(DECLARED)}, and your own files: my_analysis.py:ANALYSIS"
         )
     if not file.is_file():
         raise UserError(f"analysis {name!r}: no such file {file}")

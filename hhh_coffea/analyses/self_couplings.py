@@ -89,7 +89,7 @@ def amplitude_terms(pt: npt.ArrayLike, eta: npt.ArrayLike, phi: npt.ArrayLike, m
     """Terms of the amplitude: a + bκ3 of HH ``(N, 2)``, a + bκ3 + cκ3² + dκ4 of HHH ``(N, 4)``."""
     masses = np.asarray(mass, dtype=np.float64)
     if masses.ndim != 2 or masses.shape[1] not in PAIRS:
-        raise GeneratorError(f"Higgs bosons of shape {masses.shape}: two or three in each event are wanted")
+        raise GeneratorError(f"Higgs bosons of shape {masses.shape}: two or three in each event are required")
     momenta = cartesian(np.asarray(pt), np.asarray(eta), np.asarray(phi), masses)
     square = masses.mean(axis=1) ** 2
     s = _mass_squared(momenta, slice(None))

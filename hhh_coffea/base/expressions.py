@@ -176,7 +176,7 @@ def _value(node: ast.AST, objects: Mapping[str, Any]) -> Value:  # noqa: PLR0911
 
 def _subscript(values: Value, index: ast.AST, objects: Mapping[str, Any]) -> Value:
     if not isinstance(values, ak.Array) or values.ndim < 2:
-        raise ExpressionError("only a list of each event has positions")
+        raise ExpressionError("only a list per event has positions")
     position = _position(index)
     if position is None:
         return values[_value(index, objects)]

@@ -208,7 +208,7 @@ def _what_is_wrong(error: json.JSONDecodeError, text: str) -> str:
     if before.endswith(",") and after[:1] in ("}", "]"):
         return f"there is a comma before {after[0]!r}, and JSON allows none {at}"
     if after.startswith("'"):
-        return f"JSON wants double quotes {at}"
+        return f"JSON needs double quotes {at}"
     return f"{error.msg} {at}"
 
 
@@ -323,7 +323,7 @@ def _explain(where: str, problem: Any) -> str:
     at = f"{where}, field {place!r}" if place else where
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
-        return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own go under 'user'"
+        return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own fields go under 'user'"
     given = repr(problem["input"])
     # a whole mapping would hide the message
     shown = place and problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= LONGEST

@@ -229,7 +229,7 @@ def _sha256_here(path: str) -> str:
 
 def died_opening(source: SourceFile, error: Any) -> Failure:
     """A file that took its worker down."""
-    return Failure(source.dataset, source.path, f"the worker died each time it opened the file ({error})")
+    return Failure(source.dataset, source.path, f"the worker died in every attempt to open the file ({error})")
 
 
 def plan_chunks(
@@ -315,10 +315,10 @@ def process(job: Job, chunk: Chunk) -> Any:
     branches = processor.branches(metadata) if hasattr(processor, "branches") else None
     with open_file(chunk.path) as file:
         if str(file.file.uuid) != chunk.uuid:
-            raise UnreadableFileError("another file than when the run was planned (its uuid is new)")
+            raise UnreadableFileError("the file has changed since the run was planned (it has another uuid)")
         # of its time of change nothing is said: workers may read copies of their own
         if chunk.file_state and state_of(chunk.path)[:1] != chunk.file_state[:1]:
-            raise UnreadableFileError("another size than when the run was planned")
+            raise UnreadableFileError("the file has changed since the run was planned (it has another size)")
         if chunk.file_entries is not None and (there := file[chunk.tree].num_entries) != chunk.file_entries:
             raise UnreadableFileError(f"the run was planned with {chunk.file_entries} events of it, and it has {there}")
         events = open_events(file, chunk, job.metadata[chunk.dataset], branches)

@@ -80,7 +80,7 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
             client = Client(address, timeout="20s", set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError, TypeError, KeyError, RecursionError) as error:
             encrypted = security is None and address.startswith("tls:")
-            hint = "; it is encrypted and wants --tls-ca-file, --tls-cert and --tls-key" if encrypted else ""
+            hint = "; it is encrypted and needs --tls-ca-file, --tls-cert and --tls-key" if encrypted else ""
             raise ExecutorError(f"option 'scheduler': cannot join {scheduler!r}: {error}{hint}") from error
         with client:
             if not client.nthreads():
@@ -97,7 +97,7 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
                 try:
                     client.wait_for_workers(1, timeout=WORKERS_SECONDS)
                 except TimeoutError:
-                    raise ExecutorError(f"option 'cluster': no worker came within {WORKERS_SECONDS} s") from None
+                    raise ExecutorError(f"option 'cluster': no worker started within {WORKERS_SECONDS} s") from None
                 with checked_workers(client, options):
                     yield client
             else:
@@ -164,7 +164,9 @@ def batch_cluster(options: ClusterOptions, scale: bool = True) -> Any:
         raise ExecutorError(f"option 'cluster_config': {path}: must be a mapping of options to values")
     jobs = content.pop("jobs", None)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise ExecutorError(f"option 'cluster_config': {path}: 'jobs' must say how many jobs to submit (got {jobs!r})")
+        raise ExecutorError(
+            f"option 'cluster_config': {path}: 'jobs' must be the number of jobs to submit (got {jobs!r})"
+        )
     scheduler = dict(content.pop("scheduler_options", None) or {})
     if not {"interface", "host"} & {*content, *scheduler}:
         raise ExecutorError(
@@ -215,7 +217,10 @@ def checked_workers(client: Any, options: ClusterOptions) -> Iterator[None]:
 
     def refused(event: tuple[float, dict[str, Any]]) -> None:
         worker, found = event[1]["worker"], event[1]["found"]
-        _log.warning("a worker that came late was sent away:\n%s", differences(here, {worker: found}))
+        _log.warning(
+            "a worker that joined later was removed, because its versions differ:\n%s",
+            differences(here, {worker: found}),
+        )
 
     client.subscribe_topic(gate.topic, refused)
     try:

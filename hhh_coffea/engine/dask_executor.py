@@ -86,7 +86,7 @@ class DaskExecutor:
         for (host, gpu), addresses in owners.items():
             if len(addresses) > 1:
                 warnings.append(
-                    f"{', '.join(addresses)} share GPU {gpu} of {host}: give each worker a card (CUDA_VISIBLE_DEVICES) "
+                    f"{', '.join(addresses)} share GPU {gpu} of {host}: give each worker its own GPU (CUDA_VISIBLE_DEVICES) "
                     "and declare it (--resources GPU=1)"
                 )
         return warnings
@@ -157,7 +157,9 @@ class _Reduction:
             position = self.suspects.pop(0)
             path = self.chunks[position].path
             if guilty[path] >= POISONED:
-                self._set_aside(position, f"{POISONED} other chunks of this file killed their workers: not tried again")
+                self._set_aside(
+                    position, f"{POISONED} other chunks of this file killed their workers: it was not tried again"
+                )
                 continue
             outcome: list[bool] = []
             self._start(position, outcome.append)
@@ -199,7 +201,7 @@ class _Reduction:
                 self.suspects.append(position)
                 self.killers[chunk.path] += 1
             else:
-                self._set_aside(position, f"its worker died each time it was tried, the last times alone ({report})")
+                self._set_aside(position, f"its worker died in every attempt, the last ones in isolation ({report})")
                 last_chance(False)
 
         view = _identity if self.store_here is not None else _without_output

@@ -50,7 +50,7 @@ class Stream:
         # "lost" is none of that: its worker died after the result came, and dask makes it again where it is needed
         if future.status == "cancelled":
             self._check()
-            raise ClusterLostError("the dask scheduler forgot what it was to do: was it restarted?")
+            raise ClusterLostError("the dask scheduler lost its tasks: was it restarted?")
         then = self._waiting.pop(future)
         then(future, future.exception() if future.status == "error" else result)
 

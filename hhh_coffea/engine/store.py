@@ -106,7 +106,7 @@ def store_for(output: Path, processor: Any, options: dict[str, Any], wanted: boo
         return open_store(output, fingerprint(processor, {k: v for k, v in options.items() if k not in PARTS}))
     except UnknownStateError as error:
         clear(output)
-        return None, [f"this run cannot be resumed if it is cut short: the processor holds {error}"]
+        return None, [f"this run cannot be continued if it is interrupted: the processor holds {error}"]
 
 
 def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
@@ -126,7 +126,7 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
         if kept := sum(1 for _ in (folder / CHUNKS).glob("*/*.json.gz")):
             names = sorted(n for n in {*old, *found} if old.get(n) != found.get(n)) if old else ["run.json"]
             notes.append(
-                f"{kept} chunks finished by an earlier run are not used, for this has changed: {', '.join(names)}"
+                f"{kept} chunks finished by an earlier run are not reused, because this has changed: {', '.join(names)}"
             )
         clear(output)
         # where this is missing results were written; a run cut short before its first chunk must not look like that
@@ -218,6 +218,6 @@ def _file_key(source: SourceFile) -> str:
 def unkept(reasons: Counter[str]) -> list[str]:
     """Warnings about finished chunks that could not be kept."""
     return [
-        f"{number} finished chunks could not be kept for a run that is resumed: {reason}"
+        f"{number} finished chunks could not be kept to continue the run later: {reason}"
         for reason, number in sorted(reasons.items())
     ]

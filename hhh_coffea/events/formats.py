@@ -93,7 +93,7 @@ def metadata_of(events: Any, btagging: str | None = None) -> DatasetMetadata:
     """
     known = {key: value for key, value in events.metadata.items() if key in DatasetMetadata.model_fields}
     if btagging is not None and known.get("skim"):
-        raise FilesetError("option 'btagging': the b tags of a skim are decided; run on its original")
+        raise FilesetError("option 'btagging': the b tags of a skim cannot be re-sampled; read the original files")
     if btagging is not None and known.get("format") == "delphes":
         known.setdefault("btagging", btagging)
     return DatasetMetadata.model_validate(known)

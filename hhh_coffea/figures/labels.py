@@ -68,7 +68,7 @@ def labels_of(
     if text is None:
         text = "" if has_data or not experiment else "Simulation"
     source = source_of(datasets)
-    warning = f"model of other events: {', '.join(foreign)}" if foreign else ""
+    warning = f"model trained on other events: {', '.join(foreign)}" if foreign else ""
     return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), warning)
 
 

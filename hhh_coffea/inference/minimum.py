@@ -64,7 +64,7 @@ def minimum(likelihood: Likelihood, data: FloatArray, mu: float | None = None) -
             step = -np.linalg.solve((slopes / variances) @ slopes.T, gradient)
         except np.linalg.LinAlgError:
             unused = [n for n, s in zip(np.array(likelihood.names)[free], slopes, strict=True) if not s.any()]
-            raise ModelError(f"parameters of the model cannot be told apart, or change nothing: {unused}") from None
+            raise ModelError(f"parameters of the model cannot be distinguished, or have no effect: {unused}") from None
         arrived = -gradient @ step < DISTANCE  # this step is the last: it squares what is left
         for halving in range(HALVINGS):
             moved = parameters.copy()

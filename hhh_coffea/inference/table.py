@@ -31,8 +31,8 @@ def methods_table(results: Mapping[str, FitResult]) -> Table:
     numbers = ("significance", f"μ below ({level})", "68% of experiments", *(["observed"] * observed))
     table = _table(title, ("method", "background ±"), numbers)
     table.caption = (
-        "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: its uncertainty, "
-        "independent per bin, or one in total. Expected events, best fit and pulls: table.txt, or --verbose"
+        "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: uncertainty of the "
+        "background, independent per bin or one for all bins. Expected events, best fit and pulls: table.txt, or --verbose"
     )
     table.caption_justify = "left"
     for method, result in results.items():

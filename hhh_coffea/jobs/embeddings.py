@@ -35,7 +35,7 @@ def write_embeddings(directory: str | Path, data: TrainingData, output: str | Pa
     """
     model = load(directory)
     if model.topology.inputs != data.topology.inputs:
-        raise CheckpointError(f"{directory}: takes other inputs than {data.path} holds")
+        raise CheckpointError(f"{directory}: has other inputs than {data.path} holds")
     forward, cpu = Packed(model), torch.device("cpu")
     path, total = Path(output), 0
     path.parent.mkdir(parents=True, exist_ok=True)

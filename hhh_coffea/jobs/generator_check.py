@@ -64,8 +64,8 @@ def empty_signals(
             advice = f"{share:.0%} of its first {found.total():,} events have {usual}: {generated.advice(usual)} in its metadata"
         else:
             none = f"; none of its first {found.total():,} has any" if set(found) == {0} else ""
-            advice = f"if it is background, say is_signal: false in its metadata{none}"
-        warnings.append(f"no event of {name} has {gone}, so that its results are empty: {advice}")
+            advice = f"if it is background, set is_signal: false in its metadata{none}"
+        warnings.append(f"no event of {name} has {gone}, so its results are empty: {advice}")
     return warnings, wrong_number
 
 

@@ -106,7 +106,7 @@ def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
     if any(analysis.published_assignments for analysis in analyses.values()):
         return
     if not config.plots:
-        raise UserError("option 'overlay_published': it draws over the figures, and plots are off")
+        raise UserError("option 'overlay_published': it needs figures, and they are switched off")
     if config.metrics == "default":
         raise UserError(
             "option 'overlay_published': it draws over the published definitions, and needs metrics reference or both"
@@ -148,7 +148,7 @@ def _run_job(
                 total = process(config, job, plan, executor, console)
         except RunStopped as stop:
             if stop.args[0].no_room:
-                return _unfinished(console, results.WritingError(f"what a chunk gave: {stop.args[0].reason}"))
+                return _unfinished(console, results.WritingError(f"results of a chunk: {stop.args[0].reason}"))
             return _stopped(console, stop.args[0])
         except ClusterLostError as error:
             return _unfinished(console, error)
@@ -266,7 +266,9 @@ def _print_results(
 
 def _lost_skim(config: RunConfig) -> list[str]:
     lost = not config.skim and (Path(config.output) / resume.SKIM).is_dir()
-    return [f"the skim of the earlier run in {config.output} is deleted: this one writes none (--skim)"] if lost else []
+    return (
+        [f"the skim of the earlier run in {config.output} is deleted: this run writes no skim (--skim)"] if lost else []
+    )
 
 
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:
@@ -286,7 +288,7 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
         left_out = write_root(output / "histograms.root", histograms)
         written.append(
             "histograms.root"
-            + (f" (without {', '.join(left_out)}: they have not one or two axes of numbers)" if left_out else "")
+            + (f" (without {', '.join(left_out)}: they do not have one or two numeric axes)" if left_out else "")
         )
     if config.plots and histograms and any_read:
         from hhh_coffea.figures import results_figures as figures
@@ -344,7 +346,7 @@ def _check_ledger(plan: Plan, total: Partial) -> None:
 
 
 def _unfinished(console: Console, error: Exception) -> int:
-    text = escape(f"{error}; finished chunks are kept, and the same command continues from here")
+    text = escape(f"{error}; finished chunks are kept; repeat the command to continue")
     console.print(f"[red]not finished:[/] {text}", soft_wrap=True, highlight=False)
     return EXIT_UNFINISHED
 

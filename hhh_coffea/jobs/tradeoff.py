@@ -48,7 +48,7 @@ def compare(fileset: str, models: Sequence[str], output: Path, device: str = "au
         given: dict[str, Any] = {"fileset": fileset, "processor": "sculpting", "metrics": "default", "plots": False}
         given |= {"methods": BASELINE} if model is None else {"methods": "spanet", "model": model, "device": device}
         if run_job(make_config({**given, "output": str(folder), "on_error": "stop"})) != EXIT_OK:
-            raise TradeoffError(f"{folder}: the run did not go through")
+            raise TradeoffError(f"{folder}: the run was not completed")
         points.append(_point(name, folder, signal[0], background[0]))
     _relate(points)
     content = {
@@ -74,7 +74,9 @@ def _point(name: str, folder: Path, signal: str, background: str) -> dict[str, A
     (method, entry), *_ = summary["results"].get(signal, {}).get("default", {}).items() or [("it", {"categories": {}})]
     merged = entry["categories"].get("merged")
     if merged is None or None in (merged["purity"]["value"], merged["efficiency"]["value"]):
-        raise TradeoffError(f"{folder}: {signal} has no candidate or no target, so nothing to be right or wrong")
+        raise TradeoffError(
+            f"{folder}: {signal} has no candidate or no target, so purity and efficiency cannot be computed"
+        )
     measured = summary["other"].get("sculpting", {}).get(background, {}).get("default", {}).get(method, {})
     sculpting = measured.get("merged", {}).get("all")
     # a sum of weights of 0 has no entry; one that is negative has no shape, and so no distance

@@ -104,7 +104,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     output = Path(config.output)
     present = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if present - {"table", LOCK} and CARD not in present:
-        raise TrainingError(f"{output}: is not empty and holds no earlier model; choose another --output")
+        raise TrainingError(f"{output}: is not empty and contains no earlier model; choose another --output")
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
         raise TrainingError(
@@ -286,5 +286,5 @@ def _no_file_in_both(training: Sample, test: Sample) -> None:
     for file in test.files:
         if file.uuid in known:
             raise TrainingError(
-                f"{file.source.path}: is a test file, but {known[file.uuid]} with the same content is trained on"
+                f"{file.source.path}: is a test file, but {known[file.uuid]} with the same content is a training file"
             )

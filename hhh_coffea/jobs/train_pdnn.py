@@ -92,8 +92,8 @@ def train_pdnn(
     topology = data.analysis.topology
     trainer = training.prepare(data.columns, topology, settings, device)
     console.print(
-        f"{training.parameters(trainer.model):,} parameters; {len(trainer.train):,} full events to train on, "
-        f"{len(trainer.validation):,} to validate with; on {device}"
+        f"{training.parameters(trainer.model):,} parameters; {len(trainer.train):,} full events for training, "
+        f"{len(trainer.validation):,} for validation; on {device}"
     )
     output = Path(config.output)
 

@@ -73,9 +73,9 @@ def check_trained_on(needs: Collection[str], options: MethodOptions, data_format
     for kind, model, features in models:
         if model.trained_on and data_format not in model.trained_on and not options.accept_foreign_model:
             raise ForeignEventsError(
-                f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)}: it cannot take "
-                f"{', '.join(features)} from {data_format} events, where they are made of other things. "
-                f"Train one on {data_format} (docs/nanoaod.md), or see what this one gives with --accept-foreign-model"
+                f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)} events: its features "
+                f"{', '.join(features)} are different quantities in {data_format} events. "
+                f"Train a model on {data_format} (docs/nanoaod_training.md), or apply this one with --accept-foreign-model"
             )
 
 

@@ -51,7 +51,7 @@ class MethodOptions:
         if name in self.own:
             return _of_user(self.own[name])
         if name not in analysis.methods:
-            has = ", ".join(sorted({*analysis.methods, *self.own})) or "none: name a file of yours"
+            has = ", ".join(sorted({*analysis.methods, *self.own})) or "none: name your own file"
             raise UserError(f"no method {name!r} for analysis {analysis.name!r}; there are {has}")
         found: Method = analysis.methods[name]
         return found

@@ -67,7 +67,7 @@ def owned(folder: Path, datasets: Collection[str] | None = None) -> Iterator[Non
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not _is_ours(folder):
-                raise ResultsError(f"{folder}: is not empty and holds no earlier results; choose another --output")
+                raise ResultsError(f"{folder}: is not empty and contains no earlier results; choose another --output")
             stack.enter_context(locked(folder / LOCK))
         except TakenError as error:
             raise ResultsError(f"{folder}: another run is writing there ({error}); choose another --output") from None
@@ -91,7 +91,7 @@ def _refuse_others(folder: Path, datasets: Collection[str] | None) -> None:
         what = f"results ({', '.join(parts)} too)" if parts else "results"
         raise ResultsError(
             f"{folder}: holds {what} of {', '.join(others)}, which this run does not read and would delete; choose "
-            "another --output, or say --overwrite"
+            "another --output, or add --overwrite"
         )
 
 
@@ -226,7 +226,7 @@ def read_histograms(folder: Path, every: bool = False) -> tuple[dict[str, Hist],
     content = read_json(folder / "histograms.json")
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise ResultsError(
-            f"{folder / 'histograms.json'}: not of schema version {SCHEMA_VERSION}, but of another release: run again"
+            f"{folder / 'histograms.json'}: written by another release (schema version {SCHEMA_VERSION} is needed): run again"
         )
     histograms = {name: Hist(raw) for name, raw in content["histograms"].items()}
     return histograms if every else usual(histograms), content["datasets"]

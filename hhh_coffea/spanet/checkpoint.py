@@ -154,7 +154,7 @@ def parse(content: bytes, path: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read as YAML: {why_unreadable(error)}") from error
     if not isinstance(description, dict) or "schema_version" not in description:
-        raise CheckpointError(f"{path}: no schema_version, so not one of our model files")
+        raise CheckpointError(f"{path}: no schema_version, so it is not a model file of this package")
     if (version := description["schema_version"]) != SCHEMA_VERSION:
         raise CheckpointError(f"{path}: schema_version {version}, this package reads {SCHEMA_VERSION}")
     for key in ("architecture", "options", "weights", "event"):

@@ -89,8 +89,8 @@ def prepare(
     validation = columns["split"] < settings.validation_fraction
     if validation.all() or not validation.any():
         raise TrainingError(
-            f"{len(validation):,} full events: {int((~validation).sum()):,} to train on and {int(validation.sum()):,} to "
-            "validate with; both are needed"
+            f"{len(validation):,} full events: {int((~validation).sum()):,} for training and {int(validation.sum()):,} for "
+            "validation; both are needed"
         )
     kept, held_out = (
         _sample({name: values[use] for name, values in columns.items()}, layout, device)
@@ -171,7 +171,7 @@ def train(
         progress = read_state(state, *parts, progress.identity)
         say(f"resuming after epoch {progress.epoch}")
     elif state.exists() or (folder / "pdnn.json").exists():
-        raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
+        raise TrainingError(f"{folder}: already contains a model; use --resume, or another --output")
     else:
         write_state(state, *parts, progress)
     last = min(settings.epochs, stop_after or settings.epochs)

@@ -90,7 +90,7 @@ def test_what_is_not_in_the_language(text, message):
         ("met", "is no value of each event"),
         ("candidates.pt[0]", "these events have no 'candidates'; they have jets, met"),
         ("jets.charge[0]", "jets has no 'charge'; it has pt, eta"),
-        ("met.pt[0]", "only a list of each event has positions"),
+        ("met.pt[0]", "only a list per event has positions"),
         ("sum(met.pt)", "take a list of each event"),
         ("mass(jets.pt)", "objects with pt, eta, phi, mass"),
     ],

@@ -223,7 +223,7 @@ def test_job_scripts(tmp_path, system, own, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cores: 1", "'jobs' must say how many jobs to submit"),
+        ("cores: 1", "'jobs' must be the number of jobs to submit"),
         ("jobs: 2\ncores: 1\nmemory: 1GB", "name the network"),
         ("jobs: 2\ninterface: lo\ncores: 1\nmemory: 1GB\nqueu: x", "queu"),
         ("- jobs", "must be a mapping"),

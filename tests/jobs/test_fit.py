@@ -151,7 +151,7 @@ def test_luminosity_changes_no_histogram(demo, tmp_path):
     ("options", "message"),
     [
         (["--signal", "ZZZ"], "option 'signal': no dataset 'ZZZ'; there are HHH, HH, QCD"),
-        (["--datasets", "HHH"], "no signal has a background that is selected alike"),
+        (["--datasets", "HHH"], "no signal has a background with the same selection"),
         (["--signal", "HH"], "there is no background"),
         (["--signal", "HH,HHH"], "are of different analyses"),
         (["--methods", "spanet"], "no 'spanet' in ranked_mass; there are chi2"),

@@ -22,7 +22,7 @@ def error_of(capsys, *arguments):
             "there is a comma before '}', and JSON allows none (line 1",
         ),
         ('{"A": {"files": ["a.root",], "metadata": {}}}', "there is a comma before ']', and JSON allows none"),
-        ("{'A': {}}", "JSON wants double quotes (line 1, column 2)"),
+        ("{'A': {}}", "JSON needs double quotes (line 1, column 2)"),
         ("", "it is empty"),
         ('{"A": ', "cannot be read as a fileset: Expecting value (line 1"),
     ],

@@ -178,7 +178,7 @@ def test_limits(tmp_path, write_fileset):
         (["--fileset", "demo", "--datasets", "QQQ"], "no dataset 'QQQ'"),
         ([], "option 'fileset' is missing"),
         (["--fileset", str(DEMO / "hhh.root")], r"hhh\.root: not a fileset, but a ROOT file: list it in a JSON"),
-        (["--fileset", "demo", "--output", str(REPOSITORY / "tests")], "is not empty and holds no earlier results"),
+        (["--fileset", "demo", "--output", str(REPOSITORY / "tests")], "is not empty and contains no earlier results"),
     ],
 )
 def test_mistakes_are_named_and_exit_with_2(options, message, capsys, tmp_path):
@@ -444,14 +444,12 @@ def test_another_number_of_higgs_bosons_than_the_files_hold(tmp_path, write_file
     command = ["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots", "--max-chunks", "1"]
     assert main([*command, "--chunksize", "500"]) == 3
     printed = " ".join(capsys.readouterr().out.split())
-    told = (
-        f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty: 100% of its first 500 events have 3"
-    )
+    told = f"no event of HHH has {n_higgs} Higgs → bb, so its results are empty: 100% of its first 500 events have 3"
     assert f"{told}: set analysis: hhh (n_higgs: 3) in its metadata" in printed
     warnings = json.loads((tmp_path / "r" / "provenance.json").read_text())["warnings"]
     assert [warning.split(":")[0] for warning in warnings] == [
-        f"no event of HHH has {n_higgs} Higgs → bb, so that its results are empty",
-        "no event of QCD has 3 Higgs → bb, so that its results are empty",
+        f"no event of HHH has {n_higgs} Higgs → bb, so its results are empty",
+        "no event of QCD has 3 Higgs → bb, so its results are empty",
     ]
 
 

@@ -161,7 +161,7 @@ def test_versions_side_by_side(tmp_path, shared_dir, capsys):
     assert [cuts[v]["semi-leptonic tt̄"] for v in files] == [200, 0]
     said = " ".join(capsys.readouterr().out.split())
     assert "no event of v15 has semi-leptonic tt̄" in said
-    assert "say is_signal: false in its metadata; none of its first 200 has any" in said
+    assert "set is_signal: false in its metadata; none of its first 200 has any" in said
     assert list(summary["assignments"]) == ["v12"]
     code, failures, cuts, summary = run(tmp_path, **{v: (f, {**NANOAOD, "is_signal": False}) for v, f in files.items()})
     assert (code, failures) == (0, {})

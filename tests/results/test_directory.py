@@ -84,7 +84,7 @@ def test_folders_of_the_user_stay(tmp_path, capsys):
     assert empty.is_dir()
     capsys.readouterr()
     assert main([*RUN, "--output", str(foreign)]) == 2
-    assert "is not empty and holds no earlier results" in capsys.readouterr().err
+    assert "is not empty and contains no earlier results" in capsys.readouterr().err
     assert (foreign / "plots" / "mine.png").exists()
     assert main([*RUN, "--output", str(tmp_path / "new" / "r"), "--dry-run"]) == 0
     assert not (tmp_path / "new").exists()

@@ -179,7 +179,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "training_state",
     }
     assert main([*base, *few]) == 2
-    assert "holds a model already; use --resume" in capsys.readouterr().err
+    assert "already contains a model; use --resume" in capsys.readouterr().err
     assert main([*base, *few, "--set", "epochs=3", "--resume"]) == 2
     assert "was made with epochs = 2, not 3" in capsys.readouterr().err
 

@@ -152,7 +152,9 @@ def resolve(events: Any, options: NanoAODOptions) -> Names:
     if version is None:
         version = next((v for v, mark in MARKS.items() if has(events, mark)), None)
     if version is None:
-        raise KeyError(f"no branch of {sorted(MARKS.values())}: of which NanoAOD version is this? (nanoaod.version)")
+        raise KeyError(
+            f"no branch of {sorted(MARKS.values())}: the version of NanoAOD is not known; set metadata field 'nanoaod.version'"
+        )
     wanted = (options.tagger,) if options.tagger else TAGGERS[version]
     tagger = next((name for name in wanted if has(events, f"Jet_btag{name}")), None)
     if tagger is None:

@@ -74,8 +74,8 @@ def draw_matrices(event: EventView) -> Figure:
             fontweight="bold",
         )  # fmt: skip
         figure.text(
-            0.02, 0.905 if len(rows) > 1 else 0.87, "Numbers of jets: positions in the file. In colour: the true assignments, "
-            "one colour a particle.", fontsize=12,
+            0.02, 0.905 if len(rows) > 1 else 0.87, "Jet numbers are positions in the file. True assignments are in colour, "
+            "one colour per particle.", fontsize=12,
         )  # fmt: skip
         grid = figure.add_gridspec(
             len(rows), columns, height_ratios=(5, 2.2)[: len(rows)], left=0.06, right=0.93,

@@ -179,7 +179,7 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
                 named = {name: np.array([n[name] for n in found]) for name in COUNTS}
                 return named["retrieved"] / named["targets"], named["correct"] / named["candidates"]
 
-            axis.plot(*at(points), color="#bd1f01", marker=".", label="χ² + BDT, working point scanned")
+            axis.plot(*at(points), color="#bd1f01", marker=".", label="χ² + BDT, scan of the working point")
             for name, marker in PART_MARKERS.items():
                 if name in histogram.axes["working_point"]:
                     axis.plot(*at([name]), marker, color="black", markersize=12, linestyle="none", label=name)

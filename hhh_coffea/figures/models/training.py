@@ -30,9 +30,7 @@ def draw_history(folder: str | Path) -> Path:
     path = folder / "history.png"
     with mpl.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-        left.plot(
-            x, [e["training_loss"] for e in epochs], "o-", color="#717581", label="training, weights of the moment"
-        )
+        left.plot(x, [e["training_loss"] for e in epochs], "o-", color="#717581", label="training, current weights")
         left.plot(
             x, [e["validation_loss"] for e in epochs], "s-", color="#ffa90e", label="validation, averaged weights"
         )

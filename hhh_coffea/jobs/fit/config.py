@@ -123,7 +123,7 @@ class FitConfig(Strict):
         if self.binning == "automatic" and not self.z_signal + self.z_background >= 1:
             raise ValueError("z_signal + z_background must be at least 1: it is the largest number of bins")
         if self.label_text is not None and self.label is None:
-            raise ValueError("label_text stands beside the label: give label too")
+            raise ValueError("label_text is shown after the label: give label too")
         return self
 
     @property

@@ -67,7 +67,7 @@ def run_fit(config: FitConfig) -> int:
     )
     if config.output is None:
         page = Path(config.results).resolve() / "report.html"
-        console.print(f"read on in {page}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"report: {page}", soft_wrap=True, markup=False, highlight=False)
     return EXIT_OK
 
 
@@ -112,7 +112,7 @@ def _refuse_others(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise FitError(f"option 'output': {folder} is a file")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RESULT).is_file():
-        raise FitError(f"{folder}: is not empty and holds no earlier fit; choose another --output")
+        raise FitError(f"{folder}: is not empty and contains no earlier fit; choose another --output")
 
 
 def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warnings: list[str]) -> None:

@@ -117,7 +117,7 @@ def _sample_set(datasets: Info, signals: Sequence[str]) -> SampleSet | None:
         return None
     if others := [name for name in signals if name not in points]:
         raise FitError(
-            f"signals {', '.join(points)} were generated at couplings of their own, and {', '.join(others)} at none: choose with "
+            f"signals {', '.join(points)} have couplings in their metadata, and {', '.join(others)} do not: choose with "
             "--signal"
         )
     first = datasets[signals[0]]
@@ -169,8 +169,8 @@ def choose(
         signal = [n for n, info in simulated.items() if info["is_signal"] and info["analysis"] in backgrounds]
         if not signal:
             raise FitError(
-                f"no signal has a background that is selected alike among {', '.join(left)}: 'is_signal' and 'analysis' in "
-                "the metadata say what is signal and how events are selected; --signal names it"
+                f"among {', '.join(left)} no signal has a background with the same selection: set 'is_signal' and 'analysis' "
+                "in the metadata, or choose with --signal"
             )
     elif out := [name for name in signal if name not in simulated]:
         raise FitError(f"option 'signal': {out[0]!r} is data, or not among --datasets")
@@ -230,7 +230,9 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
         raise FitError(f"method {method!r}: no event of the signal {lost[0]!r} is in histogram {name!r}")
     if not set(filled) & (set(inputs.chosen) - set(inputs.signals) - set(inputs.data)):
         unfilled = f": no event of {', '.join(empty)} passes" if empty else ""
-        raise FitError(f"there is no background{unfilled}; background are all simulated datasets but the signal")
+        raise FitError(
+            f"there is no background{unfilled}; the background is every simulated dataset that is not signal"
+        )
     warnings = [f"no event of {name!r} is in histogram {name!r}: it is left out" for name in empty]
     data = [name for name in inputs.data if name in filled]
     whole = from_histogram(
@@ -264,6 +266,6 @@ def simulation_note(templates: Templates, uncertainty: float) -> str | None:
     if worst <= 0.5 * uncertainty:
         return None
     return (
-        f"so few background events were simulated that a bin is uncertain by up to {100 * worst:.0f}%, which the model does "
-        "not have: --mc-statistics includes it"
+        f"the simulated background has a statistical uncertainty of up to {100 * worst:.0f}% in a bin, which the model does "
+        "not include: add it with --mc-statistics"
     )

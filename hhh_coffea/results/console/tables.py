@@ -214,7 +214,7 @@ def weight_warnings(
         total = dataset.metadata.sum_of_weights or rows[0]["weighted"]
         if not dataset.metadata.is_data and not total > 0:
             warnings.append(
-                f"dataset {name!r}: the generator weights of all events add up to {total:g}: no events of it can be expected, "
+                f"dataset {name!r}: the generator weights of all events add up to {total:g}: expected events cannot be computed, "
                 "and no stacked figures are drawn"
             )
     for name, entry in cutflow.items():
@@ -222,7 +222,7 @@ def weight_warnings(
         if generated is not None and rows and rows[0]["weighted"] > generated * (1 + 1e-9):
             warnings.append(
                 f"dataset {name!r}: sum_of_weights = {generated:g} is less than the {rows[0]['weighted']:g} processed; "
-                "it should be that of all events generated, and cross sections come out too large"
+                "it must be that of all generated events; cross sections are too large now"
             )
     return warnings
 
@@ -261,7 +261,7 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
         console.print("[yellow]warning:[/] there was nothing to process: no event was planned", highlight=False)
     console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True, markup=False)
     if "report.html" in written:
-        console.print(f"read on in {output.resolve() / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"report: {output.resolve() / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def count(value: int | None) -> str:

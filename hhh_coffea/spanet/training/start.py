@@ -55,7 +55,9 @@ def load_trunk(model: SPANet, directory: str | Path) -> list[str]:
         if key != "dropout" and vars(start.options)[key] != value:
             raise CheckpointError(f"{directory}: has {key} = {vars(start.options)[key]!r}, the configuration {value!r}")
     if (start.event_token is None) != (model.event_token is None):
-        raise CheckpointError(f"{directory}: has no event vector, for it was trained without heads of the EVENT")
+        raise CheckpointError(
+            f"{directory}: has no event vector, because it was trained without regressions or classes of EVENT"
+        )
     known, own, new = start.state_dict(), model.state_dict(), []
     theirs = list(start.head_sizes)
     copied = {key: known[key] for key in own if key in known and not key.startswith(("heads.", "regression_scale"))}

@@ -122,13 +122,13 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
         not workers.rank
     ):  # the first alone: to others, which may start later, what it writes would look like an older training
         if (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
-            raise TrainingError(f"{folder}: holds a model already; use --resume, or another --output")
+            raise TrainingError(f"{folder}: already contains a model; use --resume, or another --output")
         # from here on a kill costs an epoch at most, and --resume always finds something
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     say(
         f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
-        f"{len(trainer.validation):,} validation events, {trainer.steps_per_epoch} steps an epoch, on {trainer.device}"
+        f"{len(trainer.validation):,} validation events, {trainer.steps_per_epoch} steps per epoch, on {trainer.device}"
         + (f", {workers.size} processes" if workers.size > 1 else "")
     )
     last = min(config.epochs, stop_after or config.epochs)
@@ -178,7 +178,7 @@ def prepare(
     unknown = [r.key for r in topology.regressions if under_reflection(r.key) is None]
     if unknown and config.loss_options().regression and augments:
         raise TrainingError(
-            f"how {', '.join(unknown)} turns with the event is not told by its name, which must end in "
+            f"the name of {', '.join(unknown)} does not define how it changes under rotations and reflections: it must end in "
             f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false and "
             "leave out scale_range, or loss.regression to 0"
         )
