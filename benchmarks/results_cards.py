@@ -21,7 +21,8 @@ account for the correlation of candidates in one event.
 """
 SCULPTING = """## Test
 
-The numbers are from `python benchmarks/results.py`; [docs/results.md](../../docs/results.md) has more. No choice was made on these events.
+The numbers are from `python benchmarks/results.py`; [docs/results.md](../../docs/results.md) has more. No choice was
+made on these events.
 
 """
 

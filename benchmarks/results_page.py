@@ -18,8 +18,8 @@ This page compares all methods on identical test events, with the shipped models
 these events. Every table is for merged candidates (resolved and boosted ones together), in %. Purity is the share of
 candidates that are correct, and efficiency is the share of targets that are found; the product is purity times
 efficiency. The first columns use our definitions (`default`), the last two the published definitions (`reference`); see
-[definitions](definitions.md). Errors are 68.27% intervals that account for the correlation of candidates in one event. For purity and efficiency, the
-larger of the two sides is given.
+[definitions](definitions.md). Errors are 68.27% intervals that account for the correlation of candidates in one event.
+For purity and efficiency, the larger of the two sides is given.
 
 [Definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md) explain the methods `chi2`, `chi2+bdt` and
 `spanet`. The methods `spanet:…` are three [decodings](spanet.md#decoding) of the same network: `joint`, the published
@@ -155,7 +155,7 @@ def _part(folder: Path, dataset: str, baseline: str, categories: tuple[str, ...]
         key = {"dataset": dataset, "definition": definition, "category": chosen[0]}
         lines += [
             "",
-            f"Over `{baseline}`, {chosen[0].replace('_', ' ')}:\n",
+            f"Ratios to `{baseline}`, {chosen[0].replace('_', ' ')}:\n",
             "| method | purity | efficiency | product |",
             "|---|---|---|---|",
         ]
