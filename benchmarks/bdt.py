@@ -1,4 +1,4 @@
-"""Speed of the fat-jet BDT on one core: scoring, and what chi2+bdt costs beyond chi2, every number from this run.
+"""Speed of the large-radius-jet BDT on one core: scoring, and what chi2+bdt costs beyond chi2, every number from this run.
 
     python benchmarks/bdt.py ../shared/data/delphes/hhh_train_00.root
 
@@ -28,7 +28,7 @@ from hhh_coffea.methods.bdt_model import BdtModel, load_model
 from hhh_coffea.reconstruction.selection import event_selection
 
 REPEATS = 5
-ROWS = 500_000  # fat jets scored at once: those of the file, again and again
+ROWS = 500_000  # large-radius jets scored at once: those of the file, again and again
 
 
 def best(function: Callable[[], Any]) -> float:
@@ -77,8 +77,10 @@ def main() -> None:
 
     scoring = best(lambda: model.predict(rows))
     plain = best(lambda: chi2.reconstruct(record, resolved))
-    print(f"{len(record)} selected events with {len(scores)} fat jets; CPU time of one core, best of {REPEATS}")
-    print(f"{'scoring alone':44s} {scoring:7.3f} s {ROWS / scoring:12,.0f} fat jets/s")
+    print(
+        f"{len(record)} selected events with {len(scores)} large-radius jets; CPU time of one core, best of {REPEATS}"
+    )
+    print(f"{'scoring alone':44s} {scoring:7.3f} s {ROWS / scoring:12,.0f} large-radius jets/s")
     print(f"{'chi2':44s} {plain:7.3f} s {len(record) / plain:12,.0f} selected events/s   1.00")
     for name, function in {
         "scores from the record": lambda: bdt.score(record.fatjets, model),

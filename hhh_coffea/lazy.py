@@ -106,9 +106,10 @@ def open_events(
 
 
 def event_record(events: Any, methods: Sequence[str] = (), **options: Any) -> Any:
-    """The event record (docs/how_it_works.md) of the selected events, jets and fat jets truncated as the methods see them.
+    """The event record (docs/how_it_works.md) of the selected events, jets and large-radius jets truncated as the methods
+    see them.
 
-    ``methods`` and ``options`` (those of :func:`hhh_coffea.reconstruction.method_options`) add the fat-jet features that
+    ``methods`` and ``options`` (those of :func:`hhh_coffea.reconstruction.method_options`) add the large-radius-jet features that
     the methods read.
     """
     made = method_options(methods, **options)

@@ -130,7 +130,7 @@ class AssignmentProcessor(ProcessorABC):
         return output | self.accounts(events, metadata, analysis, prepared, found, results)
 
     def job(self, events):
-        """What a chunk is, what is looked for in it, by which definitions, and what is read of fat jets."""
+        """What a chunk is, what is looked for in it, by which definitions, and what is read of large-radius jets."""
         metadata = metadata_of(events, self.btagging)
         analysis = self.analysis_of(metadata)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)

@@ -1,7 +1,7 @@
 """The method chi2+bdt at many working points in one pass: purity and efficiency as curves.
 
 A processor of its own and not a part of the main job, because it does the work of the main job once for every working
-point: fat jets are scored once, candidates and metrics are made anew for each.
+point: large-radius jets are scored once, candidates and metrics are made anew for each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hhh_coffea.results import bdt_scan
 class BdtScanProcessor(ProcessorABC):
     """Count candidates, correct ones, targets and retrieved ones for each working point of a grid.
 
-    The model's named working points are evaluated too, and a score of 1, which no fat jet exceeds: χ² alone.
+    The model's named working points are evaluated too, and a score of 1, which no large-radius jet exceeds: χ² alone.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The table a BDT is trained on: one row a fat jet, with its features and whether it is a target.
+"""The table a BDT is trained on: one row a large-radius jet, with its features and whether it is a target.
 
 ``hhh train bdt`` runs this; a plain coffea ``Runner`` can too.
 """
@@ -17,17 +17,17 @@ from hhh_coffea.training.bdt_table import DEFAULT_FEATURES, write_part
 
 
 class BdtTableProcessor(ProcessorABC):
-    """Write the fat jets that the method will see: those kept, of events that pass the selection.
+    """Write the large-radius jets that the method will see: those kept, of events that pass the selection.
 
-    Signal is a fat jet that is a target (``default`` truth); background is every other fat jet of signal events
-    and all fat jets of background events.
+    Signal is a large-radius jet that is a target (``default`` truth); background is every other large-radius jet of signal events
+    and all large-radius jets of background events.
 
     Parameters
     ----------
     table
         folder that takes one parquet file a chunk
     features
-        fields of the event record's fat jets
+        fields of the event record's large-radius jets
     validation_fraction
         share of events marked as validation
     """
@@ -48,7 +48,7 @@ class BdtTableProcessor(ProcessorABC):
         return branches_of(metadata, self.fatjet_features, analysis_of(metadata).collections)
 
     def process(self, events):
-        """Select events, match their fat jets to truth, write them; returns cutflow and rows by class."""
+        """Select events, match their large-radius jets to truth, write them; returns cutflow and rows by class."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
         analysis = analysis_of(metadata)

@@ -1,6 +1,6 @@
 """Which jets truly came from which Higgs boson: the targets, in our definition and in the published one.
 
-A *resolved* target of a Higgs is the pair of small-radius jets of its two b quarks, a *boosted* target the fat jet
+A *resolved* target of a Higgs is the pair of small-radius jets of its two b quarks, a *boosted* target the large-radius jet
 that holds both. A Higgs may have both, or neither.
 """
 
@@ -24,7 +24,7 @@ BOOSTED_RADIUS = 0.8
 
 
 class Distances(NamedTuple):
-    """What both definitions match by: b-flavoured jets and fat jets (flat) near to a quark or a Higgs of their event."""
+    """What both definitions match by: b-flavoured jets and large-radius jets (flat) near to a quark or a Higgs of their event."""
 
     jet_event: IntArray
     jet_position: IntArray  # in the event's sorted list
@@ -71,8 +71,8 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near:
 
     Resolved: of all (b quark, b-flavoured jet) pairs with ΔR < 0.5, the nearest is taken first and each quark and each
     jet once, over all jets above threshold; the target exists if both quarks got a jet and both jets are among the
-    first ``max_jets``. Boosted: ΔR(fat jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each fat
-    jet and each Higgs once; the fat jet must be among the first ``max_fatjets``.
+    first ``max_jets``. Boosted: ΔR(large-radius jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each large-radius
+    jet and each Higgs once; the large-radius jet must be among the first ``max_fatjets``.
 
     ``record`` and ``near`` are those of :func:`distances`.
     """
@@ -91,8 +91,8 @@ def match_reference(
     """Targets as published (``reference``, §1), faults included.
 
     Each b-flavoured jet goes to the LAST Higgs in record order that has a quark within 0.5 of it; the first two jets
-    of a Higgs among the kept ones are its pair, be they from one quark or two. Each fat jet goes to the last Higgs
-    within 0.8 whose quarks are within 0.8 too; a Higgs takes its first fat jet among the kept ones.
+    of a Higgs among the kept ones are its pair, be they from one quark or two. Each large-radius jet goes to the last Higgs
+    within 0.8 whose quarks are within 0.8 too; a Higgs takes its first large-radius jet among the kept ones.
     """
     near = near or distances(record, n_higgs)
     shape = (len(record), n_higgs)

@@ -33,7 +33,7 @@ SCHEMA = DelphesSchema
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 LEPTON = {"pt": "PT", "eta": "Eta", "phi": "Phi", "charge": "Charge", "isolation": "IsolationVar"}
 
-# Fat-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
+# Large-radius-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
 FATJET_BRANCHES = {
     "softdrop_mass": ("SoftDroppedP4[5]",),
     "tau21": ("Tau[5]",),
@@ -52,7 +52,7 @@ def branches(
     Raises
     ------
     FilesetError
-        naming the features that Delphes does not provide, or that these files without fat jets lack.
+        naming the features that Delphes does not provide, or that these files without large-radius jets lack.
     """
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
         raise FilesetError(

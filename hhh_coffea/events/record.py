@@ -133,7 +133,7 @@ def _named(record: ak.Array, name: str) -> dict[str, npt.NDArray[Any]]:
 
 
 def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
-    """Keep the first ``max_jets`` jets and ``max_fatjets`` fat jets of each event (§1 of the published analysis).
+    """Keep the first ``max_jets`` jets and ``max_fatjets`` large-radius jets of each event (§1 of the published analysis).
 
     The kept jets get their Cartesian momentum as well (``energy px py pz``, GeV): methods need it again and again.
     """
@@ -148,7 +148,7 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
 
 
 def momentum(objects: ak.Array, index: IntArray | slice = slice(None)) -> Cartesian:
-    """Flat Cartesian four-momenta of jets or fat jets, or of those at ``index``, from the record where it holds them."""
+    """Flat Cartesian four-momenta of jets or large-radius jets, or of those at ``index``, from the record where it holds them."""
     if "energy" in objects.fields:
         return Cartesian(*(flat(objects[name])[index] for name in Cartesian._fields))
     return cartesian(*(flat(objects[name])[index] for name in ("pt", "eta", "phi", "mass")))

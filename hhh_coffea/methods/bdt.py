@@ -1,6 +1,6 @@
 """Candidates from a boosted decision tree on large-radius jets, and their marriage with χ² pairs.
 
-A model scores every fat jet; those above the working point are candidates. Two ways to go on: ours
+A model scores every large-radius jet; those above the working point are candidates. Two ways to go on: ours
 (:func:`reconstruct`) takes what they cover out of the pairing and pairs what is left; the published one
 (:func:`reconstruct_reference`, §3) pairs everything and only marks the overlaps afterwards.
 """
@@ -19,13 +19,13 @@ from hhh_coffea.methods.bdt_model import BdtModel
 from hhh_coffea.reconstruction.candidates import make_candidates, merge
 from hhh_coffea.topology.kinds import NONE, Kind
 
-POOL_RADIUS = 0.8  # the fat jets' own radius: a small jet inside it is made of the same particles
+POOL_RADIUS = 0.8  # the large-radius jets' own radius: a small jet inside it is made of the same particles
 
 
 def score(fatjets: ak.Array, model: BdtModel) -> npt.NDArray[np.float32]:
-    """The model's output for every fat jet, flat: from 0 (like background) to 1 (like signal).
+    """The model's output for every large-radius jet, flat: from 0 (like background) to 1 (like signal).
 
-    It ranks fat jets; it is no probability, for training gives both classes the same total weight.
+    It ranks large-radius jets; it is no probability, for training gives both classes the same total weight.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def reconstruct(
 ) -> ak.Array:
     """Candidates of ``chi2+bdt`` in our definition (``default``).
 
-    Of the fat jets that score above ``cut`` the best are boosted candidates, at most one a particle. Small-radius jets
+    Of the large-radius jets that score above ``cut`` the best are boosted candidates, at most one a particle. Small-radius jets
     within ΔR < 0.8 of one of them leave the pool. The χ² pairing makes the other candidates among the first jets of the
     pool: twice as many jets as particles are missing, or ``n_jets`` if that is more. Where the pool is too small for
     all of them it makes as many pairs as it can.
@@ -60,11 +60,11 @@ def reconstruct(
     record
         event record, truncated
     scores
-        flat, one a fat jet
+        flat, one a large-radius jet
     cut
         working point: a score
     boosted, resolved
-        single fat jets and pairs of jets
+        single large-radius jets and pairs of jets
     n_jets, mass
         as in :func:`hhh_coffea.methods.chi2.reconstruct`
     """
@@ -99,15 +99,16 @@ def reconstruct_reference(
 ) -> ak.Array:
     """Candidates of ``chi2+bdt`` as published (``reference``, §3).
 
-    Every fat jet above ``cut`` is a boosted candidate, at most one a particle in order of pT, and all ``pairs`` (those of a
-    χ² method that knows nothing of fat jets) stay; pairs that overlap are marked. All probabilities are 1.
+    Every large-radius jet above ``cut`` is a boosted candidate, at most one a particle in order of pT, and all ``pairs``
+    (those of a
+    χ² method that knows nothing of large-radius jets) stay; pairs that overlap are marked. All probabilities are 1.
     """
     fatjet = tagged(record.fatjets, scores > cut, flat(record.fatjets.pt), len(boosted.members))
     return merge(record, make_candidates(record, boosted, fatjet[..., None]), boosted, pairs)
 
 
 def tagged(fatjets: ak.Array, passes: npt.NDArray[np.bool_], rank: npt.NDArray[np.floating], most: int) -> IntArray:
-    """``(N, most)``: positions of the fat jets that pass, highest ``rank`` first; −1 where there are fewer.
+    """``(N, most)``: positions of the large-radius jets that pass, highest ``rank`` first; −1 where there are fewer.
 
     ``passes`` and ``rank`` are flat; equal ranks keep the order of the record.
     """
@@ -124,7 +125,7 @@ def tagged(fatjets: ak.Array, passes: npt.NDArray[np.bool_], rank: npt.NDArray[n
 
 
 def covered(record: ak.Array, fatjet: IntArray) -> npt.NDArray[np.bool_]:
-    """Flat over the jets: within ΔR < 0.8 of a fat jet whose position ``fatjet`` ``(N, C)`` holds."""
+    """Flat over the jets: within ΔR < 0.8 of a large-radius jet whose position ``fatjet`` ``(N, C)`` holds."""
     jets, fatjets = record.jets, record.fatjets
     result = np.zeros(int(counts_of(jets.eta).sum()), dtype=bool)
     counts = counts_of(fatjets.eta)

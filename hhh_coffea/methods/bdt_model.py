@@ -1,4 +1,4 @@
-"""Trained BDTs: read from a model directory or from plain xgboost JSON, checked, and ready to score fat jets.
+"""Trained BDTs: read from a model directory or from plain xgboost JSON, checked, and ready to score large-radius jets.
 
 A model directory holds ``model.yaml`` (see :class:`ModelCard`), the weights (``.ubj``) and a model card for people. A
 plain xgboost file is matched by its feature names, those of the published analysis included. The weights travel to
@@ -26,7 +26,7 @@ from hhh_coffea.base.user_files import expanded, load_yaml
 SCHEMA_VERSION = 1
 CARD = "model.yaml"
 
-# What a model may ask of a fat jet: fields of the event record. Directions in φ are left out, for physics has none.
+# What a model may ask of a large-radius jet: fields of the event record. Directions in φ are left out, for physics has none.
 FEATURES = (
     "pt",
     "eta",

@@ -38,7 +38,7 @@ class MethodOptions:
     chi2_jets: int | None = None  # jets the pairing may choose from; as many as the targets need when None
     chi2_mass: float = chi2.MASS  # GeV
     bdt: BdtModel | None = None
-    bdt_cut: float = 1.0  # score above which a fat jet is a candidate
+    bdt_cut: float = 1.0  # score above which a large-radius jet is a candidate
     spanet: tuple[SpanetModel, ...] = ()  # each for other targets
     pdnn: tuple[PdnnModel, ...] = ()  # likewise
     methods: tuple[str, ...] = ()  # their names, as asked for
@@ -158,7 +158,7 @@ class Method:
     """A reconstruction method.
 
     ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
-    analysis ran the method differently. ``fatjet_features(options)``: what it reads of the fat jets beyond
+    analysis ran the method differently. ``fatjet_features(options)``: what it reads of the large-radius jets beyond
     their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
     definition. ``settings``: the model of the options that this method alone has.
     """
@@ -205,7 +205,7 @@ def bdt_of(options: MethodOptions) -> BdtModel:
 
 
 def bdt_features(options: MethodOptions) -> tuple[str, ...]:
-    """Fat-jet features that the BDT reads."""
+    """Large-radius-jet features that the BDT reads."""
     return bdt_of(options).substructure
 
 
@@ -317,7 +317,7 @@ def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodO
 
 
 def fatjet_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
-    """Fat-jet features beyond the kinematics that these methods read."""
+    """Large-radius-jet features beyond the kinematics that these methods read."""
     return sorted({feature for name in methods for feature in options.method(name, analysis).fatjet_features(options)})
 
 

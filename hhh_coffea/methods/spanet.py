@@ -69,7 +69,7 @@ class Interpretation(NamedTuple):
 def reconstruct(
     record: ak.Array, model: SpanetModel, decodings: Iterable[str], analysis: Analysis
 ) -> dict[str, ak.Array]:
-    """Candidates of each decoding with AP and DP as their probabilities, those of single fat jets first.
+    """Candidates of each decoding with AP and DP as their probabilities, those of single large-radius jets first.
 
     ``record`` is truncated. A target that the decoding leaves out gives no candidate. Of :func:`details` the columns that the
     analysis declares are added.

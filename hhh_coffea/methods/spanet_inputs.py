@@ -59,7 +59,7 @@ class TakesInputs(Protocol):
 
 
 def substructure_of(topology: Topology) -> tuple[str, ...]:
-    """Fat-jet fields of the record that a topology takes beyond the kinematics."""
+    """Large-radius-jet fields of the record that a topology takes beyond the kinematics."""
     wanted = {FATJET_FEATURES.get(f, "") for i in topology.inputs for f in i.feature_names}
     return tuple(sorted(wanted - {"", "pt", "eta", "phi", "mass"}))
 
@@ -112,7 +112,7 @@ def collection_of(event_input: Input, model: str) -> str:
 
 
 def overlaps(record: ak.Array, topology: Topology) -> npt.NDArray[np.bool_] | None:
-    """``(N, jets, fatjets)``: which lie within ΔR < 0.5; None where the topology has no fat jets."""
+    """``(N, jets, fatjets)``: which lie within ΔR < 0.5; None where the topology has no large-radius jets."""
     if not {"jets", "fatjets"} <= {kinds.collection_of(i) for i in topology.inputs}:
         return None
     directions = []

@@ -60,7 +60,7 @@ class SpanetModel:
 
     @property
     def substructure(self) -> tuple[str, ...]:
-        """Fat-jet fields it reads beyond the kinematics."""
+        """Large-radius-jet fields it reads beyond the kinematics."""
         return substructure_of(self.topology)
 
     def network(self) -> Loaded:

@@ -41,7 +41,7 @@ def make_candidates(
 ) -> ak.Array:
     """Candidates of one kind.
 
-    A candidate of one object has the four-vector of that object (a fat jet's mass is the ungroomed one, as published,
+    A candidate of one object has the four-vector of that object (a large-radius jet's mass is the ungroomed one, as published,
     §5), others the sum of their daughters'.
 
     Parameters
@@ -126,14 +126,15 @@ def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntA
 
 
 def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) -> ak.Array:
-    """Candidates of ``kind`` (single fat jets) first, then the others, with ``overlaps`` set."""
+    """Candidates of ``kind`` (single large-radius jets) first, then the others, with ``overlaps`` set."""
     return mark_overlaps(record, ak.concatenate([displacing, others], axis=1), kind)
 
 
 def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind, others: Iterable[Kind] | None = None) -> ak.Array:
     """Set ``overlaps``: a candidate with any small-radius jet within ΔR < 0.5 of one of ``kind`` is dropped by it.
 
-    The fat jet always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures choose.
+    The large-radius jet always wins (§4 of the published analysis, and ours). Nothing is removed here: metrics and figures
+    choose.
     ``others``: the kinds of the other candidates, where some have daughters that are no jets.
     """
     fatjets = candidates.objects[candidates.kind == kind.number][..., 0]
@@ -141,7 +142,7 @@ def mark_overlaps(record: ak.Array, candidates: ak.Array, kind: Kind, others: It
     overlaps = np.zeros(int(counts_of(candidates.kind).sum()), dtype=bool)
     if width:
         event = event_index(counts_of(candidates.kind))
-        fat = pad(fatjets, width, NONE)[event]  # (candidates, fat jets)
+        fat = pad(fatjets, width, NONE)[event]  # (candidates, large-radius jets)
         fat_eta, fat_phi = _directions(record.fatjets, event[:, None], fat)
         objects, number = flat(candidates.objects), flat(candidates.kind)
         for d in range(kind.width):

@@ -3,7 +3,7 @@
 Every histogram here is additive over chunks. Replica 0 is the sample; in replicas 1 to :data:`REPLICAS` every event has
 another Poisson weight of mean 1, the bootstrap for data that come in pieces (W. Chamandy et al., *Estimating uncertainty
 for massive data streams*, Google 2012), a function of (file uuid, entry, replica) alone. All candidates of an event, its
-random pairs and its fat jets share that weight, so correlations are in the errors.
+random pairs and its large-radius jets share that weight, so correlations are in the errors.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from hhh_coffea.topology.kinds import Kind
 
 FloatArray = npt.NDArray[np.float64]
 SPECTRA, FATJETS, BOOSTED_PT = "sculpting", "sculpting_fatjets", "sculpting_boosted_pt"
-KINDS = ("resolved", "boosted")  # pairs of jets, single fat jets
+KINDS = ("resolved", "boosted")  # pairs of jets, single large-radius jets
 CANDIDATES, RANDOM = "candidates", "random"
 REPLICAS = 100
 RANKS = 4  # by falling pT among the surviving candidates of an event; the fourth takes all beyond
 BINS = len(EDGES) - 1
-PT_BINS, PT_MIN, PT_MAX = 32, 200.0, 1000.0  # of fat jets, GeV
+PT_BINS, PT_MIN, PT_MAX = 32, 200.0, 1000.0  # of large-radius jets, GeV
 BLOCK = 4096  # events at a time: the table of counts by event stays small
 _STREAM = 2**43  # no jet, split or draw has this position
 # Poisson distribution of mean 1, cumulative: a uniform number below its n-th value is a weight of at most n
@@ -65,7 +65,7 @@ def replica_weights(weight: npt.NDArray[Any], file_uuid: str, entry: IntArray) -
 
 
 def fill_fatjets(histograms: dict[str, Hist], dataset: str, record: ak.Array, weights: FloatArray) -> None:
-    """All fat jets of the events, by pT and mass: what boosted candidates are compared with."""
+    """All large-radius jets of the events, by pT and mass: what boosted candidates are compared with."""
     axes = [histograms[FATJETS].axes[name] for name in ("pt", "mass")]
     event = event_index(counts_of(record.fatjets.pt))
     cell = _cell(axes, flat(record.fatjets.pt), flat(record.fatjets.mass))
@@ -84,7 +84,7 @@ def fill_method(
 ) -> None:
     """One method's surviving candidates, and random pairs in their place.
 
-    ``key``: dataset, method and definition; ``kinds``: pairs of jets, and single fat jets where there
+    ``key``: dataset, method and definition; ``kinds``: pairs of jets, and single large-radius jets where there
     are such; ``first``: jets of an event that the method may pair; ``weights`` those of :func:`replica_weights`.
     """
     spectra, boosted_pt = histograms[SPECTRA], histograms[BOOSTED_PT]
@@ -162,7 +162,7 @@ def spectrum(histograms: dict[str, Hist], key: dict[str, str], category: str, ra
     """``(1 + REPLICAS, bins)``: sums of weights in 30–225 GeV, of the sample and its replicas.
 
     ``key``: dataset, method, definition; ``category``: merged, resolved or boosted; ``rank`` 0 for all. The random
-    spectrum of boosted candidates is that of all fat jets of the dataset with the same pT: in each bin of pT as many as
+    spectrum of boosted candidates is that of all large-radius jets of the dataset with the same pT: in each bin of pT as many as
     there are candidates.
     """
     chosen = slice(None) if rank == 0 else slice(rank - 1, rank)

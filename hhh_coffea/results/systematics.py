@@ -35,7 +35,7 @@ def unchanged(nominal: ak.Array, varied: ak.Array) -> tuple[IntArray, BoolArray]
     """Which events of a varied record have the very inputs of the nominal one.
 
     Both are truncated records, ordered by ``id``. Returns, for each varied event, its position in ``nominal`` (any
-    where it is not there) and whether all its jets, fat jets and missing momentum are equal to those, bit by bit.
+    where it is not there) and whether all its jets, large-radius jets and missing momentum are equal to those, bit by bit.
     """
     ids, other = np.asarray(nominal.id), np.asarray(varied.id)
     if len(ids) == 0:

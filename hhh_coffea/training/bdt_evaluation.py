@@ -1,4 +1,4 @@
-"""How well scores separate targets from other fat jets: ROC, working points, and the histograms behind figures."""
+"""How well scores separate targets from other large-radius jets: ROC, working points, and the histograms behind figures."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def roc(
 
 
 def area(efficiency: FloatArray, misidentification: FloatArray) -> float:
-    """Area under the ROC curve: how often a target scores higher than another fat jet; ties count half."""
+    """Area under the ROC curve: how often a target scores higher than another large-radius jet; ties count half."""
     return float(np.trapezoid(efficiency, misidentification))
 
 
 def measure(scores: npt.NDArray[np.floating], rows: Rows, seed: int) -> dict[str, Any]:
     """AUC, and misidentification and rejection (its inverse) at fixed signal efficiencies, with errors.
 
-    Errors are the spread over bootstrap replicas that draw whole events, since fat jets of one event are related.
+    Errors are the spread over bootstrap replicas that draw whole events, since large-radius jets of one event are related.
     """
     _, event = np.unique(rows.event, return_inverse=True)
     random = np.random.default_rng(seed)

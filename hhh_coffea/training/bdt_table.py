@@ -1,4 +1,4 @@
-"""The training table of fat jets on disk: parquet, one file a chunk, written by workers and read by the trainer."""
+"""The training table of large-radius jets on disk: parquet, one file a chunk, written by workers and read by the trainer."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _LABELS = ("signal", "validation", "dataset", "file", "entry", "fatjet")
 
 @dataclass(frozen=True)
 class Rows:
-    """Some fat jets: features ``(rows, features)`` and, one value a row, their class, part, dataset and event.
+    """Some large-radius jets: features ``(rows, features)`` and, one value a row, their class, part, dataset and event.
 
-    ``event`` is the same for fat jets of one event, and of no other.
+    ``event`` is the same for large-radius jets of one event, and of no other.
     """
 
     features: npt.NDArray[np.float32]
@@ -72,7 +72,7 @@ def write_part(
     features: Sequence[str],
     validation_fraction: float,
 ) -> npt.NDArray[np.bool_]:
-    """Write the fat jets of a chunk and return which are signal.
+    """Write the large-radius jets of a chunk and return which are signal.
 
     ``fatjet_of_particle`` is ``(N, n)``: positions in ``record.fatjets``, −1 where a particle has none. ``chunk`` is
     ``events.metadata``. The name depends on the file's content and the range of entries alone, and the file appears whole

@@ -37,7 +37,7 @@ XBB: dict[str, tuple[str, str | None]] = {
 }
 XBB_ORDER = {15: ("globalParT3", "particleNet", "particleNetLegacy"), 12: ("particleNet",), 9: ("particleNetMD",)}
 
-# Regressed mass of a fat jet: a branch, and whether it is relative to the mass
+# Regressed mass of a large-radius jet: a branch, and whether it is relative to the mass
 REGRESSED_MASS = (
     ("FatJet_particleNet_massCorr", True),
     ("FatJet_particleNet_mass", False),

@@ -68,7 +68,7 @@ def branches(
     Raises
     ------
     FilesetError
-        for a fat-jet feature that NanoAOD does not have, or a correction that is not in its file.
+        for a large-radius-jet feature that NanoAOD does not have, or a correction that is not in its file.
     """
     options = options_of(metadata)
     with_fatjets = "fatjets" in collections

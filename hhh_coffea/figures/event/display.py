@@ -1,7 +1,8 @@
 """Pictures of one event: η–φ and transverse views of truth and of each method, and SPANet's assignment matrices.
 
 Colours stand for particles, the same in every panel: a correct candidate has the colour of the particle it is, a
-wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: fat jets; triangles: leptons; dash-dotted
+wrong one a colour that is left. Filled circles: small-radius jets; dashed ones: large-radius jets; triangles: leptons;
+dash-dotted
 lines: missing transverse momentum. Numbers are positions in the file.
 """
 
@@ -61,7 +62,7 @@ def draw_event(event: EventView) -> Figure:
 
 
 def draw_matrices(event: EventView) -> Figure:
-    """Assignment probabilities of each target: a heat map of jet pairs, or bars of fat jets; true assignments framed."""
+    """Assignment probabilities of each target: a heat map of jet pairs, or bars of large-radius jets; true assignments framed."""
     with mpl.rc_context(STYLE):
         pairs = [m for m in event.matrices if m.probability.ndim == 2]
         singles = [m for m in event.matrices if m.probability.ndim == 1]
@@ -147,7 +148,7 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
                 )
             else:
                 height = jet["phi"] + FATJET_RADIUS * (0.86 if position % 2 else -0.86)
-                text = f"fat {int(jet['index'])}"
+                text = f"large-R {int(jet['index'])}"
                 shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
             shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
     for lepton, color in zip(event.objects.get("leptons", []), colors_of.get("leptons", []), strict=True):
@@ -171,7 +172,7 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
 
 
 def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> None:
-    """pT of every jet along its azimuth; fat jets as dashed outlines behind."""
+    """pT of every jet along its azimuth; large-radius jets as dashed outlines behind."""
     colors = _colors(event, assigned)
     for jet, color in zip(event.objects.get("fatjets", []), colors.get("fatjets", []), strict=True):
         edge = "#717581" if color == UNUSED else color
@@ -211,7 +212,7 @@ def _free_angle(azimuths: list[float]) -> float:
 def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> list[tuple[str, str]]:
     """A line for each candidate: what it is made of, its mass, its probabilities, and whether it is right."""
     lines = []
-    short = {"jets": "", "fatjets": "fat ", "leptons": "lepton "}
+    short = {"jets": "", "fatjets": "large-R ", "leptons": "lepton "}
     for candidate in assigned:
         made_of = " + ".join(
             f"{short[name]}{int(event.objects[name][place]['index'])}" for name, place in _daughters(event, candidate)

@@ -1,4 +1,4 @@
-"""Figures of the fat-jet BDT: its training (``models/NAME/evaluation``) and the scan of its working point."""
+"""Figures of the large-radius-jet BDT: its training (``models/NAME/evaluation``) and the scan of its working point."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 CLASS_STYLES = {TARGET: ("H → bb", "#bd1f01", "o"), OTHER: ("other large-radius jets", "#3f90da", "s")}
 LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
-# read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD fat jets (§3)
+# read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD large-radius jets (§3)
 PUBLISHED_ROC = np.array(
     [
         (0.10, 0.0024),
@@ -183,7 +183,7 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
             for name, marker in PART_MARKERS.items():
                 if name in histogram.axes["working_point"]:
                     axis.plot(*at([name]), marker, color="black", markersize=12, linestyle="none", label=name)
-            if category == "merged":  # above a score of 1 there is no fat jet: χ² alone
+            if category == "merged":  # above a score of 1 there is no large-radius jet: χ² alone
                 axis.plot(*at(["1.00000"]), "*", color="#ffa90e", markersize=22, linestyle="none", label="χ² alone")
             axis.set(xlabel="Reconstruction efficiency", ylabel="Reconstruction purity")
             axis.margins(0.15)
