@@ -91,9 +91,9 @@ def test_every_method_returns_one_type():
 
 
 def test_mistakes(events):
-    with pytest.raises(UserError, match="uncut: cut the result instead"):
+    with pytest.raises(UserError, match="apply cuts to the result instead"):
         reconstruct(events[:10], "chi2")
-    with pytest.raises(UserError, match="uncut: cut the result instead"):
+    with pytest.raises(UserError, match="apply cuts to the result instead"):
         reconstruct(open_events("demo", "HH", mode="virtual")[:10], "chi2")
     with pytest.raises(UserError, match="no method 'chi'"):
         reconstruct(events, "chi")

@@ -301,7 +301,7 @@ def test_a_file_that_is_exchanged_after_planning_is_not_read(tmp_path):
     chunk = plan_chunks([inspect_file(SourceFile("HHH", str(path), "Delphes"))]).chunks[0]
     path.write_bytes((DEMO / "qcd.root").read_bytes())
     lost = run_chunk(Job(ProcessorSource.of(load_processor("assignment", {})), {"HHH": HHH}), chunk)
-    assert "another file than when the run was planned" in lost.failures[0].reason
+    assert "the file has changed since the run was planned (it has another uuid)" in lost.failures[0].reason
 
 
 def test_what_is_tried_again(monkeypatch):

@@ -158,7 +158,7 @@ def test_mistakes_are_named(relaid, tmp_path, capsys, metadata, options, message
 def test_edges_must_rise(capsys):
     with pytest.raises(SystemExit):
         train(["btag-efficiencies", "--fileset", "x.json", "--output", "e.json", "--pt-bins", "30,20"])
-    assert "not a list of rising edges" in capsys.readouterr().err
+    assert "not a list of increasing edges" in capsys.readouterr().err
 
 
 def test_datasets_are_added_by_their_cross_sections(relaid, tmp_path, capsys):

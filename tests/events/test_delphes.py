@@ -35,7 +35,7 @@ def test_order_and_file_positions(open_delphes):
     """b-tagged first, then falling pT; ``index`` leads back to the same jet in the file."""
     events = open_delphes(DEMO / "hhh.root", stop=300)
     record, dropped = delphes.read(events, SIGNAL)
-    assert dropped == {"jets with non-finite kinematics": 0, "fat jets with non-finite kinematics": 0}
+    assert dropped == {"jets with non-finite kinematics": 0, "large-radius jets with non-finite kinematics": 0}
     for event, jets in zip(events, record.jets, strict=True):
         raw = list(zip(event.Jet.PT.tolist(), (event.Jet.BTag & 1).tolist(), strict=True))
         expected = sorted(range(len(raw)), key=lambda i: (-raw[i][1], -raw[i][0]))
@@ -90,7 +90,7 @@ def test_non_finite_jets_are_dropped_and_counted(open_delphes, value):
     assert ak.num(record.jets).tolist() == [n - 1 for n in before]
     assert ak.num(record.fatjets).tolist() == [0] * 50
     assert dropped["jets with non-finite kinematics"] == 50
-    assert dropped["fat jets with non-finite kinematics"] == len(flat(fatjets.PT))
+    assert dropped["large-radius jets with non-finite kinematics"] == len(flat(fatjets.PT))
     assert np.isfinite(flat(record.jets.mass)).all()
 
 

@@ -194,7 +194,9 @@ def test_missing_branches_are_named(relaid, open_nanoaod):
     events = open_nanoaod(relaid[12], stop=5)
     with pytest.raises(KeyError, match=r"no branch Jet_btagUParTAK4B .*nanoaod\.tagger.*\['DeepFlavB', 'PNetB', 'Rob"):
         nanoaod.read(events, background(tagger="UParTAK4B"))
-    with pytest.raises(KeyError, match=r"no branch FatJet_chMultiplicity \(fat-jet feature 'n_charged'\); FatJet has"):
+    with pytest.raises(
+        KeyError, match=r"no branch FatJet_chMultiplicity \(feature 'n_charged' of large-radius jets\); FatJet has"
+    ):
         nanoaod.read(events, background(), ["n_charged"])
     with pytest.raises(KeyError, match=r"no branch FatJet_globalParT3_Xbb .*xbb_tagger.*\['particleNet'\]"):
         nanoaod.read(events, background(xbb_tagger="globalParT3"), ["xbb"])
@@ -206,7 +208,7 @@ def test_missing_branches_are_named(relaid, open_nanoaod):
         nanoaod.read(slim, background(lepton_veto={}))
     with pytest.raises(FilesetError, match=r"no working points of 'PNetB' for 2018 .*nanoaod\.btag_cut"):
         nanoaod.read(events, background(year="2018"))
-    with pytest.raises(FilesetError, match=r"no fat-jet features \['n_subjets'\]"):
+    with pytest.raises(FilesetError, match=r"do not have the features \['n_subjets'\] of large-radius jets"):
         nanoaod.branches(background(), ["n_subjets"])
     for name, collection in (("Jet_hadronFlavour", "Jet"), ("FatJet_msoftdrop", "FatJet")):
         other = open_nanoaod(relaid[12], stop=5)

@@ -33,7 +33,7 @@ def fileset(folder, files, **of_background):
 def test_negative_sum_of_generator_weights(files, tmp_path, capsys):
     """Not a cross section with the wrong sign, and no run that is lost: figures are drawn but for the stacks."""
     assert run([*fileset(tmp_path, files), "--output", str(tmp_path / "r")]) == 0
-    warning = "dataset 'QCD': the generator weights of all events add up to -1500: no events of it can be expected"
+    warning = "dataset 'QCD': the generator weights of all events add up to -1500: expected events cannot be computed"
     assert warning in capsys.readouterr().out
     rows = json.loads((tmp_path / "r" / "cutflow.json").read_text())["datasets"]
     assert all("expected_events" not in row and row["cross_section_pb"] is None for row in rows["QCD"]["cuts"])

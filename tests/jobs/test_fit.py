@@ -188,7 +188,7 @@ def test_results_that_cannot_be_fitted(copied, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     assert main([str(copied), "--output", str(tmp_path / "mine")]) == 2
-    assert "holds no earlier fit" in capsys.readouterr().err
+    assert "contains no earlier fit" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.tex").exists()
     provenance = json.loads((copied / "provenance.json").read_text())
     for change, message in (

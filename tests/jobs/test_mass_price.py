@@ -140,7 +140,7 @@ def test_mistakes(folders, tmp_path, capsys):
     qcd, hhh = str(folders / "QCD"), str(folders / "HHH")
     assert "true targets" in fails("--model", "spanet_hhh", "--slope", "0.05", "--background", hhh)
     assert "slope must be positive" in fails("--model", "spanet_hhh", "--slope", "0", "--background", qcd)
-    assert "has a price on masses already" in fails(
+    assert "already has a price on masses" in fails(
         "--model", str(folders / "priced"), "--slope", "1", "--background", qcd
     )
     assert "topology" in fails("--model", "spanet_hh", "--slope", "0.05", "--background", qcd)

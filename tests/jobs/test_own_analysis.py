@@ -174,7 +174,7 @@ GOOD = (EXAMPLES / "hadronic_tops.py").read_text()
         (
             '{"chi2": method',
             '{"best": method',
-            "analysis 'hadronic_tops' has no 'chi2', the default; say --methods best",
+            "analysis 'hadronic_tops' has no 'chi2', the default; set --methods best",
         ),
     ],
 )

@@ -133,12 +133,12 @@ def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
     """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
     options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]
     assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "a")]) == 0
-    assert "efficiency: found" in capsys.readouterr().out
+    assert "efficiency: share of targets" in capsys.readouterr().out
     assert main([*options, "--datasets", "HHH", "--output", str(tmp_path / "v"), "--verbose"]) == 0
     assert "docs/definitions.md" in capsys.readouterr().out
-    assert "counts as found either way" in (tmp_path / "a" / "report.html").read_text()
+    assert "counts as found if a candidate equals either of them" in (tmp_path / "a" / "report.html").read_text()
     assert main([*options, "--datasets", "QCD", "--output", str(tmp_path / "b")]) == 0
-    assert "efficiency: found" not in capsys.readouterr().out  # nothing is right or wrong there
+    assert "efficiency: share of targets" not in capsys.readouterr().out  # nothing is right or wrong there
 
 
 def test_limits(tmp_path, write_fileset):
@@ -168,7 +168,7 @@ def test_limits(tmp_path, write_fileset):
         ),
         (["--fileset", "demo", "--device", "cpu"], "option 'device' has no effect .* it is for spanet"),
         (["--fileset", "demo", "--workers", "2"], "workers need executor 'futures' or 'dask'"),
-        (["--fileset", "demo", "--no-plots", "--overlay-published"], "option 'overlay_published': .* plots are off"),
+        (["--fileset", "demo", "--no-plots", "--overlay-published"], "option 'overlay_published': .* needs figures"),
         (["--fileset", "demo", "--metrics", "default", "--overlay-published"], "needs metrics reference or both"),
         (
             ["--fileset", "demo", "--processor", "bdt_scan", "--candidates"],
@@ -434,7 +434,7 @@ def test_weights_and_cross_section(tmp_path, write_fileset):
 def test_background_called_signal_is_pointed_out(tmp_path, write_fileset, capsys):
     path = write_fileset(QCD=([str(DEMO / "qcd.root")], {}))
     assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots"]) == 0
-    assert "say is_signal: false" in capsys.readouterr().out
+    assert "set is_signal: false" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n_higgs", [2, 4])

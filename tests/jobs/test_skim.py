@@ -123,7 +123,7 @@ def test_what_a_skim_does_not_hold(tmp_path, capsys):
     assert "no branch fatjets_" in (printed := " ".join(capsys.readouterr().out.split()))
     assert "the run that made the skim did not read it" in printed
     assert main([*options, "--btagging", "upart"]) == 1
-    assert "the b tags of a skim are decided" in " ".join(capsys.readouterr().out.split())
+    assert "the b tags of a skim cannot be re-sampled" in " ".join(capsys.readouterr().out.split())
     content = json.loads((first / "skim" / "fileset.json").read_text())
     content["HHH"]["metadata"]["btag_bit"] = 1
     (first / "skim" / "fileset.json").write_text(json.dumps(content))

@@ -31,7 +31,7 @@ def test_import_spanet(shared_dir, tmp_path, capsys):
     assert describe(tmp_path / "ttbar")["architecture"] == "original"
     assert load(tmp_path / "ttbar").topology.target_names == ("t1", "t2")
     assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar")]) == 2
-    assert "holds a model; name another --output, or add --overwrite" in capsys.readouterr().err
+    assert "already contains a model; name another --output, or add --overwrite" in capsys.readouterr().err
     assert main(["import-spanet", str(source), "--output", str(tmp_path / "ttbar"), "--overwrite"]) == 0
 
 

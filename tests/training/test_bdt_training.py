@@ -180,16 +180,16 @@ def test_mistakes_are_named(fileset: Path, tmp_path: Path, capsys: pytest.Captur
     assert train(fileset, tmp_path / "m", "--features", "pt,colour") == 2
     assert "option features: no ['colour']" in capsys.readouterr().err
     assert train(fileset, tmp_path / "m", "--features", "pt,xbb") == 2
-    assert "Delphes files have no fat-jet features ['xbb']" in capsys.readouterr().err
+    assert "Delphes files do not have the features ['xbb'] of large-radius jets" in capsys.readouterr().err
     assert train(fileset, tmp_path / "m", "--features", "pt,mass", "--compare", "hbb_bdt") == 2
     assert "hbb_bdt needs ['charged_fraction'" in capsys.readouterr().err
     for _ in range(2):  # what the first one left behind does not stand in the way
         assert train(fileset, tmp_path / "m", "--datasets", "QCD") == 2
-        assert "need both" in capsys.readouterr().err
+        assert "both are needed" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("…")
     assert train(fileset, tmp_path / "mine") == 2
-    assert "holds no earlier model" in capsys.readouterr().err
+    assert "contains no earlier model" in capsys.readouterr().err
 
 
 def test_an_unreadable_file_ends_the_training(

@@ -195,7 +195,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--datasets", "ttbb"], "dataset 'ttbb': background has no correct assignment"),
         (["--datasets", "ttbar,tth"], "a network is trained for one analysis"),
         (["--fileset", "demo", "--datasets", "HHH"], "targets that are not made of jets alone"),
-        (["--set", "validation_fraction=0.0001"], "full events: 527 to train on and 0 to validate with"),
+        (["--set", "validation_fraction=0.0001"], "full events: 527 for training and 0 for validation"),
         (["--max-chunks", "1", "--device", "tpu0"], "no device 'tpu0'"),
     ],
 )
