@@ -71,8 +71,8 @@ def match(record: ak.Array, n_higgs: int, max_jets: int, max_fatjets: int, near:
 
     Resolved: of all (b quark, b-flavoured jet) pairs with ΔR < 0.5, the nearest is taken first and each quark and each
     jet once, over all jets above threshold; the target exists if both quarks got a jet and both jets are among the
-    first ``max_jets``. Boosted: ΔR(large-radius jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each large-radius
-    jet and each Higgs once; the large-radius jet must be among the first ``max_fatjets``.
+    first ``max_jets``. Boosted: ΔR(large-radius jet, H) < 0.8 and both quarks within 0.8, nearest to the Higgs first, each
+    large-radius jet and each Higgs once; the jet must be among the first ``max_fatjets``.
 
     ``record`` and ``near`` are those of :func:`distances`.
     """

@@ -235,5 +235,5 @@ def test_variations_of_jets_move_met(tt, tmp_path):
 def test_options_are_checked():
     with pytest.raises(ValueError, match="electron_id"):
         nano(leptons={"electron_id": "superb"})
-    with pytest.raises(FilesetError, match="do not have the features .* of large-radius jets"):
+    with pytest.raises(FilesetError, match=r"do not have the features .* of large-radius jets"):
         delphes.branches(DELPHES, ("nothing",), TOPS)

@@ -194,9 +194,7 @@ def test_missing_branches_are_named(relaid, open_nanoaod):
     events = open_nanoaod(relaid[12], stop=5)
     with pytest.raises(KeyError, match=r"no branch Jet_btagUParTAK4B .*nanoaod\.tagger.*\['DeepFlavB', 'PNetB', 'Rob"):
         nanoaod.read(events, background(tagger="UParTAK4B"))
-    with pytest.raises(
-        KeyError, match=r"no branch FatJet_chMultiplicity \(feature 'n_charged' of large-radius jets\); FatJet has"
-    ):
+    with pytest.raises(KeyError, match=r"no branch FatJet_chMultiplicity \(feature 'n_charged' of large-radius jets\)"):
         nanoaod.read(events, background(), ["n_charged"])
     with pytest.raises(KeyError, match=r"no branch FatJet_globalParT3_Xbb .*xbb_tagger.*\['particleNet'\]"):
         nanoaod.read(events, background(xbb_tagger="globalParT3"), ["xbb"])
