@@ -266,7 +266,7 @@ def turned(topology, inputs, angle, mirror_phi, mirror_eta):
     found = []
     for event_input, x in zip(topology.inputs, inputs, strict=True):
         column = {name: k for k, name in enumerate(event_input.feature_names)}
-        x = x.clone()
+        x = x.clone()  # noqa: PLW2901
         sin, cos = x[..., column["sinphi"]] * (-1 if mirror_phi else 1), x[..., column["cosphi"]].clone()
         x[..., column["sinphi"]] = sin * math.cos(angle) + cos * math.sin(angle)
         x[..., column["cosphi"]] = cos * math.cos(angle) - sin * math.sin(angle)
