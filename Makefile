@@ -22,7 +22,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 chaos: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.chaos

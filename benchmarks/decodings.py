@@ -17,7 +17,7 @@ import torch
 
 from hhh_coffea.spanet.checkpoint import describe, load
 from hhh_coffea.spanet.decoding.candidates import overlap_matrix
-from hhh_coffea.spanet.decoding.decode import greedy, joint, reference
+from hhh_coffea.spanet.decoding.decode import expected, greedy, joint, reference
 from hhh_coffea.spanet.training.batches import make_batch
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.validation import count_correct
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, required=True, metavar="DIR")
     parser.add_argument("--presence", type=float, nargs="*", default=[-1, -0.5, 0, 0.25, 0.5, 0.75, 1])
+    parser.add_argument("--least", type=float, nargs="*", default=[0.2, 0.25, 0.3, 0.35, 0.4])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data, model = TrainingData.open(arguments.data), load(arguments.model)
@@ -54,6 +55,9 @@ def main() -> None:
             ways |= {
                 f"joint, presence {b:+}": joint(outputs, topology, lengths, near, presence=b)
                 for b in arguments.presence
+            }
+            ways |= {
+                f"expected, least {p}": expected(outputs, topology, lengths, near, least=p) for p in arguments.least
             }
             for name, decoded in ways.items():
                 counts = np.array(count_correct(decoded, batch.truth, topology, lengths))

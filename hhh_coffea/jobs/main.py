@@ -39,6 +39,7 @@ from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows
 from hhh_coffea.results.console import tables as report
 from hhh_coffea.results.console.assignments import print_assignments
 from hhh_coffea.results.console.headline import print_headline
+from hhh_coffea.results.console.regions import print_regions
 from hhh_coffea.results.console.sculpting import print_sculpting
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
@@ -228,7 +229,7 @@ def _finish(
     if SPECTRA in histograms:
         print_sculpting(console, rest.get("sculpting", {}))
     if any(regions.values()) and EVENTS in histograms:
-        report.print_regions(console, cutflow)
+        print_regions(console, cutflow, config.verbose)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
     written = ["histograms.json", "summary.json", "cutflow.json", "provenance.json"]
     written += [size_of(output / part) for part in config.parts]

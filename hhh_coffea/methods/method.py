@@ -216,7 +216,7 @@ def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
 SPANET = {
     # the published post-processing in the published definitions, ours in ours
     "spanet": spanet_method(default="joint", reference="reference"),
-    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "reference", "greedy", "all")},
+    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "expected", "reference", "greedy", "all")},
 }
 # models, by name
 NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", "pdnn": "pdnn", **dict.fromkeys(SPANET, "spanet")}

@@ -177,15 +177,19 @@ def decoding(name: str) -> Any:
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. ``all`` gives every particle a candidate, present or not. The published post-processing removes
-    overlaps afterwards, so that metrics show both sides of it.
+    takes prices. ``expected:0.4`` declares candidates that are right with a probability above 0.4. ``all`` gives every
+    particle a candidate, present or not. The published post-processing removes overlaps afterwards, so that metrics show
+    both sides of it.
     """
     from hhh_coffea.spanet.decoding import decode
+    from hhh_coffea.spanet.decoding.candidates import LEAST
     from hhh_coffea.spanet.decoding.complete import complete
 
     kind, _, number = name.partition(":")
     if kind == "joint":
         return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
+    if kind == "expected":
+        return lambda *arguments: decode.expected(*arguments[:4], least=float(number or LEAST))
     if kind == "greedy":
         least = float(number or 0.5)
 
@@ -198,7 +202,9 @@ def decoding(name: str) -> Any:
         return lambda *arguments: complete(*arguments[:3])
     if kind == "reference":
         return lambda *arguments: decode.reference(*arguments[:3], presence=float(number or 0))
-    raise SpanetError(f"no decoding {name!r}; there are all, and joint, greedy and reference with :NUMBER or without")
+    raise SpanetError(
+        f"no decoding {name!r}; there are all, and joint, expected, greedy and reference with :NUMBER or without"
+    )
 
 
 def _fill(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hhh_coffea.spanet.decoding import joint as joint_module
 from hhh_coffea.spanet.decoding.candidates import overlap_matrix, spans
-from hhh_coffea.spanet.decoding.decode import greedy, joint, most_probable_count, reference
+from hhh_coffea.spanet.decoding.decode import expected, greedy, joint, most_probable_count, reference
 from hhh_coffea.spanet.decoding.joint import best_interpretation
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.topology.topology import Topology
@@ -248,6 +248,69 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
                 ap = float(outputs.assignment[name][b, *at].exp()) * len(at)
                 assert float(decoded.assignment_probability[b, p]) == pytest.approx(ap, rel=1e-5)
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("least", [0.1, 0.3, 0.5])
+def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least):
+    """Σ (p − least) by hand: p is AP·DP summed over the Higgs bosons that a candidate may be; every candidate is above."""
+    topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
+    masks = random_masks(lengths, batch, minimum=2)
+    outputs = random_outputs(topology, lengths, masks)
+    overlap = torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3
+    decoded = expected(outputs, topology, lengths, overlap, least=least)
+    pairs = list(itertools.combinations(range(5), 2))
+    some = 0
+    for b in range(batch):
+        dp = {t: float(outputs.detection[t][b].sigmoid()) for t in topology.target_names}
+        of_pair = [
+            sum(2 * dp[f"h{i}"] * float(outputs.assignment[f"h{i}"][b, j, k].exp()) for i in (1, 2)) for j, k in pairs
+        ]
+        of_fat = [sum(dp[f"bh{i}"] * float(outputs.assignment[f"bh{i}"][b, f].exp()) for i in (1, 2)) for f in (0, 1)]
+        worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
+        chosen = []
+        for i in range(2):
+            jets, fat = decoded.objects[b, i].tolist(), int(decoded.objects[b, 2 + i, 0])
+            chosen.append(pairs.index(tuple(sorted(jets))) if jets[0] >= 0 else ("fat", fat - 5) if fat >= 0 else None)
+        best = max(gain(c, *worth) for c in consistent_choices(2, 5, 2, overlap[b].tolist()))
+        assert gain(chosen, *worth) == pytest.approx(best, abs=1e-5)
+        for c in (c for c in chosen if c is not None):
+            some += 1
+            assert (of_pair[c] if isinstance(c, int) else of_fat[c[1]]) > least
+    assert some > 10
+
+
+@pytest.mark.parametrize("name", ["ttbar_semileptonic", "ttbar"])
+def test_expected_of_other_targets_is_brute_force(name):
+    """Disjoint choices of t → bqq and t → b, or of two t → bqq that are exchanged."""
+    topology, batch = Topology.bundled(name), 12
+    lengths = [6] + [1] * (len(topology.sequential) - 1)
+    masks = random_masks(lengths, batch, minimum=3)
+    outputs = random_outputs(topology, lengths, masks)
+    decoded = expected(outputs, topology, lengths, least=0.2)
+    alike = {i: members for members in topology.symmetric_classes for i in members}
+    for b in range(batch):
+        options: list[dict[tuple[int, ...], float]] = []
+        for p, target in enumerate(topology.targets):
+            found: dict[tuple[int, ...], float] = {}
+            for index in itertools.permutations(range(6), target.degree):
+                of = [topology.targets[i].name for i in alike[p]]
+                chance = sum(
+                    float(outputs.assignment[t][b][index].exp() * outputs.detection[t][b].sigmoid()) for t in of
+                )
+                found[index] = len(target.group) * chance
+            options.append(found)
+        every = itertools.product(*([(), *found] for found in options))
+        worth = (
+            sum(options[p][c] - 0.2 for p, c in enumerate(choice) if c)
+            for choice in every
+            if len(set(jets := [j for c in choice for j in c])) == len(jets)
+        )
+        got = sum(
+            options[p][tuple(decoded.objects[b, p, : t.degree].tolist())] - 0.2
+            for p, t in enumerate(topology.targets)
+            if decoded.selected[b, p]
+        )
+        assert got == pytest.approx(max(worth), abs=1e-5)
 
 
 def test_the_published_way_needs_pairs_and_joint_moderate_sizes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -258,3 +259,38 @@ def test_separate_branches_share_nothing_after_the_encoder(events):
     ]
     assert {place for module, place, *_ in moved if module == "decoder"} == {"2", "3"}  # two layers a branch
     assert {place for module, place, *_ in moved if module == "projections"} == {"1_0"}
+
+
+def turned(topology, inputs, angle, mirror_phi, mirror_eta):
+    """The inputs with every direction turned by ``angle`` about the beam, after mirroring."""
+    found = []
+    for event_input, x in zip(topology.inputs, inputs, strict=True):
+        column = {name: k for k, name in enumerate(event_input.feature_names)}
+        x = x.clone()  # noqa: PLW2901
+        sin, cos = x[..., column["sinphi"]] * (-1 if mirror_phi else 1), x[..., column["cosphi"]].clone()
+        x[..., column["sinphi"]] = sin * math.cos(angle) + cos * math.sin(angle)
+        x[..., column["cosphi"]] = cos * math.cos(angle) - sin * math.sin(angle)
+        if mirror_eta and "eta" in column:
+            x[..., column["eta"]] *= -1
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize(("mirror_phi", "mirror_eta"), [*itertools.product([False, True], repeat=2)])
+def test_invariant_network_does_not_see_the_orientation_of_an_event(mirror_phi, mirror_eta, events):
+    topology, model = make("default", "tth_semileptonic", invariant=True)
+    _, plain = make("default", "tth_semileptonic")
+    inputs, masks = events(topology, 32, minimum=4)
+    other = turned(topology, inputs, 1.234, mirror_phi, mirror_eta)
+    for network, same in ((model, True), (plain, False)):
+        with torch.inference_mode():
+            a, b = network(inputs, masks), network(other, masks)
+        changes = [(a.assignment[t].exp() - b.assignment[t].exp()).abs().max() for t in a.assignment]
+        changes += [(a.detection[t] - b.detection[t]).abs().max() for t in a.detection]
+        changes += [(a.regression[k] - b.regression[k]).abs().max() for k in a.regression]
+        assert bool(max(changes) < 1e-5) is same
+
+
+def test_invariance_needs_pairs():
+    with pytest.raises(ValueError, match="invariant: without pairwise_attention or pairwise_score"):
+        make("default", "hhh", invariant=True, pairwise_attention=False, pairwise_score=False)

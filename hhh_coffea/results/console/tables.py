@@ -183,27 +183,6 @@ def cutflow_table(
     return {name: table[name] for name in datasets if name in table}
 
 
-def print_regions(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
-    """Selected events in each region, by dataset and method, beside all that are selected."""
-    has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
-    numbers = ("events", "weighted", "of selected", *(("expected",) if has_expected else ()))
-    table = table_of("regions", ("dataset", "region", "method"), numbers)
-    for name, entry in cutflow.items():
-        before = ("", "")
-        last = next((row["events"] for row in reversed(entry["cuts"]) if not row["cut"].startswith("weight: ")), 0)
-        for row in sorted(entry.get("regions", []), key=lambda row: row["region"]):
-            place = (name, row["region"])
-            share = f"{row['events'] / last:.1%}" if last else "–"
-            cells = [f"{int(row['events']):,}", f"{row['weighted']:.6g}", share]
-            if has_expected:
-                cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
-            shown = ["" if old == new else new for old, new in zip(before, place, strict=True)]
-            shown = [shown[0], place[1] if shown[0] else shown[1]]
-            table.add_row(*shown, row["method"], *cells)
-            before = place
-    console.print(table)
-
-
 def weight_warnings(
     cutflow: dict[str, dict[str, Any]], datasets: dict[str, Dataset], luminosity: float | None = None
 ) -> list[str]:

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.candidates import Decoded, candidates, constant, detection_of, spans
+from hhh_coffea.spanet.decoding.candidates import (
+    Decoded,
+    candidates,
+    chance_of_being_right,
+    constant,
+    detection_of,
+    spans,
+)
 from hhh_coffea.spanet.decoding.disjoint import best_disjoint_choice
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
@@ -24,11 +31,12 @@ def disjoint(
     detection: bool,
     presence: float = 0.0,
     prices: Mapping[str, Tensor] | None = None,
+    least: float | None = None,
 ) -> Decoded:
     """Find the best disjoint assignments of targets of any kind, exactly (:func:`.disjoint.best_disjoint_choice`).
 
     With ``detection`` what :func:`joint` says of pairs. Without, every particle gets an assignment as its first alternative, as
-    far as there are objects: that with the largest Σ ln AP.
+    far as there are objects: that with the largest Σ ln AP. ``least``: the gains are those of :func:`.decode.expected`.
     """
     parts = _by_multiplicity(outputs, topology, lengths)
     if len(parts) > 1:
@@ -37,6 +45,7 @@ def disjoint(
                 *(_first(outputs, rows, n), topology, shorter),
                 detection=detection,
                 presence=presence,
+                least=least,
                 prices=None if prices is None else {name: _cut(price[rows], n) for name, price in prices.items()},
             )
             for rows, n, shorter in parts
@@ -58,6 +67,8 @@ def disjoint(
         gains.append(gain)
         logs.append(log_ap)
         objects.append(index)
+    if least is not None:
+        gains = [p - least for p in chance_of_being_right(topology, outputs, logs)]
     absent = 0.0 if detection else FORCED
     probabilities = []
     picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)

@@ -16,6 +16,10 @@ from hhh_coffea.spanet.network.features import kinematics
 from hhh_coffea.spanet.network.outputs import Outputs, representatives
 from hhh_coffea.topology.topology import Target, Topology
 
+LEAST = (
+    0.3  # probability of being right above which a candidate is worth declaring: half the purity that can be expected
+)
+
 
 class Decoded(NamedTuple):
     """One interpretation of each of B events, for P targets of at most K daughters.
@@ -98,3 +102,18 @@ def constant(array: IntArray | BoolArray, like: Tensor) -> Tensor:
 def detection_of(outputs: Outputs, topology: Topology) -> Tensor:
     """DP of every target, ``(B, P)``."""
     return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
+
+
+def chance_of_being_right(topology: Topology, outputs: Outputs, logs: Sequence[Tensor]) -> list[Tensor]:
+    """Probability that the objects of each assignment are a true target, ``(B, C)`` for each target.
+
+    ``logs``: ln AP of every target (:func:`candidates`). A candidate may be any of the targets that the event exchanges: AP·DP is
+    summed over them. No two of them are the same particle, so these exclude each other.
+    """
+    found: dict[int, Tensor] = {}
+    for members in topology.symmetric_classes:
+        detection = [outputs.detection[topology.targets[i].name].sigmoid().unsqueeze(1) for i in members]
+        total = sum(logs[i].exp() * d for i, d in zip(members, detection, strict=True))
+        assert isinstance(total, Tensor)  # a class has members
+        found |= dict.fromkeys(members, total)
+    return [found[i] for i in range(len(logs))]

@@ -1,12 +1,14 @@
 """From probabilities to one interpretation of the event. Batched torch throughout: no loop over events.
 
-Three methods, all returning :class:`Decoded`:
+Four methods, all returning :class:`Decoded`:
 
 ``greedy``     the original SPANet's extraction, as intended: take the most probable assignment, strike its objects,
                repeat.
 ``joint``      the most probable consistent interpretation: every particle resolved, boosted or absent, no object
                used twice, no resolved pair overlapping a chosen large-radius jet. Exact. Other targets, as t → bqq,
                likewise, without overlaps.
+``expected``   the consistent interpretation with the most candidates expected to be right, each of which must be worth it.
+               Exact.
 ``reference``  the post-processing of the published HHH analysis (arXiv 2412.03819): number of particles from the
                detection probabilities, best ones kept, overlap removal.
 
@@ -25,7 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hhh_coffea.spanet.decoding.any_targets import disjoint
-from hhh_coffea.spanet.decoding.candidates import Decoded, candidates, constant, detection_of, spans
+from hhh_coffea.spanet.decoding.candidates import (
+    LEAST,
+    Decoded,
+    candidates,
+    chance_of_being_right,
+    constant,
+    detection_of,
+    spans,
+)
 from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
@@ -172,32 +182,67 @@ def joint(
     """
     if not is_of_pairs_and_singles(topology):
         return disjoint(outputs, topology, lengths, detection=True, presence=presence, prices=prices)
-    resolved, boosted = pairs_and_singles(topology)
+    found = _candidates(outputs, topology, lengths)
+    gains = []
+    for target, (log_ap, _, flat) in zip(topology.targets, found, strict=True):
+        gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
+        gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
+    return _best(gains, found, outputs, topology, overlaps)
+
+
+def expected(
+    outputs: Outputs,
+    topology: Topology,
+    lengths: Sequence[int],
+    overlaps: Tensor | None = None,
+    *,
+    least: float = LEAST,
+) -> Decoded:
+    """Find the consistent interpretation with the largest Σ over chosen candidates of (p − ``least``), exactly.
+
+    p is the probability that a candidate is right (:func:`chance_of_being_right`), so every candidate has p > ``least``.
+    For C right ones of n candidates, purity times efficiency is proportional to C²/n. It is largest where a candidate is
+    declared if it adds more than C/2n to C: at ``least`` = purity / 2. Constraints as in :func:`joint`.
+    """
+    if not is_of_pairs_and_singles(topology):
+        return disjoint(outputs, topology, lengths, detection=True, least=least)
+    found = _candidates(outputs, topology, lengths)
+    right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
+    return _best([p - least for p in right], found, outputs, topology, overlaps)
+
+
+Candidate = tuple[Tensor, IntArray, Tensor]
+
+
+def _candidates(outputs: Outputs, topology: Topology, lengths: Sequence[int]) -> list[Candidate]:
     places = spans(topology, lengths)
-    gains: list[Tensor] = []
-    logs: list[Tensor] = []
-    objects = []
-    for members in (resolved, boosted):
-        for i in members:
-            target = topology.targets[i]
-            log_ap, index, flat = candidates(target, outputs.assignment[target.name], places, own=True)
-            logs.append(log_ap)
-            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
-            gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
-            objects.append(index)
-    n = len(resolved)
-    pair, single = best_interpretation(gains[:n], gains[n:], overlaps)  # (B, n) each: candidate or −1
+    return [candidates(t, outputs.assignment[t.name], places, own=True) for t in topology.targets]
+
+
+def _best(
+    gains: Sequence[Tensor],
+    found: Sequence[Candidate],
+    outputs: Outputs,
+    topology: Topology,
+    overlaps: Tensor | None,
+) -> Decoded:
+    """The consistent choice with the largest sum of ``gains (B, C)`` of pairs of jets and single objects."""
+    resolved, boosted = pairs_and_singles(topology)
+    pair, single = best_interpretation(
+        [gains[i] for i in resolved], [gains[i] for i in boosted], overlaps
+    )  # (B, n) each
     k = max(t.degree for t in topology.targets)
     batch, p = gains[0].shape[0], len(topology.targets)
     chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=gains[0].device)
     ap = gains[0].new_zeros((batch, p))
-    for members, picks, start in ((resolved, pair, 0), (boosted, single, n)):
+    for members, picks in ((resolved, pair), (boosted, single)):
         for column, i in enumerate(members):
+            log_ap, objects, _ = found[i]
             pick = picks[:, column]
             safe, have = pick.clamp_min(0), pick >= 0
-            positions = constant(objects[start + column], pick)[safe]
+            positions = constant(objects, pick)[safe]
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
-            ap[:, i] = torch.where(have, logs[start + column].gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
+            ap[:, i] = torch.where(have, log_ap.gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
     return Decoded(chosen, chosen[..., 0] >= 0, ap, detection_of(outputs, topology))
 
 

@@ -63,6 +63,15 @@ def sequential_masks(topology: Topology, masks: Sequence[Tensor]) -> Tensor:
     return torch.cat([m for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"], dim=1)
 
 
+def undirected(event_input: Input) -> list[int]:
+    """Columns of the features of an input that are no direction: neither eta nor phi, its sine or cosine."""
+    return [k for k, name in enumerate(event_input.feature_names) if _bare(name) not in DIRECTIONS]
+
+
+def _bare(name: str) -> str:
+    return name.lower().removeprefix("fj_").replace("_", "")
+
+
 def kinematics(event_input: Input, x: Tensor, transverse: bool = False) -> dict[str, Tensor] | None:
     """Pick pt and mass (GeV), eta, sin φ and cos φ out of ``x (B, M, F)``, each ``(B, M)``; None if one is missing.
 
@@ -71,7 +80,7 @@ def kinematics(event_input: Input, x: Tensor, transverse: bool = False) -> dict[
     """
     columns: dict[str, Tensor] = {}
     for index, name in enumerate(event_input.feature_names):
-        bare = name.lower().removeprefix("fj_").replace("_", "")
+        bare = _bare(name)
         columns.setdefault({"ptcorr": "pt", "met": "pt"}.get(bare, bare), x[..., index])
     if "phi" in columns:
         columns.setdefault("sinphi", torch.sin(columns["phi"]))
@@ -80,6 +89,7 @@ def kinematics(event_input: Input, x: Tensor, transverse: bool = False) -> dict[
     return {k: columns[k] for k in wanted} if all(k in columns for k in wanted) else None
 
 
+DIRECTIONS = ("eta", "phi", "sinphi", "cosphi")
 PAIR_FEATURES = ("ln_delta_r", "ln_kt", "ln_z", "ln_m2")
 
 

@@ -29,6 +29,7 @@ from hhh_coffea.spanet.network.features import (
     kinematics,
     pair_numbers,
     transverse_features,
+    undirected,
 )
 from hhh_coffea.spanet.network.layers import PADDED, DecoderLayer, EncoderLayer, FeedForward
 from hhh_coffea.spanet.network.options import DefaultOptions
@@ -54,7 +55,10 @@ class DefaultSPANet(nn.Module):
         self.pairwise = options.pairwise_attention or options.pairwise_score
         self.normalisers = nn.ModuleList(Normaliser(i) for i in topology.inputs)
         # the bias of the second linear layer is what tells a jet from a large-radius jet
-        self.embeddings = nn.ModuleList(FeedForward(len(i.features), d, d) for i in topology.inputs)
+        self.seen = [undirected(i) if options.invariant else list(range(len(i.features))) for i in topology.inputs]
+        self.embeddings = nn.ModuleList(FeedForward(len(seen), d, d) for seen in self.seen)
+        if options.invariant and not self.pairwise:
+            raise ValueError("invariant: without pairwise_attention or pairwise_score no direction would be seen")
         if self.pairwise:
             self._check_kinematics()
             self.pair_embedding = nn.Sequential(
@@ -138,7 +142,7 @@ class DefaultSPANet(nn.Module):
         """
         sequential = [i for i, event_input in enumerate(self.topology.inputs) if event_input.kind == "sequential"]
         order = sequential + [i for i in range(len(inputs)) if i not in sequential]  # what can be assigned comes first
-        x = torch.cat([self.embeddings[i](self.normalisers[i](inputs[i], masks[i])) for i in order], dim=1)  # (B, T, D)
+        x = torch.cat([self._embed(i, inputs[i], masks[i]) for i in order], dim=1)  # (B, T, D)
         mask = torch.cat([masks[i] for i in order], dim=1)  # (B, T)
         if self.event_token is not None:
             x = torch.cat([x, self.event_token.expand(x.shape[0], 1, -1)], dim=1)
@@ -181,6 +185,12 @@ class DefaultSPANet(nn.Module):
                 out.vectors[names[member]] = vc[:, i]
         self._heads(out)
         return out
+
+    def _embed(self, i: int, x: Tensor, mask: Tensor) -> Tensor:
+        """Tokens ``(B, M, D)`` of input ``i`` from its raw features ``x (B, M, F)``."""
+        normalised = self.normalisers[i](x, mask)
+        embedded: Tensor = self.embeddings[i](normalised[..., self.seen[i]] if self.options.invariant else normalised)
+        return embedded
 
     def _decode(self, branch: int, queries: Tensor, x: Tensor, padding: Tensor) -> Tensor:
         """Queries of a branch's targets ``(B, p, D)`` through its decoder layers."""

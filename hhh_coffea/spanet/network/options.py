@@ -20,6 +20,8 @@ class DefaultOptions:
     ``combination_score`` scores targets of three or more daughters by all of them together, their mass included
     (:class:`~.scores.CombinationScore`), not pair by pair. ``spectators`` tells every object its kinematics with those that
     are never assigned: with leptons that are no daughters, and with MET by Δφ.
+    ``invariant`` leaves η and φ out of the embeddings of objects: directions enter through pairs alone, and no output changes
+    when an event is turned about the beam or mirrored.
     ``shared_decoder: false`` gives every target a decoder, projections and heads of its own, as in the original's
     branches; they then do not see one another.
     """
@@ -38,6 +40,7 @@ class DefaultOptions:
     shared_decoder: bool = True
     combination_score: bool = False
     spectators: bool = False
+    invariant: bool = False
     dropout: float = 0.0
 
     @classmethod
