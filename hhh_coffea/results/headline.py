@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hhh_coffea.results.assignment_efficiency import EVENT
-from hhh_coffea.results.console.tables import count, short_percent
+from hhh_coffea.results.console.tables import SPELT_OUT, count, short_percent
 
 PURITY = (
     "purity: share of candidates that are correct; efficiency: share of targets that are found. Errors are 68% intervals that "
@@ -46,7 +46,8 @@ def headline_tables(
     with_rows = [name for name in datasets if name in assignments]
     tables = [_assignments(name, assignments[name], datasets[name]) for name in with_rows]
     if tables:
-        tables[-1] = tables[-1]._replace(note=ASSIGNMENTS, more="By number of jets")
+        spelt = "".join(f" {label}: {words}." for label, words in SPELT_OUT.items() if label in tables[-1].numbers)
+        tables[-1] = tables[-1]._replace(note=f"{ASSIGNMENTS}{spelt}", more="By number of jets")
     others = {name: _whole(results[name]) for name in datasets if name not in assignments and results.get(name)}
     return [*tables, _others(others)] if others else tables
 

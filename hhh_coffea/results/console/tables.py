@@ -28,6 +28,7 @@ MEANING = (
     "Errors are 68.27% intervals that account for the correlation of candidates in one event. docs/definitions.md explains "
     "every row"
 )
+SPELT_OUT = {"t_H": "hadronic top", "t_L": "leptonic top"}  # labels of targets that a reader may not know
 CATEGORY_LABELS = {
     "merged_without_overlap_removal": "  overlaps kept",
     "resolved_after_overlap_removal": "  overlaps removed",
@@ -75,12 +76,12 @@ def print_plan(
 
 def targets_in_words(analysis: Analysis) -> str:
     """Targets with the daughters that each is made of, and what may be exchanged."""
-    topology = analysis.topology
     found = []
-    for target in topology.targets:
-        names = " ".join(target.daughters)
+    for target in analysis.topology.targets:
+        spelt = SPELT_OUT.get(analysis.labels.get(target.name, "").replace("$", ""))
+        name = f"{target.name} ({spelt})" if spelt else target.name
         exchanged = [", ".join(target.daughters[i] for i in orbit) for orbit in target.orbits if len(orbit) > 1]
-        found.append(f"{target.name} → {names}" + "".join(f" ({e} exchangeable)" for e in exchanged))
+        found.append(f"{name} → {' '.join(target.daughters)}" + "".join(f" ({e} exchangeable)" for e in exchanged))
     return "; ".join(found)
 
 
