@@ -224,7 +224,7 @@ def test_config_file_and_command_line(tmp_path):
         ("chi2_jets: eight", r"run\.yaml: option 'chi2_jets'"),
         ("executor: 3", r"run\.yaml: option 'executor'"),
         ("plots: maybe", r"run\.yaml: option 'plots'"),
-        ("no-plots: true", r"run\.yaml: option 'no_plots': say 'plots: false' instead"),
+        ("no-plots: true", r"run\.yaml: option 'no_plots': write 'plots: false' instead"),
         ("- a list", "must be a mapping"),
         ("a: [", r"cannot be read as YAML: expected the node content, but found '<stream end>' .line 1, column 5.$"),
         ("x: !!python/object/apply:os.system ['true']", "cannot be read as YAML"),
