@@ -2,6 +2,7 @@
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
 # make results  compare the methods on the test files: docs/results.md, docs/results_details.md, the models' cards
+# make exhaustive  the tests that take many minutes: the likelihood fit against scipy
 # make chaos  runs with faults injected: killed workers, schedulers, drivers; hangs; full disks; bad files
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
@@ -16,13 +17,16 @@ PROGRESS := { n=0; while read -r verb name _; do case $$verb in \
 SHELL   := bash
 .SHELLFLAGS := -o pipefail -ec
 
-.PHONY: run test lint docs docs-figures benchmark couplings results chaos clean
+.PHONY: run test exhaustive lint docs docs-figures benchmark couplings results chaos clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/python -m hhh_coffea.run --fileset demo --methods chi2,chi2+bdt,spanet --output $(OUTPUT) --candidates
 
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -n 2
+
+exhaustive: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest -m exhaustive
 
 chaos: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.chaos

@@ -123,7 +123,7 @@ def test_scipy_finds_nothing_better_in_three_events(shared_dir: Path) -> None:
     assert same == n
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scipy_finds_nothing_better_in_a_hundred_events(shared_dir: Path) -> None:
     """Spec §3.7: below scipy by more than 0.05 in at most 2% of the permutations; the best is the same in 99%."""
     events = delphes_events(shared_dir / "data" / "tops" / "ttflat_train_00.root", 300)
