@@ -169,7 +169,7 @@ def test_other_options_take_nothing(two_files, tmp_path, option, named, capsys):
     assert main(command(fileset, output, "--chunksize", "5000", *option)) == 3
     assert resumed(output) == 0
     printed = capsys.readouterr().out
-    assert "1 chunks finished by an earlier run are not used" in printed
+    assert "1 chunks finished by an earlier run are not reused" in printed
     assert named in printed
 
 
