@@ -30,7 +30,7 @@ from hhh_coffea.results import directory as results
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BASELINES = ("chi2", "chi2+bdt")
-SPANET = ("spanet:joint", "spanet:reference", "spanet:greedy")
+SPANET = ("spanet:joint", "spanet:expected", "spanet:reference", "spanet:greedy")
 Parts = dict[str, dict[str, Path | str]]  # dataset → part → results directory, or why there is none
 
 

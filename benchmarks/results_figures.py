@@ -14,7 +14,7 @@ from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
 
 SPANET_SCAN = "spanet_scan"
-DECODINGS = ("joint", "reference", "greedy")
+DECODINGS = ("joint", "expected", "reference", "greedy")
 # of the figures of a results directory, in the order of the page
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),

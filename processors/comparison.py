@@ -21,9 +21,11 @@ from hhh_coffea.reconstruction.metrics import DEFINITIONS
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results import bdt_scan, histograms, paired
 
-# what is added to the logit of every target's presence in joint and reference decoding, the least DP in greedy decoding
+# what is added to the logit of every target's presence in joint and reference decoding, the least probability of being right
+# in expected decoding, the least DP in greedy decoding
 SCAN = (
     *(f"{decoding}:{n / 4:+.2f}" for decoding in ("joint", "reference") for n in range(-6, 11)),
+    *(f"expected:{n / 20:.2f}" for n in range(2, 13)),
     *(f"greedy:{n / 20:.2f}" for n in range(4, 19)),
 )
 SPANET_SCAN = "spanet_scan"

@@ -21,7 +21,7 @@ from hhh_coffea.run import main
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MODELS = Path(__file__).parents[2] / "models"
-METHOD_NAMES = "chi2,chi2+bdt,spanet:joint,spanet:reference,spanet:greedy"
+METHOD_NAMES = "chi2,chi2+bdt,spanet:joint,spanet:expected,spanet:reference,spanet:greedy"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_decodings_share_one_pass(record, monkeypatch):
     original = spanet.reconstruct
     monkeypatch.setattr(spanet, "reconstruct", lambda *a: calls.append(a[2]) or original(*a))
     found = reconstruct({"default": names, "reference": names}, record, higgs(3), options)
-    assert calls == [["all", "greedy", "joint", "reference"]]
+    assert calls == [["all", "expected", "greedy", "joint", "reference"]]
     for definition, decoding in (("default", "joint"), ("reference", "reference")):
         plain, named = found[definition]["spanet"], found[definition][f"spanet:{decoding}"]
         assert plain.to_list() == named.to_list()
@@ -90,11 +90,22 @@ def test_decodings_share_one_pass(record, monkeypatch):
 
 def test_more_presence_declares_more(record):
     model = spanet.load_model("spanet_hhh", "cpu")
-    scan = ["joint:-1", "joint", "joint:1", "greedy:0.9", "greedy", "greedy:0.1"]
+    scan = [
+        "joint:-1",
+        "joint",
+        "joint:1",
+        "greedy:0.9",
+        "greedy",
+        "greedy:0.1",
+        "expected:0.6",
+        "expected",
+        "expected:0.1",
+    ]
     found = spanet.reconstruct(record, model, scan, higgs(3))
     numbers = [int(ak.sum(ak.num(found[name]))) for name in scan]
     assert 0 < numbers[0] < numbers[1] < numbers[2] <= 3 * len(record)
     assert 0 < numbers[3] < numbers[4] < numbers[5]
+    assert 0 < numbers[6] < numbers[7] < numbers[8]
     assert ak.all(found["greedy:0.9"].detection_probability >= 0.9)
     with pytest.raises(spanet.SpanetError, match="no decoding 'best'"):
         spanet.reconstruct(record, model, ["best"], higgs(3))
@@ -116,7 +127,11 @@ def test_comparison_counts_as_the_summary_does(compared):
                         binomial = (counted[what]["high"] - counted[what]["low"]) / 2
                         assert 0.5 * binomial < measured.error < 2 * binomial
         key = {"dataset": "HHH", "definition": definition, "category": "merged"}
-        for point, method in (("joint:+0.00", "spanet:joint"), ("greedy:0.50", "spanet:greedy")):
+        for point, method in (
+            ("joint:+0.00", "spanet:joint"),
+            ("expected:0.30", "spanet:expected"),
+            ("greedy:0.50", "spanet:greedy"),
+        ):
             scanned = bdt_scan.counts(histograms["spanet_scan"], {**key, "working_point": point})
             merged = methods[method]["categories"]["merged"]
             assert scanned == {name: merged[name] for name in bdt_scan.COUNTS}
@@ -145,10 +160,11 @@ def test_page(compared, tmp_path, monkeypatch):
     short, text = ((tmp_path / name).read_text() for name in ("page.md", "page_details.md"))
     assert "model `spanet_hhh_resolved` is absent." in text
     assert "| `spanet:joint` over `spanet:reference` | × 1.0" in text
+    assert "| `spanet:expected` over `spanet:joint` | × " in text
     # the table of the short page: the same numbers, errors in one piece
     rows = {line.split("`")[1]: line.split(" | ")[1:] for line in short.splitlines() if line.startswith("| `")}
     merged = {line.split("`")[1]: line.split(" | ")[2:] for line in text.splitlines() if line.startswith("| merged |")}
-    assert set(rows) == {"chi2", "chi2+bdt", "spanet:greedy", "spanet:joint", "spanet:reference"}
+    assert set(rows) == {"chi2", "chi2+bdt", *(f"spanet:{d}" for d in ("expected", "greedy", "joint", "reference"))}
     assert all(len(cells) == 6 for cells in rows.values())
     for method, cells in rows.items():
         purity, efficiency = (cell.split()[0] for cell in merged[method][:2])  # the last table: `reference`
