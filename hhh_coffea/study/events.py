@@ -122,7 +122,7 @@ class StudyProcessor(ProcessorABC):  # type: ignore[misc]  # coffea publishes no
         found = reconstruct({definition: methods}, prepared.record, analysis, self.options)[definition]
         event = Reconstructed(prepared.record, analysis, prepared.targets[definition], found)
         entry = np.asarray(prepared.record.id, dtype=np.int64)
-        own = {
+        own: Columns = {
             "entry": entry,
             "split": split_number(events.metadata["fileuuid"], entry),
             "weight": np.asarray(prepared.weight, dtype=np.float64),
