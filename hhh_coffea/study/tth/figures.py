@@ -1,0 +1,104 @@
+"""Figures of the study: ROC curves, significance and limits beside the published ones, scores in the bins of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import ScalarFormatter
+
+from hhh_coffea.figures.style import METHOD_STYLES, NAMES, PALETTE, Writer
+from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, Discriminants
+from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
+from hhh_coffea.study.tth.published import RUNS, published
+
+COLORS = {PRETRAINING: "#717581", FINE_TUNING: "#bd1f01"}
+MODEL_NAMES = {"shapesys": "each bin on its own", "normsys": "one for all bins"}
+
+
+def name_of(discriminant: str) -> str:
+    """How tables and legends call a discriminant."""
+    own = {PRETRAINING: "SPA-Net, pretraining", FINE_TUNING: "SPA-Net, fine-tuning"}
+    return own.get(discriminant, f"{NAMES.get(discriminant, discriminant)} + BDT")
+
+
+def color_of(discriminant: str) -> str:
+    """The colour of the method, of the classes of the network their own."""
+    return COLORS.get(discriminant) or METHOD_STYLES.get(discriminant, (PALETTE[7], "o"))[0]
+
+
+def draw_roc(write: Writer, separations: Mapping[str, Mapping[str, Any]]) -> Path:
+    """1/misidentification against signal efficiency; bands hold 68% of the bootstrap samples."""
+    with write.figure("roc", "") as (axis,):
+        for name, entry in separations.items():
+            auc, error = entry["auc"]
+            color = color_of(name)
+            axis.plot(
+                EFFICIENCIES,
+                entry["curve"],
+                color=color,
+                linewidth=3,
+                label=f"{name_of(name)}: {auc:.3f} ± {error:.3f}",
+            )
+            axis.fill_between(EFFICIENCIES, *entry["band"], color=color, alpha=0.18, linewidth=0)
+        axis.plot(
+            EFFICIENCIES, 1 / EFFICIENCIES, color="black", linestyle=":", linewidth=1.5, label="no separation: 0.5"
+        )
+        axis.set(
+            xlabel="Efficiency for ttH", ylabel="1 / efficiency for ttbb", yscale="log", xlim=(0.05, 1), ylim=(1, 100)
+        )
+        axis.yaxis.set_major_formatter(ScalarFormatter())
+        axis.legend(title="area under the curve", fontsize=20, title_fontsize=20)
+    return write.written[-1].with_suffix(".png")
+
+
+def draw_table_2(write: Writer, table: Mapping[str, Mapping[str, Any]], quantity: str, label: str) -> Path:
+    """``significance`` or ``mu_limit`` by discriminant at the published yields: both models, and the published number."""
+    place = np.arange(len(table))[::-1]
+    with write.figure(quantity, "", columns=2, height=8, sharey=True) as axes:
+        for axis, run in zip(axes, RUNS, strict=True):
+            for y, (name, entry) in zip(place, table.items(), strict=True):
+                for model, shift, marker in zip(MODELS, (0.15, -0.15), ("o", "s"), strict=True):
+                    value, error = entry[PUBLISHED][run][model][quantity]
+                    said = f"ours, uncertainty of {MODEL_NAMES[model]}" if y == place[0] else None
+                    filled = {"markerfacecolor": "white"} if model == "normsys" else {}
+                    axis.errorbar(
+                        value, y + shift, xerr=error, fmt=marker, color=color_of(name), markersize=10, **filled
+                    )
+                    if said:
+                        axis.plot([], [], marker, color="black", label=said, **filled)
+                if (known := published(name, run)) is not None:
+                    said = "published" if y == place[0] else None
+                    axis.plot(
+                        known[quantity], y, marker="*", color="black", markersize=20, linestyle="none", label=said
+                    )
+            axis.set(xlabel=f"{label}, {run} ({RUNS[run][0]:g} fb$^{{-1}}$)", ylim=(-0.6, len(table) + 0.9))
+            axis.set_xlim(0, None)
+            axis.tick_params(axis="y", which="both", left=False, right=False)
+        axes[0].set_yticks(place, [name_of(name) for name in table])
+        axes[0].legend(loc="upper left", fontsize=16)
+        axes[0].figure.subplots_adjust(left=0.16)
+    return write.written[-1].with_suffix(".png")
+
+
+def draw_scores(write: Writer, found: Discriminants, name: str, edges: list[float]) -> Path:
+    """Signal and background in the bins of the fit, both normalised to 1, bins of equal width."""
+    with write.figure(f"score_{name}", "") as (axis,):
+        number = np.arange(len(edges))
+        for use, label, color in ((found.signal, "ttH", "#bd1f01"), (~found.signal, "ttbb", "#3f90da")):
+            weight = found.weight[use]
+            values, _ = np.histogram(found.scores[name][use], edges, weights=weight)
+            squares, _ = np.histogram(found.scores[name][use], edges, weights=weight**2)
+            total = weight.sum()
+            axis.stairs(values / total, number, color=color, linewidth=3, label=label)
+            axis.errorbar(number[:-1] + 0.5, values / total, yerr=np.sqrt(squares) / total, fmt="none", color=color)
+        axis.set_xticks(number, [f"{edge:.3g}" for edge in edges])
+        axis.minorticks_off()
+        axis.set(xlabel=f"Edges of the bins: {name_of(name)}", ylabel="Share of events", ylim=(0, None))
+        axis.legend()
+    return write.written[-1].with_suffix(".png")
+
+
+__all__ = ["OWN", "draw_roc", "draw_scores", "draw_table_2", "name_of"]
