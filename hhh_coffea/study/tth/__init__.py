@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="events for fine-tuning: those that the model was trained on (default: training_tth)",
     )
     parser.add_argument(
+        "--unfreeze",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="also fine-tune all weights of the network for so many epochs: minutes each on a CPU (default: 0, not done)",
+    )
+    parser.add_argument(
         "--bootstrap", type=_positive, metavar="N", help="bootstrap samples (default: 100; --quick: 20)"
     )
     parser.add_argument(

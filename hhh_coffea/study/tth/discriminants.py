@@ -12,7 +12,8 @@ import numpy.typing as npt
 from hhh_coffea.training.bdt_evaluation import area, roc
 
 FloatArray = npt.NDArray[np.float64]
-PRETRAINING, FINE_TUNING = "pretraining", "fine_tuning"  # discriminants that are no BDT of a method
+# discriminants that are no BDT of a method: the network's own class, a new head, and all weights trained again
+PRETRAINING, FINE_TUNING, UNFROZEN = "pretraining", "fine_tuning", "fine_tuning_all_weights"
 EFFICIENCIES = np.linspace(0.05, 1.0, 39)  # of signal, at which curves are drawn
 QUOTED = (0.3, 0.5, 0.7)  # where the rejection is printed
 BAND = (16.0, 84.0)  # per cent of the bootstrap samples

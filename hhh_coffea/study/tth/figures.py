@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import FuncFormatter
 
 from hhh_coffea.figures.style import METHOD_STYLES, NAMES, PALETTE, Writer
-from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, Discriminants
-from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
+from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, UNFROZEN, Discriminants
+from hhh_coffea.study.tth.measurement import MODELS, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, published
 
-COLORS = {PRETRAINING: "#717581", FINE_TUNING: "#bd1f01"}
-MODEL_NAMES = {"shapesys": "each bin on its own", "normsys": "one for all bins"}
+COLORS = {PRETRAINING: "#717581", FINE_TUNING: "#bd1f01", UNFROZEN: "#e76300"}
+MODEL_NAMES = {"shapesys": "each bin uncertain on its own", "normsys": "all bins uncertain together"}
 
 
 def name_of(discriminant: str) -> str:
     """How tables and legends call a discriminant."""
     own = {PRETRAINING: "SPA-Net, pretraining", FINE_TUNING: "SPA-Net, fine-tuning"}
+    own |= {UNFROZEN: "SPA-Net, all weights"}
     return own.get(discriminant, f"{NAMES.get(discriminant, discriminant)} + BDT")
 
 
@@ -49,7 +50,7 @@ def draw_roc(write: Writer, separations: Mapping[str, Mapping[str, Any]]) -> Pat
         axis.set(
             xlabel="Efficiency for ttH", ylabel="1 / efficiency for ttbb", yscale="log", xlim=(0.05, 1), ylim=(1, 100)
         )
-        axis.yaxis.set_major_formatter(ScalarFormatter())
+        axis.yaxis.set_major_formatter(FuncFormatter(_plain))
         axis.legend(title="area under the curve", fontsize=20, title_fontsize=20)
     return write.written[-1].with_suffix(".png")
 
@@ -62,7 +63,7 @@ def draw_table_2(write: Writer, table: Mapping[str, Mapping[str, Any]], quantity
             for y, (name, entry) in zip(place, table.items(), strict=True):
                 for model, shift, marker in zip(MODELS, (0.15, -0.15), ("o", "s"), strict=True):
                     value, error = entry[PUBLISHED][run][model][quantity]
-                    said = f"ours, uncertainty of {MODEL_NAMES[model]}" if y == place[0] else None
+                    said = f"ours, {MODEL_NAMES[model]}" if y == place[0] else None
                     filled = {"markerfacecolor": "white"} if model == "normsys" else {}
                     axis.errorbar(
                         value, y + shift, xerr=error, fmt=marker, color=color_of(name), markersize=10, **filled
@@ -75,12 +76,37 @@ def draw_table_2(write: Writer, table: Mapping[str, Mapping[str, Any]], quantity
                         known[quantity], y, marker="*", color="black", markersize=20, linestyle="none", label=said
                     )
             axis.set(xlabel=f"{label}, {run} ({RUNS[run][0]:g} fb$^{{-1}}$)", ylim=(-0.6, len(table) + 0.9))
-            axis.set_xlim(0, None)
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(FuncFormatter(_plain))
+            axis.xaxis.set_minor_formatter(FuncFormatter(_some))
             axis.tick_params(axis="y", which="both", left=False, right=False)
         axes[0].set_yticks(place, [name_of(name) for name in table])
         axes[0].legend(loc="upper left", fontsize=16)
-        axes[0].figure.subplots_adjust(left=0.16)
+        axes[0].figure.subplots_adjust(left=0.19, wspace=0.06)
     return write.written[-1].with_suffix(".png")
+
+
+def draw_learning_curve(write: Writer, curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+    """AUC of each BDT against the number of its training events."""
+    with write.figure("learning_curve", "") as (axis,):
+        for shift, (name, points) in zip(np.linspace(0.97, 1.03, len(curves)), curves.items(), strict=True):
+            auc, error = np.transpose([point["auc"] for point in points])
+            events = shift * np.array([point["events"] for point in points])
+            axis.errorbar(events, auc, yerr=error, fmt="o-", color=color_of(name), label=name_of(name), linewidth=2)
+        axis.set(xlabel="Training events", ylabel="Area under the ROC curve", xscale="log")
+        axis.xaxis.set_major_formatter(FuncFormatter(_plain))
+        axis.xaxis.set_minor_formatter(FuncFormatter(_some))
+        axis.legend(loc="lower right")
+    return write.written[-1].with_suffix(".png")
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:,.10g}"
+
+
+def _some(value: float, _: int) -> str:
+    """Labels of 2 and 5 between powers of ten."""
+    return _plain(value, 0) if f"{value:e}"[0] in "25" else ""
 
 
 def draw_scores(write: Writer, found: Discriminants, name: str, edges: list[float]) -> Path:
@@ -96,9 +122,7 @@ def draw_scores(write: Writer, found: Discriminants, name: str, edges: list[floa
             axis.errorbar(number[:-1] + 0.5, values / total, yerr=np.sqrt(squares) / total, fmt="none", color=color)
         axis.set_xticks(number, [f"{edge:.3g}" for edge in edges])
         axis.minorticks_off()
-        axis.set(xlabel=f"Edges of the bins: {name_of(name)}", ylabel="Share of events", ylim=(0, None))
-        axis.legend()
+        axis.set(xlabel=f"Edges of the bins: {name_of(name)}", ylabel="Share of events")
+        axis.set(xlim=(0, number[-1]), ylim=(0, 1.25 * axis.get_ylim()[1]))
+        axis.legend(loc="upper center", ncols=2)
     return write.written[-1].with_suffix(".png")
-
-
-__all__ = ["OWN", "draw_roc", "draw_scores", "draw_table_2", "name_of"]

@@ -111,6 +111,22 @@ def table_2(
     return table
 
 
+def growth(found: Discriminants, expected: Expected, shares: TransformationD) -> dict[str, dict[str, float]]:
+    """Significance of Run 3 over that of Run 2, published yields: by discriminant and ``MODEL, uncertainty in Run 3``."""
+    (low, before), (high, after) = RUNS.values()
+    rows: dict[str, dict[str, float]] = {}
+    for name in found.scores:
+        fine = fine_histograms(found, name)
+        bins = transformation_d(*fine, shares)
+        rows[name] = {}
+        for model in MODELS:
+            first = result(*_scaled(fine, bins, expected, PUBLISHED, low), model, before)[0]
+            for uncertainty in (after, 0.05):
+                last = result(*_scaled(fine, bins, expected, PUBLISHED, high), model, uncertainty)[0]
+                rows[name][f"{model}, {100 * uncertainty:.0f}%"] = last / first
+    return rows
+
+
 def scan_of_shares(found: Discriminants, name: str, expected: Expected, total: float) -> list[dict[str, float]]:
     """Significance (Run 2, our yields) for every split of ``total`` into z_s + z_b in steps of a half."""
     luminosity, uncertainty = RUNS["Run 2"]

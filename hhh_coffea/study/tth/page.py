@@ -7,14 +7,14 @@ from typing import Any
 from hhh_coffea.figures.report.page import Figure, Page, Section, Table
 from hhh_coffea.study.study import Study
 from hhh_coffea.study.tth.discriminants import Discriminants
-from hhh_coffea.study.tth.figures import draw_roc, draw_scores, draw_table_2, name_of
+from hhh_coffea.study.tth.figures import draw_learning_curve, draw_roc, draw_scores, draw_table_2, name_of
 from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, SOURCE, published
 
 YIELDS_AND_MODELS = (
     "Our yields follow from the cross-sections of the fileset; the published yields are 2,750 ttH and 21,500 ttbb events at "
-    "140 fb⁻¹. In the models of the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in all "
-    "bins together (normsys)."
+    "140 fb⁻¹. In the models of the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in "
+    "all bins together (normsys)."
 )
 YIELD_NAMES = {OWN: "our yields", PUBLISHED: "published yields"}
 
@@ -27,6 +27,8 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
         draw_roc(write, separations),
         "ttH efficiency against the inverse of the ttbb efficiency; 68% of bootstrap samples.",
     )
+    caption = "Separation against the number of events that the BDTs are trained on, in the events of the fit."
+    curve = Figure(draw_learning_curve(write, summary["learning_curve"]), caption)
     measured = [
         Figure(
             draw_table_2(write, table, quantity, label),
@@ -46,12 +48,13 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
         "Errors are those of these events, by bootstrap.",
         conclusion(summary),
         [
-            Section("Separation", tables=[separation_table(separations)], figures=[roc]),
+            Section("Separation", tables=[separation_table(separations)], figures=[roc, curve]),
             Section(
                 "Significance and limits",
                 [YIELDS_AND_MODELS],
                 [
                     *(results_table(table, origin, quantity) for quantity in LABELS for origin in (PUBLISHED, OWN)),
+                    growth_table(summary["growth"]),
                     scan_table(summary["scan_of_shares"]),
                 ],
                 measured,
@@ -114,6 +117,20 @@ def results_table(table: dict[str, Any], origin: str, quantity: str) -> Table:
                 row.append("–" if known is None else f"{known[quantity]:g}")
         rows.append(row)
     return Table(f"{LABELS[quantity][0].upper()}{LABELS[quantity][1:]}, {YIELD_NAMES[origin]}", header, rows)
+
+
+def growth_table(growth: dict[str, dict[str, float]]) -> Table:
+    """Run 3 over Run 2."""
+    columns = list(next(iter(growth.values())))
+    rows = []
+    for name, entry in growth.items():
+        known = [published(name, run) for run in RUNS]
+        ratio = known[1]["significance"] / known[0]["significance"] if known[0] and known[1] else None
+        rows.append([name_of(name), *(f"{entry[c]:.2f}" for c in columns), "–" if ratio is None else f"{ratio:.2f}"])
+    header = ["discriminant", *columns, "published"]
+    return Table(
+        "Significance in Run 3 over that in Run 2, by model and uncertainty in Run 3, published yields", header, rows
+    )
 
 
 def scan_table(scan: dict[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,18 @@ from hhh_coffea.study.events import Pass, read_events
 from hhh_coffea.study.split import parts, refuse_trained_on
 from hhh_coffea.study.stages import Done
 from hhh_coffea.study.study import Study
-from hhh_coffea.study.tth import bdt, columns, discriminants, fine_tuning, measurement, variables
+from hhh_coffea.study.tth import (
+    bdt,
+    columns,
+    discriminants,
+    fine_tuning,
+    learning_curve,
+    measurement,
+    unfrozen,
+    variables,
+)
 from hhh_coffea.study.tth.columns import four_btags, study_columns, vector_columns
-from hhh_coffea.study.tth.discriminants import FINE_TUNING, PRETRAINING, Discriminants
+from hhh_coffea.study.tth.discriminants import FINE_TUNING, PRETRAINING, UNFROZEN, Discriminants
 from hhh_coffea.study.tth.fine_tuning import HeadOptions
 from hhh_coffea.study.tth.measurement import Expected
 from hhh_coffea.study.tth.page import make_page
@@ -69,12 +79,21 @@ def run(study: Study) -> int:
         (bdt,),
     )
     head = fine_tuned(study, table) if with_network else None
-    found = fit_sample(table, methods, boosters.value, None if head is None else head.value)
-    used = {"bdt": boosters.fingerprint, "head": head.fingerprint if head else None}
+    free = all_weights(study, asked) if with_network and options.unfreeze else None
+    found = fit_sample(
+        table, methods, boosters.value, None if head is None else head.value, None if free is None else free.value
+    )
+    used = {"bdt": boosters.fingerprint, "head": head and head.fingerprint, "unfrozen": free and free.fingerprint}
     bootstrap = options.bootstrap or (QUICK_BOOTSTRAP if options.quick else BOOTSTRAP)
     settings = {**used, "bootstrap": bootstrap, "seed": SEED}
     separations = study.stages.numbers(
         "separation", settings, lambda: discriminants.separation(found, bootstrap, SEED), (discriminants, bdt)
+    )
+    curves = study.stages.numbers(
+        "learning_curve",
+        {"events": events.fingerprint, "methods": list(methods), "bootstrap": bootstrap},
+        lambda: learning_curve.learning_curve(table, methods, bootstrap, SEED),
+        (learning_curve, bdt),
     )
     shares = TransformationD(z_signal=options.z_signal, z_background=options.z_background)
     settings |= {"shares": shares.model_dump(), "expected": vars(expected)}
@@ -94,7 +113,9 @@ def run(study: Study) -> int:
         "expected_events_at_140_fb": vars(expected),
         "bdt": json.loads((boosters.value / "bdt.json").read_text(encoding="utf-8")),
         "separation": separations.value,
+        "learning_curve": curves.value,
         "table_2": fitted.value,
+        "growth": measurement.growth(found, expected, shares),
         "scan_of_shares": {"discriminant": best, "rows": scan},
     }
     return study.finish(make_page(study, found, summary), summary)
@@ -175,13 +196,40 @@ def fine_tuned(study: Study, table: EventTable) -> Done[Path]:
     )
 
 
+def all_weights(study: Study, asked: Pass) -> Done[EventTable]:
+    """Scores of the network whose weights were all trained again, in the events of the study."""
+    options = study.options
+    training = Pass(options.training_fileset, partial(vector_columns, model=options.model, device=options.device))
+    inputs = {
+        **training.inputs(),
+        "model": _weights_of(options.model),
+        "epochs": options.unfreeze,
+        "quick": options.quick,
+    }
+    most = QUICK_EVENTS if options.quick else None
+    trained = study.stages.directory(
+        "unfrozen",
+        inputs,
+        lambda path: unfrozen.train(
+            path, options.training_fileset, options.model, options.unfreeze, most, options.device, study.console.print
+        ),
+        (unfrozen,),
+    )
+    model = str(trained.value / unfrozen.MODEL)
+    again = replace(asked, methods=(), columns=partial(unfrozen.signal_column, model=model, device=options.device))
+    inputs = {**again.inputs(), "columns": "signal_column", "trained": trained.fingerprint}
+    return study.stages.table("unfrozen_scores", inputs, lambda: read_events(again, study.console), (unfrozen, columns))
+
+
 def _weights_of(model: str) -> str:
     from hhh_coffea.methods.spanet_model import load_model
 
     return load_model(model, "cpu").sha256
 
 
-def fit_sample(table: EventTable, methods: tuple[str, ...], boosters: Path, head: Path | None) -> Discriminants:
+def fit_sample(
+    table: EventTable, methods: tuple[str, ...], boosters: Path, head: Path | None, free: EventTable | None
+) -> Discriminants:
     """Scores of every discriminant in the events that no BDT was trained or validated on."""
     import xgboost
 
@@ -195,6 +243,8 @@ def fit_sample(table: EventTable, methods: tuple[str, ...], boosters: Path, head
         found[PRETRAINING] = np.concatenate([part["spanet.signal"] for part in rows])
     if head is not None:
         found[FINE_TUNING] = np.concatenate([fine_tuning.scores(head, part) for part in rows])
+    if free is not None:
+        found[UNFROZEN] = np.concatenate([_part(free, is_signal, "fit")["signal"] for is_signal in (True, False)])
     signal = np.repeat([True, False], [len(part["weight"]) for part in rows])
     return Discriminants(found, signal, np.concatenate([part["weight"] for part in rows]))
 
