@@ -55,6 +55,7 @@ def _add_common(sub: argparse.ArgumentParser, name: str) -> None:
     )
     sub.add_argument("--quick", action="store_true", help="fewer events and fewer bootstrap samples: minutes")
     sub.add_argument("--fileset", metavar="JSON", help="other events (default: the bundled fileset of the study)")
+    sub.add_argument("--datasets", type=_names, metavar="A[,B]", help="only these datasets of the fileset")
     sub.add_argument(
         "--methods", type=_names, metavar="A[,B]", help="reconstruction methods (default: all of the study)"
     )

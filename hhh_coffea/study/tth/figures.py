@@ -105,8 +105,8 @@ def _plain(value: float, _: int) -> str:
 
 
 def _some(value: float, _: int) -> str:
-    """Labels of 2 and 5 between powers of ten."""
-    return _plain(value, 0) if f"{value:e}"[0] in "25" else ""
+    """Labels of 2, 3 and 5 between powers of ten."""
+    return _plain(value, 0) if f"{value:e}"[0] in "235" else ""
 
 
 def draw_scores(write: Writer, found: Discriminants, name: str, edges: list[float]) -> Path:

@@ -12,7 +12,7 @@ from hhh_coffea.study.split import FRACTIONS, parts
 from hhh_coffea.study.tth import bdt
 from hhh_coffea.training.bdt_evaluation import area, roc
 
-SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training events, by their hashes: each holds the smaller ones
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the training events, by their hashes: each holds the smaller ones
 
 
 def learning_curve(

@@ -53,6 +53,7 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
                 "Significance and limits",
                 [YIELDS_AND_MODELS],
                 [
+                    ratio_table(table),
                     *(results_table(table, origin, quantity) for quantity in LABELS for origin in (PUBLISHED, OWN)),
                     growth_table(summary["growth"]),
                     scan_table(summary["scan_of_shares"]),
@@ -117,6 +118,21 @@ def results_table(table: dict[str, Any], origin: str, quantity: str) -> Table:
                 row.append("–" if known is None else f"{known[quantity]:g}")
         rows.append(row)
     return Table(f"{LABELS[quantity][0].upper()}{LABELS[quantity][1:]}, {YIELD_NAMES[origin]}", header, rows)
+
+
+def ratio_table(table: dict[str, Any]) -> Table:
+    """Significance over that of the first discriminant, which hardly depends on the yields."""
+    first = next(iter(table))
+    header = ["discriminant"]
+    rows = [[name_of(name)] for name in table]
+    for run in RUNS:
+        header += [*(f"{run}, {model}" for model in MODELS), f"{run}, published"]
+        for row, (name, entry) in zip(rows, table.items(), strict=True):
+            row += [_with_error(entry[PUBLISHED][run][model]["ratio"], 2) for model in MODELS]
+            known, reference = published(name, run), published(first, run)
+            row.append(f"{known['significance'] / reference['significance']:.2f}" if known and reference else "–")
+    note = "Errors are those of the ratio. Published numbers are rounded to 0.1 σ, so their ratios to 0.05."
+    return Table(f"Significance over that of {name_of(first)}, published yields", header, rows, note)
 
 
 def growth_table(growth: dict[str, dict[str, float]]) -> Table:

@@ -60,6 +60,7 @@ def run(study: Study) -> int:
             device=options.device,
         ),
         methods,
+        options.datasets,
         model=(options.model,) if with_network else (),
         device=options.device,
         change=four_btags,
