@@ -69,8 +69,11 @@ class Pass:
     workers: int = 1
 
     def options(self) -> MethodOptions:
-        """The methods' options, their models loaded."""
-        return method_options(self.methods, model=self.model, device=self.device, settings=self.settings)
+        """The methods' options, their models loaded: of the bundled ones those for the analyses of the datasets."""
+        analyses = load_analyses(load_fileset(self.fileset, list(self.datasets) if self.datasets else None)).values()
+        return method_options(
+            self.methods, model=self.model, device=self.device, settings=self.settings, analyses=analyses
+        )
 
     def inputs(self) -> dict[str, Any]:
         """What the result depends on, as JSON: for :class:`hhh_coffea.study.stages.Stages`."""
