@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hhh_coffea.figures.report.page import Figure, Page, Section, Table
+from hhh_coffea.figures.style import NAMES
 from hhh_coffea.study.study import Study
 from hhh_coffea.study.tth.discriminants import Discriminants
 from hhh_coffea.study.tth.figures import draw_learning_curve, draw_roc, draw_scores, draw_table_2, name_of
@@ -61,7 +62,7 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
                 measured,
             ),
             Section("Scores in the bins of the fit", figures=scores),
-            Section("Events", tables=[events_table(summary)]),
+            Section("Events", tables=[events_table(summary), assignment_table(summary["assignments"])]),
         ],
     )
 
@@ -178,6 +179,19 @@ def events_table(summary: dict[str, Any]) -> Table:
     )
     header = ["dataset", "read", "selected", "train", "validation", "fit", "files"]
     return Table("Simulated events, at least 6 jets and 4 b tags", header, rows, f"Expected at 140 fb⁻¹, {note}.")
+
+
+def assignment_table(assignments: dict[str, Any]) -> Table:
+    """Right assignments."""
+    columns = list(next(iter(assignments.values())))
+    rows = [
+        [NAMES.get(method, method), *(_with_error([100 * x for x in entry[c]], 1) for c in columns)]
+        for method, entry in assignments.items()
+    ]
+    header = ["method", "whole events", *columns[1:]]
+    return Table(
+        "Right assignments in ttH (%), of the targets that can be found; whole events: of those with all", header, rows
+    )
 
 
 def _with_error(pair: list[float], digits: int) -> str:

@@ -111,6 +111,7 @@ def run(study: Study) -> int:
     scan = measurement.scan_of_shares(found, best, expected, total)
     summary = {
         "events": _counts(table),
+        "assignments": _assignments(table.together(True), methods),
         "expected_events_at_140_fb": vars(expected),
         "bdt": json.loads((boosters.value / "bdt.json").read_text(encoding="utf-8")),
         "separation": separations.value,
@@ -267,6 +268,20 @@ def _counts(table: EventTable) -> dict[str, Any]:
         }
         for name, totals in table.totals.items()
     }
+
+
+def _assignments(signal: Columns, methods: tuple[str, ...]) -> dict[str, dict[str, list[float]]]:
+    """By method: share of right assignments where the target exists, and of whole events where all do, with binomial errors."""
+    kinds = [name.removesuffix(".exists") for name in signal if name.endswith(".exists")]
+    found: dict[str, dict[str, list[float]]] = {}
+    for method in methods:
+        found[method] = {}
+        for name, some in (("event", kinds), *((kind, [kind]) for kind in kinds)):
+            exists = np.logical_and.reduce([signal[f"{kind}.exists"] for kind in some])
+            right = np.logical_and.reduce([signal[f"{method}.{kind}.correct"] for kind in some])[exists]
+            share, number = float(right.mean()), max(1, len(right))
+            found[method][name] = [share, float(np.sqrt(share * (1 - share) / number))]
+    return found
 
 
 def _with_bar(study: Study, found: Discriminants, bootstrap: int, make: Callable[..., Any]) -> Any:
