@@ -11,11 +11,20 @@ from matplotlib.ticker import FuncFormatter
 
 from hhh_coffea.figures.style import METHOD_STYLES, NAMES, PALETTE, Writer
 from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, UNFROZEN, Discriminants
-from hhh_coffea.study.tth.measurement import MODELS, PUBLISHED
+from hhh_coffea.study.tth.measurement import OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, published
 
 COLORS = {PRETRAINING: "#717581", FINE_TUNING: "#bd1f01", UNFROZEN: "#e76300"}
 MODEL_NAMES = {"shapesys": "each bin uncertain on its own", "normsys": "all bins uncertain together"}
+
+YIELD_NAMES = {OWN: "our yields", PUBLISHED: "published yields"}
+# (model, yields) → place beside the discriminant's line, marker
+SERIES: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {
+    ("shapesys", PUBLISHED): (0.24, {"fmt": "o"}),
+    ("normsys", OWN): (0.12, {"fmt": "s", "markerfacecolor": "white"}),
+    ("shapesys", OWN): (-0.12, {"fmt": "s"}),
+    ("normsys", PUBLISHED): (-0.24, {"fmt": "o", "markerfacecolor": "white"}),
+}
 
 
 def name_of(discriminant: str) -> str:
@@ -56,33 +65,28 @@ def draw_roc(write: Writer, separations: Mapping[str, Mapping[str, Any]]) -> Pat
 
 
 def draw_table_2(write: Writer, table: Mapping[str, Mapping[str, Any]], quantity: str, label: str) -> Path:
-    """``significance`` or ``mu_limit`` by discriminant at the published yields: both models, and the published number."""
+    """``significance`` or ``mu_limit`` by discriminant: both models at both yields, and the published number."""
     place = np.arange(len(table))[::-1]
-    with write.figure(quantity, "", columns=2, height=8, sharey=True) as axes:
+    with write.figure(quantity, "", columns=2, height=10, sharey=True) as axes:
         for axis, run in zip(axes, RUNS, strict=True):
             for y, (name, entry) in zip(place, table.items(), strict=True):
-                for model, shift, marker in zip(MODELS, (0.15, -0.15), ("o", "s"), strict=True):
-                    value, error = entry[PUBLISHED][run][model][quantity]
-                    said = f"ours, {MODEL_NAMES[model]}" if y == place[0] else None
-                    filled = {"markerfacecolor": "white"} if model == "normsys" else {}
-                    axis.errorbar(
-                        value, y + shift, xerr=error, fmt=marker, color=color_of(name), markersize=10, **filled
-                    )
-                    if said:
-                        axis.plot([], [], marker, color="black", label=said, **filled)
                 if (known := published(name, run)) is not None:
-                    said = "published" if y == place[0] else None
-                    axis.plot(
-                        known[quantity], y, marker="*", color="black", markersize=20, linestyle="none", label=said
-                    )
-            axis.set(xlabel=f"{label}, {run} ({RUNS[run][0]:g} fb$^{{-1}}$)", ylim=(-0.6, len(table) + 0.9))
+                    axis.plot(known[quantity], y, marker="*", color="black", markersize=20)
+                for (model, origin), (shift, style) in SERIES.items():
+                    value, error = entry[origin][run][model][quantity]
+                    axis.errorbar(value, y + shift, xerr=error, color=color_of(name), markersize=10, **style)
+            axis.set(xlabel=f"{label}, {run} ({RUNS[run][0]:g} fb$^{{-1}}$)", ylim=(-0.6, len(table) - 0.4))
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter(FuncFormatter(_plain))
             axis.xaxis.set_minor_formatter(FuncFormatter(_some))
             axis.tick_params(axis="y", which="both", left=False, right=False)
         axes[0].set_yticks(place, [name_of(name) for name in table])
-        axes[0].legend(loc="upper left", fontsize=16)
-        axes[0].figure.subplots_adjust(left=0.19, wspace=0.06)
+        figure = axes[0].figure
+        handles = [axes[0].plot([], [], "*", color="black", markersize=20)[0]]
+        handles += [axes[0].errorbar([], [], color="black", markersize=10, **style) for _, style in SERIES.values()]
+        said = [f"{YIELD_NAMES[origin]}, {MODEL_NAMES[model]}" for model, origin in SERIES]
+        figure.legend(handles, ["published", *said], loc="upper center", ncols=3, fontsize=17)
+        figure.subplots_adjust(left=0.19, wspace=0.06, top=0.82)
     return write.written[-1].with_suffix(".png")
 
 
@@ -96,7 +100,8 @@ def draw_learning_curve(write: Writer, curves: Mapping[str, Sequence[Mapping[str
         axis.set(xlabel="Training events", ylabel="Area under the ROC curve", xscale="log")
         axis.xaxis.set_major_formatter(FuncFormatter(_plain))
         axis.xaxis.set_minor_formatter(FuncFormatter(_some))
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper left")
+        axis.margins(y=0.25)
     return write.written[-1].with_suffix(".png")
 
 

@@ -8,7 +8,7 @@ from hhh_coffea.figures.report.page import Figure, Page, Section, Table
 from hhh_coffea.figures.style import NAMES
 from hhh_coffea.study.study import Study
 from hhh_coffea.study.tth.discriminants import Discriminants
-from hhh_coffea.study.tth.figures import draw_learning_curve, draw_roc, draw_scores, draw_table_2, name_of
+from hhh_coffea.study.tth.figures import YIELD_NAMES, draw_learning_curve, draw_roc, draw_scores, draw_table_2, name_of
 from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, SOURCE, published
 
@@ -17,7 +17,6 @@ YIELDS_AND_MODELS = (
     "140 fb⁻¹. In the models of the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in "
     "all bins together (normsys)."
 )
-YIELD_NAMES = {OWN: "our yields", PUBLISHED: "published yields"}
 
 
 def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Page:
@@ -33,7 +32,7 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
     measured = [
         Figure(
             draw_table_2(write, table, quantity, label),
-            f"{label} at the published yields, beside the published numbers.",
+            f"{label}, beside the published numbers.",
             True,
         )
         for quantity, label in (("significance", "Significance [σ]"), ("mu_limit", "Limit on μ"))
@@ -79,12 +78,13 @@ def conclusion(summary: dict[str, Any]) -> str:
     ranked = sorted(summary["separation"].items(), key=lambda item: -item[1]["auc"][0])
     names = ", ".join(f"{name_of(name)} {_with_error(entry['auc'], 3)}" for name, entry in ranked)
     best = ranked[0][0]
-    z = summary["table_2"][best][PUBLISHED]["Run 2"]["shapesys"]["significance"]
-    own = summary["table_2"][best][OWN]["Run 2"]["shapesys"]["significance"]
-    return (
-        f"Area under the ROC curve, best first: {names}. Expected significance of {name_of(best)} in Run 2: "
-        f"{_with_error(z, 2)} σ at the published yields, {_with_error(own, 2)} σ at ours."
-    )
+    parts = [
+        f"{_with_error(summary['table_2'][best][origin]['Run 2'][model]['significance'], 2)} σ ({YIELD_NAMES[origin]}, {model})"
+        for origin in (PUBLISHED, OWN)
+        for model in MODELS
+    ]
+    significance = f"Expected significance of {name_of(best)} in Run 2: {', '.join(parts)}."
+    return f"Area under the ROC curve, best first: {names}. {significance}"
 
 
 def separation_table(separations: dict[str, Any]) -> Table:
