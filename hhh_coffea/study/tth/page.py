@@ -13,9 +13,9 @@ from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, SOURCE, published
 
 YIELDS_AND_MODELS = (
-    "Our yields follow from the cross-sections of the fileset; the published yields are 2,750 ttH and 21,500 ttbb events at "
-    "140 fb⁻¹. In the models of the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in "
-    "all bins together (normsys)."
+    "Our yields follow from the cross-sections of the fileset. The paper does not print its yields; 2,750 ttH and 21,500 ttbb events "
+    "at 140 fb⁻¹, which its cross-sections and counts of events allow, are called published yields here. In the models of the "
+    "background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in all bins together (normsys)."
 )
 
 
@@ -104,19 +104,18 @@ def separation_table(separations: dict[str, Any]) -> Table:
 
 
 def results_table(table: dict[str, Any], origin: str, quantity: str) -> Table:
-    """Table 2 for one kind of yields: both runs, both models; published numbers beside the published yields."""
+    """Table 2 for one kind of yields: both runs, both models, and the published numbers."""
     header = ["discriminant"]
     for run in RUNS:
-        header += [f"{run}, {model}" for model in MODELS] + ([f"{run}, published"] if origin == PUBLISHED else [])
+        header += [*(f"{run}, {model}" for model in MODELS), f"{run}, published"]
+    digits = 2 if quantity == "significance" else 3
     rows = []
     for name, entry in table.items():
         row = [name_of(name)]
         for run in RUNS:
-            digits = 2 if quantity == "significance" and origin == PUBLISHED else 3
+            known = published(name, run)
             row += [_with_error(entry[origin][run][model][quantity], digits) for model in MODELS]
-            if origin == PUBLISHED:
-                known = published(name, run)
-                row.append("–" if known is None else f"{known[quantity]:g}")
+            row.append("–" if known is None else f"{known[quantity]:g}")
         rows.append(row)
     return Table(f"{LABELS[quantity][0].upper()}{LABELS[quantity][1:]}, {YIELD_NAMES[origin]}", header, rows)
 
