@@ -13,9 +13,9 @@ from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, SOURCE, published
 
 YIELDS_AND_MODELS = (
-    "Our yields follow from the cross-sections of the fileset. The paper does not print its yields; 2,750 ttH and 21,500 ttbb events "
-    "at 140 fb⁻¹, which its cross-sections and counts of events allow, are called published yields here. In the models of the "
-    "background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in all bins together (normsys)."
+    "Our yields follow from the cross-sections of the fileset. The paper does not print its yields; 2,750 ttH and 21,500 ttbb "
+    "events at 140 fb⁻¹, which its cross-sections and counts of events allow, are called published yields here. In the models of "
+    "the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in all bins together (normsys)."
 )
 
 
