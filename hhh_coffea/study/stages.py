@@ -23,11 +23,6 @@ from hhh_coffea.study.event_table import EventTable, read_table, write_table
 
 FOLDER = "stages"
 PACKAGE = Path(__file__).resolve().parents[1]
-DRAWN_OR_TOLD = (
-    "figures",
-    "study",
-    "_bundled",
-)  # not part of the code that makes numbers, or named by the stage itself
 Result = TypeVar("Result")
 
 
@@ -54,7 +49,7 @@ class Stages:
         """A stage whose result is JSON: dicts, lists, numbers, texts.
 
         ``inputs`` is JSON too: every option it depends on, and the fingerprints of the stages before it. ``uses`` are modules
-        of this room whose code it depends on.
+        of the study itself whose code it depends on.
         """
 
         def write(path: Path, value: Any) -> None:
@@ -117,7 +112,7 @@ class Stages:
 
 
 def fingerprint(inputs: Mapping[str, Any], uses: Sequence[ModuleType] = ()) -> str:
-    """SHA-256 of the inputs, of the package without its figures and studies, and of the modules named."""
+    """SHA-256 of the inputs, of the code that all studies share, and of the modules named."""
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     digest.update(code_of_package().encode())
     for module in uses:
@@ -127,10 +122,12 @@ def fingerprint(inputs: Mapping[str, Any], uses: Sequence[ModuleType] = ()) -> s
 
 @cache
 def code_of_package() -> str:
-    """Of every file of the package that numbers of a study may depend on, beside those of the study itself."""
+    """Of every file that numbers may depend on: all of the package but its figures and the modules of one study alone."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).parts[0] not in DRAWN_OR_TOLD):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        folder, *inner = path.relative_to(PACKAGE).parts
+        if folder not in ("figures", "_bundled") and not (folder == "study" and len(inner) > 1):
+            digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 

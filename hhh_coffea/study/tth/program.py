@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,6 @@ from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.datasets.normalisation import event_scales
 from hhh_coffea.inference.binning import TransformationD
 from hhh_coffea.jobs.planning import progress_bar
-from hhh_coffea.study import columns as shared_columns
 from hhh_coffea.study.event_table import Columns, EventTable, cut
 from hhh_coffea.study.events import Pass, read_events
 from hhh_coffea.study.split import parts, refuse_trained_on
@@ -40,6 +40,7 @@ from hhh_coffea.study.tth.page import make_page
 from hhh_coffea.study.tth.published import RUNS
 
 FILESET = "study_tth"
+HERE = sys.modules[__name__]  # stages depend on what this module does of them
 METHODS = ("likelihood", "pdnn", "spanet")
 QUICK_EVENTS = 4000  # of a dataset, before the selection
 BOOTSTRAP, QUICK_BOOTSTRAP = 100, 20
@@ -68,7 +69,7 @@ def run(study: Study) -> int:
         workers=options.workers,
     )
     events = study.stages.table(
-        "events", asked.inputs(), lambda: read_events(asked, study.console), (shared_columns, columns, variables)
+        "events", asked.inputs(), lambda: read_events(asked, study.console), (columns, variables)
     )
     table = events.value
     _check(table, methods, options.model)
@@ -77,7 +78,7 @@ def run(study: Study) -> int:
         "bdt",
         {"events": events.fingerprint, "methods": list(methods)},
         lambda path: train_bdts(path, table, methods),
-        (bdt,),
+        (bdt, HERE),
     )
     head = fine_tuned(study, table) if with_network else None
     free = all_weights(study, asked) if with_network and options.unfreeze else None
@@ -88,7 +89,7 @@ def run(study: Study) -> int:
     bootstrap = options.bootstrap or (QUICK_BOOTSTRAP if options.quick else BOOTSTRAP)
     settings = {**used, "bootstrap": bootstrap, "seed": SEED}
     separations = study.stages.numbers(
-        "separation", settings, lambda: discriminants.separation(found, bootstrap, SEED), (discriminants, bdt)
+        "separation", settings, lambda: discriminants.separation(found, bootstrap, SEED), (discriminants, bdt, HERE)
     )
     curves = study.stages.numbers(
         "learning_curve",
@@ -104,7 +105,7 @@ def run(study: Study) -> int:
         lambda: _with_bar(
             study, found, bootstrap, partial(measurement.table_2, found, expected, shares, bootstrap, SEED)
         ),
-        (measurement, discriminants, bdt),
+        (measurement, discriminants, bdt, HERE),
     )
     best = FINE_TUNING if FINE_TUNING in found.scores else methods[-1]
     total = shares.z_signal + shares.z_background
