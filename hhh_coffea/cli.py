@@ -30,6 +30,7 @@ COMMANDS = {
     "display": "draw one event: jets, truth, and the candidates of each method",
     "tradeoff": "compare models in correctness and mass sculpting",
     "train": "make training data, train, import and export models",
+    "study": "reproduce a published analysis of semi-leptonic tops: ttH, top-quark mass, Z′",
 }
 
 

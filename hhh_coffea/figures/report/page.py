@@ -1,0 +1,70 @@
+"""A page of one's own in the style of ``report.html``: paragraphs, tables and figures, self-contained."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hhh_coffea.base.atomic import replacing
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts by rows; the first column names the row."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG file and what it shows."""
+
+    path: Path
+    caption: str
+    wide: bool = False
+
+
+@dataclass
+class Section:
+    """A headline and what stands below it, in this order."""
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+
+
+@dataclass
+class Page:
+    """A whole page; ``result`` is the first paragraph: what the reader can conclude."""
+
+    title: str
+    subtitle: str
+    result: str
+    sections: list[Section] = field(default_factory=list)
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page with all figures in it; it appears whole or not at all."""
+    templates = Environment(
+        loader=PackageLoader("hhh_coffea.figures.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = templates.get_template("page.html.j2").render(page=page, image=_image)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+
+
+def _image(path: Any) -> str:
+    return f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
