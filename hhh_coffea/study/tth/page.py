@@ -99,8 +99,9 @@ def separation_table(separations: dict[str, Any]) -> Table:
         ]
         for name, entry in separations.items()
     ]
-    header = ["discriminant", "AUC", "less that of the first", *(f"1/ε(ttbb) at ε(ttH) = {e}" for e in quoted)]
-    return Table("Separation of ttH and ttbb in the events of the fit", header, rows)
+    header = ["discriminant", "AUC", "less that of the first", *(f"at {float(e):.0%}" for e in quoted)]
+    note = "AUC: area under the ROC curve. Last columns: 1 / efficiency for ttbb where the efficiency for ttH is as given."
+    return Table("Separation of ttH and ttbb in the events of the fit", header, rows, note)
 
 
 def results_table(table: dict[str, Any], origin: str, quantity: str) -> Table:
