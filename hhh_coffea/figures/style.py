@@ -31,7 +31,7 @@ METHOD_STYLES = {
     "spanet:joint": ("#3f90da", "v"),
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
-    "spanet:expected": ("#3f90da", "d"),
+    "spanet:expected": ("#92dadd", "d"),
     "spanet:all": ("#3f90da", "D"),
     "dhh": ("#b9ac70", "p"),
     "likelihood": ("#a96b59", "s"),
@@ -39,8 +39,8 @@ METHOD_STYLES = {
 }
 # the whole sequence, for what has no style of its own: methods of users, and methods that several runs have. First those
 # that no method above has, so that a figure of a user's method alone is not taken for one of them
-PALETTE = ("#92dadd", "#94a4a2", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
-MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h")
+PALETTE = ("#94a4a2", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
+MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h", "8", "H")
 NAMES = {
     "chi2": "χ²",
     "chi2_as_published": "χ² (published pairing)",
