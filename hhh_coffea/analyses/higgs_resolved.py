@@ -73,9 +73,16 @@ def resolved(n: int) -> Analysis:
         jet_bins=(2 * n, 2 * n + 1, 2 * n + 2),
         quantities=_quantities(n),
         regions=MASS_PLANE if n == 2 else {},
+        event_columns={"r_hh": _SIGNAL} if n == 2 else {},
         labels={FULL: "full events", SELECTED: "selected events"},
+        classifications={"EVENT/signal": _is_signal},
+        outputs=("margin", "signal"),
         generated=Generated(asked, _decays, lambda number: f"set analysis: {'h' * number}_resolved"),
     )
+
+
+def _is_signal(record: ak.Array, is_signal: bool) -> npt.NDArray[np.int64]:
+    return np.full(len(record), int(is_signal), dtype=np.int64)
 
 
 def _decays(record: ak.Array) -> npt.NDArray[np.int64]:

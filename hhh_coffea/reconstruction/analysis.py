@@ -113,6 +113,8 @@ class Analysis:
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
     regions
         of its selected events by name, as expressions (:mod:`hhh_coffea.reconstruction.observables`); a run may add others
+    event_columns
+        further columns of the table of events (``--events``) by name, as expressions too
     couplings
         parameters of the theory that event weights depend on
     quantities
@@ -156,6 +158,7 @@ class Analysis:
     jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
     regions: Mapping[str, str] = field(default_factory=dict)
+    event_columns: Mapping[str, str] = field(default_factory=dict)
     couplings: Couplings | None = None
     quantities: tuple[Quantity, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -173,7 +176,7 @@ class Analysis:
             raise TypeError(
                 f"analysis {self.name!r}: method {plain[0]!r} is a bare function: wrap it, method_of(function)"
             )
-        for name, text in self.regions.items():
+        for name, text in {**self.regions, **self.event_columns}.items():
             check_region(f"analysis {self.name!r}", name, text)
         if unknown := sorted(set(self.collections) - set(COLLECTIONS)):
             raise ValueError(
