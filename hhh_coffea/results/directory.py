@@ -207,6 +207,7 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
         **({"labels": dict(analysis.labels)} if analysis.labels else {}),
         **({"regions": list(analysis.regions)} if analysis.regions else {}),
+        **({"mass_plane": list(analysis.mass_plane.circles)} if analysis.mass_plane else {}),
         **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
         **({"coupling_point": dict(point)} if point is not None else {}),
     }
