@@ -130,7 +130,7 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from hhh_coffea.base.bundled import find_bundled
-    from hhh_coffea.figures.models.training import draw_history
+    from hhh_coffea.figures.models.training import draw_history, draw_roc
     from hhh_coffea.spanet.training.config import TrainingConfig
     from hhh_coffea.spanet.training.dataset import TrainingData
     from hhh_coffea.spanet.training.trainer import train
@@ -158,7 +158,8 @@ def _spanet(arguments: argparse.Namespace) -> None:
     if not _is_first():
         return
     say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
-    say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    drawn = [draw_history(arguments.output), draw_roc(arguments.output)]
+    say(f"wrote {', '.join(str(path) for path in (arguments.output, *drawn) if path is not None)}")
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:
