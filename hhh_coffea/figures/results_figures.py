@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.datasets.normalisation import NormalisationError
 from hhh_coffea.figures import mass_plane as figures_mass_plane
+from hhh_coffea.figures import parameters as figures_parameters
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
 from hhh_coffea.figures import sculpting as figures_sculpting
@@ -103,6 +104,8 @@ def draw_all(
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
+    if (folder / "summary.json").is_file():  # a run draws once all its JSON files are written
+        figures_parameters.draw(write, results.read_json(folder / "summary.json").get("parameters", {}))
     if scales:
         figures_stack.draw(write, histograms, datasets, scales)
     ours = {*NAMES_OF_ALL, PLANE, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}

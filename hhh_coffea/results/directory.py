@@ -205,6 +205,7 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+        **({"parameters": dict(dataset.metadata.parameters)} if dataset.metadata.parameters else {}),
         **({"labels": dict(analysis.labels)} if analysis.labels else {}),
         **({"regions": list(analysis.regions)} if analysis.regions else {}),
         **({"mass_plane": list(analysis.mass_plane.circles)} if analysis.mass_plane else {}),

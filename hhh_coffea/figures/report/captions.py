@@ -169,6 +169,14 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         ),
     ),
     (
+        r"along_(?P<source>.+)",
+        "Along a parameter",
+        (
+            "Figures of merit against the parameter {source} at which the datasets were generated, all methods. Bars: 68.27% "
+            "intervals."
+        ),
+    ),
+    (
         r"multiplicity",
         "Objects in an event",
         "Small- and large-radius jets in an event above threshold, before the requirement on the number of jets.",
