@@ -41,7 +41,7 @@ def import_spanet(arguments: argparse.Namespace) -> None:
 
     if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output}: already contains a model; name another --output, or add --overwrite")
-    model = import_original(arguments.checkpoint, arguments.which)
+    model = import_original(arguments.checkpoint, arguments.which, say)
     say(f"read {choose_checkpoint(arguments.checkpoint, arguments.which)}")
     say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
