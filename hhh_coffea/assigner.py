@@ -93,6 +93,8 @@ class Assigner:
         record = {}
         for event_input in self.model.topology.inputs:
             name = collection_of(event_input, self.model.name)
+            if name == "event":  # made of the jets
+                continue
             if name not in given:
                 raise UserError(f"model {self.model.name!r} takes {name}: call it with {name}=…")
             record[name] = self._renamed(given[name], event_input, name)

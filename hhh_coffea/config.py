@@ -15,7 +15,7 @@ from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict, comma_separated
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
-from hhh_coffea.engine.store import CANDIDATES, SKIM
+from hhh_coffea.engine.store import CANDIDATES, EVENTS, SKIM
 from hhh_coffea.methods import DEFAULT_BDT, DEFAULT_WORKING_POINT
 from hhh_coffea.methods.chi2 import MASS
 from hhh_coffea.methods.user_method import is_user_method
@@ -66,6 +66,7 @@ class RunConfig(Strict):
     overwrite: bool = False
     candidates: bool = False
     skim: bool = False
+    events: bool = False
     plots: bool = True
     regions: dict[RegionName, ExpressionText] = Field(default_factory=dict)
     observables: dict[Name, EventObservable] = Field(default_factory=dict)
@@ -268,6 +269,7 @@ class RunConfig(Strict):
             "btagging": self.btagging,
             "candidates": str(folder / CANDIDATES) if self.candidates else None,
             "skim": str(folder / SKIM) if self.skim else None,
+            "events": str(folder / EVENTS) if self.events else None,
             **({"accept_foreign_model": True} if self.accept_foreign_model else {}),
             **self._observed,
         }
@@ -275,7 +277,8 @@ class RunConfig(Strict):
     @property
     def parts(self) -> tuple[str, ...]:
         """Folders of the results that chunks write into."""
-        return tuple(name for name, wanted in ((CANDIDATES, self.candidates), (SKIM, self.skim)) if wanted)
+        wanted = ((CANDIDATES, self.candidates), (SKIM, self.skim), (EVENTS, self.events))
+        return tuple(name for name, asked_for in wanted if asked_for)
 
     @property
     def _observed(self) -> dict[str, Any]:

@@ -202,6 +202,11 @@ def _add_models(how: argparse._ArgumentGroup) -> None:
 def _add_files(out: argparse._ArgumentGroup) -> None:
     out.add_argument("--candidates", action="store_true", help="also write every candidate, as parquet")
     out.add_argument(
+        "--events",
+        action="store_true",
+        help="also write one row per selected event and method, as parquet (docs/results_directory.md)",
+    )
+    out.add_argument(
         "--skim",
         action="store_true",
         help="also write the selected events with their candidates, as ROOT files that can be read again (docs/skim.md)",

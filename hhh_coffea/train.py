@@ -113,6 +113,11 @@ def _spanet_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe: epochs=3 …"
     )  # fmt: skip
     parser.add_argument(
+        "--seeds",
+        metavar="1-5",
+        help="train once per seed, in DIR/seed_1 …, and write the spread of the results to DIR/seeds.json",
+    )
+    parser.add_argument(
         "--start-from", metavar="DIR|NAME", help="start from the weights of this model (same network, same features)"
     )
     parser.add_argument(
@@ -130,10 +135,9 @@ def _spanet(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from hhh_coffea.base.bundled import find_bundled
-    from hhh_coffea.figures.models.training import draw_history
+    from hhh_coffea.jobs.seeds import in_words, parse_seeds, write_spread
     from hhh_coffea.spanet.training.config import TrainingConfig
     from hhh_coffea.spanet.training.dataset import TrainingData
-    from hhh_coffea.spanet.training.trainer import train
 
     if arguments.data.suffix in (".h5", ".hdf5"):
         raise ValueError(
@@ -145,20 +149,43 @@ def _spanet(arguments: argparse.Namespace) -> None:
         config = replace(config, start_from=str(find_bundled("models", start) or start))
     if start := arguments.fine_tune or config.fine_tune:
         config = replace(config, fine_tune=str(find_bundled("models", start) or start))
+    if arguments.seeds is None:
+        _train_spanet(arguments, config, data, arguments.output, arguments.resume)
+        return
+    if any(change.startswith("seed=") for change in arguments.set):
+        raise ValueError("options --seeds and --set seed=…: give one of them")
+    kept = {}
+    for seed in parse_seeds(arguments.seeds):
+        folder = arguments.output / f"seed_{seed}"
+        say(f"seed {seed}")
+        resume = arguments.resume and (folder / "training_state").is_dir()  # else it was not begun
+        progress = _train_spanet(arguments, replace(config, seed=seed), data, folder, resume)
+        kept[seed] = progress.history[progress.best_epoch - 1]
+    if _is_first():
+        say(in_words(write_spread(arguments.output, kept), config.criterion))
+        say(f"wrote {arguments.output / 'seeds.json'}")
+
+
+def _train_spanet(arguments: argparse.Namespace, config: Any, data: Any, folder: Path, resume: bool) -> Any:
+    """One training, with its figures; returns its progress."""
+    from hhh_coffea.figures.models.training import draw_history, draw_roc
+    from hhh_coffea.spanet.training.trainer import train
+
     progress = train(
         config,
         data,
-        arguments.output,
-        resume=arguments.resume,
+        folder,
+        resume=resume,
         device=arguments.device,
         say=say,
-        record=_tensorboard(arguments.output) if arguments.tensorboard and _is_first() else lambda _: None,
+        record=_tensorboard(folder) if arguments.tensorboard and _is_first() else lambda _: None,
         compile_network=arguments.compile,
     )
-    if not _is_first():
-        return
-    say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
-    say(f"wrote {arguments.output}, {draw_history(arguments.output)}")
+    if _is_first():
+        say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
+        drawn = [draw_history(folder), draw_roc(folder)]
+        say(f"wrote {', '.join(str(path) for path in (folder, *drawn) if path is not None)}")
+    return progress
 
 
 def _tensorboard(folder: Path) -> Callable[[dict[str, float]], None]:

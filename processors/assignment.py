@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
+import numpy as np
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
+from hhh_coffea.base.expressions import parse
 from hhh_coffea.events.formats import describe, identity_of, metadata_of
 from hhh_coffea.events.record import selected
 from hhh_coffea.methods import (
@@ -24,8 +26,9 @@ from hhh_coffea.methods import (
     reconstruct,
 )
 from hhh_coffea.reconstruction.candidate_table import WRITTEN, write_candidates
+from hhh_coffea.reconstruction.event_table import write_events
 from hhh_coffea.reconstruction.metrics import DEFINITIONS
-from hhh_coffea.reconstruction.observables import EventObservable, in_regions, objects_of
+from hhh_coffea.reconstruction.observables import OBJECTS, EventObservable, in_regions, objects_of, values_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.reconstruction.skim_file import write_skim
 from hhh_coffea.results import assignment_efficiency, event_observables, histograms, paired, quantities
@@ -51,6 +54,8 @@ class AssignmentProcessor(ProcessorABC):
         ``upart`` or ``csv`` throws the b tags of Delphes jets anew, unless the dataset says otherwise
     candidates
         folder that takes one parquet file of candidates a chunk; none are written when None
+    events
+        folder that takes one parquet file of events a chunk and method, one row for each selected event
     skim
         folder that takes one ROOT file of selected events a chunk, with the candidates of the first set of definitions
     regions, observables
@@ -78,6 +83,7 @@ class AssignmentProcessor(ProcessorABC):
         btagging: str | None = None,
         candidates: str | Path | None = None,
         skim: str | Path | None = None,
+        events: str | Path | None = None,
         settings: dict | None = None,
         analyses: Analyses | None = None,
         regions: dict | None = None,
@@ -105,7 +111,7 @@ class AssignmentProcessor(ProcessorABC):
             self.options.spanet or self.options.pdnn
         )  # its chunks go to workers with a GPU where there are such
         self.btagging = btagging
-        self.candidates, self.skim = candidates, skim
+        self.candidates, self.skim, self.events = candidates, skim, events
         self.regions = dict(regions or {})
         self.observables = {name: EventObservable.model_validate(one) for name, one in (observables or {}).items()}
         self.couplings = couplings
@@ -213,6 +219,15 @@ class AssignmentProcessor(ProcessorABC):
             correct = results[first][method].correct if metadata.is_signal else None
             if self.skim is not None:
                 skimmed[method] = (candidates, correct)
+            if self.events is not None:
+                result = results[first][method]
+                more = self.of_events(analysis, prepared.record, candidates, result)
+                output[WRITTEN] |= write_events(
+                    *(self.events, events.metadata, method, analysis, prepared.record, candidates, result),
+                    known=metadata.is_signal,
+                    more=more,
+                    analyses=self.analyses.values(),
+                )
             if self.candidates is not None:
                 output[WRITTEN] |= write_candidates(
                     *(self.candidates, events.metadata, method, analysis, prepared.record, candidates, correct),
@@ -224,6 +239,18 @@ class AssignmentProcessor(ProcessorABC):
             whole = selected(prepared.all_events, chosen)  # the methods see the first jets of an event alone
             output[WRITTEN] |= write_skim(self.skim, events.metadata, analysis, whole, skimmed, identity)
         return output
+
+    def of_events(self, analysis, record, candidates, result):
+        """Columns of the table of events beside the usual ones: regions, observables, and what the analysis declares."""
+        objects = objects_of(record, candidates, next(iter(result.categories.values())).candidates)
+        regions = {**analysis.regions, **self.regions}
+        masks = in_regions(regions, objects) if regions else {}
+        every = [*self.analyses.values(), analysis]  # the same columns in every file of a run
+        columns = {name: np.full(len(record), np.nan) for one in every for name in one.event_columns}
+        columns |= {name: parse(text, OBJECTS)(objects) for name, text in analysis.event_columns.items()}
+        columns |= {f"observable_{name}": values_of(one, objects) for name, one in self.observables.items()}
+        names = dict.fromkeys(name for regions in (*(one.regions for one in every), self.regions) for name in regions)
+        return columns | {f"region_{name}": masks.get(name) for name in names}
 
     def postprocess(self, accumulator):
         accumulator.pop(WRITTEN, None)

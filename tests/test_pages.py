@@ -121,3 +121,22 @@ def test_every_command_of_every_page_is_understood(capsys):
             seen += 1
     assert not wrong, "\n".join(wrong)
     assert seen > 60
+
+
+@pytest.mark.slow
+def test_coming_from_other_frameworks(clone, monkeypatch):
+    """Every command of the page, in order, in a folder of one's own: from the comparison to the fit and the ONNX file."""
+    from hhh_coffea.__main__ import main
+
+    pytest.importorskip("onnxscript")
+    monkeypatch.chdir(clone)
+    for language, text in blocks("docs/coming_from.md"):
+        for line in text.splitlines() if language == "sh" else ():
+            words = shlex.split(line)
+            assert words[0] == "hhh"
+            assert main([*words[1:], *(["--no-plots"] if words[1] in ("run", "fit") else [])]) == 0, line
+    assert json.loads((clone / "models" / "my_hh" / "seeds.json").read_text())["seeds"] == [1, 2]
+    assert any((clone / "results_hh" / "events").iterdir())
+    assert (clone / "my_hh.onnx").is_file()
+    assert (clone / "fit_hh" / "fit.json").is_file()
+    assert "other" in json.loads((clone / "results_sculpting" / "summary.json").read_text())

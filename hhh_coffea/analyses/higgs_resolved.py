@@ -21,7 +21,7 @@ from hhh_coffea.analyses.higgs_methods import METHODS, ONLY_TWO
 from hhh_coffea.base.arrays import counts_of, flat
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, cartesian, invariant_mass
 from hhh_coffea.methods.method import spanet_method
-from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept
+from hhh_coffea.reconstruction.analysis import Analysis, Generated, Kept, MassPlane
 from hhh_coffea.reconstruction.composites import assigned_momentum
 from hhh_coffea.reconstruction.matching import match_quarks
 from hhh_coffea.reconstruction.quantities import FULL, SELECTED, Quantity, Reconstruction, evenly
@@ -41,6 +41,9 @@ MASS_PLANE = {
     "validation_signal": f"{_VALIDATION} < 30",
     "validation_control": f"{_VALIDATION} >= 30 and {_VALIDATION} < 55",
 }
+PLANE = MassPlane(
+    30, 50.0, 200.0, tuple((*center, radius) for center in ((125.0, 120.0), (185.0, 180.0)) for radius in (30.0, 55.0))
+)
 
 
 @cache
@@ -73,9 +76,17 @@ def resolved(n: int) -> Analysis:
         jet_bins=(2 * n, 2 * n + 1, 2 * n + 2),
         quantities=_quantities(n),
         regions=MASS_PLANE if n == 2 else {},
+        mass_plane=PLANE if n == 2 else None,
+        event_columns={"r_hh": _SIGNAL} if n == 2 else {},
         labels={FULL: "full events", SELECTED: "selected events"},
+        classifications={"EVENT/signal": _is_signal},
+        outputs=("margin", "signal"),
         generated=Generated(asked, _decays, lambda number: f"set analysis: {'h' * number}_resolved"),
     )
+
+
+def _is_signal(record: ak.Array, is_signal: bool) -> npt.NDArray[np.int64]:
+    return np.full(len(record), int(is_signal), dtype=np.int64)
 
 
 def _decays(record: ak.Array) -> npt.NDArray[np.int64]:

@@ -41,6 +41,15 @@ def invariant_mass(p: Cartesian) -> FloatArray:
     return np.sqrt(np.maximum(square, 0.0))
 
 
+def rest_frame(p: Cartesian, of: Cartesian) -> Cartesian:
+    """Momenta ``p`` boosted to where the momenta ``of`` are at rest; shapes broadcast."""
+    mass = np.maximum(invariant_mass(of), 1e-9)
+    along = (p.px * of.px + p.py * of.py + p.pz * of.pz) / mass
+    energy = (of.energy * p.energy) / mass - along
+    shift = (along / (of.energy + mass)) - p.energy / mass
+    return Cartesian(energy, p.px + shift * of.px, p.py + shift * of.py, p.pz + shift * of.pz)
+
+
 def polar(total: Cartesian) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """(pT, η, φ, mass) of a four-vector, in GeV and radians; η is infinite along the beam."""
     pt = np.sqrt(total.px * total.px + total.py * total.py)

@@ -53,6 +53,10 @@ class Selection(Strict):
     min_jets: int | None = Field(None, ge=0, description="small-radius jets required; those the analysis needs")
 
 
+ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class DatasetMetadata(Strict):
     """What the program must know of a dataset beyond its files."""
 
@@ -83,6 +87,9 @@ class DatasetMetadata(Strict):
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")
     selection: Selection = Selection()
+    parameters: dict[ParameterName, Finite] = Field(
+        default_factory=dict, description="at which the sample was generated, as kl: results are shown along them"
+    )
     user: dict[str, Any] = Field(default_factory=dict, description="yours: handed to the processor untouched")
 
     @model_validator(mode="before")

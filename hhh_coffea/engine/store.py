@@ -29,7 +29,7 @@ from hhh_coffea.reconstruction.candidate_table import WRITTEN, stem, stem_of
 SCHEMA_VERSION = 2
 FOLDER = ".resume"
 RUN, FILES, CHUNKS = "run.json", "files.json", "chunks"
-CANDIDATES, SKIM = PARTS = ("candidates", "skim")  # folders that chunks write into
+CANDIDATES, SKIM, EVENTS = PARTS = ("candidates", "skim", "events")  # folders that chunks write into
 
 
 @dataclass(frozen=True)

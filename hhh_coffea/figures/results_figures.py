@@ -18,6 +18,8 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.datasets.normalisation import NormalisationError
+from hhh_coffea.figures import mass_plane as figures_mass_plane
+from hhh_coffea.figures import parameters as figures_parameters
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
 from hhh_coffea.figures import sculpting as figures_sculpting
@@ -44,6 +46,7 @@ from hhh_coffea.figures.style import (
 )
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
+from hhh_coffea.results.event_observables import PLANE
 from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG, usual
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
@@ -97,12 +100,15 @@ def draw_all(
         for first in _definitions(histograms, info)[:1]:
             figures_quantities.draw(write, histograms, name, first, info)
             figures_systematics.draw(write, varied["candidate_mass"], name, first, info)
+        figures_mass_plane.draw(write, histograms, name, info)
         _multiplicity(write, histograms["multiplicity"], name, label)
     _mass_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
+    if (folder / "summary.json").is_file():  # a run draws once all its JSON files are written
+        figures_parameters.draw(write, results.read_json(folder / "summary.json").get("parameters", {}))
     if scales:
         figures_stack.draw(write, histograms, datasets, scales)
-    ours = {*NAMES_OF_ALL, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
+    ours = {*NAMES_OF_ALL, PLANE, *(f"{kind}_mass" for info in datasets.values() for kind in info["kinds"])}
     for name in sorted(
         histograms.keys() - ours - observed - figures_quantities.names_in(histograms)
     ):  # added by a copy of the processor

@@ -45,6 +45,7 @@ from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.headline import headline_tables
 from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, usual
+from hhh_coffea.results.parameters import along_parameters
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.skims import size_of, write_fileset
@@ -209,6 +210,7 @@ def _finish(
                     "schema_version": results.SCHEMA_VERSION,
                     "results": summary,
                     "assignments": table_1,
+                    "parameters": along_parameters(content["datasets"], table_1, summary),
                     **({"published_assignments": published} if published else {}),
                     "other": rest,
                 },

@@ -41,7 +41,7 @@ def import_spanet(arguments: argparse.Namespace) -> None:
 
     if (arguments.output / "model.yaml").exists() and not arguments.overwrite:
         raise ValueError(f"{arguments.output}: already contains a model; name another --output, or add --overwrite")
-    model = import_original(arguments.checkpoint, arguments.which)
+    model = import_original(arguments.checkpoint, arguments.which, say)
     say(f"read {choose_checkpoint(arguments.checkpoint, arguments.which)}")
     say(f"wrote {save(model, arguments.output, training={'imported_from': 'checkpoint of the original SPANet'})}")
     if (reference := arguments.checkpoint / "reference.npz").is_file():
@@ -98,12 +98,18 @@ def export_onnx_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=path_of, required=True, metavar="FILE.onnx", help="file to write")
     parser.add_argument(
         "--length", action="append", default=[], metavar="INPUT=N",
-        help="padded number of objects of an input (default: 10, and 3 for BoostedJets)",
+        help="padded number of objects of an input; with --interface original the largest (default: 10, and 3 for "
+        "BoostedJets)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interface", choices=["decoded", "original"], default="decoded",
+        help="decoded (default): raw GeV in, jets out (tops: decoded greedily). original: the inputs and outputs of the "
+        "original SPANet, data and mask interleaved, logarithms taken by the caller, any number of objects, no decoding",
     )  # fmt: skip
 
 
 def export_onnx(arguments: argparse.Namespace) -> None:
-    """Write a model as ONNX, decoding included."""
+    """Write a model as ONNX, with its decoding or with the interface of the original."""
     from hhh_coffea.base.bundled import find_bundled
     from hhh_coffea.base.user_files import expanded
     from hhh_coffea.spanet.checkpoint import describe, load, price_of
@@ -112,4 +118,5 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     path = find_bundled("models", arguments.model) or expanded(arguments.model)
     model = load(path)
     price = price_of(describe(path), model.topology, str(path))
-    say(f"wrote {export_onnx(model, arguments.output, parse_lengths(model.topology, arguments.length), price)}")
+    lengths = parse_lengths(model.topology, arguments.length)
+    say(f"wrote {export_onnx(model, arguments.output, lengths, price, arguments.interface)}")

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from hhh_coffea.base.arrays import IntArray
-from hhh_coffea.base.kinematics import Cartesian, FloatArray, invariant_mass
+from hhh_coffea.base.kinematics import Cartesian, FloatArray, invariant_mass, rest_frame
 from hhh_coffea.base.strict import Positive, Strict
 from hhh_coffea.topology.kinds import NONE
 
@@ -67,15 +67,8 @@ def mass_line_distance(found: Cartesian, options: MassLineOptions) -> FloatArray
 
 def in_rest_frame(found: Cartesian, parts: Cartesian) -> Cartesian:
     """Momenta ``(N, …)`` boosted to where the summed momentum of ``parts (N, k)`` is zero."""
-    total = Cartesian(*(component.sum(axis=1) for component in parts))
-    mass = np.maximum(invariant_mass(total), 1e-9)
-    shape = (len(mass), *(1,) * (found.px.ndim - 1))
-    e, px, py, pz = (component.reshape(shape) for component in total)
-    m = mass.reshape(shape)
-    along = (found.px * px + found.py * py + found.pz * pz) / m
-    energy = (e * found.energy) / m - along
-    shift = (along / (e + m)) - found.energy / m
-    return Cartesian(energy, found.px + shift * px, found.py + shift * py, found.pz + shift * pz)
+    shape = (len(parts.px), *(1,) * (found.px.ndim - 1))
+    return rest_frame(found, Cartesian(*(component.sum(axis=1).reshape(shape) for component in parts)))
 
 
 def _pt(p: Cartesian) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.base.strict import Strict
 from hhh_coffea.methods import bdt, chi2, spanet
@@ -344,5 +345,14 @@ def reconstruct(
     for name, method in methods.items():
         definitions = [definition for definition, names in wanted.items() if name in names]
         for definition, candidates in method.reconstruct(shared, definitions).items():
-            found[definition][name] = candidates
+            found[definition][name] = _with_outputs(candidates, analysis)
     return found
+
+
+def _with_outputs(candidates: ak.Array, analysis: Analysis) -> ak.Array:
+    """Candidates with every output that the analysis declares, NaN where the method does not fill it."""
+    for name in analysis.outputs:
+        if name not in candidates.fields:
+            counts = counts_of(candidates.kind)
+            candidates = ak.with_field(candidates, ak.unflatten(np.full(counts.sum(), np.nan), counts), name)
+    return candidates

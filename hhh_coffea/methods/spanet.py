@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 Way = Callable[..., Any]
-DETAILS = "details"
+DETAILS, MARGIN = "details", "margin"
 TINY = 1e-30
 BATCH = 8192  # events: enough of every multiplicity for lots without padding, and 50 MB at most
 
@@ -83,8 +83,12 @@ def reconstruct(
     pairs = [(kind, partner(kind, analysis.kinds)) for kind in model.kinds.values()]
     pairs.sort(key=lambda pair: pair[0].degree)
     ways = {name: decoding(name) for name in decodings}
-    results = evaluate(record, model, ways | ({DETAILS: details} if analysis.outputs else {}))
+    ways |= {DETAILS: details} if analysis.outputs else {}
+    ways |= {MARGIN: margin_of_best} if MARGIN in analysis.outputs else {}
+    results = evaluate(record, model, ways)
     told = dict(zip(("assignment_entropy", *head_names(topology)), results.pop(DETAILS, ()), strict=False))
+    if MARGIN in results:
+        told[MARGIN] = results.pop(MARGIN)[0]
     found = {}
     for name, result in results.items():
         decoded = Interpretation(*result)
@@ -126,6 +130,13 @@ def details(outputs: Any, topology: Topology, *_: Any) -> list[Any]:
         entropies.append(-(logp.exp() * log_all).sum(1))
     classes = [outputs.classification[key].softmax(-1)[:, -1] for key in topology.classifications]
     return [torch.stack(entropies, dim=1), *(outputs.regression[r.key] for r in topology.regressions), *classes]
+
+
+def margin_of_best(outputs: Any, topology: Topology, lengths: list[int], *_: Any) -> list[Any]:
+    """By how much the best complete choice beats the second best: :func:`hhh_coffea.spanet.decoding.complete.margin`."""
+    from hhh_coffea.spanet.decoding.complete import complete, margin
+
+    return [margin(outputs, topology, lengths, complete(outputs, topology, lengths))]
 
 
 def head_names(topology: Topology) -> list[str]:

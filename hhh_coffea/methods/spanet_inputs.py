@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import awkward as ak
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Input, Topology
 
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
-JET_FEATURES = {"pt": "pt", "eta": "eta", "mass": "mass", "btag": "btag", "btag_score": "btag_score", "phi": "phi"}
+JET_FEATURES = {name: name for name in ("pt", "eta", "phi", "mass", "btag", "btag_score", "btag_wp3", "btag_wp5")}
 FATJET_FEATURES = {
     "fj_pt": "pt",
     "fj_eta": "eta",
@@ -36,10 +37,21 @@ FATJET_FEATURES = {
 }
 LEPTON_FEATURES = {name: name for name in ("pt", "eta", "phi", "mass", "charge", "flavor", "isolation")}
 MET_FEATURES = {"met": "pt", "pt": "pt", "phi": "phi"}
-FEATURES = {"jets": JET_FEATURES, "fatjets": FATJET_FEATURES, "leptons": LEPTON_FEATURES, "met": MET_FEATURES}
+EVENT_FEATURES: dict[str, Callable[[ak.Array], npt.NDArray[Any]]] = {  # of the jets that the network sees
+    "ht": lambda jets: np.asarray(ak.sum(jets.pt, axis=1)),  # GeV
+    "n_jets": lambda jets: counts_of(jets.pt),
+}
+FEATURES = {
+    "jets": JET_FEATURES,
+    "fatjets": FATJET_FEATURES,
+    "leptons": LEPTON_FEATURES,
+    "met": MET_FEATURES,
+    "event": {name: name for name in EVENT_FEATURES},
+}
+GLOBAL = ("met", "event")
 ANGLES = {"sinphi": np.sin, "cosphi": np.cos, "sin_phi": np.sin, "cos_phi": np.cos}
 # slots: of jets and large-radius jets those of the published analysis; an event has one missing transverse momentum
-PADDED_LENGTH = {"jets": 10, "fatjets": 3, "leptons": 4, "met": 1}
+PADDED_LENGTH = {"jets": 10, "fatjets": 3, "leptons": 4, "met": 1, "event": 1}
 
 
 class SpanetError(UserError):
@@ -70,11 +82,21 @@ def network_inputs(record: ak.Array, model: TakesInputs) -> tuple[list[npt.NDArr
     Raises
     ------
     KeyError
-        naming the model and the feature that this file's format does not provide.
+        naming the model and the collection or feature that this file's format, or the analysis, does not provide.
     """
     inputs, masks = [], []
     for event_input in model.topology.inputs:
         name = collection_of(event_input, model.name)
+        if name == "event":
+            of_event = [EVENT_FEATURES[feature](record.jets) for feature in event_input.feature_names]
+            inputs.append(np.stack(of_event, axis=-1).astype(np.float32)[:, None])
+            masks.append(np.ones((len(record), 1), dtype=bool))
+            continue
+        if name not in record.fields:
+            raise KeyError(
+                f"SPANet model {model.name!r}: input {event_input.name!r} takes {name}, which the analysis does not read "
+                "(its 'collections')"
+            )
         objects, length = record[name], padded_length(record, name)
         columns = []
         for feature in event_input.feature_names:
@@ -89,7 +111,7 @@ def network_inputs(record: ak.Array, model: TakesInputs) -> tuple[list[npt.NDArr
 
 
 def collection_of(event_input: Input, model: str) -> str:
-    """``jets``, ``fatjets``, ``leptons`` or ``met``: whose features this input takes.
+    """``jets``, ``fatjets``, ``leptons``, ``met`` or ``event``: whose features this input takes.
 
     Raises
     ------
@@ -98,10 +120,10 @@ def collection_of(event_input: Input, model: str) -> str:
     """
     collection = kinds.collection_of(event_input)
     known = {*FEATURES[collection], *(("fj_" if collection == "fatjets" else "") + angle for angle in ANGLES)}
-    if (event_input.kind == "sequential") == (collection == "met"):
+    if (event_input.kind == "sequential") == (collection in GLOBAL):
         raise SpanetError(
             f"SPANet model {model!r}: input {event_input.name!r} is {event_input.kind}, "
-            "jets and leptons are sequential, MET is global"
+            f"jets and leptons are sequential, MET and {', '.join(EVENT_FEATURES)} of the event are global"
         )
     if unknown := [name for name in event_input.feature_names if name not in known]:
         raise SpanetError(

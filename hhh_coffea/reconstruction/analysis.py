@@ -46,6 +46,15 @@ class Generated(NamedTuple):
     advice: Callable[[int], str]  # their number → what to write into the metadata
 
 
+class MassPlane(NamedTuple):
+    """The plane of the masses (GeV) of the two candidates of largest pT, that of larger pT first."""
+
+    bins: int  # of each axis
+    low: float
+    high: float
+    circles: tuple[tuple[float, float, float], ...]  # centre and radius of what its figure shows as regions
+
+
 class PublishedAssignments(NamedTuple):
     """Published efficiencies of whole assignments, by number of jets."""
 
@@ -113,6 +122,10 @@ class Analysis:
         record of one event of signal → (particle, marker, η, φ) of what was generated, for its picture
     regions
         of its selected events by name, as expressions (:mod:`hhh_coffea.reconstruction.observables`); a run may add others
+    mass_plane
+        histogrammed, and drawn, where it is declared beside regions
+    event_columns
+        further columns of the table of events (``--events``) by name, as expressions too
     couplings
         parameters of the theory that event weights depend on
     quantities
@@ -156,6 +169,8 @@ class Analysis:
     jet_bins: tuple[int, ...] = ()
     marks: Callable[[ak.Array], list[tuple[int, str, float, float]]] | None = None
     regions: Mapping[str, str] = field(default_factory=dict)
+    mass_plane: MassPlane | None = None
+    event_columns: Mapping[str, str] = field(default_factory=dict)
     couplings: Couplings | None = None
     quantities: tuple[Quantity, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -173,7 +188,7 @@ class Analysis:
             raise TypeError(
                 f"analysis {self.name!r}: method {plain[0]!r} is a bare function: wrap it, method_of(function)"
             )
-        for name, text in self.regions.items():
+        for name, text in {**self.regions, **self.event_columns}.items():
             check_region(f"analysis {self.name!r}", name, text)
         if unknown := sorted(set(self.collections) - set(COLLECTIONS)):
             raise ValueError(

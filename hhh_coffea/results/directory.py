@@ -205,8 +205,10 @@ def _described(dataset: Dataset, analysis: Analysis, with_couplings: bool) -> di
         "targets": analysis.particle_names(),
         "jet_bins": list(analysis.jet_bins),
         "categories": {name: list(analysis.categories_of(name)) for name in analysis.definitions},
+        **({"parameters": dict(dataset.metadata.parameters)} if dataset.metadata.parameters else {}),
         **({"labels": dict(analysis.labels)} if analysis.labels else {}),
         **({"regions": list(analysis.regions)} if analysis.regions else {}),
+        **({"mass_plane": list(analysis.mass_plane.circles)} if analysis.mass_plane else {}),
         **({"couplings": asdict(couplings.polynomial)} if couplings is not None else {}),
         **({"coupling_point": dict(point)} if point is not None else {}),
     }

@@ -2,7 +2,8 @@
 
 ``observable_NAME``: region × dataset × method × value. ``observable_NAME_couplings_ANALYSIS_sums`` and ``…_products`` have one
 more axis: the weight of an event is a polynomial in the couplings, and sums of its coefficients and of their products give value
-and error at any couplings after one pass (:mod:`hhh_coffea.inference.moments`).
+and error at any couplings after one pass (:mod:`hhh_coffea.inference.moments`). ``mass_plane``: region × dataset × method × mass
+× mass, of analyses that declare it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
+from hhh_coffea.base.arrays import pad
 from hhh_coffea.inference import moments
 from hhh_coffea.reconstruction.analysis import Analysis
-from hhh_coffea.reconstruction.observables import EventObservable, values_of
+from hhh_coffea.reconstruction.observables import EVERYWHERE, EventObservable, values_of
 
 PREFIX, COUPLINGS = "observable_", "_couplings_"
-EVENTS = "region_events"
+EVENTS, PLANE = "region_events", "mass_plane"
 LEADING_MASS = "leading_mass"  # what is observed where nothing is declared
 Observables = Mapping[str, EventObservable]
 
@@ -51,6 +53,14 @@ def book(analysis: Analysis, observables: Observables, with_couplings: bool = Fa
     """Empty histograms; those of couplings where the analysis has any, if asked for."""
     places = ("region", "dataset", "method")
     found = {EVENTS: Hist(*_names(*places), storage=hist.storage.Weight())}
+    if (plane := analysis.mass_plane) is not None:
+        masses = [
+            hist.axis.Regular(
+                plane.bins, plane.low, plane.high, name=name, label=f"Mass of the {which} candidate [GeV]"
+            )
+            for name, which in (("m1", "leading"), ("m2", "subleading"))
+        ]
+        found[PLANE] = Hist(*_names(*places), *masses, storage=hist.storage.Weight())
     for name, one in observables_of(observables, analysis).items():
         value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=one.label or one.value)
         axes = [*_names(*places), value]
@@ -92,6 +102,12 @@ def fill(
     chosen = {name: np.flatnonzero(mask) for name, mask in regions.items()}
     for region, events in chosen.items():
         _count(histograms[EVENTS], {"region": region, **place}, weight[events])
+    if analysis.mass_plane is not None:
+        masses = pad(objects["candidates"].mass, 2, np.nan)
+        for region, events in {EVERYWHERE: np.arange(len(weight)), **chosen}.items():
+            both = events[np.isfinite(masses[events]).all(axis=1)]
+            m1, m2 = masses[both].T
+            histograms[PLANE].fill(region=region, **place, m1=m1, m2=m2, weight=weight[both])
     for name, observable in observables_of(observables, analysis).items():
         values = values_of(observable, objects)
         for region, events in chosen.items():

@@ -16,6 +16,7 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray
 from hhh_coffea.topology.topology import Input, Permutation, Topology
 
+EVENT_FEATURES = ("ht", "n_jets")  # of the jets of an event together
 NONE = -1  # the position of an object that is not there
 _BITS = 48  # of the number that names an assignment
 
@@ -68,9 +69,12 @@ class Kind:
 def collection_of(event_input: Input) -> str:
     """The collection of the event record that an input of an event YAML stands for, by the names of its features.
 
-    Features ``fj_…`` are those of large-radius jets, ``charge``, ``flavor`` and ``isolation`` those of leptons.
+    Features ``fj_…`` are those of large-radius jets, ``charge``, ``flavor`` and ``isolation`` those of leptons; a GLOBAL input
+    with nothing but :data:`EVENT_FEATURES` is made of all jets (``event``).
     """
     names = event_input.feature_names
+    if event_input.kind == "global" and set(names) <= set(EVENT_FEATURES):
+        return "event"
     if any(name.startswith("fj_") for name in names):
         return "fatjets"
     if {"charge", "flavor", "isolation"}.intersection(names):

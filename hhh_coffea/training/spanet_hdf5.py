@@ -243,7 +243,7 @@ class _Reader:
         for r in self.topology.regressions:
             rows[f"regressions/{r.key}"] = column(f"REGRESSIONS/{r.key}")
         for key in self.topology.classifications:
-            rows[f"classifications/{key}"] = column(f"CLASSIFICATIONS/{key}")
+            rows[f"classifications/{key}"] = self._classes(key, column(f"CLASSIFICATIONS/{key}"))
         ours = "EVENTS/split" in self.source
         entry = np.arange(start, stop)
         rows["weight"] = 1.0 if self.weight is None else column(self.weight)
@@ -252,6 +252,15 @@ class _Reader:
         rows["entry"] = column("EVENTS/entry") if ours else entry
         rows["split"] = column("EVENTS/split") if ours else split_number(uuid, entry)
         return rows
+
+    def _classes(self, key: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Numbers of classes, −1 where unknown; a score, or a NaN, would be cut to a class without a word."""
+        limit = np.iinfo(self.type[f"classifications/{key}"]).max
+        if not (np.isfinite(values).all() and (values == np.floor(values)).all() and (np.abs(values) <= limit).all()):
+            raise DatasetError(
+                f"{self.path}: CLASSIFICATIONS/{key} holds values that are no numbers of classes (0, 1, …)"
+            )
+        return values
 
     def _check(self, target: str, positions: npt.NDArray[Any], sources: tuple[str | None, ...]) -> None:
         """Positions must lie in their list: a target that points beyond it would be learned as nonsense."""

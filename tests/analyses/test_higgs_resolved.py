@@ -77,20 +77,25 @@ def truth(event, chosen):
     return {frozenset(pair) for pair in by_higgs.values()}
 
 
-def counted_by_loops(limit=4000):
-    """(|A|, |F|, |C|) of the Run 2 pairing."""
+def selected_events(limit=4000):
+    """(entry, columns, jets in the order of the record) of every selected event."""
     leaves = [f"Jet/Jet.{n}" for n in ("PT", "Eta", "Phi", "Mass", "BTag")]
     leaves += [f"Particle/Particle.{n}" for n in ("PID", "M1", "Eta", "Phi")]
     with uproot.open(DEMO / "hh.root") as file:
         table = file["Delphes"].arrays(leaves, library="np", entry_stop=limit)
-    selected = full = right = 0
     for entry in range(len(table[leaves[0]])):
         event = {leaf: np.asarray(table[leaf][entry]) for leaf in leaves}
         pt, tag = event["Jet/Jet.PT"], event["Jet/Jet.BTag"].astype(int) & 1
         chosen = [j for j in range(len(pt)) if pt[j] >= 20]
         chosen.sort(key=lambda j: (-tag[j], -pt[j]))
-        if len(chosen) < 4:
-            continue
+        if len(chosen) >= 4:
+            yield entry, event, chosen
+
+
+def counted_by_loops():
+    """(|A|, |F|, |C|) of the Run 2 pairing."""
+    selected = full = right = 0
+    for _, event, chosen in selected_events():
         selected += 1
         pairs = truth(event, chosen)
         if pairs is None or max(max(pair) for pair in pairs) >= 10:
@@ -106,6 +111,22 @@ def test_counts_of_the_run_2_pairing(results):
     ours = total["denominator"], epsilon["denominator"], epsilon["numerator"]
     assert ours == counted_by_loops()
     assert total["numerator"] == epsilon["numerator"]
+
+
+def test_every_pairing_is_that_of_loops(results):
+    """Brute force over the three pairings of the first four jets, in every event."""
+    import pandas as pd
+
+    rows = pd.read_parquet(results / "candidates").query("method == 'dhh'")
+    pairs = {
+        e: {frozenset(pair) for pair in own[["jet1", "jet2"]].to_numpy().tolist()} for e, own in rows.groupby("entry")
+    }
+    seen = 0
+    for entry, event, chosen in selected_events():
+        want = {frozenset(chosen[j] for j in pair) for pair in run_2_pairing(four_vectors(event)[chosen])}
+        assert pairs[entry] == want
+        seen += 1
+    assert seen == len(pairs)
 
 
 def test_one_denominator_for_all_methods(results):

@@ -47,7 +47,7 @@ def test_export_takes_bundled_models_by_name(tmp_path, monkeypatch, capsys):
     from hhh_coffea.spanet import export
 
     monkeypatch.setattr(
-        export, "export_onnx", lambda model, path, lengths, price: (given.append((model, price)), path)[1]
+        export, "export_onnx", lambda model, path, lengths, price, interface: (given.append((model, price)), path)[1]
     )
     given: list = []
     for name in ("spanet_hhh_decorrelated", str(bundled_folder("models") / "spanet_hhh_decorrelated")):

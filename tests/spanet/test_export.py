@@ -20,8 +20,8 @@ def session(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
 
-    def make(model, lengths, price=None):
-        path = export_onnx(model, tmp_path / "model.onnx", lengths, price)
+    def make(model, lengths, price=None, interface="decoded"):
+        path = export_onnx(model, tmp_path / "model.onnx", lengths, price, interface)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -67,6 +67,46 @@ def test_onnx_decodes_as_torch_does(session, events, name, architecture):
         for output, value in zip(wrapped.output_names, want, strict=True):
             np.testing.assert_allclose(got[output], value[:batch].numpy(), atol=1e-5, err_msg=output)
     assert bool(got["selected"].any()) or architecture == "original"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("hhh", "default"), ("semi_leptonic_ttH", "default"), ("hh_resolved", "original")]
+)
+def test_the_interface_of_the_original(session, events, name, architecture):
+    """Interleaved inputs, ln(1 + x) taken by the caller, any padding and any number of objects; read by name."""
+    topology = Topology.bundled(name)
+    torch.manual_seed(0)
+    small = {"hidden_dim": 16, "num_encoder_layers": 1}
+    if architecture == "original":
+        small |= {"num_branch_embedding_layers": 1, "num_branch_encoder_layers": 1}
+    model = build(topology, architecture, small, {"EVENT/signal": 2}).eval()
+    longest = 8 if name == "semi_leptonic_ttH" else 9
+    run = session(
+        model, {i.name: 3 if i.name == "BoostedJets" else longest for i in topology.sequential}, None, "original"
+    )
+    assert [i.name for i in run.get_inputs()] == [f"{i.name}_{k}" for i in topology.inputs for k in ("data", "mask")]
+    inputs, masks = events(topology, 20, minimum=2)
+    names = [output.name for output in run.get_outputs()]
+    for n in (4, 5, longest):
+        shorter = [n if i.kind == "sequential" else 1 for i in topology.inputs]
+        x = [x[:, :m] for x, m in zip(inputs, shorter, strict=True)]
+        masked = [x[:, :m] for x, m in zip(masks, shorter, strict=True)]
+        feed = {}
+        for event_input, values, mask in zip(topology.inputs, x, masked, strict=True):
+            data = np.where(mask.numpy()[..., None], values.numpy(), 9999)
+            log = [feature.log for feature in event_input.features]
+            data[..., log] = np.log1p(data[..., log])
+            feed |= {f"{event_input.name}_data": data.astype(np.float32), f"{event_input.name}_mask": mask.numpy()}
+        got = dict(zip(names, run.run(names, feed), strict=True))
+        with torch.inference_mode():
+            out = model(x, masked)
+        want = {f"{t}_assignment_probability": p.exp() for t, p in out.assignment.items()}
+        want |= {f"{t}_detection_probability": logit.sigmoid() for t, logit in out.detection.items()}
+        want |= out.regression | {key: logits.softmax(-1) for key, logits in out.classification.items()}
+        assert list(got) == list(want)
+        for key, value in want.items():
+            np.testing.assert_allclose(got[key], value.numpy(), atol=1e-5, rtol=1e-5, err_msg=key)
 
 
 def test_wrapped_decoding_is_joint_decoding(events):

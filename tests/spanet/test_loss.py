@@ -202,6 +202,11 @@ def test_regression_and_classification_terms():
     logits, label = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]), torch.tensor([1, -1, 0])
     want = (math.log(1 + math.exp(-1)) + 3 * math.log(2)) / (1 + 3)
     assert float(classification_loss(logits, label, torch.tensor([3.0, 1.0]))) == pytest.approx(want)
+    events = torch.tensor([0.5, 7.0, 2.0])
+    want = (0.5 * math.log(1 + math.exp(-1)) + 2 * 3 * math.log(2)) / (0.5 + 2 * 3)
+    assert float(classification_loss(logits, label, torch.tensor([3.0, 1.0]), events)) == pytest.approx(want)
+    want = (0.5 * math.log(1 + math.exp(-1)) + 2 * math.log(2)) / 2.5
+    assert float(classification_loss(logits, label, None, events)) == pytest.approx(want)
     assert float(classification_loss(logits, torch.full((3,), -1))) == 0
 
 

@@ -278,6 +278,25 @@ def test_import_says_what_is_missing(semileptonic, tmp_path):
         import_original(wider)
 
 
+def test_what_is_left_out_is_told(semileptonic, tmp_path):
+    """Multipliers of constrained losses, and exchanges of targets of different inputs; what is unknown is refused."""
+    state = original_names(semileptonic)
+    folder = write_folder(
+        tmp_path / "a", semileptonic.topology, OPTIONS, {**state, "mdmm_module.0.lmbda": torch.ones(1)}
+    )
+    told = []
+    model = import_original(folder, say=told.append)
+    assert told == [
+        f"{folder / 'checkpoints' / 'epoch=0.ckpt'}: not read, they belong to the training: mdmm_module.0.lmbda"
+    ]
+    plain = import_original(write_folder(tmp_path / "b", semileptonic.topology, OPTIONS, state), say=told.append)
+    assert len(told) == 1
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    unknown = write_folder(tmp_path / "c", semileptonic.topology, OPTIONS, {**state, "vbf_head.weight": torch.ones(1)})
+    with pytest.raises(CheckpointError, match=r"unexpected vbf_head\.weight"):
+        import_original(unknown)
+
+
 class Trap:
     def __reduce__(self):
         return (print, ("code ran",))

@@ -1,15 +1,18 @@
 """The HDF5 layout of the original SPANet: what we write reads back, and its own example files train."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 
 from hhh_coffea.spanet.training import trainer as training
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 from hhh_coffea.spanet.training.state import TrainingError
+from hhh_coffea.topology.topology import Topology
 from hhh_coffea.train import main
 from hhh_coffea.training.spanet_hdf5 import read_hdf5, write_hdf5
 
@@ -158,6 +161,32 @@ def test_a_file_of_a_cms_analysis(tmp_path):
     read_hdf5(tmp_path / "cms.h5", event, tmp_path / "plain", say=notes.append)
     assert any("no weights of events" in note for note in notes)
     with h5py.File(tmp_path / "cms.h5", "a") as file:
+        del file["CLASSIFICATIONS/EVENT/class"]
+        file["CLASSIFICATIONS/EVENT/class"] = rng.uniform(0, 1, n)  # a score
+    with pytest.raises(DatasetError, match="CLASSIFICATIONS/EVENT/class holds values that are no numbers of classes"):
+        read_hdf5(tmp_path / "cms.h5", event, tmp_path / "score")
+    with h5py.File(tmp_path / "cms.h5", "a") as file:
         file["WEIGHTS/lumi"] = weight
     with pytest.raises(DatasetError, match="WEIGHTS/lumi would not be used"):
         read_hdf5(tmp_path / "cms.h5", event, tmp_path / "two")
+
+
+def test_targets_of_vector_boson_fusion(tmp_path):
+    """The third target and the second list of jets of docs/examples/hh4b_vbf.yaml: read, and trained for an epoch."""
+    event = REPOSITORY / "docs" / "examples" / "hh4b_vbf.yaml"
+    topology, rng, n = Topology.from_file(event), np.random.default_rng(7), 400
+    with h5py.File(tmp_path / "vbf.h5", "w") as file:
+        for event_input, slots in zip(topology.inputs, (4, 5, 0), strict=True):
+            shape = (n, slots) if slots else (n,)
+            file[f"INPUTS/{event_input.name}/MASK"] = np.ones(shape, bool)
+            for name in event_input.feature_names:
+                file[f"INPUTS/{event_input.name}/{name}"] = rng.uniform(0.1, 2, shape).astype(np.float32)
+        for target, daughters, at in (("h1", "b1 b2", (0, 1)), ("h2", "b1 b2", (2, 3)), ("vbf", "q1 q2", (1, 4))):
+            for daughter, position in zip(daughters.split(), at, strict=True):
+                file[f"TARGETS/{target}/{daughter}"] = np.full(n, position)
+        file["CLASSIFICATIONS/EVENT/class"] = rng.integers(0, 2, n)
+    data = read_hdf5(tmp_path / "vbf.h5", event, tmp_path / "data")
+    assert (data.column("targets/vbf") == (1, 4)).all()
+    config = replace(TINY, architecture="original", network={"hidden_dim": 16, "num_encoder_layers": 1})
+    progress = training.train(config, data, tmp_path / "model", device="cpu")
+    assert {"found/h1", "found/h2", "found/vbf", "auc/EVENT/class"} <= set(progress.history[0])

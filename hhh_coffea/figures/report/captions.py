@@ -83,6 +83,14 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         "Mass of the candidates of {method} that survive overlap removal. If there is truth, correct and wrong ones are stacked.",
     ),
     (
+        r"mass_plane_(?P<method>.+)",
+        "Mass plane",
+        (
+            "Selected events by the masses of the two candidates of {method}, that of larger pT on the horizontal axis. The "
+            "circles are the borders of the regions."
+        ),
+    ),
+    (
         r"mass_sculpting_(?P<category>\w+)",
         "Mass sculpting",
         (
@@ -158,6 +166,14 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         (
             "Expected events of all datasets of one analysis in a region, with the statistical uncertainty of the simulation. "
             "The line is the signal, multiplied as the legend says; points are data."
+        ),
+    ),
+    (
+        r"along_(?P<source>.+)",
+        "Along a parameter",
+        (
+            "Figures of merit against the parameter {source} at which the datasets were generated, all methods. Bars: 68.27% "
+            "intervals."
         ),
     ),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle  # for the name of an error
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,14 @@ LAST, BEST = "last", "best"
 _NUMBER = re.compile(r"([A-Za-z]\w*)=(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
-def import_original(directory: str | Path, checkpoint: str = LAST) -> OriginalSPANet:
+def import_original(
+    directory: str | Path, checkpoint: str = LAST, say: Callable[[str], None] = lambda _: None
+) -> OriginalSPANet:
     """Read a checkpoint folder of the original SPANet: options.json, event.yaml, checkpoints/\\*.ckpt.
 
     Weights are read with ``weights_only=True``: a checkpoint cannot run code. ``checkpoint`` is one of
-    :func:`choose_checkpoint`. :class:`CheckpointError` says what is missing or does not fit.
+    :func:`choose_checkpoint`; ``say`` is told what was left out or read in another way. :class:`CheckpointError` says what is
+    missing or does not fit.
     """
     directory = Path(directory)
     for needed in ("options.json", "event.yaml"):
@@ -42,6 +45,10 @@ def import_original(directory: str | Path, checkpoint: str = LAST) -> OriginalSP
         state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{file}: cannot be read as a checkpoint: {error}") from error
+    for note in topology.notes:
+        say(note)
+    if unread := sorted(name for name in state if _MULTIPLIERS.search(name)):
+        say(f"{file}: not read, they belong to the training: {', '.join(unread)}")
     renamed, scales = _rename(state, topology)
     classes = {
         key: renamed[f"classification.{i}.linear.bias"].shape[0]
@@ -176,8 +183,8 @@ _RENAMES = [
 ]
 _BOOKKEEPING = re.compile(
     "^(particle_index_tensor|particle_weights_tensor|event_permutation_tensor|jet_weights_tensor|classification_weights)"
-    "|(?i:mdmm)"  # multipliers of constrained losses, which some trainings carry along
 )
+_MULTIPLIERS = re.compile("(?i:mdmm)")  # of constrained losses, which some trainings carry along
 
 
 def _rename(state: Mapping[str, Tensor], topology: Topology) -> tuple[dict[str, Tensor], list[list[float]]]:
@@ -187,7 +194,9 @@ def _rename(state: Mapping[str, Tensor], topology: Topology) -> tuple[dict[str, 
     scales = [[0.0, 1.0] for _ in regressions]
     renamed: dict[str, Tensor] = {}
     for old, value in state.items():
-        if _BOOKKEEPING.match(old):  # class-balancing tables and the event group: made anew from the topology
+        if _BOOKKEEPING.match(old) or _MULTIPLIERS.search(
+            old
+        ):  # class-balancing tables and the event group: made anew from the topology
             continue
         if head := re.match(
             r"^(regression|classification)_decoder\.networks\.(.+?)\.(mean|std|(?:linear\.)?\w+\..+)$", old

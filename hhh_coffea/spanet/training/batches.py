@@ -65,7 +65,7 @@ def under_reflection(key: str) -> float | None:
     return -1.0 if words[-1] in ODD else 1.0 if words[-1] in EVEN or words[0] in EVEN else None
 
 
-SCALED = ("pt", "mass", "sdmass", "energy", "e", "px", "py", "pz", "met")  # features that are energies
+SCALED = ("pt", "mass", "sdmass", "energy", "e", "px", "py", "pz", "met", "ht")  # features that are energies
 
 
 def under_scaling(key: str, value: Tensor, factor: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.spanet.training.loss import LossOptions
 
+CLASS_WEIGHTS = ("events", "balanced")
 BUNDLED = Path(__file__).parents[1] / "recipes"
 
 
@@ -30,6 +31,9 @@ class TrainingConfig:
     target. ``max_events`` limits the training events, for learning curves. ``patience``: epochs without a better
     ``criterion`` after which to stop, 0 never. ``groups``: parts of a batch padded apart (see
     :func:`~.batches.forward_in_groups`).
+
+    ``class_weights``: what an event counts in the loss of classes; 1, or its weight (``events``), or its weight times one that
+    makes classes count alike (``balanced``).
 
     ``start_from``: model directory whose weights and normalisation are the start. ``fine_tune``: the same, for other
     regressions and classes; with ``trunk: frozen`` these alone are trained and assignments stay what they are.
@@ -58,6 +62,7 @@ class TrainingConfig:
     scale_range: tuple[float, ...] = ()
     partial_events: bool = True
     balance_presence: float = 0.0
+    class_weights: str = ""
     validation_fraction: float = 0.05
     max_events: int = 0
     patience: int = 0
@@ -95,6 +100,10 @@ class TrainingConfig:
             )
         if config.keep not in ("best", "last"):
             raise ConfigError(f"{name}: key 'keep': must be best or last (got {config.keep!r})")
+        if config.class_weights not in ("", *CLASS_WEIGHTS):
+            raise ConfigError(
+                f"{name}: key 'class_weights': must be {' or '.join(CLASS_WEIGHTS)}, or empty (got {config.class_weights!r})"
+            )
         if config.trunk not in ("frozen", "free"):
             raise ConfigError(f"{name}: key 'trunk': must be frozen or free (got {config.trunk!r})")
         if config.start_from and config.fine_tune:

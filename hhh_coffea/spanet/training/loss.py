@@ -76,6 +76,7 @@ def symmetric_loss(
     *,
     event_weight: Tensor | None = None,
     class_weight: Mapping[str, Tensor] | None = None,
+    class_event_weight: Tensor | None = None,
     regression_scale: Mapping[str, float] | None = None,
 ) -> Loss:
     """Compute the loss of a batch; ``lengths`` are the padded lengths of the sequential inputs.
@@ -126,7 +127,10 @@ def symmetric_loss(
     if options.classification > 0:
         for key in topology.classifications:
             terms[f"classification/{key}"] = options.classification * classification_loss(
-                outputs.classification[key], truth.classification[key], (class_weight or {}).get(key)
+                outputs.classification[key],
+                truth.classification[key],
+                (class_weight or {}).get(key),
+                class_event_weight,
             )
     stacked = torch.stack(list(terms.values()))
     total = stacked.mean() if options.reduction == "mean" else stacked.sum()
@@ -243,12 +247,23 @@ def regression_loss(prediction: Tensor, target: Tensor, kind: str, scale: float 
     return each.sum() / known.sum().clamp_min(1)
 
 
-def classification_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross entropy over events whose class is not −1, classes weighted by ``weight``; 0 if there is none."""
+def classification_loss(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, event_weight: Tensor | None = None
+) -> Tensor:
+    """Cross entropy over events whose class is not −1: Σ w c CE / Σ w c; 0 if there is none.
+
+    c is the ``weight (C)`` of the event's class, w its ``event_weight (B)``; 1 where not given.
+    """
     known = target >= 0
     if not known.any():
         return logits.sum() * 0.0
-    return F.cross_entropy(logits, target, weight=weight, ignore_index=-1)
+    if event_weight is None:
+        return F.cross_entropy(logits, target, weight=weight, ignore_index=-1)
+    w = torch.where(known, event_weight, 0.0)
+    if weight is not None:
+        w = w * weight[target.clamp_min(0)]
+    each = F.cross_entropy(logits, target, reduction="none", ignore_index=-1)
+    return (w * each).sum() / w.sum().clamp_min(TINY)
 
 
 # --- class balancing --------------------------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ def write_history(folder: Path, progress: Progress) -> None:
     (folder / "history.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def write_scores(folder: Path, found: Validation) -> None:
+    """Write ``class_scores.json``: how many validation events of class 0 and of class 1 have which probability of class 1."""
+    if found.scores:
+        content = {"schema_version": 1, "class_0_and_1": found.scores}
+        (folder / "class_scores.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
 def card(name: str, trainer: Trainer) -> str:
     """A stub: numbers on a test sample are for whoever measures them."""
     parameters = sum(p.numel() for p in trainer.model.parameters())

@@ -39,7 +39,12 @@ from hhh_coffea.spanet.training.batches import (
 )
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
-from hhh_coffea.spanet.training.loss import presence_code, presence_table, symmetric_loss
+from hhh_coffea.spanet.training.loss import (
+    effective_number_weights,
+    presence_code,
+    presence_table,
+    symmetric_loss,
+)
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
 from hhh_coffea.spanet.training.start import load_start, load_trunk
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
@@ -66,6 +71,7 @@ class Trainer:
     validation: npt.NDArray[np.int32]
     balance: Tensor | None  # event weight by presence code, (2^P)
     regression_scale: dict[str, float]  # standard deviation of each regression in the training events
+    class_weight: dict[str, Tensor]  # of each class, by classification; empty where classes count by their events
     workers: Workers = ALONE
 
     @property
@@ -164,6 +170,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
                 training=training_report.provenance(trainer, progress),
                 card=training_report.card(folder.name, trainer),
             )
+            training_report.write_scores(folder, found)
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
         training_report.write_history(folder, progress)
     return progress
@@ -228,7 +235,10 @@ def prepare(
     )
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    return Trainer(config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, workers)
+    classes = _class_weights(data, chosen_rows, chosen) if config.class_weights == "balanced" else {}
+    return Trainer(
+        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, classes, workers
+    )
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
@@ -263,6 +273,8 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             lengths,
             options,
             event_weight=weight,
+            class_weight=trainer.class_weight,
+            class_event_weight=batch.weight if config.class_weights else None,
             regression_scale=trainer.regression_scale,
         )
         trainer.optimiser.zero_grad(set_to_none=True)
@@ -304,7 +316,10 @@ def identity(config: TrainingConfig, data: TrainingData, workers: Workers = ALON
     """Settings and data that determine the result: they must be the same when a training is resumed."""
     content = json.dumps(data.schema, sort_keys=True).encode()
     processes = {"processes": workers.size} if workers.size > 1 else {}
-    return {**asdict(config), "data": hashlib.sha256(content).hexdigest(), **processes}
+    settings = asdict(config)
+    if not config.class_weights:  # left out: trainings from before it existed can be resumed
+        del settings["class_weights"]
+    return {**settings, "data": hashlib.sha256(content).hexdigest(), **processes}
 
 
 def _validation_batches(trainer: Trainer) -> Iterator[Batch]:
@@ -328,6 +343,22 @@ def _balance(config: TrainingConfig, data: TrainingData, codes: npt.NDArray[np.i
     bits = torch.from_numpy((codes[:, None] >> np.arange(len(data.topology.targets))) & 1)
     table = presence_table(data.topology, bits) ** config.balance_presence
     return table / table[torch.from_numpy(codes).long()].mean()
+
+
+def _class_weights(data: TrainingData, use: npt.NDArray[np.bool_], device: torch.device) -> dict[str, Tensor]:
+    """Weights of the classes from the sums of event weights in each, in units of the mean weight."""
+    weight, found = data.column("weight").astype(np.float64), {}
+    for key, number in data.classes.items():
+        target = data.column(f"classifications/{key}")
+        known = use & (target >= 0)
+        sums = np.bincount(target[known], weights=weight[known], minlength=number)
+        if (sums <= 0).any():
+            raise TrainingError(
+                f"{data.path}: class {int(np.argmin(sums))} of {key} has events of weight {sums.min():g} together: "
+                "class_weights: balanced needs events of every class"
+            )
+        found[key] = effective_number_weights(torch.from_numpy(sums * known.sum() / sums.sum())).to(device)
+    return found
 
 
 def _codes(batch: Batch, trainer: Trainer) -> Tensor:

@@ -31,14 +31,16 @@ class Validation:
     """Mean loss, and the merged purity and efficiency of hhh_coffea/reconstruction/metrics.py, definition ``default``.
 
     ``more``: ``all`` and ``full``, the share of events in which every target that there is was found, among events with
-    any and with every target; ``found/TARGET``; ``rms/KEY``, root mean square error of a regression; ``auc/KEY``, area under
-    the ROC curve of class 1 against class 0.
+    any and with every target; ``found/TARGET``; ``rms/KEY``, root mean square error of a regression; ``accuracy/KEY``, share of
+    events whose most probable class is theirs; ``auc/KEY``, area under the ROC curve of class 1 against class 0.
+    ``scores``: by classification of two classes, events of each class by the probability of class 1, in even bins from 0 to 1.
     """
 
     loss: float
     purity: float
     efficiency: float
     more: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, list[list[float]]] = field(default_factory=dict)
 
     @property
     def product(self) -> float:
@@ -126,6 +128,11 @@ class _Sums:
             known = torch.isfinite(truth.regression[r.key])
             residual = torch.where(known, outputs.regression[r.key] - truth.regression[r.key], 0.0)
             self.add(f"rms/{r.key}", residual.double().square(), known)
+        for key in self.topology.classifications:
+            known = truth.classification[key] >= 0
+            self.add(
+                f"accuracy/{key}", known & (outputs.classification[key].argmax(-1) == truth.classification[key]), known
+            )
         for key, histogram in self.scores.items():
             probability = outputs.classification[key].softmax(-1)[:, 1]
             place = (probability * SCORE_BINS).long().clamp(0, SCORE_BINS - 1).cpu()
@@ -133,17 +140,18 @@ class _Sums:
                 own = truth.classification[key].cpu() == number
                 histogram[number] += torch.bincount(place[own], minlength=SCORE_BINS)
 
-    def numbers(self, workers: Workers) -> dict[str, float]:
-        """The results, over all processes."""
-        found = {}
+    def numbers(self, workers: Workers) -> tuple[dict[str, float], dict[str, list[list[float]]]]:
+        """The results and the scores, over all processes."""
+        found, scores = {}, {}
         for name, pair in self.counts.items():
             part, of = workers.total(pair)
             found[name] = (part / max(of, 1)) ** (0.5 if name.startswith("rms/") else 1.0)
         for key, histogram in self.scores.items():
             none, one = torch.tensor(workers.total(histogram.flatten().tolist())).view(2, -1)
             below = none.cumsum(0) - none / 2  # of class 0, half of those in the same bin
+            scores[key] = [none.tolist(), one.tolist()]
             found[f"auc/{key}"] = float((one * below).sum() / (one.sum() * none.sum()).clamp_min(1))
-        return found
+        return found, scores
 
 
 @torch.no_grad()
@@ -170,5 +178,5 @@ def validate(
         counts += torch.tensor(count_correct(decoded, arranged.truth, topology, lengths))
         more.batch(outputs, arranged.truth, lengths)
     loss_sum, n, candidates, correct, targets, retrieved = workers.total([total, events, *counts.tolist()])
-    found = more.numbers(workers)
-    return Validation(loss_sum / max(n, 1), correct / max(candidates, 1), retrieved / max(targets, 1), found)
+    purity, efficiency = correct / max(candidates, 1), retrieved / max(targets, 1)
+    return Validation(loss_sum / max(n, 1), purity, efficiency, *more.numbers(workers))

@@ -100,7 +100,9 @@ def separation_table(separations: dict[str, Any]) -> Table:
         for name, entry in separations.items()
     ]
     header = ["discriminant", "AUC", "less that of the first", *(f"at {float(e):.0%}" for e in quoted)]
-    note = "AUC: area under the ROC curve. Last columns: 1 / efficiency for ttbb where the efficiency for ttH is as given."
+    note = (
+        "AUC: area under the ROC curve. Last columns: 1 / efficiency for ttbb where the efficiency for ttH is as given."
+    )
     return Table("Separation of ttH and ttbb in the events of the fit", header, rows, note)
 
 

@@ -1,0 +1,40 @@
+"""The plane of the masses of two candidates, with the regions that an analysis defines in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import hist
+import numpy as np
+from hist import Hist
+from matplotlib.patches import Circle
+
+from hhh_coffea.figures.style import NAMES, Writer
+from hhh_coffea.reconstruction.observables import EVERYWHERE
+from hhh_coffea.results.event_observables import PLANE
+from hhh_coffea.results.summary import counts
+
+
+def draw(write: Writer, histograms: Mapping[str, Hist], dataset: str, info: Mapping[str, Any]) -> None:
+    """Events of a dataset by the two masses, a figure for each method."""
+    if PLANE not in histograms:
+        return
+    histogram = histograms[PLANE]
+    for method in histogram.axes["method"]:
+        key = {"region": EVERYWHERE, "dataset": dataset, "method": method}
+        if not np.any(counts(histogram, key)):
+            continue
+        values = histogram[{name: hist.loc(value) for name, value in key.items()}].values()
+        with write.figure(f"{dataset}/mass_plane_{method.replace(':', '_')}", str(info["label"])) as (axis,):
+            m1, m2 = (histogram.axes[name] for name in ("m1", "m2"))
+            shown = np.where(values.T > 0, values.T, np.nan)  # bins without events stay white
+            image = axis.pcolormesh(m1.edges, m2.edges, shown, cmap="viridis", rasterized=True)
+            for x, y, radius in info.get("mass_plane", ()):
+                axis.add_patch(Circle((x, y), radius, fill=False, edgecolor="#bd1f01", linewidth=2))
+            axis.set(xlabel=m1.label, ylabel=m2.label, xlim=m1.edges[[0, -1]], ylim=m2.edges[[0, -1]])
+            box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
+            axis.text(0.03, 0.95, NAMES.get(method, method), transform=axis.transAxes, fontsize=22, bbox=box)
+            axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(
+                f"Events / ({m1.widths[0]:g} GeV)²", fontsize=20
+            )
