@@ -9,6 +9,7 @@ from nanoaod_writer import write_nanoaod
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import JetList
 from hhh_coffea.events.nanoaod import reader
+from hhh_coffea.reconstruction.observables import in_regions
 
 PNET = {"2022": (0.0470, 0.2450, 0.6734, 0.7862, 0.961), "2022EE": (0.0499, 0.2605, 0.6915, 0.8033, 0.9664)}
 LADDER, MEAN = [80.0, 60.0, 45.0, 35.0], 0.65
@@ -73,6 +74,26 @@ def test_the_list_is_that_of_plain_loops(file, year, open_nanoaod):
         assert cuts["jets above 80, 60, 45, 35 GeV"][event] == ladder
         best = sorted((float(score[j]) for j in kept), reverse=True)[:2]
         assert cuts["mean of 2 b scores > 0.65"][event] == (len(best) == 2 and sum(best) / 2 > MEAN)
+
+
+def test_categories_of_b_tags(file, open_nanoaod):
+    """4b: third and fourth score above medium; 2b: both below; as regions, against the scores of the file."""
+    path, n = file
+    record = reader.read(open_nanoaod(path, stop=n), metadata("2022EE"), collections=()).record
+    record = record[ak.num(record.jets) >= 4]
+    medium = PNET["2022EE"][1]
+    with uproot.open(path) as opened:
+        scores = opened["Events"]["Jet_btagPNetB"].array(entry_stop=n)[ak.to_numpy(record.id)]
+    third, fourth = (ak.to_numpy(scores[record.jets.index][:, place]) for place in (2, 3))
+    tags = {
+        "4b": "jets.btag_wp3[2] >= 2 and jets.btag_wp3[3] >= 2",
+        "2b": "jets.btag_wp3[2] < 2 and jets.btag_wp3[3] < 2",
+    }
+    found = in_regions(tags, {"candidates": np.zeros(len(record)), "jets": record.jets})
+    np.testing.assert_array_equal(found["4b"], (third > medium) & (fourth > medium))
+    np.testing.assert_array_equal(found["2b"], (third <= medium) & (fourth <= medium))
+    assert found["4b"].any()
+    assert found["2b"].any()
 
 
 def test_ordinals_follow_the_year(shared_dir, open_nanoaod):
