@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -24,7 +25,8 @@ from hhh_coffea.study.top_mass.templates import MassSteps, rows_at
 
 FILESET = "study_top_mass"
 SEED = 20230904
-CODE: tuple[ModuleType, ...] = (events, measurement, templates, tuning)
+# what numbers of stages depend on
+CODE: tuple[ModuleType, ...] = (events, measurement, templates, tuning, sys.modules[__name__])
 
 
 @dataclass(frozen=True)

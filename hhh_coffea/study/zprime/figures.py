@@ -105,7 +105,9 @@ def draw_cuts(write: Writer, cuts: Mapping[str, Mapping[str, Any]]) -> Path:
                 purity = np.array(entry["s_over_b"][mass])
                 axis.plot(left[: len(purity)], purity, color=color, linewidth=2, linestyle=":")
             if entry["cut"] is not None:
-                axis.axvline(left[min(int(np.searchsorted(entry["cuts"], entry["cut"])), number - 1)], color="black", ymax=0.65)
+                axis.axvline(
+                    left[min(int(np.searchsorted(entry["cuts"], entry["cut"])), number - 1)], color="black", ymax=0.65
+                )
             axis.plot([], [], color="black", linestyle=":", label="$S / B$")
             axis.set(xlabel="Share of $t\\bar{t}$ that passes the cut", xlim=(1, 0), ylim=(0, 3.6))
             axis.legend(title=name_of(method), fontsize=18, title_fontsize=20)
