@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from scipy.stats import landau
 
 from hhh_coffea.base.errors import UserError
@@ -14,6 +17,7 @@ from hhh_coffea.study.top_mass import events, measurement, templates, tuning
 from hhh_coffea.study.top_mass.events import JSF, ROLES
 
 METHOD = "pdnn"
+DEMO = REPOSITORY / "fileset" / "demo"
 SHAPES = {0: (0.75, 15.0, 8.0), 1: (0.5, 24.0, 16.0), 2: (0.4, 28.0, 18.0)}  # fraction, σ of Gaussian and Landau
 
 
@@ -197,3 +201,24 @@ def test_masses_from_the_metadata():
 def test_mistakes_are_told_before_events_are_read(options, message, tmp_path, capsys):
     assert main(["top-mass", "--output", str(tmp_path), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [({}, "dataset 'closure': metadata 'user' must have 'top_mass'"), ({"top_mass": 173}, "set 'cross_section'")],
+)
+def test_metadata_are_checked_before_events_are_read(user, message, tmp_path, capsys):
+    common = {"format": "delphes", "analysis": "ttbar_semileptonic"}
+    fileset = {
+        name: {"files": [str(DEMO / file)], "metadata": {**common, "user": given}}
+        for name, file, given in (
+            ("templates", "ttbar.root", {"top_mass": "scale"}),
+            ("closure", "tth.root", user),
+            ("data", "ttbb.root", {"top_mass": 173}),
+        )
+    }
+    path = tmp_path / "fileset.json"
+    path.write_text(json.dumps(fileset))
+    assert main(["top-mass", "--fileset", str(path), "--output", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "stages").exists()

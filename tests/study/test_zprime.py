@@ -102,3 +102,12 @@ def test_a_quick_run(shared_dir, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert said.count("done before") == 6
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [("ttbar,ttbar_flat", "no dataset is signal"), ("zprime500,ttbar_flat", "no dataset 'ttbar'")],
+)
+def test_a_fileset_without_what_is_needed(datasets, message, shared_dir, tmp_path, capsys):
+    assert main(["zprime", "--methods", "pdnn", "--datasets", datasets, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err

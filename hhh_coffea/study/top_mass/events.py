@@ -88,8 +88,8 @@ def blocks(split: FloatArray, number: int) -> IntArray:
     return (np.asarray(split, dtype=np.float64) * 8192 % 1 * number).astype(np.int64)
 
 
-def top_mass(metadata: DatasetMetadata, dataset: str, rows: Columns) -> FloatArray:
-    """Generated top-quark mass of each row (GeV).
+def told_mass(metadata: DatasetMetadata, dataset: str) -> float | None:
+    """Generated top-quark mass of a dataset (GeV); None where ``Event.Scale`` holds that of each event.
 
     Raises
     ------
@@ -98,13 +98,24 @@ def top_mass(metadata: DatasetMetadata, dataset: str, rows: Columns) -> FloatArr
     """
     given = metadata.user.get("top_mass")
     if given == "scale":
-        mass: FloatArray = rows["scale"]
-    elif isinstance(given, int | float) and not isinstance(given, bool):
-        mass = np.full(len(rows["scale"]), float(given))
-    else:
+        return None
+    if not isinstance(given, int | float) or isinstance(given, bool):
         raise UserError(
             f"dataset {dataset!r}: metadata 'user' must have 'top_mass': a mass in GeV, or \"scale\" where Event.Scale holds it"
         )
+    return float(given)
+
+
+def top_mass(metadata: DatasetMetadata, dataset: str, rows: Columns) -> FloatArray:
+    """Generated top-quark mass of each row (GeV).
+
+    Raises
+    ------
+    UserError
+        if the metadata do not tell it, or if it is no mass of a top quark.
+    """
+    told = told_mass(metadata, dataset)
+    mass: FloatArray = rows["scale"] if told is None else np.full(len(rows["scale"]), told)
     if len(mass) and not ((mass > 100) & (mass < 250)).all():
         raise UserError(f"dataset {dataset!r}: generated top-quark masses from {mass.min():g} to {mass.max():g} GeV")
     return mass

@@ -12,7 +12,7 @@ import numpy as np
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.datasets.fileset import load_fileset
+from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.study.event_table import Columns, EventTable
 from hhh_coffea.study.events import Pass, read_events
@@ -53,9 +53,10 @@ def run(study: Study) -> int:
     if study.options.datasets:
         raise UserError(f"option 'datasets': this study needs all of {TEMPLATES}, {CLOSURE} and {DATA}")
     methods = _methods(study.options.methods)
+    datasets = _datasets(study)
     size = Size.of(study.options)
     tables = {jsf: _read(study, jsf, methods, size) for jsf in JSF}
-    inputs = Inputs.of(study, tables)
+    inputs = Inputs.of(study, datasets, tables)
     found = {method: _method(study, inputs, method, size) for method in (*methods, PERFECT)}
     data = {method: _data(study, inputs, method, result, size) for method, result in found.items()}
     return page.write(study, inputs, found, data)
@@ -65,6 +66,16 @@ def _methods(asked: tuple[str, ...] | None) -> tuple[str, ...]:
     if unknown := sorted(set(asked or ()) - set(METHODS)):
         raise UserError(f"option 'methods': no method {unknown[0]!r} in this study; there are {', '.join(METHODS)}")
     return tuple(method for method in METHODS if asked is None or method in asked)
+
+
+def _datasets(study: Study) -> dict[str, Dataset]:
+    """Those of the fileset; a mistake in their metadata is told before events are read."""
+    datasets = load_fileset(study.options.fileset or FILESET, [TEMPLATES, CLOSURE, DATA])
+    for name, dataset in datasets.items():
+        events.told_mass(dataset.metadata, name)
+    if study.options.events is None and datasets[CLOSURE].metadata.normalisation is None:
+        raise UserError(f"dataset {CLOSURE!r}: set 'cross_section' (pb), or give option --events")
+    return datasets
 
 
 def _read(study: Study, jsf: float, methods: tuple[str, ...], size: Size) -> Done[EventTable]:
@@ -96,10 +107,9 @@ class Inputs:
     made: dict[str, measurement.Templates] = field(default_factory=dict)  # by method
 
     @classmethod
-    def of(cls, study: Study, done: Mapping[float, Done[EventTable]]) -> Inputs:
+    def of(cls, study: Study, datasets: Mapping[str, Dataset], done: Mapping[float, Done[EventTable]]) -> Inputs:
         """From the tables of all JSF."""
         options = study.options
-        datasets = load_fileset(options.fileset or FILESET, [TEMPLATES, CLOSURE, DATA])
         tables: dict[str, dict[float, Columns]] = {
             name: {jsf: d.value[name] for jsf, d in done.items() if name in d.value.columns} for name in datasets
         }
@@ -110,8 +120,7 @@ class Inputs:
         expected = options.events
         if expected is None:
             normalisation = datasets[CLOSURE].metadata.normalisation
-            if normalisation is None:
-                raise UserError(f"dataset {CLOSURE!r}: set 'cross_section' (pb), or give option --events")
+            assert normalisation is not None  # checked before events were read
             passing = len(tables[CLOSURE][1.0]["entry"]) / done[1.0].value.totals[CLOSURE].events
             expected = expected_events(normalisation, options.luminosity) * passing
         steps = MassSteps.of(masses[TEMPLATES][1.0])

@@ -16,7 +16,6 @@ from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.inference.asimov import significance
 from hhh_coffea.study.event_table import Columns, EventTable
 from hhh_coffea.study.events import Pass, read_events
-from hhh_coffea.study.stages import Done
 from hhh_coffea.study.study import Study
 from hhh_coffea.study.zprime import analysis, events, published
 from hhh_coffea.study.zprime.analysis import SCENARIOS, Rows
@@ -46,8 +45,9 @@ def run(study: Study) -> int:
         max_events=2000 if options.quick else None,
         workers=options.workers,
     )
+    samples = Samples.of(asked)
     read = study.stages.table("events", asked.inputs(), lambda: read_events(asked, study.console), (events,))
-    inputs = Inputs.of(asked, read, events.all_methods(methods))
+    inputs = Inputs(read.value, events.all_methods(methods), samples, read.fingerprint)
     given = {"events": inputs.fingerprint, "methods": list(inputs.methods), "replicas": replicas}
     cuts = study.stages.numbers("cuts", given, lambda: _cuts(inputs), CODE)
     given |= {"cuts": cuts.fingerprint}
@@ -78,38 +78,46 @@ def _methods(asked: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The table of events, which datasets are signal of which mass (GeV), and the rate of the background."""
+class Samples:
+    """Which datasets are signal of which mass (GeV), which are background, and the rate of these."""
 
-    table: EventTable
-    methods: tuple[str, ...]
     signals: Mapping[float, str]
     backgrounds: tuple[str, ...]
     rate: float  # pb, of the events in the background's files
-    fingerprint: str
 
     @classmethod
-    def of(cls, asked: Pass, done: Done[EventTable], methods: tuple[str, ...]) -> Inputs:
-        """From the metadata of the fileset.
+    def of(cls, asked: Pass) -> Samples:
+        """From the metadata of the fileset, before events are read.
 
         Raises
         ------
         UserError
             if there is no signal, no dataset ``ttbar``, or no cross-section for it.
         """
-        fileset = asked.fileset
-        datasets = load_fileset(fileset, list(asked.datasets) if asked.datasets else None)
+        datasets = load_fileset(asked.fileset, list(asked.datasets) if asked.datasets else None)
         masses = {name: d.metadata.user["mass"] for name, d in datasets.items() if "mass" in d.metadata.user}
+        for name, mass in masses.items():
+            if not isinstance(mass, int | float) or isinstance(mass, bool):
+                raise UserError(f"dataset {name!r}: metadata 'user', 'mass' is {mass!r}; it must be a number (GeV)")
         if not masses:
-            raise UserError(f"{fileset}: no dataset is signal: set 'user': {{'mass': 500}} in its metadata")
+            raise UserError(f"{asked.fileset}: no dataset is signal: set 'user': {{'mass': 500}} in its metadata")
         if BACKGROUND not in datasets:
-            raise UserError(f"{fileset}: no dataset {BACKGROUND!r}")
+            raise UserError(f"{asked.fileset}: no dataset {BACKGROUND!r}")
         normalisation = datasets[BACKGROUND].metadata.normalisation
         if normalisation is None:
             raise UserError(f"dataset {BACKGROUND!r}: set 'cross_section' (pb)")
-        others = tuple(name for name in datasets if name not in masses)
-        signals = {float(mass): name for name, mass in sorted(masses.items(), key=lambda item: float(item[1]))}
-        return cls(done.value, methods, signals, others, normalisation.rate, done.fingerprint)
+        signals = {float(masses[name]): name for name in sorted(masses, key=lambda name: float(masses[name]))}
+        return cls(signals, tuple(name for name in datasets if name not in masses), normalisation.rate)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The table of events, by which methods, and what its datasets are."""
+
+    table: EventTable
+    methods: tuple[str, ...]
+    samples: Samples
+    fingerprint: str
 
     def rows(self, dataset: str, method: str, role: str) -> Rows:
         """Events of one role with a finite m(tt̄); the others have NaN, so that rows stay those of the table."""
@@ -121,7 +129,7 @@ class Inputs:
 
     def background(self, method: str, role: str) -> Rows:
         """All backgrounds, one dataset after the other."""
-        parts = [self.rows(name, method, role) for name in self.backgrounds]
+        parts = [self.rows(name, method, role) for name in self.samples.backgrounds]
         return Rows(*(np.concatenate(columns) for columns in zip(*((p.mass, p.quality) for p in parts), strict=True)))
 
     def read(self, dataset: str, role: str) -> float:
@@ -135,7 +143,7 @@ def _cuts(inputs: Inputs) -> dict[str, Any]:
     """The quality cut of each method, from events of the tuning role."""
     found: dict[str, Any] = {}
     for method in inputs.methods:
-        signals = {mass: inputs.rows(name, method, "tuning") for mass, name in inputs.signals.items()}
+        signals = {mass: inputs.rows(name, method, "tuning") for mass, name in inputs.samples.signals.items()}
         background = inputs.background(method, "tuning")
         real = Rows(background.mass[background.mass > 0], background.quality[background.mass > 0])
         found[method] = analysis.tune(signals, real)
@@ -150,11 +158,13 @@ def _significance(inputs: Inputs, cuts: Mapping[str, Any], replicas: int) -> dic
     The cross-section of each mass is chosen for the reference method, in every bootstrap sample again: errors are those of the
     comparison with it.
     """
-    signals = {mass: {m: inputs.rows(name, m, "fit") for m in inputs.methods} for mass, name in inputs.signals.items()}
+    signals = {
+        mass: {m: inputs.rows(name, m, "fit") for m in inputs.methods} for mass, name in inputs.samples.signals.items()
+    }
     background = {m: inputs.background(m, "fit") for m in inputs.methods}
     edges = {m: analysis.merged_edges(rows.mass[rows.passing(cuts[m]["cut"])]) for m, rows in background.items()}
-    generated = sum(inputs.read(name, "fit") for name in inputs.backgrounds)
-    per_event = inputs.rate * 1000.0 / generated  # expected events in 1 fb⁻¹
+    generated = sum(inputs.read(name, "fit") for name in inputs.samples.backgrounds)
+    per_event = inputs.samples.rate * 1000.0 / generated  # expected events in 1 fb⁻¹
     reference = REFERENCE if REFERENCE in inputs.methods else inputs.methods[0]
 
     def spectra(weights: list[FloatArray] | None) -> tuple[dict[str, FloatArray], dict[float, dict[str, FloatArray]]]:
@@ -193,7 +203,7 @@ def _significance(inputs: Inputs, cuts: Mapping[str, Any], replicas: int) -> dic
     sizes = [len(next(iter(background.values())).mass), *(len(next(iter(s.values())).mass) for s in signals.values())]
     replicated = [all_z(*spectra(analysis.poisson_weights(sizes, SEED, r))) for r in range(replicas)]
     table: dict[str, Any] = {}
-    for mass, name in inputs.signals.items():
+    for mass, name in inputs.samples.signals.items():
         rows = {}
         for m in inputs.methods:
             spread = np.std([r[mass]["z"][m] for r in replicated], axis=0, ddof=1)
