@@ -52,13 +52,14 @@ def _leptonic_w(record: ak.Array) -> Cartesian:
 
 
 def _chi2(shared: SharedWork, definitions: Collection[str]) -> Candidates:
-    """χ² assignment: every event that passes the selection gets a candidate of each kind."""
+    """χ² assignment: every event that passes the selection gets a candidate of each kind, with −χ² as its score."""
     record, analysis = shared.record, shared.analysis
     options = TopChi2Options.model_validate(shared.options.settings.get("chi2", {}))
     jets, kinds = record.jets, analysis.kinds
     w = _leptonic_w(record)
-    chosen = assign(momentum(jets), flat(jets.btag), counts_of(jets.pt), w, "h" in kinds, options).objects
-    parts = [analysis.candidates(record, name, chosen[name][:, None]) for name in kinds]
+    found = assign(momentum(jets), flat(jets.btag), counts_of(jets.pt), w, "h" in kinds, options)
+    score = {"score": -found.chi2[:, None]}
+    parts = [analysis.candidates(record, name, found.objects[name][:, None], outputs=score) for name in kinds]
     return dict.fromkeys(definitions, ak.concatenate(parts, axis=1))
 
 

@@ -20,6 +20,7 @@ from hhh_coffea.events.missing import MissingCollectionError
 from hhh_coffea.events.record import (
     COUPLING_WEIGHTS,
     MULTI_HIGGS,
+    SCALE,
     TRUTH,
     Columns,
     Reading,
@@ -66,7 +67,7 @@ def branches(
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
     leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"]}
     if metadata.event is not None:
-        leaves[metadata.event] = ["Weight"]
+        leaves[metadata.event] = ["Weight", *(["Scale"] if SCALE in collections else [])]
     if "fatjets" in collections and metadata.fatjets is not None:
         leaves[metadata.fatjets] = [*KINEMATICS.values(), *fatjet_leaves]
     if "leptons" in collections:
@@ -156,6 +157,9 @@ def read(
     if COUPLING_WEIGHTS in collections and (given := coupling_weights.wanted(metadata)) is not None:
         stored = _branch(_collection(events, str(given.branch), "couplings"), str(given.branch), "Weight")
         record[COUPLING_WEIGHTS] = coupling_weights.coupling_weights(stored, given)
+    if SCALE in collections and metadata.event is not None:
+        scale = _branch(_collection(events, metadata.event, "event"), metadata.event, "Scale")
+        record[SCALE] = np.asarray(ak.to_numpy(scale), dtype=np.float64)
     record["weight"] = _generator_weight(events, metadata)
     record["id"] = entry
     return Reading(records(record), dropped)

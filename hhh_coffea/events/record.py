@@ -8,6 +8,7 @@
 ``hard_higgs{pt eta phi mass}``              likewise: every Higgs boson before the shower, whatever it decays to
 ``tops{pt eta phi mass pid decay b w d1 d2 nu_sum}``  likewise: see :func:`hhh_coffea.events.tops.top_decays`
 ``coupling_weights``                         matrix-element weights at other couplings, see ``couplings`` of the metadata
+``scale``                                    likewise where asked for: scale of the hard process (GeV), Delphes alone
 ``weight``                                   generator weight
 ``id``                                       entry number in the file
 ``cuts``, ``weights``, ``shifts``            of some formats, by name: see :func:`selected`
@@ -33,7 +34,8 @@ LISTS = ("jets", "fatjets", "leptons", "higgs", "hard_higgs", "tops")
 TRUTH = ("higgs", "hard_higgs", "tops")  # in signal alone
 # What may be read beside the jets; ``met`` brings ``sum_et``
 COUPLING_WEIGHTS = "coupling_weights"
-COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH, COUPLING_WEIGHTS)
+SCALE = "scale"
+COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH, COUPLING_WEIGHTS, SCALE)
 MULTI_HIGGS = ("fatjets", "higgs")
 
 

@@ -54,3 +54,8 @@ def neutrino(lepton: Cartesian, met_pt: Array, met_phi: Array, w_mass: float = W
 def massless(pt: Array, eta: Array, phi: Array) -> Cartesian:
     """Four-momentum of a lepton whose mass is neglected."""
     return cartesian(pt, eta, phi, np.zeros(()))
+
+
+def neutrino_at(met_pt: Array, met_phi: Array, eta: Array) -> Cartesian:
+    """Four-momentum of the massless neutrino with p_T = MET and a given η: p_z = MET sinh η (GeV)."""
+    return massless(met_pt, eta, met_phi)

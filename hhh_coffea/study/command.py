@@ -14,6 +14,8 @@ from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 # study → what it does; each is a package of this room with add_arguments(parser) and run(study)
 STUDIES = {
     "tth": "ttH against ttbb: a BDT on each reconstruction method, and SPANet's own classes (docs/tops_studies.md)",
+    "top-mass": "mass of the top quark: templates, expected ellipses, calibration, one fit to a sample of known mass",
+    "zprime": "Z′ → tt̄: significance with each method, sculpting of m(tt̄), the neutrino",
 }
 EXAMPLES = """\
 examples:

@@ -125,8 +125,12 @@ def test_events_that_a_model_has_seen_are_refused():
         training_files(DEMO)
 
 
+# what they are used for beside results, and what networks that have seen them do to these: docs/tops_studies.md
+MADE_FROM_TRAINING_FILES = {"templates", "ttbar_flat"}
+
+
 def test_bundled_studies_read_test_files_alone():
     for path in (REPOSITORY / "fileset").glob("study_*.json"):
         for name, dataset in json.loads(path.read_text()).items():
-            if not name.startswith("train"):
+            if not name.startswith("train") and name not in MADE_FROM_TRAINING_FILES:
                 assert not [file for file in dataset["files"] if "_train" in Path(file).name], (path.name, name)

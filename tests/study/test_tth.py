@@ -168,7 +168,8 @@ def test_a_study_without_the_network(filesets, tmp_path, capsys):
     assert main([*command, "--bootstrap", "3"]) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert list(summary["table_2"]) == ["chi2"]
-    assert summary["bdt"]["chi2"]["inputs"] == [*EVENT_VARIABLES, *(f"chi2.{name}" for name in METHOD_VARIABLES)]
+    own = [f"chi2.{name}" for name in (*METHOD_VARIABLES, "score")]
+    assert summary["bdt"]["chi2"]["inputs"] == [*EVENT_VARIABLES, *own]
     counts = summary["events"]["tth"]
     assert counts["train"] + counts["validation"] + counts["fit"] == counts["selected"] > 50
     assert "data:image/png" in (tmp_path / "out" / "report.html").read_text()

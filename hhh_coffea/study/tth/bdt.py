@@ -41,7 +41,7 @@ class Sample:
 def input_names(method: str, columns: Columns) -> list[str]:
     """Columns that the BDT of a method reads: 8 variables of the event, 6 of its assignment, and its scores.
 
-    A likelihood or a permutation network has one score, SPANet four for each particle; χ² has none.
+    χ², a likelihood or a permutation network has one score, SPANet four for each particle.
     """
     names = [*EVENT_VARIABLES, *(f"{method}.{name}" for name in METHOD_VARIABLES)]
     scores = [f"{method}.{kind}.{score}" for kind in KINDS for score in SPANET_SCORES]
