@@ -39,10 +39,14 @@ def open_file(path: str) -> Any:
     return uproot.open({path: None})
 
 
+SAMPLES = "shared/data/"  # where bundled filesets expect the large samples of the project, beside the repository
+OF_THE_PROJECT = " (the large samples are not part of the repository: docs/training.md#larger-samples)"
+
+
 def explain(error: BaseException, path: str) -> str:
     """One line that tells a user what is wrong with a file."""
     if isinstance(error, FileNotFoundError):
-        return "file not found"
+        return "file not found" + (OF_THE_PROJECT if SAMPLES in path else "")
     if isinstance(error, PermissionError):
         return "no permission to read the file"
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)

@@ -151,14 +151,16 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mappin
             image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
             for row, column in np.ndindex(*share.shape):
                 color = "black" if share[row, column] > 0.5 else "white"
-                text = f"{100 * share[row, column]:.1f}%"
-                axis.text(column, row, text, ha="center", va="center", fontsize=20, color=color)
+                text = f"{100 * share[row, column]:.1f}%\n({int(matrix[row, column]):,})"
+                axis.text(column, row, text, ha="center", va="center", fontsize=18, color=color)
             axis.set_xticks(range(len(columns)), [_place_label(info, name) for name in columns])
             axis.set_yticks(range(len(names)), [_place_label(info, name) for name in names])
             axis.tick_params(which="both", top=False, right=False, length=0)
             axis.minorticks_off()
-            axis.set(xlabel="Truly of", ylabel=f"Assigned to by {NAMES.get(method, method)}")
-            axis.figure.colorbar(image, ax=axis, shrink=0.85, label="Share of the row's objects")
+            axis.set_xlabel("Truly of")
+            axis.set_ylabel(f"Assigned to by {NAMES.get(method, method)}", labelpad=24)
+            label = f"Share of the row's objects ({int(matrix.sum()):,} in all)"
+            axis.figure.colorbar(image, ax=axis, shrink=0.85, label=label)
 
 
 def _places(histogram: Hist, info: Mapping[str, Any]) -> list[str]:

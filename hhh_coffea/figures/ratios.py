@@ -25,9 +25,16 @@ def draw_ratios(
     """A point for each bin and name, with a Clopper–Pearson bar and a thin line as wide as the bin.
 
     Points of several names stand side by side in their bin. Bins are joined until each name has :data:`FEWEST` entries
-    (:func:`joined`); a point with fewer, of a name that has few everywhere, is not drawn.
+    (:func:`joined`), after empty bins at both ends are left out. A point with fewer, of a name that has few everywhere, is
+    not drawn.
     """
     ratios = {name: ratio for name, ratio in ratios.items() if ratio[0].sum()}
+    if not ratios:
+        return
+    filled = np.flatnonzero(np.sum([total for total, _ in ratios.values()], axis=0))
+    inside = slice(filled[0], filled[-1] + 1)  # no bin reaches where no entry can be
+    edges = edges[filled[0] : filled[-1] + 2]
+    ratios = {name: (total[inside], passed[inside]) for name, (total, passed) in ratios.items()}
     starts = joined([total for total, _ in ratios.values()])
     low_edge, high_edge = edges[starts], edges[[*starts[1:], -1]]
     for (name, columns), place in zip(ratios.items(), side_by_side(len(ratios)), strict=True):

@@ -100,7 +100,11 @@ class FitResult:
             if self.scan is None
             else {"mu": self.scan.mu.tolist(), "twice_delta_nll": self.scan.twice_delta_nll.tolist()},
             "alternatives": {
-                name: {"significance": z, "median_limit": limits.median}
+                name: {
+                    "significance": z,
+                    "median_limit": limits.median,
+                    "expected": dict(zip(("-2", "-1", "0", "1", "2"), limits.expected, strict=True)),
+                }
                 for name, (z, limits) in self.alternatives.items()
             },
             "yields": {"prefit": _plain(self.prefit), "postfit": _plain(self.postfit)},

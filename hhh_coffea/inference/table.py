@@ -28,7 +28,12 @@ def methods_table(results: Mapping[str, FitResult]) -> Table:
     observed = any(result.options.unblind for result in results.values())
     title = f"signal {' + '.join(first.templates.signals)}, {first.templates.luminosity:g} fb⁻¹, expected"
     level = f"{100 * first.limits.level:g}%"
-    numbers = ("significance", f"μ below ({level})", "68% of experiments", *(["observed"] * observed))
+    numbers = (
+        "significance",
+        f"μ below ({level})",
+        "68%" if observed else "68% of experiments",
+        *(["observed"] * observed),
+    )
     table = _table(title, ("method", "background ±"), numbers)
     table.caption = (
         "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: uncertainty of the "
@@ -48,7 +53,12 @@ def methods_table(results: Mapping[str, FitResult]) -> Table:
 
 
 def _uncertainty(result: FitResult, model: str) -> str:
-    return f"{100 * result.options.model.background_uncertainty:g}% {MODELS[model]}"
+    return uncertainty(result.options.model.background_uncertainty, model)
+
+
+def uncertainty(fraction: float, model: str) -> str:
+    """``10% per bin``: the uncertainty of the background in a model."""
+    return f"{100 * fraction:g}% {MODELS[model]}"
 
 
 def couplings_table(

@@ -49,7 +49,12 @@ def headline_tables(
         spelt = "".join(f" {label}: {words}." for label, words in SPELT_OUT.items() if label in tables[-1].numbers)
         tables[-1] = tables[-1]._replace(note=f"{ASSIGNMENTS}{spelt}", more="By number of jets")
     others = {name: _whole(results[name]) for name in datasets if name not in assignments and results.get(name)}
-    return [*tables, _others(others)] if others else tables
+    truth = {
+        name: methods for name, methods in others.items() if any(row["targets"] is not None for row in methods.values())
+    }
+    rest = {name: methods for name, methods in others.items() if name not in truth}
+    tables += [_purities(truth)] if truth else []
+    return [*tables, _candidates(rest)] if rest else tables
 
 
 def plain(info: Info, name: str) -> str:
@@ -68,17 +73,24 @@ def _assignments(dataset: str, definitions: Mapping[str, Any], info: Info) -> He
     return HeadlineTable(f"{dataset}: right assignments in %", ("method",), columns, rows)
 
 
-def _others(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
-    truth = any(row["targets"] is not None for methods in found.values() for row in methods.values())
-    shown = ("targets", "candidates", "purity", "efficiency") if truth else ("candidates",)
+def _purities(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
+    shown = ("targets", "candidates", "purity", "efficiency")
+    more = "Each kind of candidate, other definitions and the cutflow"
+    return HeadlineTable("purity and efficiency in %", ("dataset", "method"), shown, _rows(found, shown), PURITY, more)
+
+
+def _candidates(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
+    shown = ("candidates",)
+    return HeadlineTable("candidates (there is no truth)", ("dataset", "method"), shown, _rows(found, shown))
+
+
+def _rows(found: Mapping[str, Mapping[str, Any]], shown: tuple[str, ...]) -> list[list[str]]:
     rows = []
     for name, methods in found.items():
         for position, (method, row) in enumerate(methods.items()):
             cells = (short_percent(row[c]) if c in ("purity", "efficiency") else count(row[c]) for c in shown)
             rows.append([name if position == 0 else "", method, *cells])
-    title = "purity and efficiency in %" if truth else "candidates (there is no truth)"
-    note, more = (PURITY, "Each kind of candidate, other definitions and the cutflow") if truth else ("", "")
-    return HeadlineTable(title, ("dataset", "method"), shown, rows, note, more)
+    return rows
 
 
 def _whole(definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,8 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from hhh_coffea.study.stages import FOLDER
     from hhh_coffea.study.study import Study  # heavy: only once the options are known to be good
 
+    if options.output.is_dir() and any(options.output.iterdir()) and not (options.output / FOLDER).is_dir():
+        raise UserError(f"{options.output}: is not empty and contains no study; choose another --output")
     with owned(options.output):
         code: int = _module(options.study).run(Study.of(options))
     return code

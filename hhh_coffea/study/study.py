@@ -50,5 +50,9 @@ class Study:
         with replacing(self.output / SUMMARY) as partial:
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         write_page(self.output / REPORT, page)
+        self.console.print(f"\n{page.result}\n", highlight=False, markup=False)
         self.console.print(f"written to {self.output.resolve()}: {SUMMARY}, {REPORT}, {PLOTS}/", soft_wrap=True)
+        self.console.print(
+            f"read on in {(self.output / REPORT).resolve()}", soft_wrap=True, markup=False, highlight=False
+        )
         return 0

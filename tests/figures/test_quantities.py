@@ -57,7 +57,9 @@ def test_figures_of_signal_and_background(results, tmp_path):
     assert set(entries) == {"no truth", "statistical error"}
     labels = [text.get_text() for text in write.axes["tth/assignment_confusion_chi2"][0].get_yticklabels()]
     assert labels == ["$t_H$\nb", "$t_H$\nq1, q2", "$t_L$\nb", "$H$\nb1, b2"]
-    shares = [float(text.get_text().rstrip("%")) for text in write.axes["tth/assignment_confusion_chi2"][0].texts[:20]]
+    shares = [
+        float(text.get_text().partition("%")[0]) for text in write.axes["tth/assignment_confusion_chi2"][0].texts[:20]
+    ]
     np.testing.assert_allclose(np.reshape(shares, (4, 5)).sum(axis=1), 100, atol=0.3)
     assert [len(axes) for name, axes in write.axes.items() if name == "tth/efficiency_generated_pt"] == [3]
 

@@ -29,7 +29,7 @@ def test_purity_and_efficiency_of_whole_events():
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in lines if "chi2" in line] == [
         ["HHH", "chi2+bdt", "1,234,567", "7,654,321", *["50.0", "±", "6.0", "50.0", "±", "6.0"]],
-        ["QCD", "chi2+bdt", "–", "12", "–", "–"],
+        ["QCD", "chi2+bdt", "12"],
     ]
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.figures.report import captions
+from hhh_coffea.inference.table import uncertainty
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
 from hhh_coffea.results.headline import headline_tables, plain
@@ -55,6 +56,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         headline=headline_tables(contents["summary"]["results"], assignments, datasets),
         datasets=datasets,
         plain=plain,
+        uncertainty=uncertainty,
         figures=figures,
         main_figure=main_figure,
         published=contents["summary"].get("published_assignments", {}) if overlay_published else {},
