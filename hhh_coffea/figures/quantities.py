@@ -158,7 +158,7 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mappin
             axis.tick_params(which="both", top=False, right=False, length=0)
             axis.minorticks_off()
             axis.set_xlabel("Truly of")
-            axis.set_ylabel(f"Assigned to by {NAMES.get(method, method)}", labelpad=24)
+            axis.set_ylabel(f"Assigned to by {NAMES.get(method, method)}", labelpad=14)
             label = f"Share of the row's objects ({int(matrix.sum()):,} in all)"
             axis.figure.colorbar(image, ax=axis, shrink=0.85, label=label)
 

@@ -35,6 +35,7 @@ def methods_table(results: Mapping[str, FitResult]) -> Table:
         *(["observed"] * observed),
     )
     table = _table(title, ("method", "background ±"), numbers)
+    table.columns[1].no_wrap = True
     table.caption = (
         "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: uncertainty of the "
         "background, independent per bin or one for all bins. Expected events, best fit and pulls: table.txt, or --verbose"
