@@ -26,7 +26,7 @@ examples:
   hhh fit results --normalisation QCD=0.3 --luminosity-uncertainty 0.015
   hhh fit results --unblind                                          fit the events of datasets that are data
   hhh fit results --observable score                                 an observable that hhh run --observable declared
-  hhh fit results --scan kappa3=-5:10,kappa4=-50:50                  self-couplings (needs results of hhh run --couplings)
+  hhh fit results --scan kappa3=-20:25,kappa4=-250:260               self-couplings (needs results of hhh run --couplings)
   hhh fit results --config fit.yaml                                  options from a file: "level: 0.9" …
 
 what is written, into RESULTS/fit:

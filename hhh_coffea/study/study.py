@@ -52,7 +52,5 @@ class Study:
         write_page(self.output / REPORT, page)
         self.console.print(f"\n{page.result}\n", highlight=False, markup=False)
         self.console.print(f"written to {self.output.resolve()}: {SUMMARY}, {REPORT}, {PLOTS}/", soft_wrap=True)
-        self.console.print(
-            f"read on in {(self.output / REPORT).resolve()}", soft_wrap=True, markup=False, highlight=False
-        )
+        self.console.print(f"report: {(self.output / REPORT).resolve()}", soft_wrap=True, markup=False, highlight=False)
         return 0
