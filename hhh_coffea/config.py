@@ -337,6 +337,7 @@ def _explain(problem: Any, model: type[Strict]) -> str:
             return f"option {name!r}: write '{positive}: false' instead"
         return f"option {name!r}: there is no such option{did_you_mean(name, model.model_fields)}"
     if problem["type"] == "missing":
-        return f"option {name!r} is missing"
+        example = ", for example --fileset demo" if name == "fileset" else ""
+        return f"option {name!r} is missing{example}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"option {name!r}: {message} (got {problem['input']!r})" if name else message

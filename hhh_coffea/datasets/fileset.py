@@ -325,13 +325,27 @@ def _no_file_twice(path: Path, datasets: dict[str, Dataset]) -> None:
             owner[file] = dataset.name
 
 
+IN_PLAIN_WORDS = {
+    "string_type": 'must be a text, in quotes: "…"',
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "list_type": "must be a list: […]",
+    "dict_type": "must be a mapping: {…}",
+    "model_type": "must be a mapping: {…}",
+}
+
+
 def _explain(where: str, problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     at = f"{where}, field {place!r}" if place else where
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
         return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own fields go under 'user'"
+    if problem["type"] == "too_short" and not problem["input"]:
+        return f"{at}: is empty; name at least one"
+    message = IN_PLAIN_WORDS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
     given = repr(problem["input"])
     # a whole mapping would hide the message
     shown = place and problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= LONGEST
-    return f"{at}: {problem['msg']} (got {given})" if shown else f"{at}: {problem['msg']}"
+    return f"{at}: {message} (got {given})" if shown else f"{at}: {message}"

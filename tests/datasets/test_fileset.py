@@ -87,7 +87,7 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
             {"files": ["a.root"], "metadata": {"format": "delphes"}},
             "dataset 'X': .*field 'analysis' is missing: hh, hhh .or n_higgs: 3.",
         ),
-        ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': .*integer"),
+        ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': must be a whole number"),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": 0}}, "field 'n_higgs'"),
         ({"files": ["a.root"], "metadata": {**GOOD, "format": "pythia"}}, "field 'format': .*delphes"),
         (
@@ -113,7 +113,7 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
         ),
         (
             {"files": ["a.root"], "metadata": {"format": "delphes", "analysis": "hhhhh"}},
-            "dataset 'X': no analysis 'hhhhh' .did you mean 'hhhh'..; there are h, hh, hhh, hhhh, .*and files",
+            "dataset 'X': no analysis 'hhhhh' .did you mean 'hhhh'..; there are h, hh, hhh, hhhh, .*and your own files",
         ),
         ({"files": ["a.root"], "metadata": GOOD, "metdata": {}}, "unknown field 'metdata'"),
         ([1], "dataset 'X': must be an object"),

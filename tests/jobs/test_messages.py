@@ -37,8 +37,8 @@ def test_a_whole_mapping_is_not_repeated(tmp_path, capsys):
     (tmp_path / "f.json").write_text(json.dumps({"A": {"files": ["a.root"], "metadata": metadata}}))
     told = error_of(capsys, "--fileset", tmp_path / "f.json")
     assert "bbbb" not in told
-    assert "field 'selection.jet_pt_min': Input should be a valid number" in told
-    assert "field 'label': Input should be a valid string (got 3)" in told
+    assert "field 'selection.jet_pt_min': must be a number" in told
+    assert "field 'label': must be a text, in quotes: \"…\" (got 3)" in told
 
 
 def test_capitals(capsys):
