@@ -66,6 +66,8 @@ def variants() -> dict[str, Variant]:
     return found | {
         "default": Variant(COMPARED),
         "by_pairs": Variant({"network": {"combination_score": False}, **COMPARED}),
+        "larger": Variant({"network": {"hidden_dim": 96, "num_encoder_layers": 4}, **COMPARED}),
+        "smaller": Variant({"network": {"hidden_dim": 32, "num_encoder_layers": 2}, **COMPARED}),
         "low_mass": Variant(COMPARED, "low mass"),
         "original": Variant(original),
         "original_not_turned": Variant(original | PLAIN),
