@@ -111,7 +111,8 @@ def test_shipped_model_is_whole() -> None:
 
 
 def test_unknown_features_are_named(train_tiny: Callable[..., Path]) -> None:
-    with pytest.raises(BdtError, match=r"tiny.json: features \['colour', 'fj_charge'\] are not features of a large-radius jet: .*softdrop_mass"):
+    says = r"tiny.json: features \['colour', 'fj_charge'\] are not features of a large-radius jet: .*softdrop_mass"
+    with pytest.raises(BdtError, match=says):
         load_model(train_tiny(["fj_pt", "colour", "fj_charge"]))
 
 
