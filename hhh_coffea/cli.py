@@ -62,6 +62,11 @@ def path_of(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """The type of an option that takes names, ``a,b``."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument("--debug", action="store_true", help="print a traceback for a mistake")

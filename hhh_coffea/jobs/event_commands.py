@@ -6,7 +6,7 @@ import argparse
 from itertools import pairwise
 from typing import Any
 
-from hhh_coffea.cli import path_of
+from hhh_coffea.cli import names_of, path_of
 from hhh_coffea.jobs.models import say
 
 
@@ -28,7 +28,7 @@ def bdt_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--chunksize", type=int, metavar="N", help="events per chunk")
     what = parser.add_argument_group("training")
     what.add_argument(
-        "--features", type=_names, metavar="A[,B]", help="features of large-radius jets (default: the nine published)"
+        "--features", type=names_of, metavar="A[,B]", help="features of large-radius jets (default: the nine published)"
     )
     what.add_argument(
         "--validation-fraction", type=float, metavar="F", help="share of the events for validation (default: 0.2)"
@@ -60,12 +60,12 @@ def bdt(arguments: argparse.Namespace) -> None:
     train_bdt(make_config({**given, "processor": "bdt_table"}), TrainingOptions(**own))
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    """Options of the pass over the events that a command makes."""
+def add_job(parser: argparse.ArgumentParser, of_chunks: str = "events per chunk") -> None:
+    """Options of the pass over the events that a command makes; ``of_chunks`` is the help of their size."""
     parser.add_argument("--executor", choices=["iterative", "futures", "dask"], help="as for hhh run")
     parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
     parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    parser.add_argument("--chunksize", type=int, metavar="N", help="events per chunk")
+    parser.add_argument("--chunksize", type=int, metavar="N", help=of_chunks)
     parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks per dataset")
     parser.add_argument(
         "--on-error",
@@ -87,7 +87,7 @@ def transfer_functions_arguments(parser: argparse.ArgumentParser, events: str = 
     parser.add_argument("--fileset", required=True, metavar="JSON", help=events)
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
-    _add_job(parser)
+    add_job(parser)
 
 
 def transfer_functions(arguments: argparse.Namespace) -> None:
@@ -112,7 +112,7 @@ def btag_efficiencies_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-jets", type=float, metavar="N", help="bins with fewer jets take the mean of a wider bin (default: 20)"
     )
-    _add_job(parser)
+    add_job(parser)
 
 
 def btag_efficiencies(arguments: argparse.Namespace) -> None:
@@ -162,7 +162,3 @@ def pdnn(arguments: argparse.Namespace) -> None:
     )
     say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events right")
     say(f"wrote {arguments.output}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))

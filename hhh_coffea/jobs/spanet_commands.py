@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hhh_coffea.cli import path_of
+from hhh_coffea.jobs.event_commands import add_job
 from hhh_coffea.jobs.models import say
 
 
@@ -44,17 +45,7 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
     parser.add_argument("--btagging", choices=["upart", "csv"], help="re-sample the b tags of Delphes jets")
-    parser.add_argument("--executor", choices=["iterative", "futures", "dask"], default="iterative")
-    parser.add_argument("--workers", type=int, metavar="N", help="local worker processes")
-    parser.add_argument("--scheduler", metavar="tcp://…", help="join this dask scheduler")
-    parser.add_argument("--chunksize", type=int, metavar="N", help="events per shard before the selection")
-    parser.add_argument("--max-chunks", type=int, metavar="N", help="at most N chunks per dataset")
-    parser.add_argument(
-        "--on-error",
-        choices=["stop", "skip"],
-        default="stop",
-        help="stop at a failed chunk, or skip it (default: stop)",
-    )
+    add_job(parser, "events per shard before the selection")
 
 
 def data(arguments: argparse.Namespace) -> None:

@@ -100,8 +100,7 @@ def reconstruct_reference(
     """Candidates of ``chi2+bdt`` as published (``reference``, §3).
 
     Every large-radius jet above ``cut`` is a boosted candidate, at most one a particle in order of pT, and all ``pairs``
-    (those of a
-    χ² method that knows nothing of large-radius jets) stay; pairs that overlap are marked. All probabilities are 1.
+    (those of a χ² method that knows nothing of large-radius jets) stay; pairs that overlap are marked. All probabilities are 1.
     """
     fatjet = tagged(record.fatjets, scores > cut, flat(record.fatjets.pt), len(boosted.members))
     return merge(record, make_candidates(record, boosted, fatjet[..., None]), boosted, pairs)

@@ -49,8 +49,8 @@ def write_events(
     """
     every = (*analyses, analysis)
     n = max(one.n_particles for one in every)
-    surviving = next(iter(result.categories.values())).candidates
-    columns = event_columns(analysis, record, candidates, surviving, n)
+    whole = next(iter(result.categories.values()))
+    columns = event_columns(analysis, record, candidates, whole.candidates, n)
     for name in dict.fromkeys(name for one in every for name in one.outputs):  # the same columns in every file
         columns[name] = columns.pop(name, np.full(len(record), np.nan))
     file = os.fsencode(chunk["filename"]).decode(errors="replace")  # names of files need not be UTF-8
@@ -58,7 +58,6 @@ def write_events(
     table = {name: pa.array([text] * len(record), pa.string()) for name, text in names.items()}
     table["entry"] = pa.array(np.asarray(record.id, dtype=np.int64))
     table["weight"] = pa.array(np.asarray(record.weight, dtype=np.float64))
-    whole = next(iter(result.categories.values()))
     full = np.logical_and.reduce(whole.targets, axis=1)
     right = full & np.logical_and.reduce(whole.retrieved == whole.targets, axis=1)
     for name, values in (("full", full), ("right", right)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import owned
-from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
+from hhh_coffea.cli import CommandParser, add_debug, guarded, names_of, path_of
 
 # study → what it does; each is a package of this room with add_arguments(parser) and run(study)
 STUDIES = {
@@ -57,19 +57,15 @@ def _add_common(sub: argparse.ArgumentParser, name: str) -> None:
     )
     sub.add_argument("--quick", action="store_true", help="fewer events and fewer bootstrap samples: minutes")
     sub.add_argument("--fileset", metavar="JSON", help="other events (default: the bundled fileset of the study)")
-    sub.add_argument("--datasets", type=_names, metavar="A[,B]", help="only these datasets of the fileset")
+    sub.add_argument("--datasets", type=names_of, metavar="A[,B]", help="only these datasets of the fileset")
     sub.add_argument(
-        "--methods", type=_names, metavar="A[,B]", help="reconstruction methods (default: all of the study)"
+        "--methods", type=names_of, metavar="A[,B]", help="reconstruction methods (default: all of the study)"
     )
     sub.add_argument("--overwrite", action="store_true", help="repeat every stage, also those that were done before")
     sub.add_argument(
         "--workers", type=int, default=1, metavar="N", help="local processes that read events (default: 1)"
     )
     sub.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="where networks run")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
 
 
 def _module(name: str) -> Any:

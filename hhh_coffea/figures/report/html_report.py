@@ -5,14 +5,12 @@ Made of the JSON files and of ``plots/*.png`` alone; the template is ``templates
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.figures.report import captions
+from hhh_coffea.figures.report.page import image, templates
 from hhh_coffea.inference.table import uncertainty
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
@@ -38,18 +36,12 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     assignments = contents["summary"].get("assignments", {})
     if overlay_published is None:
         overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
-    templates = Environment(
-        loader=PackageLoader("hhh_coffea.figures.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
-    templates.filters["short_percent"] = short_percent
+    environment = templates()
+    environment.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
+    environment.filters["short_percent"] = short_percent
     figures = _figures(folder / "plots", list(contents["provenance"]["datasets"]))
     main_figure = _take_main_figure(figures)
-    text = templates.get_template("report.html.j2").render(
+    text = environment.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
         options=_options(contents["provenance"]["config"]),
@@ -82,7 +74,7 @@ def _figures(folder: Path, datasets: list[str]) -> dict[str, dict[str, list[Figu
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
     found: dict[str, dict[str, list[Figure]]] = {name: {} for name in datasets}
     for name in sorted(names, key=captions.order):
-        figure = {"name": name, "caption": captions.caption(name), "data": _image(folder / f"{name}.png")}
+        figure = {"name": name, "caption": captions.caption(name), "data": image(folder / f"{name}.png")}
         dataset = name.split("/", 1)[0]
         kinds = found.setdefault(dataset if dataset in datasets else "", {})
         kinds.setdefault(captions.kind(name), []).append(figure)
@@ -108,16 +100,12 @@ def _fit(folder: Path) -> dict[str, Any] | None:
     plots = folder / "plots"
     names = [str(path.relative_to(plots).with_suffix("")) for path in plots.rglob("*.png")]
     figures = [
-        {"name": name, "caption": captions.fit_caption(name), "data": _image(plots / f"{name}.png")}
+        {"name": name, "caption": captions.fit_caption(name), "data": image(plots / f"{name}.png")}
         for name in sorted(names, key=captions.fit_order)
     ]
     found = results.read_json(folder / "fit.json")
     observed = any(entry["limit"]["observed"] is not None for entry in found["methods"].values())
     return {**found, "figures": figures, "observed": observed}
-
-
-def _image(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _number(value: float | None) -> str:

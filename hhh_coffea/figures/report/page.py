@@ -52,19 +52,24 @@ class Page:
     sections: list[Section] = field(default_factory=list)
 
 
-def write_page(path: Path, page: Page) -> None:
-    """Write the page with all figures in it; it appears whole or not at all."""
-    templates = Environment(
+def templates() -> Environment:
+    """The templates of this folder; a variable without a value is an error."""
+    return Environment(
         loader=PackageLoader("hhh_coffea.figures.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = templates.get_template("page.html.j2").render(page=page, image=_image)
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page with all figures in it; it appears whole or not at all."""
+    text = templates().get_template("page.html.j2").render(page=page, image=image)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
 
 
-def _image(path: Any) -> str:
+def image(path: Any) -> str:
+    """A PNG file as a data URL, so that a page needs no other file."""
     return f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
