@@ -166,7 +166,7 @@ def train(
     """
     settings, state = trainer.settings, folder / STATE_FOLDER
     progress = Progress(dict(identity))
-    parts = trainer.model, trainer.average, trainer.optimiser
+    parts = trainer.model, trainer.average, [trainer.optimiser]
     if resume:
         progress = read_state(state, *parts, progress.identity)
         say(f"resuming after epoch {progress.epoch}")

@@ -12,6 +12,7 @@ import yaml
 from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.spanet.training.loss import LossOptions
+from hhh_coffea.spanet.training.optimiser import OPTIMISERS
 
 CLASS_WEIGHTS = ("events", "balanced")
 BUNDLED = Path(__file__).parents[1] / "recipes"
@@ -50,6 +51,7 @@ class TrainingConfig:
     seed: int = 1
     epochs: int = 20
     batch_size: int = 512
+    optimiser: str = "adamw"
     learning_rate: float = 1.5e-3
     final_learning_rate: float = 0.0
     warmup_epochs: float = 0.5
@@ -104,6 +106,8 @@ class TrainingConfig:
             raise ConfigError(
                 f"{name}: key 'class_weights': must be {' or '.join(CLASS_WEIGHTS)}, or empty (got {config.class_weights!r})"
             )
+        if config.optimiser not in OPTIMISERS:
+            raise ConfigError(f"{name}: key 'optimiser': must be {' or '.join(OPTIMISERS)} (got {config.optimiser!r})")
         if config.trunk not in ("frozen", "free"):
             raise ConfigError(f"{name}: key 'trunk': must be frozen or free (got {config.trunk!r})")
         if config.start_from and config.fine_tune:

@@ -45,7 +45,7 @@ def entry(
     """An epoch's numbers; ``trained`` and ``whole`` are seconds without and with validation."""
     return {
         "epoch": epoch,
-        "learning_rate": trainer.optimiser.param_groups[0]["lr"],
+        "learning_rate": trainer.optimisers[0].param_groups[0]["lr"],
         "training_loss": loss,
         "validation_loss": found.loss,
         "purity": found.purity,

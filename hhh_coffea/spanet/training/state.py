@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,29 @@ class Progress:
 
 
 def write_state(
-    folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress
+    folder: Path, model: nn.Module, average: nn.Module, optimisers: Sequence[torch.optim.Optimizer], progress: Progress
 ) -> None:
-    """Write weights, averaged weights, the optimiser's moments and the progress (JSON in the file's header)."""
+    """Write weights, averaged weights, the optimisers' moments and the progress (JSON in the file's header)."""
     from safetensors.torch import save as serialised
 
     tensors: dict[str, Tensor] = {}
     for prefix, module in (("model", model), ("average", average)):
         tensors |= {f"{prefix}/{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{k}": torch.as_tensor(v).cpu().contiguous() for k, v in moments.items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, moments in optimiser.state_dict()["state"].items():
+            name = f"{_prefix(number)}/{index}"
+            tensors |= {f"{name}/{k}": torch.as_tensor(v).cpu().contiguous() for k, v in moments.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / STATE_FILE) as partial:
         partial.write_bytes(serialised(tensors, metadata={"progress": json.dumps(asdict(progress))}))
 
 
 def read_state(
-    folder: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, identity: Mapping[str, Any]
+    folder: Path,
+    model: nn.Module,
+    average: nn.Module,
+    optimisers: Sequence[torch.optim.Optimizer],
+    identity: Mapping[str, Any],
 ) -> Progress:
     """Put a written state back and return its progress.
 
@@ -81,11 +87,16 @@ def read_state(
         module.load_state_dict(
             {k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
         )
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimiser/"):
-            _, index, name = key.split("/", 2)
-            moments.setdefault(int(index), {})[name] = value
-    state = optimiser.state_dict()
-    optimiser.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+    for number, optimiser in enumerate(optimisers):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            prefix, index, name = (*key.split("/", 2), "")[:3]
+            if prefix == _prefix(number):
+                moments.setdefault(int(index), {})[name] = value
+        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
+
+
+def _prefix(number: int) -> str:
+    """Of the tensors of an optimiser; the first has no number, as in states from before there were several."""
+    return f"optimiser{number or ''}"

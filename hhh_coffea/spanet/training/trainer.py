@@ -45,6 +45,7 @@ from hhh_coffea.spanet.training.loss import (
     presence_table,
     symmetric_loss,
 )
+from hhh_coffea.spanet.training.optimiser import optimisers
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
 from hhh_coffea.spanet.training.start import load_start, load_trunk
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
@@ -55,6 +56,7 @@ Record = Callable[[dict[str, float]], None]
 STATE_FOLDER = "training_state"
 REPORT_SECONDS = 60.0  # between progress lines within an epoch
 VALIDATION_BATCH = 1024
+LATER = ("class_weights", "optimiser")  # settings that older trainings do not have
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Trainer:
     device: torch.device
     model: SPANet
     average: SPANet
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
     train: npt.NDArray[np.int32]  # rows to train on
     validation: npt.NDArray[np.int32]
     balance: Tensor | None  # event weight by presence code, (2^P)
@@ -121,7 +123,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
     progress = Progress(identity(config, trainer.data, workers))
     if resume:
         progress = read_state(
-            folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress.identity
+            folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimisers, progress.identity
         )
         say(f"resuming after epoch {progress.epoch}")
     elif (
@@ -130,7 +132,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
         if (folder / STATE_FOLDER).exists() or (folder / "model.yaml").exists():
             raise TrainingError(f"{folder}: already contains a model; use --resume, or another --output")
         # from here on a kill costs an epoch at most, and --resume always finds something
-        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
+        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimisers, progress)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     say(
         f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
@@ -171,7 +173,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
                 card=training_report.card(folder.name, trainer),
             )
             training_report.write_scores(folder, found)
-        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimiser, progress)
+        write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimisers, progress)
         training_report.write_history(folder, progress)
     return progress
 
@@ -225,19 +227,23 @@ def prepare(
     if config.freezes:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("heads."))
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim > 1]
-    others = [p for p in trained if p.ndim <= 1]  # biases and norms are not drawn to zero
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        fused=True,
-    )
+    chosen_optimisers = optimisers(model, config.optimiser, config.learning_rate, config.weight_decay)
     average = copy.deepcopy(model).requires_grad_(False).eval()
     balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
     classes = _class_weights(data, chosen_rows, chosen) if config.class_weights == "balanced" else {}
     return Trainer(
-        config, data, chosen, model, average, optimiser, train_rows, validation, balance, scale, classes, workers
+        config,
+        data,
+        chosen,
+        model,
+        average,
+        chosen_optimisers,
+        train_rows,
+        validation,
+        balance,
+        scale,
+        classes,
+        workers,
     )
 
 
@@ -259,7 +265,7 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             batch, topology, config.rotate_phi, config.reflect_eta, generator, config.reflect_phi, config.scale_range
         )
         done = (epoch - 1) * steps + step
-        for group in trainer.optimiser.param_groups:
+        for group in (group for optimiser in trainer.optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate(config, done, steps)
         with _precision(trainer):
             outputs, arrangement = forward_in_groups(model, batch, config.groups)
@@ -277,12 +283,13 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             class_event_weight=batch.weight if config.class_weights else None,
             regression_scale=trainer.regression_scale,
         )
-        trainer.optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         workers.average_gradients(model)
         if config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        trainer.optimiser.step()
+        for optimiser in trainer.optimisers:
+            optimiser.step()
         _update_average(trainer, done)
         total += loss.total.detach()
         if time.perf_counter() - said > REPORT_SECONDS:
@@ -317,8 +324,9 @@ def identity(config: TrainingConfig, data: TrainingData, workers: Workers = ALON
     content = json.dumps(data.schema, sort_keys=True).encode()
     processes = {"processes": workers.size} if workers.size > 1 else {}
     settings = asdict(config)
-    if not config.class_weights:  # left out: trainings from before it existed can be resumed
-        del settings["class_weights"]
+    for key in LATER:  # left out: trainings from before they existed can be resumed
+        if settings[key] == getattr(TrainingConfig, key):
+            del settings[key]
     return {**settings, "data": hashlib.sha256(content).hexdigest(), **processes}
 
 
