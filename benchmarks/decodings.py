@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from hhh_coffea.spanet.checkpoint import describe, load
-from hhh_coffea.spanet.decoding.candidates import overlap_matrix
 from hhh_coffea.spanet.decoding.decode import expected, greedy, joint, reference
+from hhh_coffea.spanet.network.features import overlap_matrix
 from hhh_coffea.spanet.training.batches import make_batch
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.validation import count_correct

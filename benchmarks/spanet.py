@@ -32,8 +32,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hhh_coffea.spanet.checkpoint import build, load
-from hhh_coffea.spanet.decoding.candidates import overlap_matrix
 from hhh_coffea.spanet.decoding.decode import greedy, joint, reference
+from hhh_coffea.spanet.network.features import overlap_matrix
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.spanet.network.packed import Packed
 from hhh_coffea.spanet.training.config import TrainingConfig

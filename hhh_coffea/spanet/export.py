@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix
-from hhh_coffea.spanet.decoding.decode import greedy, joint, pairs_and_singles
+from hhh_coffea.spanet.decoding.candidates import Decoded
+from hhh_coffea.spanet.decoding.decode import greedy, joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
+from hhh_coffea.spanet.network.features import overlap_matrix
 from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.topology.topology import Topology, pairs_and_singles
 
 if TYPE_CHECKING:
     from hhh_coffea.spanet.checkpoint import SPANet

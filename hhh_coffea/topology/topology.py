@@ -162,6 +162,34 @@ class Topology:
         return Reader(text, name).read()
 
 
+def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
+    """Targets that are pairs of jets and targets that are single objects, in the order of the particles they are.
+
+    ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for these.
+    """
+    alternatives = topology.alternatives
+    alike = len({len(a) for a in alternatives}) == 1
+    columns = list(zip(*alternatives, strict=True)) if alike else []
+    targets = [[topology.targets[i] for i in column] for column in columns]
+    degrees = [{t.degree for t in column} for column in targets]
+    symmetric = all(len(t.group) == t.degree for column in targets for t in column)
+    sources = [{t.sources[0] for t in column} for column in targets]
+    if degrees not in ([{2}], [{1}], [{2}, {1}]) or not symmetric or any(len(s) != 1 for s in sources):
+        raise ValueError("this decoding needs symmetric pairs of jets, single objects, or both for each particle")
+    resolved = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {2}]
+    boosted = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {1}]
+    return (resolved or [[]])[0], (boosted or [[]])[0]
+
+
+def is_of_pairs_and_singles(topology: Topology) -> bool:
+    """Whether :func:`pairs_and_singles` knows a topology."""
+    try:
+        pairs_and_singles(topology)
+    except ValueError:
+        return False
+    return True
+
+
 def bundled_names() -> tuple[str, ...]:
     """Names of the topologies shipped with the package."""
     return tuple(sorted(path.stem for path in BUNDLED.glob("*.yaml")))

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hhh_coffea.spanet.decoding import joint as joint_module
-from hhh_coffea.spanet.decoding.candidates import overlap_matrix, spans
+from hhh_coffea.spanet.decoding.candidates import spans
 from hhh_coffea.spanet.decoding.decode import expected, greedy, joint, most_probable_count, reference
 from hhh_coffea.spanet.decoding.joint import best_interpretation
+from hhh_coffea.spanet.network.features import overlap_matrix
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.topology.topology import Topology
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray
-from hhh_coffea.spanet.network.features import kinematics
+from hhh_coffea.spanet.decoding.joint import BoolArray
 from hhh_coffea.spanet.network.outputs import Outputs, representatives
+from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Target, Topology
 
 LEAST = (
@@ -44,32 +44,6 @@ def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[
     }
     found[None] = (0, ends[-1])
     return found
-
-
-def overlap_matrix(
-    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
-) -> Tensor:
-    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
-
-    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
-    """
-    members = topology.alternatives[0]
-    names = [topology.targets[i].sources[0] for i in members]
-    (a, x, ma), (b, y, mb) = (
-        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
-        for name in names[:2]
-    )
-    p, q = kinematics(a, x), kinematics(b, y)
-    if p is None or q is None:
-        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
-    # one angle an object, not one a pair, and events last, so that every step has long rows
-    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
-    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
-    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
-    delta = torch.minimum(delta, 2 * math.pi - delta)
-    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
-    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
-    return (near & real).permute(2, 0, 1)
 
 
 def candidates(

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hhh_coffea.spanet.decoding.any_targets import disjoint
 from hhh_coffea.spanet.decoding.candidates import Decoded, spans
-from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
+from hhh_coffea.spanet.decoding.decode import joint
 from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles, pairs_and_singles
 
 CERTAIN, NEVER = 100.0, -1e6  # logits of detection: more than any difference of ln AP
 

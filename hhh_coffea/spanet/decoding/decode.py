@@ -36,9 +36,10 @@ from hhh_coffea.spanet.decoding.candidates import (
     detection_of,
     spans,
 )
-from hhh_coffea.spanet.decoding.joint import BoolArray, IntArray, best_interpretation
+from hhh_coffea.spanet.decoding.joint import BoolArray, best_interpretation
 from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.spanet.network.sets import IntArray
+from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles, pairs_and_singles
 
 
 def greedy(
@@ -129,34 +130,6 @@ def _sharing_objects(objects: Sequence[IntArray]) -> list[list[int]]:
     return [members for _, members in groups]
 
 
-def pairs_and_singles(topology: Topology) -> tuple[list[int], list[int]]:
-    """Targets that are pairs of jets and targets that are single objects, in the order of the particles they are.
-
-    ValueError for a topology that is anything else: ``joint`` and ``reference`` are defined for these.
-    """
-    alternatives = topology.alternatives
-    alike = len({len(a) for a in alternatives}) == 1
-    columns = list(zip(*alternatives, strict=True)) if alike else []
-    targets = [[topology.targets[i] for i in column] for column in columns]
-    degrees = [{t.degree for t in column} for column in targets]
-    symmetric = all(len(t.group) == t.degree for column in targets for t in column)
-    sources = [{t.sources[0] for t in column} for column in targets]
-    if degrees not in ([{2}], [{1}], [{2}, {1}]) or not symmetric or any(len(s) != 1 for s in sources):
-        raise ValueError("this decoding needs symmetric pairs of jets, single objects, or both for each particle")
-    resolved = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {2}]
-    boosted = [list(c) for c, d in zip(columns, degrees, strict=True) if d == {1}]
-    return (resolved or [[]])[0], (boosted or [[]])[0]
-
-
-def is_of_pairs_and_singles(topology: Topology) -> bool:
-    """Whether :func:`pairs_and_singles` knows a topology."""
-    try:
-        pairs_and_singles(topology)
-    except ValueError:
-        return False
-    return True
-
-
 def joint(
     outputs: Outputs,
     topology: Topology,
@@ -174,8 +147,9 @@ def joint(
 
         Σ over chosen targets of ln(AP·DP) + Σ over the others of ln(1 − DP)
 
-    is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target. ``presence``
-    is added to every gain: above 0 more targets are declared, at lower purity. ``prices[target]``, in the shape of the
+    is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target; networks with
+    ``interpretations`` have gains of their own. ``presence`` is added to every gain: above 0 more targets are declared, at
+    lower purity. ``prices[target]``, in the shape of the
     target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
     ValueError for more than 12 jets or 4 particles. Targets that are anything but pairs and single objects may have more;
     ``overlaps`` are none of theirs.
@@ -185,7 +159,10 @@ def joint(
     found = _candidates(outputs, topology, lengths)
     gains = []
     for target, (log_ap, _, flat) in zip(topology.targets, found, strict=True):
-        gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
+        if outputs.gain:
+            gain = outputs.gain[target.name].flatten(1).index_select(1, flat) + math.log(len(target.group)) + presence
+        else:
+            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
         gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
     return _best(gains, found, outputs, topology, overlaps)
 

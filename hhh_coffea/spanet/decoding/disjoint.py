@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.decoding.joint import IntArray, best, with_places
+from hhh_coffea.spanet.decoding.joint import best, with_places
+from hhh_coffea.spanet.network.sets import IntArray
 
 NEVER = -1e9
 LARGEST = 1 << 22  # numbers in a table of sets

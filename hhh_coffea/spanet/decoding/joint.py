@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-IntArray = npt.NDArray[np.int64]
+from hhh_coffea.spanet.network.sets import disjoint, splits, subsets
+
 BoolArray = npt.NDArray[np.bool_]
 
 MAX_JETS, MAX_PARTICLES = 12, 4
@@ -247,14 +247,14 @@ def best_disjoint(g: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
     for m in range(2, n):
         tables.append(_extend(tables[-1], g[m - 1], n_jets, m))
     # the last particle: only the largest is wanted, so look up the best set disjoint from each pair
-    disjoint = _disjoint(n_jets, 2 * n - 2, g.device)  # (Q, sets)
-    rest = tables[-1].index_select(0, disjoint.flatten()).view(*disjoint.shape, -1).amax(1)  # (Q, B)
+    free = disjoint(n_jets, 2 * n - 2, g.device)  # (Q, sets)
+    rest = tables[-1].index_select(0, free.flatten()).view(*free.shape, -1).amax(1)  # (Q, B)
     value, last = (rest + g[-1]).max(0)
     chosen = [last]
-    rows = disjoint[last].T  # (sets, B)
+    rows = free[last].T  # (sets, B)
     jets = rows.gather(0, tables[-1].gather(0, rows).argmax(0, keepdim=True))  # (1, B): which set is left
     for m in range(n - 1, 1, -1):
-        pairs, others = (t[jets[0]].T for t in _splits(n_jets, m, g.device))  # (ways, B)
+        pairs, others = (t[jets[0]].T for t in splits(n_jets, m, g.device))  # (ways, B)
         way = (g[m - 1].gather(0, pairs) + tables[m - 2].gather(0, others)).argmax(0, keepdim=True)
         chosen.append(pairs.gather(0, way)[0])
         jets = others.gather(0, way)
@@ -265,7 +265,7 @@ def best_disjoint(g: Tensor, n_jets: int) -> tuple[Tensor, Tensor]:
 def _extend(table: Tensor, g: Tensor, n_jets: int, m: int) -> Tensor:
     """V_m from V_{m−1} ``(sets of 2m−2 jets, B)`` and the m-th gain ``(Q, B)``: ``(sets of 2m jets, B)``."""
     best: Tensor | None = None
-    pairs, others = _splits(n_jets, m, g.device)
+    pairs, others = splits(n_jets, m, g.device)
     for pair, other in zip(pairs.unbind(1), others.unbind(1), strict=True):
         here = table.index_select(0, other) + g.index_select(0, pair)
         best = here if best is None else torch.maximum(best, here)
@@ -280,38 +280,3 @@ def _any_of(flags: Tensor, n_jets: int, size: int) -> Tensor:
     for column in index.unbind(1)[1:]:
         out = out | flags.index_select(0, column)
     return out
-
-
-@lru_cache(maxsize=32)
-def subsets(n: int, size: int) -> IntArray:
-    """All sets of ``size`` out of n jets, in lexicographic order: ``(sets, size)``."""
-    return np.array(list(itertools.combinations(range(n), size)), dtype=np.int64).reshape(-1, size)
-
-
-@lru_cache(maxsize=32)
-def _split_tables(n: int, m: int) -> tuple[IntArray, IntArray]:
-    pair_of = {tuple(s): i for i, s in enumerate(subsets(n, 2).tolist())}
-    rest_of = {tuple(s): i for i, s in enumerate(subsets(n, 2 * m - 2).tolist())}
-    pairs, others = [], []
-    for jets in subsets(n, 2 * m).tolist():
-        ways = list(itertools.combinations(jets, 2))
-        pairs.append([pair_of[q] for q in ways])
-        others.append([rest_of[tuple(j for j in jets if j not in q)] for q in ways])
-    return np.array(pairs), np.array(others)
-
-
-def _splits(n: int, m: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ways to split each set of 2m jets into a pair and a set of 2m − 2: their indices, ``(sets, ways)`` twice."""
-    pairs, others = _split_tables(n, m)
-    return torch.from_numpy(pairs).to(device), torch.from_numpy(others).to(device)
-
-
-@lru_cache(maxsize=32)
-def _disjoint_table(n: int, size: int) -> IntArray:
-    sets = subsets(n, size)
-    return np.stack([np.nonzero(~np.isin(sets, pair).any(1))[0] for pair in subsets(n, 2)])
-
-
-def _disjoint(n: int, size: int, device: torch.device) -> Tensor:
-    """For each pair of jets, the sets of ``size`` jets without them: ``(Q, sets)`` indices."""
-    return torch.from_numpy(_disjoint_table(n, size)).to(device)

@@ -5,6 +5,7 @@ Masses, transverse momenta and everything that is logarithmic in the event YAML 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -136,3 +137,29 @@ def pair_numbers(n: int, device: torch.device) -> Tensor:
     i = torch.arange(n, device=device)
     low, high = torch.minimum(i.unsqueeze(1), i), torch.maximum(i.unsqueeze(1), i)
     return torch.where(low == high, n * (n - 1) // 2, low * (2 * n - low - 1) // 2 + high - low - 1)
+
+
+def overlap_matrix(
+    topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor], radius: float = 0.5
+) -> Tensor:
+    """Which small-radius jets lie within ΔR < ``radius`` of which large-radius jets: ``(B, N, F)``, false for padding.
+
+    The inputs are those of the first resolved and the first boosted target. ValueError if either lacks η or φ.
+    """
+    members = topology.alternatives[0]
+    names = [topology.targets[i].sources[0] for i in members]
+    (a, x, ma), (b, y, mb) = (
+        next((i, t, m) for i, t, m in zip(topology.inputs, inputs, masks, strict=True) if i.name == name)
+        for name in names[:2]
+    )
+    p, q = kinematics(a, x), kinematics(b, y)
+    if p is None or q is None:
+        raise ValueError(f"overlap removal needs pt, eta, phi and mass of {a.name} and {b.name}")
+    # one angle an object, not one a pair, and events last, so that every step has long rows
+    rows = [{k: v.T.contiguous() for k, v in found.items()} for found in (p, q)]  # (N, B), (F, B)
+    phi, fat_phi = (torch.atan2(r["sinphi"], r["cosphi"]) for r in rows)
+    delta = (phi.unsqueeze(1) - fat_phi).abs()  # (N, F, B)
+    delta = torch.minimum(delta, 2 * math.pi - delta)
+    near = (rows[0]["eta"].unsqueeze(1) - rows[1]["eta"]).square() + delta.square() < radius**2
+    real = ma.T.contiguous().unsqueeze(1) & mb.T.contiguous()
+    return (near & real).permute(2, 0, 1)

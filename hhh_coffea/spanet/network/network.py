@@ -31,11 +31,12 @@ from hhh_coffea.spanet.network.features import (
     transverse_features,
     undirected,
 )
+from hhh_coffea.spanet.network.interpretations import overlaps_of, with_probabilities
 from hhh_coffea.spanet.network.layers import PADDED, DecoderLayer, EncoderLayer, FeedForward
 from hhh_coffea.spanet.network.options import DefaultOptions
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
 from hhh_coffea.spanet.network.scores import CombinationScore, Pairs, PairScore, combinations
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.topology.topology import Topology, pairs_and_singles
 
 
 class DefaultSPANet(nn.Module):
@@ -57,6 +58,8 @@ class DefaultSPANet(nn.Module):
         # the bias of the second linear layer is what tells a jet from a large-radius jet
         self.seen = [undirected(i) if options.invariant else list(range(len(i.features))) for i in topology.inputs]
         self.embeddings = nn.ModuleList(FeedForward(len(seen), d, d) for seen in self.seen)
+        if options.interpretations:
+            pairs_and_singles(topology)  # ValueError for other targets
         if options.invariant and not self.pairwise:
             raise ValueError("invariant: without pairwise_attention or pairwise_score no direction would be seen")
         if self.pairwise:
@@ -184,6 +187,12 @@ class DefaultSPANet(nn.Module):
                 out.assignment[names[member]], out.detection[names[member]] = logp[:, i], detection[:, i]
                 out.vectors[names[member]] = vc[:, i]
         self._heads(out)
+        if self.options.interpretations:
+            for target in self.topology.targets:
+                detection = out.detection[target.name].view(-1, *(1,) * target.degree)
+                out.gain[target.name] = out.assignment[target.name] + detection
+            if not self.training:  # the loss needs the gains alone
+                return with_probabilities(out, self.topology, overlaps_of(self.topology, inputs, masks))
         return out
 
     def _embed(self, i: int, x: Tensor, mask: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ class DefaultOptions:
     are never assigned: with leptons that are no daughters, and with MET by Δφ.
     ``invariant`` leaves η and φ out of the embeddings of objects: directions enter through pairs alone, and no output changes
     when an event is turned about the beam or mirrored.
+    ``interpretations`` makes the probabilities those of whole interpretations of the event, in which no object is used twice
+    (:mod:`.interpretations`); for targets that are pairs or single objects.
     ``shared_decoder: false`` gives every target a decoder, projections and heads of its own, as in the original's
     branches; they then do not see one another.
     """
@@ -41,6 +43,7 @@ class DefaultOptions:
     combination_score: bool = False
     spectators: bool = False
     invariant: bool = False
+    interpretations: bool = False
     dropout: float = 0.0
 
     @classmethod

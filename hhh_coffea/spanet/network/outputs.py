@@ -23,6 +23,8 @@ class Outputs:
     (architecture ``original``) or over the objects of the daughter's own input (``default``).
     ``detection[p]``: logit of "p is present", ``(B,)``. ``regression[key]``: ``(B,)``. ``classification[key]``:
     logits ``(B, classes)``. ``vectors``: embedding of the event (``EVENT``) and of each target, ``(B, D)``.
+    ``gain[p]``: of networks with ``interpretations`` alone, in the shape of ``assignment[p]``: what the assignment adds to the
+    logarithm of an interpretation's weight (:mod:`.interpretations`).
     """
 
     assignment: dict[str, Tensor]
@@ -30,6 +32,7 @@ class Outputs:
     regression: dict[str, Tensor] = field(default_factory=dict)
     classification: dict[str, Tensor] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
+    gain: dict[str, Tensor] = field(default_factory=dict)
 
 
 def masked_log_softmax(scores: Tensor, valid: Tensor, batch_axes: int = 1) -> Tensor:

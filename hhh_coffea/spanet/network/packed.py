@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hhh_coffea.spanet.checkpoint import SPANet
 
 SMALLEST, LARGEST = 128, 384  # events in a lot: what is worth a lot of its own, and what fits the cache
-KINDS = ("assignment", "detection", "regression", "classification", "vectors")
+TABLES = ("assignment", "gain")  # over the objects
+OTHERS = ("detection", "regression", "classification", "vectors")
 
 
 class Packed:
@@ -46,16 +47,17 @@ class Packed:
             out = out or self._room(found, objects)
             axes = self._axes(objects, sizes)
             for target in self.topology.targets:
-                into = out.assignment[target.name][events]  # (b, N1, …, Nk), the lot's log-probabilities (b, n1, …, nk)
                 at = torch.meshgrid(*(axes[source] for source in target.sources), indexing="ij")
                 every: tuple[slice | Tensor, ...] = (slice(None), *at)
-                into[every] = found.assignment[target.name]
-            for kind in KINDS[1:]:
+                for kind in TABLES:
+                    for value in (table[target.name] for table in (getattr(found, kind),) if table):
+                        getattr(out, kind)[target.name][events][every] = value  # (b, n1, …, nk) into (b, N1, …, Nk)
+            for kind in OTHERS:
                 for key, values in getattr(found, kind).items():
                     getattr(out, kind)[key][events] = values
         assert out is not None
         back = order.argsort()
-        for kind in KINDS:
+        for kind in (*TABLES, *OTHERS):
             for key, values in getattr(out, kind).items():
                 getattr(out, kind)[key] = values.index_select(0, back)
         return out
@@ -66,8 +68,11 @@ class Packed:
         slots = {source: len(places) for source, places in self._axes(objects, [m.shape[1] for m in objects]).items()}
         for target in self.topology.targets:
             shape = [slots[source] for source in target.sources]
-            out.assignment[target.name] = found.assignment[target.name].new_full((batch, *shape), -torch.inf)
-        for kind in KINDS[1:]:
+            for kind in TABLES:
+                for name, value in getattr(found, kind).items():
+                    if name == target.name:
+                        getattr(out, kind)[name] = value.new_full((batch, *shape), -torch.inf)
+        for kind in OTHERS:
             for key, values in getattr(found, kind).items():
                 getattr(out, kind)[key] = values.new_empty((batch, *values.shape[1:]))
         return out

@@ -173,18 +173,26 @@ def _joined(parts: Sequence[Outputs], topology: Topology, lengths: dict[str | No
     out = Outputs({}, {})
     for target in topology.targets:
         full = [lengths[source] for source in target.sources]
-        padded = []
-        for part in parts:
-            logp = part.assignment[target.name]
-            missing = [m - n for m, n in zip(full, logp.shape[1:], strict=True)]
-            padded.append(F.pad(logp, [p for m in reversed(missing) for p in (0, m)], value=-torch.inf))
-        out.assignment[target.name] = torch.cat(padded)
+        out.assignment[target.name] = _padded([part.assignment[target.name] for part in parts], full)
+        if parts[0].gain:
+            out.gain[target.name] = _padded([part.gain[target.name] for part in parts], full)
         out.detection[target.name] = torch.cat([part.detection[target.name] for part in parts])
     for key in parts[0].regression:
         out.regression[key] = torch.cat([part.regression[key] for part in parts])
     for key in parts[0].classification:
         out.classification[key] = torch.cat([part.classification[key] for part in parts])
     return out
+
+
+def _padded(tables: Sequence[Tensor], full: Sequence[int]) -> Tensor:
+    """Tables ``(b, n1, …, nk)`` over the objects below one another, in the size ``full`` of the longest event."""
+    missing = [[m - n for m, n in zip(full, table.shape[1:], strict=True)] for table in tables]
+    return torch.cat(
+        [
+            F.pad(table, [p for m in reversed(some) for p in (0, m)], value=-torch.inf)
+            for table, some in zip(tables, missing, strict=True)
+        ]
+    )
 
 
 def reordered(batch: Batch, order: Tensor) -> Batch:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hhh_coffea.spanet.network.interpretations import gains_of, log_sum
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
 
@@ -78,6 +79,7 @@ def symmetric_loss(
     class_weight: Mapping[str, Tensor] | None = None,
     class_event_weight: Tensor | None = None,
     regression_scale: Mapping[str, float] | None = None,
+    overlaps: Tensor | None = None,
 ) -> Loss:
     """Compute the loss of a batch; ``lengths`` are the padded lengths of the sequential inputs.
 
@@ -91,33 +93,19 @@ def symmetric_loss(
     (``combine="min"``; ``softmin`` and ``mean`` average over them). Then for each output
     L_i = Σ_b c_b loss_b / max(1, Σ_b M_g(i)), with c the ``event_weight (B)`` of class balancing.
 
+    Networks with ``interpretations`` have −ln of the probability of the true interpretation instead
+    (:func:`of_interpretations`), divided by P; ``overlaps (B, N, F)`` is for them.
+
     ValueError if a target is an impossible combination (a repeated or padded object); FloatingPointError on NaN.
     """
     options = options or LossOptions()
-    p = len(topology.targets)
-    group = torch.tensor(topology.event_group, device=next(iter(outputs.detection.values())).device)  # (|G|, P)
-    assignment, detection, present = _confront(outputs, truth, topology, lengths, options)  # (B, P, P) twice, (B, P)
-    ce = assignment[:, torch.arange(p, device=group.device), group]  # (B, |G|, P): output i with target g(i)
-    det = detection[:, torch.arange(p, device=group.device), group]
-    sums = (ce + det).sum(-1)  # (B, |G|)
-    best = sums.detach().argmin(1)  # (B)
-    if options.combine == "min":  # picked, not weighted by 0 and 1: another permutation's loss may be infinite
-        index = best.view(-1, 1, 1).expand(-1, 1, p)
-        ce, det = (x.gather(1, index).squeeze(1) for x in (ce, det))  # (B, P)
+    event_group = torch.tensor(topology.event_group, device=next(iter(outputs.detection.values())).device)  # (|G|, P)
+    c = torch.ones_like(next(iter(outputs.detection.values()))) if event_weight is None else event_weight
+    if outputs.gain:
+        each, best = of_interpretations(outputs, truth, topology, lengths, event_group, overlaps)
+        terms = {"interpretation": (c * each).mean() / len(topology.targets)}
     else:
-        share = torch.softmax(-sums, dim=1) if options.combine == "softmin" else torch.full_like(sums, 1 / len(group))
-        ce, det = ((x * share.unsqueeze(-1)).sum(1) for x in (ce, det))  # (B, P)
-    c = torch.ones_like(sums[:, 0]) if event_weight is None else event_weight
-    matched = present.gather(1, group[best])  # (B, P): presence of the target each output is matched with
-    counts = matched.sum(0).clamp_min(1)  # (P)
-    over = counts if options.detection_over_present else torch.full_like(counts, max(1, len(ce)))
-    terms: dict[str, Tensor] = {}
-    for i, name in enumerate(topology.target_names):
-        terms[f"assignment/{name}"] = (c * ce[:, i]).sum() / counts[i]
-    for i, name in enumerate(topology.target_names):
-        terms[f"detection/{name}"] = (c * det[:, i]).sum() / over[i]
-    if options.kl > 0 and (pairs := swapped_pairs(topology)):
-        terms["kl"] = options.kl * _divergence(outputs, topology, pairs, matched, c)
+        terms, best = _of_targets(outputs, truth, topology, lengths, event_group, options, c)
     if options.regression > 0:
         for r in topology.regressions:
             scale = (regression_scale or {}).get(r.key, 1.0)
@@ -139,50 +127,121 @@ def symmetric_loss(
     return Loss(total, terms, best)
 
 
+def of_interpretations(
+    outputs: Outputs,
+    truth: Truth,
+    topology: Topology,
+    lengths: Sequence[int],
+    group: Tensor,
+    overlaps: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """−ln of the probability of the true interpretation ``(B)``, and the most probable permutation of the targets ``(B)``.
+
+    Its weight is the sum over the permutations g of the event ``group (|G|, P)``, those that only exchange absent particles
+    counted once, of the product over particles of Σ exp(gain), the sum over the ways, resolved and boosted, in which
+    a particle is seen. Z is the sum over all interpretations (:mod:`~.network.interpretations`). Targets of weight 0 take their
+    event out.
+    """
+    names, places = topology.target_names, torch.arange(len(topology.targets), device=group.device)
+    gain = at_truth(outputs.gain, truth, topology, lengths)[:, places, group]  # (B, |G|, P): output i with target g(i)
+    present = torch.stack([truth.present[name] for name in names], dim=1) > 0  # (B, P)
+    seen = present[:, group]  # (B, |G|, P)
+    log_weight = torch.zeros_like(gain[..., 0])
+    for alternatives in topology.alternatives:
+        ways = torch.where(seen, gain, -torch.inf)[..., list(alternatives)]
+        some = seen[..., list(alternatives)].any(-1)
+        # where before and after, as in at_truth
+        log_weight = log_weight + torch.where(some, torch.where(some.unsqueeze(-1), ways, 0.0).logsumexp(-1), 0.0)
+    same = ((group == places) | ~present.unsqueeze(1)).all(-1).sum(1)  # (B) permutations of absent particles alone
+    log_z = log_sum(*gains_of(outputs, topology), overlaps)
+    # a true pair may have a jet near a true large-radius jet: such an interpretation is not in Z, and cannot be learnt
+    each = (log_z - log_weight.logsumexp(1) + same.log()).clamp_min(0.0)
+    weight = torch.stack([truth.weight.get(name, torch.ones_like(each)) for name in names]).mean(0)
+    return weight * each, log_weight.detach().argmax(1)
+
+
+def _of_targets(
+    outputs: Outputs,
+    truth: Truth,
+    topology: Topology,
+    lengths: Sequence[int],
+    group: Tensor,
+    options: LossOptions,
+    c: Tensor,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Terms of assignment and detection of each target, and the permutation chosen ``(B)``."""
+    p = len(topology.targets)
+    assignment, detection, present = _confront(outputs, truth, topology, lengths, options)  # (B, P, P) twice, (B, P)
+    ce = assignment[:, torch.arange(p, device=group.device), group]  # (B, |G|, P): output i with target g(i)
+    det = detection[:, torch.arange(p, device=group.device), group]
+    sums = (ce + det).sum(-1)  # (B, |G|)
+    best = sums.detach().argmin(1)  # (B)
+    if options.combine == "min":  # picked, not weighted by 0 and 1: another permutation's loss may be infinite
+        index = best.view(-1, 1, 1).expand(-1, 1, p)
+        ce, det = (x.gather(1, index).squeeze(1) for x in (ce, det))  # (B, P)
+    else:
+        share = torch.softmax(-sums, dim=1) if options.combine == "softmin" else torch.full_like(sums, 1 / len(group))
+        ce, det = ((x * share.unsqueeze(-1)).sum(1) for x in (ce, det))  # (B, P)
+    matched = present.gather(1, group[best])  # (B, P): presence of the target each output is matched with
+    counts = matched.sum(0).clamp_min(1)  # (P)
+    over = counts if options.detection_over_present else torch.full_like(counts, max(1, len(ce)))
+    terms: dict[str, Tensor] = {}
+    for i, name in enumerate(topology.target_names):
+        terms[f"assignment/{name}"] = (c * ce[:, i]).sum() / counts[i]
+    for i, name in enumerate(topology.target_names):
+        terms[f"detection/{name}"] = (c * det[:, i]).sum() / over[i]
+    if options.kl > 0 and (pairs := swapped_pairs(topology)):
+        terms["kl"] = options.kl * _divergence(outputs, topology, pairs, matched, c)
+    return terms, best
+
+
 def _confront(
     outputs: Outputs, truth: Truth, topology: Topology, lengths: Sequence[int], options: LossOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
     """CE and DET of every output against every target it may be permuted to, ``(B, P, P)``; presence ``(B, P)``."""
+    names = topology.target_names
+    present = torch.stack([truth.present[name] for name in names], dim=1).float()
+    w = torch.stack([truth.weight.get(name, torch.ones_like(present[:, 0])) for name in names], dim=1)
+    log_ap = at_truth(outputs.assignment, truth, topology, lengths)
+    ce = -w.unsqueeze(1) * log_ap
+    if options.focal_gamma:  # clamped: e^l may round to more than 1
+        ce = ce * (1 - log_ap.exp()).clamp_min(TINY) ** options.focal_gamma
+    logits = torch.stack([outputs.detection[name] for name in names], dim=1).unsqueeze(2).expand_as(ce)
+    bce = F.binary_cross_entropy_with_logits(logits, present.unsqueeze(1).expand_as(ce), reduction="none")
+    return options.assignment * ce, options.detection * w.unsqueeze(1) * bce, present
+
+
+def at_truth(tables: Mapping[str, Tensor], truth: Truth, topology: Topology, lengths: Sequence[int]) -> Tensor:
+    """What ``tables`` of log-probabilities, or of gains, say of the true targets, all |G| orders of the daughters together.
+
+    ``(B, P, P)``: output i at the objects of target j, for those that the event group may exchange; 0 for others, and where j is
+    absent.
+    """
     names, p = topology.target_names, len(topology.targets)
     starts = {i.name: sum(lengths[:n]) for n, i in enumerate(topology.sequential)}
     own_length = {i.name: n for i, n in zip(topology.sequential, lengths, strict=True)}
-    present = torch.stack([truth.present[name] for name in names], dim=1).float()
-    first = outputs.detection[names[0]]
-    zero = first.new_zeros(len(first))
-    assignment = [[zero] * p for _ in range(p)]
-    detection = [[zero] * p for _ in range(p)]
+    zero = next(iter(tables.values())).new_zeros(len(next(iter(tables.values()))))
+    found = [[zero] * p for _ in range(p)]
     for members in topology.symmetric_classes:
         for i in members:
-            target = topology.targets[i]
-            logp = outputs.assignment[target.name]
+            target, table = topology.targets[i], tables[names[i]]
             # an output over all sequential objects counts them from the first input's first object
             shift = torch.tensor(
                 [
                     0 if s is None or size == own_length[s] else starts[s]
-                    for s, size in zip(target.sources, logp.shape[1:], strict=True)
+                    for s, size in zip(target.sources, table.shape[1:], strict=True)
                 ],
-                device=logp.device,
+                device=table.device,
             )
-            strides = torch.tensor([math.prod(logp.shape[a + 2 :]) for a in range(target.degree)], device=logp.device)
+            strides = torch.tensor([math.prod(table.shape[a + 2 :]) for a in range(target.degree)], device=table.device)
             for j in members:
-                there = present[:, j] > 0
-                objects = truth.objects[names[j]].to(logp.device) + shift
+                there = truth.present[names[j]] > 0
+                objects = truth.objects[names[j]].to(table.device) + shift
                 flat = torch.where(there, (objects * strides).sum(1), 0)
                 # where before and after: neither value nor gradient of an absent target's entry may be −inf or NaN
-                log_ap = logp.flatten(1).gather(1, flat.unsqueeze(1)).squeeze(1) + math.log(len(target.group))
-                log_ap = torch.where(there, log_ap, 0.0)
-                w = truth.weight.get(names[j], torch.ones_like(log_ap))
-                ce = -w * log_ap
-                if options.focal_gamma:  # clamped: e^l may round to more than 1
-                    ce = ce * (1 - log_ap.exp()).clamp_min(TINY) ** options.focal_gamma
-                bce = F.binary_cross_entropy_with_logits(outputs.detection[names[i]], present[:, j], reduction="none")
-                assignment[i][j] = options.assignment * ce
-                detection[i][j] = options.detection * w * bce
-    return (
-        torch.stack([torch.stack(row, dim=1) for row in assignment], dim=1),
-        torch.stack([torch.stack(row, dim=1) for row in detection], dim=1),
-        present,
-    )
+                value = table.flatten(1).gather(1, flat.unsqueeze(1)).squeeze(1) + math.log(len(target.group))
+                found[i][j] = torch.where(there, value, 0.0)
+    return torch.stack([torch.stack(row, dim=1) for row in found], dim=1)
 
 
 def _explain(terms: Mapping[str, Tensor]) -> None:

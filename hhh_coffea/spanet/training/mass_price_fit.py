@@ -25,14 +25,15 @@ from torch import Tensor
 
 from hhh_coffea.base.mass_measures import RANGES, earth_movers_distance
 from hhh_coffea.spanet.checkpoint import SPANet
-from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix, spans
-from hhh_coffea.spanet.decoding.decode import joint, pairs_and_singles
+from hhh_coffea.spanet.decoding.candidates import Decoded, spans
+from hhh_coffea.spanet.decoding.decode import joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, squared_masses
+from hhh_coffea.spanet.network.features import overlap_matrix
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import forward_in_groups, make_batch, reordered
 from hhh_coffea.spanet.training.dataset import TrainingData
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.topology.topology import Topology, pairs_and_singles
 
 FloatArray = npt.NDArray[np.float64]
 ROUNDS, STEP, SLOWER = 30, 2.0, 0.9  # of the bound; the steps of all rounds add up to 20 bounds

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from hhh_coffea.spanet.checkpoint import SPANet, build, normalisers_of, save
+from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.training import report as training_report
 from hhh_coffea.spanet.training.batches import (
     EVEN,
@@ -282,6 +283,7 @@ def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
             class_weight=trainer.class_weight,
             class_event_weight=batch.weight if config.class_weights else None,
             regression_scale=trainer.regression_scale,
+            overlaps=overlaps_of(topology, batch.inputs, batch.masks) if outputs.gain else None,
         )
         model.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
@@ -383,7 +385,7 @@ def _precision(trainer: Trainer) -> AbstractContextManager[Any]:
 
 def _single(outputs: Any) -> Any:
     """Everything the loss reads in single precision."""
-    for part in (outputs.assignment, outputs.detection, outputs.regression, outputs.classification):
+    for part in (outputs.assignment, outputs.gain, outputs.detection, outputs.regression, outputs.classification):
         for key, value in part.items():
             part[key] = value.float()
     return outputs

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from hhh_coffea.spanet.checkpoint import SPANet
-from hhh_coffea.spanet.decoding.candidates import Decoded, overlap_matrix, spans
+from hhh_coffea.spanet.decoding.candidates import Decoded, spans
 from hhh_coffea.spanet.decoding.complete import complete
-from hhh_coffea.spanet.decoding.decode import is_of_pairs_and_singles, joint, pairs_and_singles
+from hhh_coffea.spanet.decoding.decode import joint
+from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import Batch, forward_in_groups, reordered
 from hhh_coffea.spanet.training.loss import LossOptions, Truth, symmetric_loss
 from hhh_coffea.spanet.training.parallel import ALONE, Workers
-from hhh_coffea.topology.topology import Topology
+from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles
 
 Counts = tuple[int, int, int, int]
 SCORE_BINS = 1000  # of a class probability: the area under its ROC curve is that of the histogram
@@ -86,13 +87,6 @@ def compare(decoded: Decoded, truth: Truth, topology: Topology, lengths: list[in
                 correct[:, i] |= same
                 found[:, particle_of[j]] |= same
     return correct, wanted, found
-
-
-def _decode(outputs: Outputs, topology: Topology, lengths: list[int], batch: Batch) -> Decoded:
-    near: Tensor | None = None
-    if is_of_pairs_and_singles(topology) and all(pairs_and_singles(topology)):
-        near = overlap_matrix(topology, batch.inputs, batch.masks)
-    return joint(outputs, topology, lengths, near)
 
 
 class _Sums:
@@ -172,9 +166,12 @@ def validate(
         outputs, order = forward_in_groups(model, batch, groups)
         arranged = reordered(batch, order)
         lengths = [x.shape[1] for x, i in zip(arranged.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
-        loss = symmetric_loss(outputs, arranged.truth, topology, lengths, options, regression_scale=regression_scale)
+        near = overlaps_of(topology, arranged.inputs, arranged.masks) if is_of_pairs_and_singles(topology) else None
+        loss = symmetric_loss(
+            outputs, arranged.truth, topology, lengths, options, regression_scale=regression_scale, overlaps=near
+        )
         total, events = total + float(loss.total) * len(order), events + len(order)
-        decoded = _decode(outputs, topology, lengths, arranged)
+        decoded = joint(outputs, topology, lengths, near)
         counts += torch.tensor(count_correct(decoded, arranged.truth, topology, lengths))
         more.batch(outputs, arranged.truth, lengths)
     loss_sum, n, candidates, correct, targets, retrieved = workers.total([total, events, *counts.tolist()])

@@ -1,0 +1,178 @@
+"""The sum over all consistent interpretations of an event: every particle resolved, boosted or absent, no object used twice.
+
+Network outputs give every candidate a gain, ln AP + logit DP. An interpretation is a choice of candidates; its weight is the
+exponential of the sum of their gains, and its probability is that weight divided by Z, the sum over all interpretations in which
+no jet is used twice and no pair contains a jet that overlaps with a chosen large-radius jet. A conditional random field in the
+language of machine learning. Z and the probability of each candidate are exact: the dynamic programming over sets of jets of
+:mod:`..decoding.joint`, with sums and products in place of maxima and sums.
+
+Shapes: n particles, Q = N(N − 1)/2 pairs of N jets, F large-radius jets, B events. Arrays are (…, B), events last: every step
+then works on contiguous rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hhh_coffea.spanet.network.features import overlap_matrix, pair_numbers
+from hhh_coffea.spanet.network.outputs import Outputs
+from hhh_coffea.spanet.network.sets import are_disjoint, splits, subsets
+from hhh_coffea.topology.topology import Topology, pairs_and_singles
+
+LARGEST = 80.0  # ln of the largest weight of an interpretation: a float holds e^88
+CLOSE = 1e-6  # to 0 and 1: the probabilities of detection, whose logits must be finite
+
+
+def log_sum(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> Tensor:
+    """ln Z of each event, ``(B)``, from gains ``pairs (n, Q, B)`` and ``singles (n, F, B)``; −inf for what is impossible.
+
+    ``overlaps (B, N, F)``. Choosing nothing has the weight 1, so ln Z ≥ 0. The derivative of ln Z with respect to a gain is the
+    probability of that candidate, which :func:`sums` finds together with Z: going backwards costs nothing.
+    """
+    found: Tensor = _LogSum.apply(pairs, singles, overlaps)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _LogSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> Tensor:
+        log_z, of_pairs, of_singles = sums(pairs, singles, overlaps)
+        ctx.save_for_backward(of_pairs, of_singles)
+        return log_z
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        of_pairs, of_singles = ctx.saved_tensors
+        return gradient * of_pairs, gradient * of_singles, None
+
+
+def sums(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """ln Z ``(B)``, and the probability of each candidate, ``(n, Q, B)`` and ``(n, F, B)``. Arguments as for :func:`log_sum`."""
+    n = len(pairs)
+    n_jets = round((1 + (1 + 8 * pairs.shape[1]) ** 0.5) / 2) if pairs.shape[1] else 0
+    a, h = (x.float().clamp_max(LARGEST / n).exp() for x in (pairs, singles))
+    z, of_pairs, of_singles = torch.zeros_like(a[0, :1].sum(0)), torch.zeros_like(a), torch.zeros_like(h)
+    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    real = h.amax(0) > 0 if h.shape[1] else None  # (F, B)
+    for m in range(min(n, h.shape[1]) + 1):
+        for fats in itertools.combinations(range(h.shape[1]), m):
+            left, own, events = a, h, None
+            if (
+                m and real is not None and not exporting
+            ):  # few events have them; a graph has no shapes that depend on data
+                events = real[list(fats)].all(0).nonzero().squeeze(1)
+                if not len(events):
+                    continue
+                left, own = a.index_select(2, events), h.index_select(2, events)
+            if m and overlaps is not None and a.shape[1]:
+                near = (overlaps if events is None else overlaps.index_select(0, events))[:, :, list(fats)].any(
+                    2
+                )  # (b, N)
+                i, j = torch.from_numpy(subsets(n_jets, 2).T.copy()).to(near.device)
+                left = left * ~(near.index_select(1, i) | near.index_select(1, j)).T
+            rest = _Rest(left, n_jets)
+            here, here_pairs = torch.zeros_like(own[0, :1].sum(0)), torch.zeros_like(left)
+            here_singles = torch.zeros_like(own)
+            for particles in itertools.permutations(range(n), m):
+                others = tuple(i for i in range(n) if i not in particles)
+                weight = math.prod(
+                    (own[p, f] for p, f in zip(particles, fats, strict=True)), start=torch.ones_like(here)
+                )
+                total = weight * rest.total(others)
+                here = here + total
+                for p, f in zip(particles, fats, strict=True):
+                    here_singles[p, f] += total
+                for t in others:
+                    here_pairs[t] += weight * left[t] * rest.beside(tuple(i for i in others if i != t))
+            if events is None:
+                z, of_pairs, of_singles = z + here, of_pairs + here_pairs, of_singles + here_singles
+            else:
+                z.index_add_(0, events, here)
+                of_pairs.index_add_(2, events, here_pairs)
+                of_singles.index_add_(2, events, here_singles)
+    return z.log(), of_pairs / z, of_singles / z
+
+
+class _Rest:
+    """Sums over disjoint pairs of the particles that are no large-radius jets; ``a (n, Q, B)``: weights of pairs."""
+
+    def __init__(self, a: Tensor, n_jets: int):
+        self.a, self.n_jets = a, n_jets
+        self.tables: dict[tuple[int, ...], Tensor] = {(i,): a[i] for i in range(len(a))}
+        self.known: dict[tuple[int, ...], Tensor] = {}
+
+    def table(self, some: tuple[int, ...]) -> Tensor:
+        """Sum over the ways in which m particles use all 2m jets of a set, ``(sets, B)``."""
+        if some not in self.tables:
+            taken, others = splits(self.n_jets, len(some), self.a.device)  # (sets, ways) each
+            first, last = self.table(some[:-1]), self.a[some[-1]]
+            ways = first.index_select(0, others.flatten()) * last.index_select(0, taken.flatten())
+            self.tables[some] = ways.view(*taken.shape, -1).sum(1)
+        return self.tables[some]
+
+    def beside(self, others: tuple[int, ...]) -> Tensor:
+        """Sum over what ``others`` may be, absent or pairs, beside each pair of one more particle: ``(Q, B)``."""
+        if others not in self.known:
+            found = torch.ones_like(self.a[0])
+            for m in range(1, min(len(others), self.n_jets // 2 - 1) + 1):
+                every = sum(self.table(some) for some in itertools.combinations(others, m))
+                found = found + are_disjoint(self.n_jets, 2 * m, self.a.device).T @ every
+            self.known[others] = found
+        return self.known[others]
+
+    def total(self, particles: tuple[int, ...]) -> Tensor:
+        """Sum over what ``particles`` may be, absent or pairs: ``(B)``."""
+        if not particles:
+            return torch.ones_like(self.a[0, :1].sum(0))
+        *others, last = particles
+        return self.total(tuple(others)) + (self.a[last] * self.beside(tuple(others))).sum(0)
+
+
+def gains_of(outputs: Outputs, topology: Topology) -> tuple[Tensor, Tensor]:
+    """Gains of pairs ``(n, Q, B)`` and of single objects ``(n, F, B)``, particles in the order of the topology."""
+    resolved, boosted = pairs_and_singles(topology)
+    template, n = next(iter(outputs.gain.values())), len(resolved or boosted)
+    pairs = singles = template.new_zeros(n, 0, len(template))
+    if resolved:
+        gain = torch.stack([outputs.gain[topology.targets[i].name] for i in resolved])  # (n, B, N, N)
+        n_jets = gain.shape[-1]
+        low, high = subsets(n_jets, 2).T
+        flat = torch.from_numpy(low * n_jets + high).to(gain.device)
+        pairs = gain.flatten(2).index_select(2, flat).transpose(1, 2) + math.log(2)  # both orders are one assignment
+    if boosted:
+        singles = torch.stack([outputs.gain[topology.targets[i].name] for i in boosted]).transpose(1, 2)
+    return pairs, singles
+
+
+def overlaps_of(topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor | None:
+    """:func:`overlap_matrix`, or None where there are no large-radius jets beside small-radius jets."""
+    return overlap_matrix(topology, inputs, masks) if all(pairs_and_singles(topology)) else None
+
+
+def with_probabilities(outputs: Outputs, topology: Topology, overlaps: Tensor | None) -> Outputs:
+    """Outputs whose AP and DP are those of the sum over interpretations; their ``gain`` stays what it was.
+
+    AP·DP is the probability of a candidate, DP the sum of these over all candidates of a target.
+    """
+    resolved, boosted = pairs_and_singles(topology)
+    _, *probabilities = sums(*gains_of(outputs, topology), overlaps)
+    for members, found in zip((resolved, boosted), probabilities, strict=True):
+        for i, p in zip(members, found, strict=False):  # (C, B)
+            name = topology.targets[i].name
+            present = p.sum(0)  # (B)
+            log_ap = (p / present.clamp_min(CLOSE)).T.log()  # (B, C), −inf where impossible
+            if members is resolved:
+                n_jets = outputs.gain[name].shape[-1]
+                places = pair_numbers(n_jets, p.device).flatten()
+                log_ap = F.pad(log_ap - math.log(2), (0, 1), value=-math.inf).index_select(1, places)
+                log_ap = log_ap.view(-1, n_jets, n_jets)
+            outputs.assignment[name] = log_ap
+            outputs.detection[name] = present.clamp(CLOSE, 1 - CLOSE).logit()
+    return outputs
