@@ -31,12 +31,18 @@ def session(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "architecture"), [("hh", "default"), ("semi_leptonic_ttH", "default"), ("hh_resolved", "original")]
+    ("name", "architecture", "options"),
+    [
+        ("hh", "default", {}),
+        ("hh", "default", {"interpretations": True}),
+        ("semi_leptonic_ttH", "default", {}),
+        ("hh_resolved", "original", {}),
+    ],
 )
-def test_onnx_decodes_as_torch_does(session, events, name, architecture):
+def test_onnx_decodes_as_torch_does(session, events, name, architecture, options):
     topology = Topology.bundled(name)
     torch.manual_seed(0)
-    small = {"hidden_dim": 16, "num_encoder_layers": 1}
+    small = {"hidden_dim": 16, "num_encoder_layers": 1, **options}
     if architecture == "original":
         small |= {"num_branch_embedding_layers": 1, "num_branch_encoder_layers": 1}
     model = build(topology, architecture, small, {"EVENT/signal": 2}).eval()
