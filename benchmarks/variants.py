@@ -1,34 +1,48 @@
-"""Train variants of the network on the same events for the same number of samples seen, and print their validation.
+"""Train variants of the recipe ``hhh`` on the same events for the same number of samples seen, and print their validation.
 
     hhh train data --fileset training_hhh --topology hhh --output data/hhh
-    python benchmarks/variants.py --data data/hhh --output variants                    # architectures
-    python benchmarks/variants.py --data data/hhh --output variants --learning-curve   # numbers of training events
+    python benchmarks/variants.py --data data/hhh --output variants            # what the recipe is made of
+    python benchmarks/variants.py --data data/hhh --output variants --curve events   # numbers of training events
+    python benchmarks/variants.py --data data/hhh --output variants --curve compute  # length of the training, with a power law
+    python benchmarks/variants.py --data data/hhh --output variants --only recipe --seeds 1 2 3
 
-Variants that are there already, whole, are not trained again. Everything else is the recipe ``hhh``.
+Variants that are there already, whole, are not trained again. The product is that of ``expected`` decoding.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import curve_fit
 from spanet import PUBLISHED  # benchmarks/spanet.py
 
 from hhh_coffea.spanet.checkpoint import load
+from hhh_coffea.spanet.decoding.decode import expected
+from hhh_coffea.spanet.network.interpretations import overlaps_of
+from hhh_coffea.spanet.training.batches import make_batch
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.trainer import train
+from hhh_coffea.spanet.training.validation import count_correct
 
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "no_pairwise": {"pairwise_attention": False, "pairwise_score": False},
-    "separate_branches": {"shared_decoder": False},
-    "original": PUBLISHED,
+ADAMW = ("optimiser=adamw", "learning_rate=2.5e-3", "weight_decay=0.01")  # as tuned for it
+TARGETS = ("network.interpretations=false", "loss.detection_over_present=false")  # the loss of each target by itself
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "recipe": (),
+    "adamw": ADAMW,
+    "targets": TARGETS,
+    "adamw_targets": (*ADAMW, *TARGETS),
+    "six_layers": ("network.num_encoder_layers=6",),
+    "no_pairwise": ("network.pairwise_attention=false", "network.pairwise_score=false"),
+    "separate_branches": ("network.shared_decoder=false",),
+    "original": ("architecture=original", f"network={json.dumps(PUBLISHED)}", *ADAMW, "learning_rate=1.5e-3"),
 }
+COMPUTE = ((36_000, 1), (60_000, 3), (180_000, 4), (180_000, 20))  # training events and epochs
 
 
 def main() -> None:
@@ -38,28 +52,21 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=60_000, help="training events")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
-    parser.add_argument("--learning-curve", action="store_true", help="16ths, 4ths and all of the events instead")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--curve", choices=("events", "compute"), help="the recipe alone, as a learning curve")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, recipe = TrainingData.open(arguments.data), TrainingConfig.read("hhh")
-    variants: dict[str, TrainingConfig] = {}
+    data, variants = TrainingData.open(arguments.data), {}
+    sizes = [(arguments.events, arguments.epochs)]
+    if arguments.curve == "events":  # 16ths, 4ths and all of the events, as many samples seen
+        sizes = [(arguments.events // parts, arguments.epochs * parts) for parts in (16, 4, 1)]
+    if arguments.curve == "compute":
+        sizes = list(COMPUTE)
     for seed in arguments.seeds:
-        if arguments.learning_curve:
-            for parts in (16, 4, 1):
-                events, epochs = arguments.events // parts, arguments.epochs * parts
-                variants[f"events_{events}_seed_{seed}"] = dataclasses.replace(
-                    recipe, max_events=events, epochs=epochs, seed=seed
-                )
-            continue
-        for name in arguments.only:
-            network = ARCHITECTURES[name] if name == "original" else {**recipe.network, **ARCHITECTURES[name]}
-            config = dataclasses.replace(
-                recipe, network=network, max_events=arguments.events, epochs=arguments.epochs, seed=seed
-            )
-            if name == "original":  # with its own learning rate
-                config = dataclasses.replace(config, architecture="original", learning_rate=1.5e-3)
-            variants[f"{name}_seed_{seed}"] = config
+        for name in ["recipe"] if arguments.curve else arguments.only:
+            for events, epochs in sizes:
+                changes = [*VARIANTS[name], f"seed={seed}", f"epochs={epochs}", f"max_events={events}"]
+                variants[f"{name}_{events}_{epochs}_seed_{seed}"] = TrainingConfig.read("hhh", changes)
     for name, config in variants.items():
         folder = arguments.output / name
         if not (folder / "history.json").is_file() or len(_epochs(folder)) < config.epochs:
@@ -73,13 +80,52 @@ def main() -> None:
             )
     print("\n| variant | parameters | samples seen | validation loss | purity | efficiency | product | training |")
     print("|---|---|---|---|---|---|---|---|")
+    curve = []
     for name, config in variants.items():
         folder = arguments.output / name
-        last, seen = _epochs(folder)[-1], config.epochs * (config.max_events // config.batch_size) * config.batch_size
-        numbers = " | ".join(f"{last[key]:.4f}" for key in ("validation_loss", "purity", "efficiency", "product"))
-        seconds = sum(e["training_seconds"] for e in _epochs(folder))
+        epochs = _epochs(folder)
+        seen = config.epochs * (min(config.max_events, 180_104) // config.batch_size) * config.batch_size
+        purity, efficiency = _validated(folder, data, config.validation_fraction)
+        loss = epochs[-1]["validation_loss"]
+        numbers = " | ".join(f"{x:.4f}" for x in (loss, purity, efficiency, purity * efficiency))
+        seconds = sum(e["training_seconds"] for e in epochs)
         parameters = sum(p.numel() for p in load(folder).parameters())
-        print(f"| {name} | {parameters:,} | {seen:,} | {numbers} | {seconds:.0f} s |")
+        print(f"| {name} | {parameters:,} | {seen:,} | {numbers} | {seconds:.0f} s |", flush=True)
+        curve.append((seen, loss, purity * efficiency))
+    if arguments.curve == "compute":
+        _power_laws(np.array(curve))
+
+
+def _validated(folder: Path, data: TrainingData, fraction: float) -> tuple[float, float]:
+    """Merged purity and efficiency of the averaged network on the validation events, in ``expected`` decoding."""
+    model = load(folder).eval()
+    rows = np.flatnonzero(data.column("split") < fraction)
+    counts = np.zeros(4)
+    with torch.inference_mode():
+        for start in range(0, len(rows), 1024):
+            batch = make_batch(data.rows(rows[start : start + 1024]), model.topology, torch.device("cpu"))
+            lengths = [x.shape[1] for x in batch.inputs]
+            near = overlaps_of(model.topology, batch.inputs, batch.masks)
+            decoded = expected(model(batch.inputs, batch.masks), model.topology, lengths, near)
+            counts += count_correct(decoded, batch.truth, model.topology, lengths)
+    return counts[1] / counts[0], counts[3] / counts[2]
+
+
+def _power_laws(curve: np.ndarray[Any, Any]) -> None:
+    """Loss and product as limit + a·n^(−b) of the samples n, in millions, and where that law has a product of 0.42."""
+    n = curve[:, 0] / 1e6
+    for name, values, start in (
+        ("validation loss", curve[:, 1], (0.35, 0.05, 0.3)),
+        ("product", curve[:, 2], (0.45, -0.05, 0.3)),
+    ):
+        try:
+            (limit, a, b), _ = curve_fit(lambda x, c, a, b: c + a * x**-b, n, values, p0=start, maxfev=20_000)
+        except RuntimeError as error:
+            print(f"{name}: no power law: {error}")
+            continue
+        print(f"{name} = {limit:.4f} {a:+.4f} n^(-{b:.3f}), n in millions of events")
+        if name == "product" and (0.42 - limit) / a > 0:
+            print(f"product 0.42 at {((0.42 - limit) / a) ** (-1 / b):.3g} million events")
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
