@@ -42,7 +42,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "separate_branches": ("network.shared_decoder=false",),
     "original": ("architecture=original", f"network={json.dumps(PUBLISHED)}", *ADAMW, "learning_rate=1.5e-3"),
 }
-COMPUTE = ((36_000, 1), (60_000, 3), (180_000, 4), (180_000, 20))  # training events and epochs
+COMPUTE = ((36_000, 1), (60_000, 3), (0, 4), (0, 20))  # training events, 0 for all, and epochs
 
 
 def main() -> None:
@@ -84,7 +84,8 @@ def main() -> None:
     for name, config in variants.items():
         folder = arguments.output / name
         epochs = _epochs(folder)
-        seen = config.epochs * (min(config.max_events, 180_104) // config.batch_size) * config.batch_size
+        events = config.max_events or int((data.column("split") >= config.validation_fraction).sum())
+        seen = config.epochs * (events // config.batch_size) * config.batch_size
         purity, efficiency = _validated(folder, data, config.validation_fraction)
         loss = epochs[-1]["validation_loss"]
         numbers = " | ".join(f"{x:.4f}" for x in (loss, purity, efficiency, purity * efficiency))
