@@ -120,13 +120,17 @@ def _power_laws(curve: np.ndarray[Any, Any]) -> None:
         ("product", curve[:, 2], (0.45, -0.05, 0.3)),
     ):
         try:
-            (limit, a, b), _ = curve_fit(lambda x, c, a, b: c + a * x**-b, n, values, p0=start, maxfev=20_000)
+            (limit, a, b), _ = curve_fit(_power_law, n, values, p0=start, maxfev=20_000)
         except RuntimeError as error:
             print(f"{name}: no power law: {error}")
             continue
         print(f"{name} = {limit:.4f} {a:+.4f} n^(-{b:.3f}), n in millions of events")
         if name == "product" and (0.42 - limit) / a > 0:
             print(f"product 0.42 at {((0.42 - limit) / a) ** (-1 / b):.3g} million events")
+
+
+def _power_law(n: Any, limit: float, a: float, b: float) -> Any:
+    return limit + a * n**-b
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
