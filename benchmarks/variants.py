@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--curve", choices=("events", "compute"), help="the recipe alone, as a learning curve")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, variants = TrainingData.open(arguments.data), {}
+    data = TrainingData.open(arguments.data)
+    variants: dict[str, TrainingConfig] = {}
     sizes = [(arguments.events, arguments.epochs)]
     if arguments.curve == "events":  # 16ths, 4ths and all of the events, as many samples seen
         sizes = [(arguments.events // parts, arguments.epochs * parts) for parts in (16, 4, 1)]
