@@ -12,6 +12,7 @@ Variants that are there already, whole, are not trained again. The product is th
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def main() -> None:
                 folder,
                 device="cpu",
                 resume=folder.exists(),
-                say=lambda line, name=name: print(name, line, flush=True),
+                say=functools.partial(print, name, flush=True),
             )
     print("\n| variant | parameters | samples seen | validation loss | purity | efficiency | product | training |")
     print("|---|---|---|---|---|---|---|---|")
