@@ -7,6 +7,8 @@ import sys
 
 from hhh_coffea.cli import path_of
 
+WINDOWS = ("30-225", "75-175")  # of base/mass_measures.py, which needs numpy; the help does not wait for it
+
 
 def say(text: str) -> None:
     """Print a line at once, so that a log file shows where the work is."""
@@ -61,6 +63,11 @@ def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
         "--slope", type=float, required=True, metavar="S",
         help="largest slope of the price, in 1/GeV: 0.02 reduces the peak a little, 0.06 by much",
     )  # fmt: skip
+    parser.add_argument(
+        "--window", choices=WINDOWS, default=WINDOWS[0],
+        help=f"GeV: where the masses of candidates become like those of random pairs (default: {WINDOWS[0]}); beyond it "
+        "the price is constant",
+    )  # fmt: skip
     parser.add_argument("--output", type=path_of, required=True, metavar="DIR", help="model directory to write")
 
 
@@ -78,7 +85,7 @@ def mass_price(arguments: argparse.Namespace) -> None:
     model, description, data = load(path), describe(path), TrainingData.open(arguments.background)
     if price_of(description, model.topology, str(path)) is not None:
         raise ValueError(f"{path}: already has a price on masses; start from the model without it")
-    price, report = fit(model, data, arguments.slope, say)
+    price, report = fit(model, data, arguments.slope, say, arguments.window)
     made = {**report, "of_model": path.name, "background": data.provenance()}
     training = description.get("training")
     say(f"wrote {save(model, arguments.output, training=training, price=price.description() | {'made': made})}")

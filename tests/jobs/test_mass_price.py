@@ -12,6 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hhh_coffea.base.mass_measures import RANGES
+from hhh_coffea.jobs.models import WINDOWS
 from hhh_coffea.results import sculpting_spectra
 from hhh_coffea.spanet.checkpoint import CheckpointError, describe, load, price_of, save
 from hhh_coffea.spanet.decoding.decode import joint
@@ -98,6 +100,16 @@ def test_step_by_hand():
     assert price[:21].tolist() == [0.0] * 21
     assert price[20:26] == pytest.approx([0, -0.025, -0.05, -0.075, -0.1, -0.1])
     assert distance(random, random) == 0
+    # within 75-175 GeV the same; a peak at 200 GeV is seen in the wide window only
+    found[40] = 7.0
+    assert distance(found, random, "75-175") == pytest.approx(20)
+    assert distance(found, random) == pytest.approx((20 + 80) / 2)
+    price = stepped(np.zeros(NODES), found, random, 0.01, 0.5, "75-175")
+    assert np.ptp(price[35:]) == pytest.approx(0)
+
+
+def test_the_windows_of_the_command_are_those_measured():
+    assert tuple(RANGES) == WINDOWS
 
 
 def test_price_brings_background_nearer_to_random(folders):

@@ -37,11 +37,10 @@ from hhh_coffea.topology.topology import Topology, pairs_and_singles
 
 FloatArray = npt.NDArray[np.float64]
 ROUNDS, STEP, SLOWER = 30, 2.0, 0.9  # of the bound; the steps of all rounds add up to 20 bounds
-RANGE = RANGES["30-225"]  # GeV: where masses are compared; the price is constant beyond
+WINDOW = "30-225"  # GeV: where masses are compared; the price is constant beyond
 # GeV: a boosted candidate is compared with the large-radius jets of its bin of pT, from 200 to 1000 and beyond each end
 PT_MIN, PT_WIDTH, PT_BINS = 200.0, 25.0, 34
 BATCH = 2048
-_INSIDE = np.abs(NODE_MASSES - sum(RANGE) / 2) <= (RANGE[1] - RANGE[0]) / 2
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,18 @@ class _Part:
 
 
 def fit(
-    model: SPANet, data: TrainingData, slope: float, say: Callable[[str], None] = lambda _: None
+    model: SPANet,
+    data: TrainingData,
+    slope: float,
+    say: Callable[[str], None] = lambda _: None,
+    window: str = WINDOW,
 ) -> tuple[MassPrice, dict[str, Any]]:
     """Find the price for joint decoding, one for all targets, and how far from random the masses then are.
 
     ``data`` is background alone; every event is read and its outputs are held (1.5 kB an event for HHH). ``slope`` bounds
     \\|d price/d mass\\| in 1/GeV. The price averages 0 over the candidates taken without one. Returns it with
     ``{"slope_per_gev", "events", "candidates", "candidates_before", "emd_gev", "emd_before_gev"}``, the distance over
-    30–225 GeV on these very events.
+    the ``window`` (:data:`RANGES`, GeV) on these very events.
     ValueError for a slope that is not positive, for data of another topology, for events with a true target or no
     candidate at all, and where joint decoding is not defined.
     """
@@ -79,38 +82,46 @@ def fit(
     before = found = random = price
     for turn in range(ROUNDS + 1):
         found, random = _spectra(parts, _price(price, topology), topology)
-        course.append((float(found.sum()), distance(found, random)))
+        course.append((float(found.sum()), distance(found, random, window)))
         say(f"round {turn}/{ROUNDS}: {course[-1][0]:,.0f} candidates, {course[-1][1]:.2f} GeV from random pairing")
         if turn == 0:
             before = found
-        if not (found * _INSIDE).sum() > 0:
-            raise ValueError(f"{data.path}: the model finds no candidate from {RANGE[0]:g} to {RANGE[1]:g} GeV in it")
+        if not (found * inside(window)).sum() > 0:
+            raise ValueError(f"{data.path}: the model finds no candidate within {window} GeV in it")
         if turn < ROUNDS:
-            price = stepped(price, found, random, slope, STEP * SLOWER**turn)
+            price = stepped(price, found, random, slope, STEP * SLOWER**turn, window)
             price -= (price * before).sum() / before.sum()
     first, last = course[0], course[-1]
-    report = {"slope_per_gev": slope, "events": len(data)}
+    report = {"slope_per_gev": slope, "events": len(data)} | ({"window_gev": window} if window != WINDOW else {})
     report |= {"candidates_before": round(first[0], 1), "candidates": round(last[0], 1)}
     return _price(price, topology), report | {"emd_before_gev": round(first[1], 3), "emd_gev": round(last[1], 3)}
 
 
-def stepped(price: FloatArray, found: FloatArray, random: FloatArray, slope: float, step: float) -> FloatArray:
+def stepped(
+    price: FloatArray, found: FloatArray, random: FloatArray, slope: float, step: float, window: str = WINDOW
+) -> FloatArray:
     """One step of the ascent: steeper where more of ``found`` than of ``random`` lies above; all ``(NODES)``."""
-    excess_above = np.cumsum(_normalised(random) - _normalised(found))[:-1]
+    excess_above = np.cumsum(_normalised(random, window) - _normalised(found, window))[:-1]
     most = slope * NODE_WIDTH
     rises = (np.diff(price) + step * most * excess_above).clip(-most, most)
     moved: FloatArray = np.concatenate([[0.0], np.cumsum(rises)])
     return moved
 
 
-def distance(found: FloatArray, random: FloatArray) -> float:
-    """Earth mover's distance (GeV) of two spectra ``(NODES)``, each normalised within ``RANGE``."""
-    return float(earth_movers_distance(_normalised(found), _normalised(random)))
+def distance(found: FloatArray, random: FloatArray, window: str = WINDOW) -> float:
+    """Earth mover's distance (GeV) of two spectra ``(NODES)``, each normalised within the window."""
+    return float(earth_movers_distance(_normalised(found, window), _normalised(random, window)))
 
 
-def _normalised(spectrum: FloatArray) -> FloatArray:
-    inside = spectrum * _INSIDE
-    normalised: FloatArray = inside / max(inside.sum(), 1e-30)
+def inside(window: str) -> npt.NDArray[np.bool_]:
+    """Which nodes are within a window of :data:`RANGES`."""
+    low, high = RANGES[window]
+    return (low <= NODE_MASSES) & (high >= NODE_MASSES)
+
+
+def _normalised(spectrum: FloatArray, window: str) -> FloatArray:
+    within: FloatArray = spectrum * inside(window)
+    normalised: FloatArray = within / max(within.sum(), 1e-30)
     return normalised
 
 
