@@ -10,6 +10,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.patches import Circle
 
+from hhh_coffea.figures.spectra import counted
 from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PLANE
@@ -25,7 +26,8 @@ def draw(write: Writer, histograms: Mapping[str, Hist], dataset: str, info: Mapp
         key = {"region": EVERYWHERE, "dataset": dataset, "method": method}
         if not np.any(counts(histogram, key)):
             continue
-        values = histogram[{name: hist.loc(value) for name, value in key.items()}].values()
+        plane = histogram[{name: hist.loc(value) for name, value in key.items()}]
+        values = plane.values()
         with write.figure(f"{dataset}/mass_plane_{method.replace(':', '_')}", str(info["label"])) as (axis,):
             m1, m2 = (histogram.axes[name] for name in ("m1", "m2"))
             shown = np.where(values.T > 0, values.T, np.nan)  # bins without events stay white
@@ -36,5 +38,5 @@ def draw(write: Writer, histograms: Mapping[str, Hist], dataset: str, info: Mapp
             box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
             axis.text(0.03, 0.95, NAMES.get(method, method), transform=axis.transAxes, fontsize=22, bbox=box)
             axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(
-                f"Events / ({m1.widths[0]:g} GeV)²", fontsize=20
+                f"{counted('Events', plane)} / ({m1.widths[0]:g} GeV)²", fontsize=20
             )

@@ -11,7 +11,7 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, NAMES, Writer, line_widths, styles_of
+from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, FORMATS, NAMES, Writer, line_widths, styles_of
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
                 if rank and category != "merged":
                     continue
                 name = f"{dataset}/{definition}_sculpting_{category}" + (f"_{rank}" if rank else "")
-                title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, f"{definition} definitions")))
+                title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, DEFINITION_NAMES[definition])))
                 _spectra(write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank)
 
 
@@ -72,7 +72,7 @@ def _spectra(
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
         below.axhline(1, color="black", linewidth=1, linestyle="--")
         below.axvspan(110, 140, color="0.9", zorder=0)
-        below.set(xlabel="Mass [GeV]", ylabel="To random", ylim=(0, min(highest, 6.0)))
+        below.set(xlabel="Mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
 
 
 def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.figures.spectra import between, coarseness
 from hhh_coffea.figures.style import BAND, NAMES, PALETTE, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
@@ -54,7 +55,9 @@ def draw(
                 if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
                     name = f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}"
                     title = f"{RANKS[rank]} candidate, {NAMES.get(method, method)}"
-                    _figure(write, name, title, spectra, datasets, scales)
+                    factor = coarseness([sum(h * scales[d] for d, h in spectra.items() if d in scales)])
+                    spectra = {dataset: spectrum[:: hist.rebin(factor)] for dataset, spectrum in spectra.items()}
+                    _figure(write, name, title, spectra, datasets, scales, between(sum(spectra.values())))
 
 
 def draw_observables(
@@ -105,6 +108,7 @@ def _figure(
     spectra: Mapping[str, Hist],
     datasets: Mapping[str, Mapping[str, Any]],
     scales: Mapping[str, float],
+    xlim: tuple[float, float] | None = None,
 ) -> None:
     axis_of_bins = next(iter(spectra.values())).axes[0]
     edges = axis_of_bins.edges
@@ -130,7 +134,7 @@ def _figure(
         logarithmic(upper, edges, total)
         upper.set_ylabel(per_width(edges, axis_of_bins.label))
         upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
-        lowest.set(xlabel=axis_of_bins.label, xlim=(edges[0], edges[-1]))
+        lowest.set(xlabel=axis_of_bins.label, xlim=xlim or (edges[0], edges[-1]))
 
 
 def ratio_panel(

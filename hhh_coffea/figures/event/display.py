@@ -71,7 +71,7 @@ def draw_matrices(event: EventView) -> Figure:
         figure = Figure(figsize=(5.4 * columns + 0.8, 6.1 if len(rows) == 1 else 9.2), dpi=100)
         FigureCanvasAgg(figure)
         figure.suptitle(
-            f"{event.label}, event {event.entry}: assignment probabilities of SPA-Net", x=0.02, ha="left", fontsize=17,
+            f"{event.label}, event {event.entry}: assignment probabilities of SPANet", x=0.02, ha="left", fontsize=17,
             fontweight="bold",
         )  # fmt: skip
         figure.text(

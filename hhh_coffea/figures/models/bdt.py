@@ -11,7 +11,7 @@ from hist import Hist
 from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.style import CATEGORY_NAMES, Writer
+from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, Writer
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
@@ -165,7 +165,11 @@ def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> No
                 numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
                 _band(axis, np.array(points, dtype=float), numerator, denominator, color, what.capitalize())
             axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Fraction")
-            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+            axis.legend(
+                title=f"{CATEGORY_NAMES[category]} ({DEFINITION_NAMES[key['definition']]})",
+                fontsize=20,
+                title_fontsize=20,
+            )
 
 
 def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
@@ -187,7 +191,11 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
                 axis.plot(*at(["1.00000"]), "*", color="#ffa90e", markersize=22, linestyle="none", label="χ² alone")
             axis.set(xlabel="Reconstruction efficiency", ylabel="Reconstruction purity")
             axis.margins(0.15)
-            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+            axis.legend(
+                title=f"{CATEGORY_NAMES[category]} ({DEFINITION_NAMES[key['definition']]})",
+                fontsize=20,
+                title_fontsize=20,
+            )
 
 
 def _band(axis: Axes, x: Any, passed: Any, total: Any, color: str, label: str) -> None:

@@ -29,8 +29,8 @@ SERIES: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {
 
 def name_of(discriminant: str) -> str:
     """How tables and legends call a discriminant."""
-    own = {PRETRAINING: "SPA-Net, pretraining", FINE_TUNING: "SPA-Net, fine-tuning"}
-    own |= {UNFROZEN: "SPA-Net, all weights"}
+    own = {PRETRAINING: "SPANet, pretraining", FINE_TUNING: "SPANet, fine-tuning"}
+    own |= {UNFROZEN: "SPANet, all weights"}
     return own.get(discriminant, f"{NAMES.get(discriminant, discriminant)} + BDT")
 
 

@@ -21,7 +21,7 @@ SIGNAL_COLORS = ("#bd1f01", "#e76300", "#832db6", "#3f90da")
 
 def name_of(method: str) -> str:
     """How tables and legends call a method."""
-    return "SPA-Net, regressed $\\eta_\\nu$" if method == REGRESSED else NAMES.get(method, method)
+    return "SPANet, regressed $\\eta_\\nu$" if method == REGRESSED else NAMES.get(method, method)
 
 
 def color_of(method: str) -> str:
@@ -95,7 +95,7 @@ def draw_significance(write: Writer, masses: Mapping[str, Mapping[str, Any]]) ->
 def draw_cuts(write: Writer, cuts: Mapping[str, Mapping[str, Any]]) -> Path:
     """S/√B within 75 GeV of each mass against the share of background that a cut leaves, relative to no cut."""
     shown = {method: entry for method, entry in cuts.items() if method != REGRESSED}
-    with write.figure("cuts", "", columns=len(shown), height=8, sharey=True) as axes:
+    with write.figure("cuts", "", panels=len(shown), sharey=True) as axes:
         for axis, (method, entry) in zip(axes, shown.items(), strict=True):
             number = len(entry["cuts"])
             left = 1 - np.arange(number) / number
@@ -111,7 +111,8 @@ def draw_cuts(write: Writer, cuts: Mapping[str, Mapping[str, Any]]) -> Path:
             axis.plot([], [], color="black", linestyle=":", label="$S / B$")
             axis.set(xlabel="Share of $t\\bar{t}$ that passes the cut", xlim=(1, 0), ylim=(0, 3.6))
             axis.legend(title=name_of(method), fontsize=18, title_fontsize=20)
-        axes[0].set_ylabel("Relative to no cut")
+        for axis in axes[::2]:
+            axis.set_ylabel("Relative to no cut")
     return write.written[-1].with_suffix(".png")
 
 
@@ -162,8 +163,8 @@ def draw_neutrino(write: Writer, rows: Columns, found: Mapping[str, Any]) -> Pat
     known = np.isfinite(true)
     kinds = {"constraint": ("W-mass constraint", "#ffa90e")}
     if "regression" in found:
-        kinds["regressed"] = ("SPA-Net regression", "#bd1f01")
-    with write.figure("neutrino", "", columns=3, height=9) as axes:
+        kinds["regressed"] = ("SPANet regression", "#bd1f01")
+    with write.figure("neutrino", "", panels=3) as axes:
         last = list(kinds)[-1]
         axes[0].hist2d(true[known], rows[f"{last}.eta"][known], bins=60, range=[[-4, 4], [-4, 4]], cmap="Blues")
         axes[0].plot([-4, 4], [-4, 4], color="black", linewidth=1)
