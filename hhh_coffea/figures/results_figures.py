@@ -348,7 +348,7 @@ def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> N
         for axis, (collection, values) in zip(axes, found.items(), strict=True):
             last = int(np.flatnonzero(values)[-1])
             edges = np.arange(last + 2) - 0.5
-            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="#3f90da", linewidth=2)
+            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="black", linewidth=2)
             axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {names[collection]}", ylabel="Share of events")
             axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 

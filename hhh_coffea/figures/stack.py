@@ -55,9 +55,7 @@ def draw(
                 if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
                     name = f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}"
                     title = f"{RANKS[rank]} candidate, {NAMES.get(method, method)}"
-                    factor = coarseness([sum(h * scales[d] for d, h in spectra.items() if d in scales)])
-                    spectra = {dataset: spectrum[:: hist.rebin(factor)] for dataset, spectrum in spectra.items()}
-                    _figure(write, name, title, spectra, datasets, scales, between(sum(spectra.values())))
+                    _figure(write, name, title, spectra, datasets, scales)
 
 
 def draw_observables(
@@ -108,8 +106,11 @@ def _figure(
     spectra: Mapping[str, Hist],
     datasets: Mapping[str, Mapping[str, Any]],
     scales: Mapping[str, float],
-    xlim: tuple[float, float] | None = None,
 ) -> None:
+    if not any(dataset in scales for dataset in spectra):
+        return
+    factor = coarseness([sum(h * scales[d] for d, h in spectra.items() if d in scales)])
+    spectra = {dataset: spectrum[:: hist.rebin(factor)] for dataset, spectrum in spectra.items()}
     axis_of_bins = next(iter(spectra.values())).axes[0]
     edges = axis_of_bins.edges
     labels = {dataset: str(datasets[dataset]["label"]) for dataset in spectra}
@@ -117,8 +118,6 @@ def _figure(
     processes = {labels[d]: h.values() * scales[d] for d, h in simulated.items()}
     error = np.sqrt(np.sum([h.variances() * scales[d] ** 2 for d, h in simulated.items()], axis=0))
     data = [h.values() for d, h in spectra.items() if d not in scales]
-    if not processes:
-        return
     signals = {labels[d] for d in simulated if datasets[d]["is_signal"]}
     total = np.sum(list(processes.values()), axis=0)
     rows: dict[str, Any] = {}
@@ -134,7 +133,7 @@ def _figure(
         logarithmic(upper, edges, total)
         upper.set_ylabel(per_width(edges, axis_of_bins.label))
         upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
-        lowest.set(xlabel=axis_of_bins.label, xlim=xlim or (edges[0], edges[-1]))
+        lowest.set(xlabel=axis_of_bins.label, xlim=between(sum(spectra.values())))
 
 
 def ratio_panel(

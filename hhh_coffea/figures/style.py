@@ -40,6 +40,8 @@ METHOD_STYLES = {
 # the whole sequence, for what has no style of its own: methods of users, and methods that several runs have. First those
 # that no method above has, so that a figure of a user's method alone is not taken for one of them
 PALETTE = ("#94a4a2", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
+# a second result of the network: dark SPANet blue
+DARK_BLUE = "#0b3c6e"
 MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h", "8", "H")
 NAMES = {
     "chi2": "χ²",

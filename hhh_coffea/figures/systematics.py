@@ -12,12 +12,13 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
+from hhh_coffea.figures.small_style import SEQUENCE
 from hhh_coffea.figures.spectra import counted
 from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.histograms import REGION, VARIATION
 
-UP, DOWN = "#bd1f01", "#3f90da"
+UP, DOWN = SEQUENCE[0], SEQUENCE[2]
 
 
 def draw(write: Writer, masses: Hist, dataset: str, definition: str, info: Mapping[str, Any]) -> None:

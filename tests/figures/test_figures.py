@@ -9,7 +9,7 @@ from hist import Hist
 
 from hhh_coffea.figures import published
 from hhh_coffea.figures.ratios import joined, side_by_side
-from hhh_coffea.figures.spectra import between, coarseness, coarser
+from hhh_coffea.figures.spectra import between, coarseness, coarser, counted
 from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
@@ -180,6 +180,9 @@ def test_bins_of_a_spectrum_follow_its_entries():
     (drawn,) = coarser([spectrum])
     assert drawn.axes[0].size == 40
     assert drawn.values().sum() == spectrum.values().sum()
+    weighted = Hist(axis, storage=hist.storage.Weight())
+    weighted.fill(axis.centers, weight=0.5)
+    assert [counted("Events", h) for h in (many, weighted)] == ["Events", "Weighted events"]
     empty = Hist(axis, storage=hist.storage.Weight())
     assert (coarseness([empty]), between(empty)) == (1, (0.0, 400.0))
 

@@ -3,10 +3,10 @@
 import hist
 import numpy as np
 import pytest
+from kept_axes import Kept
 
 from hhh_coffea.figures import quantities, targets
 from hhh_coffea.figures.report import captions
-from hhh_coffea.figures.style import Writer
 from hhh_coffea.results.directory import read_histograms, read_json
 from hhh_coffea.results.histograms import generated
 from hhh_coffea.results.summary import counts
@@ -18,25 +18,6 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantities") / "r"
     assert main(["--fileset", "demo_tops", "--datasets", "tth,ttbb", "--no-plots", "--output", str(folder)]) == 0
     return folder
-
-
-class Kept(Writer):
-    """Keeps the axes of each figure as they are saved."""
-
-    def __init__(self, folder):
-        super().__init__(folder, ("png",))
-        self.axes = {}
-
-    def figure(self, name, *args, **kwargs):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def keep():
-            with super(Kept, self).figure(name, *args, **kwargs) as axes:
-                yield axes
-                self.axes[name] = list(axes)
-
-        return keep()
 
 
 def test_figures_of_signal_and_background(results, tmp_path):

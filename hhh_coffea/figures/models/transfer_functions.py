@@ -11,11 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.kinematics import FloatArray
+from hhh_coffea.figures.small_style import SEQUENCE
 from hhh_coffea.training.transfer_fit import chi2_of_pulls
 
 EDGES = np.linspace(-4, 4, 33)
 COLUMNS = 4
-CURVE, POINTS = "#bd1f01", "black"  # of the colour-blind-safe sequence of arXiv:2107.02270
+CURVE, POINTS = SEQUENCE[2], "black"
 
 
 def draw_pulls(pulls: Mapping[str, FloatArray], path: Path) -> Path:

@@ -134,7 +134,7 @@ def _fits(study: Study, inputs: Inputs, method: str, entry: Mapping[str, Any], r
     selected = passing(inputs.selected(DATA, method), entry["tuning"]["cut"])
     rows = histograms(selected[rows_at(selected, 1.0)])
     at = (result["fitted"][0], result["jsf"][0])
-    path = figures.draw_fit(study.figures, f"data_{method}", model_of(entry), at, rows, "data")
+    path = figures.draw_fit(study.figures, method, model_of(entry), at, rows)
     goodness = ", ".join(f"{name} {c:.0f}/{n:.0f}" for name, (c, n) in result["chi2"].items())
     return Figure(path, f"{name_of(method)}: data and the best fit; χ²/ndf of {goodness}.", wide=True)
 
