@@ -27,6 +27,7 @@ from hhh_coffea.results.quantities import (
 )
 from hhh_coffea.results.summary import COVERAGE, counts
 
+NAMES_OF_OUTCOMES = {RIGHT: "correct"}
 COLORS = {WRONG: "#94a4a2", NOT_RECONSTRUCTABLE: "#dcdcdc"}  # others have the colour of their method
 PEAK = 10  # times the next bin: what is beside such a peak is seen on a logarithmic axis alone
 CENTRAL = (0.5 * (1 - COVERAGE), 0.5 * (1 + COVERAGE))
@@ -89,7 +90,7 @@ def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any) -> Hist:
         ax=axis,
         stack=True,
         histtype="fill",
-        label=list(parts),
+        label=[NAMES_OF_OUTCOMES.get(outcome, outcome) for outcome in parts],
         color=list(colors)[: len(parts)],
         flow="none",
     )

@@ -36,7 +36,7 @@ def test_figures_of_signal_and_background(results, tmp_path):
     titles = [axis.get_legend().get_title().get_text() for axis in write.axes["tth/spectrum_mass_by_chi2"]]
     assert titles == ["$t_H$, χ²", "$W$ of $t_H$, χ²", "$t_L$, χ²", "$H$, χ²"]
     entries = [text.get_text() for text in write.axes["tth/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
-    assert set(entries) == {"right", "wrong", "not reconstructable", "statistical error"}
+    assert set(entries) == {"correct", "wrong", "not reconstructable", "statistical error"}
     entries = [text.get_text() for text in write.axes["ttbb/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
     assert set(entries) == {"no truth", "statistical error"}
     labels = [text.get_text() for text in write.axes["tth/assignment_confusion_chi2"][0].get_yticklabels()]

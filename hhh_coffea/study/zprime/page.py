@@ -75,27 +75,27 @@ def write(study: Study, inputs: Inputs, summary: dict[str, Any]) -> int:
                 _cross_sections(significance),
             ],
             [
-                Figure(drawn["significance"], "Local significance; stars are published.", wide=True),
-                Figure(drawn["spectra"], SPECTRA.format(luminosity=lumi, fewest=FEWEST), wide=True),
+                Figure(drawn["significance"], "Local significance; stars are published."),
+                Figure(drawn["spectra"], SPECTRA.format(luminosity=lumi, fewest=FEWEST)),
             ],
         ),
         Section(
             "Quality cuts",
             [CUTTING.format(share=f"{ROLES['tuning']:.0%}", window=f"{HALF_WINDOW:g}")],
             [_cut_table(summary)],
-            [Figure(drawn["cuts"], "Gain of a cut. Vertical lines are the cuts that are used.", wide=True)],
+            [Figure(drawn["cuts"], "Gain of a cut. Vertical lines are the cuts that are used.")],
         ),
         Section(
             "Sculpting of m(tt̄)",
             [SCULPTING],
             [_sculpting_table(summary["sculpting"])],
-            [Figure(drawn["sculpting"], "m(tt̄) before and after the cuts.", wide=True)],
+            [Figure(drawn["sculpting"], "m(tt̄) before and after the cuts.")],
         ),
         Section(
             "The neutrino",
             [NEUTRINO],
             [_neutrino_table(summary["neutrino"])],
-            [Figure(drawn["neutrino"], "η of the neutrino, its residual, and m(ℓν).", wide=True)],
+            [Figure(drawn["neutrino"], "η of the neutrino, its residual, and m(ℓν).")],
         ),
     ]
     return study.finish(page, summary)
