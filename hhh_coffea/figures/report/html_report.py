@@ -19,6 +19,7 @@ from hhh_coffea.results.headline import headline_tables, plain
 REPORT = "report.html"
 Figure = dict[str, Any]  # name, caption, data, wide
 DOCS = "https://github.com/hhh-coffea/hhh_coffea/blob/main/docs"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHORT_SUM = 12  # digits of a SHA-256 sum that tell two models apart
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
@@ -150,8 +151,14 @@ def _fit(folder: Path) -> dict[str, Any] | None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6g}"
+    return "–" if value is None else _powers(f"{value:.6g}")
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "–" if value is None else _powers(f"{value:,.3g}") if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _powers(number: str) -> str:
+    """A number as readers write it: ``2.4e-05`` is 2.4 × 10⁻⁵."""
+    mantissa, _, exponent = number.partition("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else number
