@@ -160,8 +160,8 @@ def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> No
     with write.figure(f"{key['dataset']}/{key['definition']}_bdt_scan", label, columns=2) as axes:
         for axis, category in zip(axes, ("merged", "boosted"), strict=True):
             for (passed, total), what, line in (
-                (("correct", "candidates"), "purity", "-"),
-                (("retrieved", "targets"), "efficiency", "--"),
+                (("correct", "candidates"), "purity", "s-"),
+                (("retrieved", "targets"), "efficiency", "^--"),
             ):
                 found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in points]
                 numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
@@ -206,7 +206,7 @@ def _band(axis: Axes, x: Any, passed: Any, total: Any, line: str, label: str) ->
     use = total > 0
     low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
     axis.fill_between(x[use], low, high, color=BDT_COLOR, alpha=0.25, linewidth=0)
-    axis.plot(x[use], passed[use] / total[use], color=BDT_COLOR, linestyle=line, marker=".", label=label)
+    axis.plot(x[use], passed[use] / total[use], line, color=BDT_COLOR, markersize=8, label=label)
 
 
 def _scores_of(histogram: Hist, model: str, part: str, datasets: list[str], kind: str | None) -> Any:
