@@ -101,5 +101,9 @@ def _equal_product(axis: Any, below: float) -> None:
         y = product / x
         axis.plot(x, y, color="0.85", linewidth=1, zorder=0)
         if bottom < y[-1] < min(top - 0.05 * (top - bottom), below):  # named where the line ends on the right
-            axis.text(x[-1], y[-1], f"{product:.2f} ", color="0.5", fontsize=14, ha="right", va="bottom")
+            place = low + 0.965 * (high - low)  # clear of the ticks
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axis.text(
+                place, product / place, f"{product:.2f}", color="0.5", fontsize=14, ha="right", va="center", bbox=box
+            )
     axis.set(xlim=(low, high), ylim=(bottom, top))
