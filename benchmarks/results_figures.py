@@ -104,6 +104,14 @@ def _equal_product(axis: Any, below: float) -> None:
             place = low + 0.965 * (high - low)  # clear of the ticks
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             axis.text(
-                place, product / place, f"{product:.2f}", color="0.5", fontsize=14, ha="right", va="center", bbox=box
+                place,
+                product / place,
+                f"{product:.2f}",
+                color="0.5",
+                fontsize=14,
+                ha="right",
+                va="center",
+                bbox=box,
+                zorder=0.5,
             )
     axis.set(xlim=(low, high), ylim=(bottom, top))
