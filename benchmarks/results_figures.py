@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.figures import results_figures as figures
-from hhh_coffea.figures.style import NAMES, Writer, color_of, styles_of
+from hhh_coffea.figures.style import DEFINITION_NAMES, NAMES, Writer, color_of, styles_of
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
 
@@ -68,12 +68,13 @@ def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list
                 place = [merged[w]["value"] for w in ("efficiency", "purity")]
                 axis.plot(*place, linestyle="none", markersize=14, **style)
             low, high = axis.get_ylim()
-            axis.set_ylim(low, high + (high - low) * 0.04 * (len(lines) + len(styles) + 1))  # for the legend
-            _equal_product(axis)
+            axis.set_ylim(low, high + (high - low) * 0.04 * (len(lines) + len(styles) + 2))  # for the legend
+            _equal_product(axis, high)
+            axis.plot([], [], color="0.7", linewidth=1, label="equal purity × efficiency")
             axis.set(xlabel="Efficiency, merged", ylabel="Purity, merged")
             axis.legend(
                 fontsize=16,
-                title=f"{definition} definitions",
+                title=DEFINITION_NAMES[definition],
                 title_fontsize=18,
                 ncols=2,
                 loc="upper left",
@@ -91,13 +92,26 @@ def _points(histogram: Any, key: dict[str, str], use: Any) -> Any:
     return np.array([(n["retrieved"] / n["targets"], n["correct"] / max(n["candidates"], 1)) for n in counts])
 
 
-def _equal_product(axis: Any) -> None:
+def _equal_product(axis: Any, below: float) -> None:
+    """Lines of equal purity × efficiency; their numbers stand ``below`` the legend."""
     low, high = axis.get_xlim()
     bottom, top = axis.get_ylim()
     x = np.linspace(max(low, 1e-3), high, 200)
     for product in np.arange(0.05, 1, 0.05):
         y = product / x
         axis.plot(x, y, color="0.85", linewidth=1, zorder=0)
-        if bottom < y[-1] < top - 0.05 * (top - bottom):  # named where the line ends on the right
-            axis.text(x[-1], y[-1], f"{product:.2f} ", color="0.5", fontsize=14, ha="right", va="bottom")
+        if bottom < y[-1] < min(top - 0.05 * (top - bottom), below):  # named where the line ends on the right
+            place = low + 0.965 * (high - low)  # clear of the ticks
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axis.text(
+                place,
+                product / place,
+                f"{product:.2f}",
+                color="0.5",
+                fontsize=14,
+                ha="right",
+                va="center",
+                bbox=box,
+                zorder=0.5,
+            )
     axis.set(xlim=(low, high), ylim=(bottom, top))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from hhh_coffea.figures.style import Writer, line_widths, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
+LEGEND = 0.3  # of the range of the second coupling, above it
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")  # of several signals
 DASHES: dict[str, Literal["-", "--"]] = {"68%": "-", "95%": "--"}
@@ -37,8 +38,16 @@ def draw_limits(write: Writer, name: str, scans: Mapping[str, LimitScan], label:
 
 
 def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitScan], label: str = "") -> None:
-    """Effective simulated events of each signal at each coupling: how well reweighting knows its template."""
+    """Effective simulated events of each signal at each coupling: how well reweighting knows its template.
+
+    They are those of the events that are fitted, mostly the same ones for all methods: one line stands for all then.
+    """
     styles = styles_of(list(scans))
+    if _alike(list(scans.values())):
+        scans = {"": next(iter(scans.values()))}
+        styles = {
+            "": {"color": "black", "label": "all methods" if len(styles) > 1 else next(iter(styles.values()))["label"]}
+        }
     with write.figure(name, label) as axes:
         (axis,) = axes
         for (method, scan), width in zip(scans.items(), line_widths(len(scans)), strict=True):
@@ -103,10 +112,20 @@ def draw_contours(write: Writer, name: str, scans: Mapping[str, LikelihoodScan],
         entries += [Line2D([], [], color="grey", linestyle=dash, label=level) for level, dash in DASHES.items()]
         truth = ", ".join(f"{_symbol(n)} = {v:g}" for n, v in zip(scan.parameters, scan.truth, strict=True))
         entries.append(Line2D([], [], color="black", marker="*", markersize=15, linestyle="none", label=truth))
-        axis.legend(handles=entries, loc="upper right", frameon=True, framealpha=0.85, edgecolor="none")
+        axis.legend(handles=entries, loc="upper right", ncols=2, fontsize=22)
         axis.set(xlabel=_symbol(scan.parameters[0]), ylabel=_symbol(scan.parameters[1]))
         bounds = np.stack([scan.points.min(axis=0), scan.points.max(axis=0)], axis=1)
-        axis.set(xlim=bounds[0], ylim=bounds[1])
+        axis.set(xlim=bounds[0], ylim=(bounds[1, 0], bounds[1, 1] + LEGEND * (bounds[1, 1] - bounds[1, 0])))
+
+
+def _alike(scans: Sequence[LimitScan]) -> bool:
+    """Whether the effective events of all scans agree to 1%, less than a line is wide."""
+    first = scans[0].effective_events
+    return all(
+        scan.effective_events.keys() == first.keys()
+        and all(np.allclose(scan.effective_events[name], known, rtol=0.01) for name, known in first.items())
+        for scan in scans[1:]
+    )
 
 
 def _symbol(parameter: str) -> str:

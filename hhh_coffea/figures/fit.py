@@ -98,7 +98,7 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
             axis.plot([median, median], [y - 0.25, y + 0.25], color="black", linewidth=3, linestyle="--")
             if result.limits.observed is not None:
                 axis.plot(result.limits.observed, y, marker="o", color="black", markersize=11, linestyle="none")
-            text = f"limit {number(median)}, significance {number(result.significance)} σ"
+            text = f"limit ${_digits(median)}$, significance ${_digits(result.significance)}\\,\\sigma$"
             axis.text(low2, y + 0.29, text, ha="left", va="bottom", fontsize=17)
         axis.set_yticks(place, [str(styles[method]["label"]) for method in results])
         axis.tick_params(axis="y", which="both", left=False, right=False)
@@ -113,8 +113,12 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
 
 
 def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, str], method: str = "") -> None:
-    """Each nuisance parameter after the fit, in units of its error before; the largest pulls and constraints first."""
-    shown = sorted(result.pulls, key=lambda p: (-abs(p.pull), p.constraint))[:PULLS_IN_A_FIGURE][::-1]
+    """Each nuisance parameter after the fit, in units of its error before, in the order of the model.
+
+    Of very many, those with the largest pulls and constraints.
+    """
+    largest = sorted(result.pulls, key=lambda p: (-round(abs(p.pull), 3), p.constraint))[:PULLS_IN_A_FIGURE]
+    shown = [pull for pull in result.pulls if pull in largest][::-1]  # from below
     place = np.arange(len(shown))
     height = max(6.0, 2.5 + 0.4 * len(shown))
     with write.figure(name, "", height=height) as axes:
@@ -130,8 +134,10 @@ def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, 
         notes = [method] if method else []
         notes += [] if result.options.unblind else ["Asimov data"]
         notes += [f"{left_out} smaller ones not shown"] if left_out else []
-        axis.text(0.98, 0.01, ", ".join(notes), transform=axis.transAxes, ha="right", va="bottom", fontsize=16)
-        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3), ylim=(-1.6, len(shown)))
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
+        axis.text(0.98, 0.96, ", ".join(notes), transform=axis.transAxes, ha="right", va="top", fontsize=18, bbox=box)
+        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3))
+        axis.set_ylim(-0.7, len(shown) - 0.3 + 0.7 * len(shown) / (height - 2.5))  # with room for the text
 
 
 def _in_words(parameter: str, result: FitResult, names: Mapping[str, str]) -> str:
@@ -181,4 +187,6 @@ def draw_scan(write: Writer, name: str, result: FitResult, method: str = "") -> 
 
 def _digits(value: float) -> str:
     """A number for mathematical text, where a comma would be followed by a gap."""
-    return number(value).replace(",", "{,}")
+    mantissa, _, exponent = number(value).partition("e")
+    power = f"\\times 10^{{{int(exponent)}}}" if exponent else ""
+    return mantissa.replace(",", "{,}") + power

@@ -10,6 +10,7 @@ import numpy as np
 from hist import Hist
 from matplotlib.patches import Circle
 
+from hhh_coffea.figures.spectra import counted
 from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PLANE
@@ -25,16 +26,17 @@ def draw(write: Writer, histograms: Mapping[str, Hist], dataset: str, info: Mapp
         key = {"region": EVERYWHERE, "dataset": dataset, "method": method}
         if not np.any(counts(histogram, key)):
             continue
-        values = histogram[{name: hist.loc(value) for name, value in key.items()}].values()
+        plane = histogram[{name: hist.loc(value) for name, value in key.items()}]
+        values = plane.values()
         with write.figure(f"{dataset}/mass_plane_{method.replace(':', '_')}", str(info["label"])) as (axis,):
             m1, m2 = (histogram.axes[name] for name in ("m1", "m2"))
             shown = np.where(values.T > 0, values.T, np.nan)  # bins without events stay white
-            image = axis.pcolormesh(m1.edges, m2.edges, shown, cmap="viridis", rasterized=True)
+            image = axis.pcolormesh(m1.edges, m2.edges, shown, cmap="Blues", rasterized=True)
             for x, y, radius in info.get("mass_plane", ()):
-                axis.add_patch(Circle((x, y), radius, fill=False, edgecolor="#bd1f01", linewidth=2))
+                axis.add_patch(Circle((x, y), radius, fill=False, edgecolor="black", linewidth=2.5))
             axis.set(xlabel=m1.label, ylabel=m2.label, xlim=m1.edges[[0, -1]], ylim=m2.edges[[0, -1]])
             box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
             axis.text(0.03, 0.95, NAMES.get(method, method), transform=axis.transAxes, fontsize=22, bbox=box)
             axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(
-                f"Events / ({m1.widths[0]:g} GeV)²", fontsize=20
+                f"{counted('Events', plane)} / ({m1.widths[0]:g} GeV)²", fontsize=20
             )

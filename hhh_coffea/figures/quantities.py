@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from hhh_coffea.figures.ratios import draw_ratios
+from hhh_coffea.figures.spectra import between, coarser, counted
 from hhh_coffea.figures.style import NAMES, PALETTE, Writer, color_of, styles_of
 from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
 from hhh_coffea.results.quantities import (
@@ -26,7 +27,9 @@ from hhh_coffea.results.quantities import (
 )
 from hhh_coffea.results.summary import COVERAGE, counts
 
+NAMES_OF_OUTCOMES = {RIGHT: "correct"}
 COLORS = {WRONG: "#94a4a2", NOT_RECONSTRUCTABLE: "#dcdcdc"}  # others have the colour of their method
+PEAK = 10  # times the next bin: what is beside such a peak is seen on a logarithmic axis alone
 CENTRAL = (0.5 * (1 - COVERAGE), 0.5 * (1 + COVERAGE))
 
 
@@ -55,21 +58,21 @@ def _spectra(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[
     parts = {item: found for item, found in parts.items() if found}
     if not parts:
         return
-    method, edges = key["method"], histogram.axes["value"].edges
+    method = key["method"]
     unsplit = all(set(found) == {NOT_SPLIT} for found in parts.values())
     suffix = "" if method == ANY_METHOD else f"_by_{method.replace(':', '_')}"
     place = f"{key['dataset']}/spectrum_{name}{suffix}"
-    with write.figure(place, str(info["label"]), columns=1 if unsplit else len(parts)) as axes:
+    with write.figure(place, str(info["label"]), panels=1 if unsplit else len(parts)) as axes:
         if unsplit:
-            _stacked(axes[0], {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}, PALETTE)
             total = sum(found[NOT_SPLIT] for found in parts.values())
-            _dress(axes[0], histogram, _spread(total))
+            drawn = _stacked(axes[0], {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}, PALETTE)
+            _dress(axes[0], drawn, _spread(total))
+            if total.values().max() > PEAK * np.sort(total.values())[-2]:
+                _logarithmic(axes[0], drawn)
         else:
             for axis, (item, found) in zip(axes, parts.items(), strict=True):
-                _stacked(axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found])
-                _dress(axis, histogram, f"{_label(info, item)}, {NAMES.get(method, method)}")
-        for axis in axes:
-            axis.set_xlim(edges[0], edges[-1])
+                drawn = _stacked(axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found])
+                _dress(axis, drawn, f"{_label(info, item)}, {NAMES.get(method, method)}")
 
 
 def _outcomes(histogram: Hist, key: dict[str, str]) -> Iterator[tuple[str, Hist]]:
@@ -79,27 +82,37 @@ def _outcomes(histogram: Hist, key: dict[str, str]) -> Iterator[tuple[str, Hist]
             yield outcome, histogram[{name: hist.loc(value) for name, value in {**key, "outcome": outcome}.items()}]
 
 
-def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any) -> None:
+def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any) -> Hist:
+    """Draw the parts on each other, in bins that have enough entries; returns their sum."""
+    drawn = coarser(list(parts.values()))
     mplhep.histplot(
-        list(parts.values()),
+        drawn,
         ax=axis,
         stack=True,
         histtype="fill",
-        label=list(parts),
+        label=[NAMES_OF_OUTCOMES.get(outcome, outcome) for outcome in parts],
         color=list(colors)[: len(parts)],
         flow="none",
     )
-    total = sum(parts.values())
+    total: Hist = sum(drawn)
     middle, half = total.axes[0].centers, np.sqrt(total.variances())
     axis.errorbar(middle, total.values(), half, linestyle="none", color="black", linewidth=1, label="statistical error")
+    return total
 
 
-def _dress(axis: Axes, histogram: Hist, title: str) -> None:
-    width = np.diff(histogram.axes["value"].edges)[0]
-    unit = " GeV" if "GeV" in histogram.axes["value"].label else ""
-    axis.set(xlabel=histogram.axes["value"].label, ylabel=f"Events / {width:.3g}{unit}")
+def _dress(axis: Axes, total: Hist, title: str) -> None:
+    width = np.diff(total.axes[0].edges)[0]
+    unit = " GeV" if "GeV" in total.axes[0].label else ""
+    axis.set(xlabel=total.axes[0].label, ylabel=f"{counted('Events', total)} / {width:.3g}{unit}", xlim=between(total))
     axis.set_ylim(0, 1.45 * axis.get_ylim()[1] / 1.05)
     axis.legend(title=title, fontsize=20, title_fontsize=22, loc="upper right")
+
+
+def _logarithmic(axis: Axes, total: Hist) -> None:
+    """A logarithmic axis of events, with room for the legend."""
+    values = total.values()
+    low, high = 0.5 * values[values > 0].min(), values.max()
+    axis.set(yscale="log", ylim=(low, high * (high / low) ** 0.4))
 
 
 def _spread(total: Hist) -> str:
@@ -123,11 +136,13 @@ def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mappi
         return
     methods = sorted(histogram.axes["method"])
     styles, edges = styles_of(methods), histogram.axes["value"].edges
-    with write.figure(f"{key['dataset']}/efficiency_{name}", str(info["label"]), columns=len(items)) as axes:
+    with write.figure(f"{key['dataset']}/efficiency_{name}", str(info["label"]), panels=len(items)) as axes:
         for axis, item in zip(axes, items, strict=True):
             tables = {m: counts(histogram, {**key, "of": item, "method": m})[1:-1] for m in methods}  # within the axis
             draw_ratios(axis, edges, {m: (table.sum(axis=1), table[:, 1]) for m, table in tables.items()}, styles)
-            axis.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25), xlabel=histogram.axes["value"].label)
+            filled = np.flatnonzero(sum(table.sum(axis=1) for table in tables.values()))
+            shown = edges[filled[0]], edges[filled[-1] + 1]
+            axis.set(xlim=shown, ylim=(0, 1.3), xlabel=histogram.axes["value"].label)
             axis.set_ylabel("Efficiency")
             if (np.diff(edges) == 1).all():  # of whole numbers
                 axis.xaxis.set_minor_locator(NullLocator())

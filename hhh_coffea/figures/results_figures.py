@@ -5,7 +5,8 @@ They are those of arXiv:2412.03819 and its repository (§7 of the published anal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ from hhh_coffea.figures import targets as figures_targets
 from hhh_coffea.figures.labels import labels_of
 from hhh_coffea.figures.models import bdt as figures_bdt
 from hhh_coffea.figures.ratios import draw_ratios
+from hhh_coffea.figures.spectra import between, coarseness, coarser, counted
 from hhh_coffea.figures.style import (
     BAND,
+    DEFINITION_NAMES,
+    FEWEST_IN_SHAPE,
     FORMATS,
     NAMES,
     PALETTE,
@@ -42,6 +46,7 @@ from hhh_coffea.figures.style import (
     density,
     lighter,
     line_widths,
+    show_overflow,
     styles_of,
 )
 from hhh_coffea.results import directory as results
@@ -51,7 +56,6 @@ from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
-FEWEST_IN_SHAPE = 50  # fewer make no shape
 
 
 def draw_all(
@@ -94,8 +98,7 @@ def draw_all(
             _confusion(write, histograms["confusion"], key, info)
             figures_targets.draw(write, histograms, key, info)
         for first in _definitions(histograms, info)[:1]:
-            apart = sum(info["kinds"].values()) == info["particles"]  # kinds are particles, not ways to see the same
-            for category in info["categories"][first] if apart else info["categories"][first][:1]:
+            for category in _with_one_mass(info, info["categories"][first])[0]:
                 _candidate_mass(write, histograms, {"dataset": name, "definition": first, "category": category}, info)
         for first in _definitions(histograms, info)[:1]:
             figures_quantities.draw(write, histograms, name, first, info)
@@ -154,13 +157,13 @@ def _purity_efficiency(
                 zip(*axis.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1].endswith(PUBLISHED)
             )
             rows = (len(entries) + 1) // 2
-            axis.set(xlim=(0, 1050), ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
+            axis.set(ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
+            show_overflow(axis)
             axis.set_yticks(np.arange(0, 1.1, 0.2))
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {_symbol(info, key['category'])} $p_T$ [GeV]")
-            axis.text(0.98, 0.03, "last bin: all above", transform=axis.transAxes, ha="right", fontsize=14, color="0.4")
             axis.legend(
                 *zip(*entries, strict=True),
-                title=f"{_title(info, key['category'])} ({key['definition']} definitions)",
+                title=f"{_title(info, key['category'])} ({DEFINITION_NAMES[key['definition']]})",
                 loc="upper left",
                 ncols=2,
                 fontsize=18,
@@ -172,6 +175,16 @@ def _purity_efficiency(
 def _title(info: Mapping[str, Any], category: str) -> str:
     """What figures call a category: as the analysis does, if it has a label for it."""
     return str(info.get("labels", {}).get(category, category_name(category)))
+
+
+def _with_one_mass(info: Mapping[str, Any], categories: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Categories whose candidates stand for particles of one mass, and the kinds beside them.
+
+    Kinds may be ways to see the same particle, and then the first category has all of them; or they are particles.
+    """
+    if sum(info["kinds"].values()) != info["particles"]:
+        return [categories[0]], list(info["kinds"])
+    return [c for c in categories if c in info["kinds"]] or list(categories), []
 
 
 def _symbol(info: Mapping[str, Any], category: str) -> str:
@@ -195,7 +208,9 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
     """Events by the classes (N boosted, N resolved) of targets and candidates, rows normalised (figure 8)."""
     for method in histogram.axes["method"]:
         classes, matrix = confusion_matrix(histogram, {**key, "method": method}, info["kinds"], info["particles"])
-        if not matrix.sum() or len(classes) == 1:
+        if (
+            np.count_nonzero(matrix.sum(axis=0)) < 2
+        ):  # a method that makes candidates of one kind alone confuses nothing
             continue
         kinds = [axis.name.removeprefix("target_") for axis in histogram.axes if axis.name.startswith("target_")]
         names = ["".join(f"{n}{_initials(kinds)[k]}" for k, n in zip(kinds, c, strict=True)) for c in classes]
@@ -209,7 +224,7 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
                 axis.text(
                     column,
                     row,
-                    f"{share[row, column]:.3f}\n({int(matrix[row, column])})",
+                    f"{share[row, column]:.3f}\n({int(matrix[row, column])})" if matrix[row, column] else "0",
                     ha="center",
                     va="center",
                     fontsize=18,
@@ -221,7 +236,7 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
             axis.minorticks_off()
             letters = ", ".join(f"{letter}: {kind}" for kind, letter in _initials(kinds).items())
             axis.set(xlabel=f"Candidates of {NAMES.get(method, method)}", ylabel=f"Targets ({letters})")
-            text = f"Share of the row's events ({key['definition']} definitions, {int(matrix.sum()):,} complete events)"
+            text = f"Share of the row's events ({DEFINITION_NAMES[key['definition']]}, {int(matrix.sum()):,} complete events)"
             axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(text, fontsize=18)
 
 
@@ -261,8 +276,9 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 )
             ]
             parts = [part for part in parts if part[0].values().sum()]
+            drawn = coarser([spectrum for spectrum, _, _ in parts])
             mplhep.histplot(
-                [p[0] for p in parts],
+                drawn,
                 ax=axis,
                 stack=True,
                 histtype="fill",
@@ -270,13 +286,13 @@ def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, s
                 color=[p[2] for p in parts],
                 flow="none",
             )
-            edges = histogram.axes["mass"].edges
-            total, error = chosen.project("mass").values(), np.sqrt(chosen.project("mass").variances())
+            together = sum(drawn)
+            edges, total, error = together.axes[0].edges, together.values(), np.sqrt(together.variances())
             axis.stairs(total + error, edges, baseline=total - error, label="stat. unc.", **BAND)
             axis.set(
-                xlim=(edges[0], edges[-1]),
+                xlim=between(together),
                 xlabel="Candidate mass [GeV]",
-                ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV",
+                ylabel=f"{counted('Candidates', together)} / {edges[1] - edges[0]:g} GeV",
             )
             title = NAMES.get(method, method) + (
                 f", {info.get('labels', {}).get(key['category'], key['category'])}" if kind else ""
@@ -289,7 +305,7 @@ def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[s
     for name, info in datasets.items():
         for definition in [] if info["is_signal"] else _definitions(histograms, info)[:1]:
             key = {"dataset": name, "definition": definition}
-            for what in (info["categories"][definition][0], *info["kinds"]):
+            for what in itertools.chain(*_with_one_mass(info, info["categories"][definition])):
                 finer = f"{what}_mass" in histograms
                 histogram = histograms[f"{what}_mass" if finer else "candidate_mass"]
                 _mass_shapes(write, histograms, histogram, key if finer else {**key, "category": what}, what, info)
@@ -306,6 +322,8 @@ def _mass_shapes(
     entries = {m: counts(histograms["candidates"], {**key, "category": what, "method": m}).sum() for m, _ in spectra}
     if max(entries.values(), default=0) < FEWEST_IN_SHAPE:
         return
+    shapes = [spectrum for method, spectrum in spectra if entries[method] >= FEWEST_IN_SHAPE]
+    factor = coarseness(shapes)
     with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
         styles = styles_of(_methods(histograms))
         for position, ((method, spectrum), width) in enumerate(zip(spectra, line_widths(len(spectra)), strict=True)):
@@ -314,9 +332,8 @@ def _mass_shapes(
             else:
                 line = "--" if position % 2 else "-"  # of two that coincide, both are seen
                 shown = {part: styles[method][part] for part in ("color", "label")}
-                density(axis, spectrum, width, linestyle=line, **shown)
-        edges = histogram.axes["mass"].edges
-        axis.set(xlim=(edges[0], edges[-1]), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
+                density(axis, spectrum[:: hist.rebin(factor)], width, linestyle=line, **shown)
+        axis.set(xlim=between(sum(shapes)), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
         axis.legend(title=_title(info, what), fontsize=20, title_fontsize=20)
 
 
@@ -324,14 +341,14 @@ def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> N
     """Objects per event, before the jet cut (figure 6)."""
     names = {"jets": "small-radius jets", "fatjets": "large-radius jets", "leptons": "leptons"}
     found = {name: counts(histogram, {"dataset": dataset, "collection": name}) for name in names}
-    found = {name: values for name, values in found.items() if values.sum()}
+    found = {name: values for name, values in found.items() if np.count_nonzero(values) > 1}  # nothing to see otherwise
     if not found:
         return
-    with write.figure(f"{dataset}/multiplicity", label, columns=len(found)) as axes:
+    with write.figure(f"{dataset}/multiplicity", label, panels=len(found)) as axes:
         for axis, (collection, values) in zip(axes, found.items(), strict=True):
             last = int(np.flatnonzero(values)[-1])
             edges = np.arange(last + 2) - 0.5
-            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="#3f90da", linewidth=2)
+            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="black", linewidth=2)
             axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {names[collection]}", ylabel="Share of events")
             axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 

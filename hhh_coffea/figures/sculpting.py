@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,17 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.style import CATEGORY_NAMES, FORMATS, NAMES, Writer, line_widths, styles_of
+from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.style import (
+    CATEGORY_NAMES,
+    DEFINITION_NAMES,
+    FORMATS,
+    MARKERS,
+    NAMES,
+    Writer,
+    line_widths,
+    styles_of,
+)
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,7 +45,7 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
                 if rank and category != "merged":
                     continue
                 name = f"{dataset}/{definition}_sculpting_{category}" + (f"_{rank}" if rank else "")
-                title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, f"{definition} definitions")))
+                title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, DEFINITION_NAMES[definition])))
                 _spectra(write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank)
 
 
@@ -72,7 +84,7 @@ def _spectra(
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
         below.axhline(1, color="black", linewidth=1, linestyle="--")
         below.axvspan(110, 140, color="0.9", zorder=0)
-        below.set(xlabel="Mass [GeV]", ylabel="To random", ylim=(0, min(highest, 6.0)))
+        below.set(xlabel="Mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
 
 
 def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:
@@ -89,18 +101,17 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
     write = Writer(folder, FORMATS)
     points = content["points"]
     emds = [point["sculpting"]["30-225"]["emd_to_random_gev"] for point in points]
-    names = [point["name"] for point in points]
-    names[1:2] = ["spanet"] * len(names[1:2])  # the first model: all are compared with it
-    styles = styles_of(names)
+    styles = _styles_of_models([point["name"] for point in points])
     with write.figure("tradeoff", f"{content['signal']}, {content['background']}") as (axis,):
-        for name, point, emd in zip(names, points, emds, strict=True):
+        for point, emd in zip(points, emds, strict=True):
+            style = styles[point["name"]]
             axis.errorbar(
                 emd["value"],
                 point["product"],
                 xerr=emd["error"],
                 yerr=_product_error(point),
-                marker=styles[name]["marker"],
-                color=styles[name]["color"],
+                marker=style["marker"],
+                color=style["color"],
                 markersize=12,
                 capsize=4,
                 linestyle="none",
@@ -120,12 +131,30 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
         words.set(ha="center", va="top")
         axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
         axis.set_ylabel("Purity × efficiency, merged")
-        axis.legend(loc="best", fontsize=17)
+        # beside the points, which lie around a rising curve
+        axis.set_ylim(low - 0.05 * span - 0.04 * span * max(len(points) - 3, 0), top)
+        axis.legend(loc="lower right", fontsize=18)
     return "tradeoff.png"
 
 
-def _product_error(point: dict[str, Any]) -> float:
-    """Of purity × efficiency; both count the same correct candidates, so their relative errors are added linearly."""
+def _styles_of_models(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The baseline looks like the method that it is and the first model like SPANet; others have markers of their own."""
+    known = styles_of(["chi2+bdt", "spanet"])
+    styles = dict(zip(names, known.values(), strict=False))
+    taken = {style["marker"] for style in styles.values()}
+    others = zip(
+        names[2:], itertools.cycle(SEQUENCE), itertools.cycle(m for m in MARKERS if m not in taken), strict=False
+    )
+    return styles | {name: {"color": color, "marker": marker} for name, color, marker in others}
+
+
+def _product_error(point: dict[str, Any]) -> float | None:
+    """Of purity × efficiency; both count the same correct candidates, so their relative errors are added linearly.
+
+    None where the comparison has no errors of purity and efficiency.
+    """
+    if "low" not in point["purity"]:
+        return None
     relative = sum(
         (p["high"] - p["low"]) / 2 / p["value"] for p in (point["purity"], point["efficiency"]) if p["value"]
     )

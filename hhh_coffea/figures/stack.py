@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.figures.spectra import between, coarseness
 from hhh_coffea.figures.style import BAND, NAMES, PALETTE, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
@@ -106,6 +107,10 @@ def _figure(
     datasets: Mapping[str, Mapping[str, Any]],
     scales: Mapping[str, float],
 ) -> None:
+    if not any(dataset in scales for dataset in spectra):
+        return
+    factor = coarseness([sum(h * scales[d] for d, h in spectra.items() if d in scales)])
+    spectra = {dataset: spectrum[:: hist.rebin(factor)] for dataset, spectrum in spectra.items()}
     axis_of_bins = next(iter(spectra.values())).axes[0]
     edges = axis_of_bins.edges
     labels = {dataset: str(datasets[dataset]["label"]) for dataset in spectra}
@@ -113,8 +118,6 @@ def _figure(
     processes = {labels[d]: h.values() * scales[d] for d, h in simulated.items()}
     error = np.sqrt(np.sum([h.variances() * scales[d] ** 2 for d, h in simulated.items()], axis=0))
     data = [h.values() for d, h in spectra.items() if d not in scales]
-    if not processes:
-        return
     signals = {labels[d] for d in simulated if datasets[d]["is_signal"]}
     total = np.sum(list(processes.values()), axis=0)
     rows: dict[str, Any] = {}
@@ -130,7 +133,7 @@ def _figure(
         logarithmic(upper, edges, total)
         upper.set_ylabel(per_width(edges, axis_of_bins.label))
         upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
-        lowest.set(xlabel=axis_of_bins.label, xlim=(edges[0], edges[-1]))
+        lowest.set(xlabel=axis_of_bins.label, xlim=between(sum(spectra.values())))
 
 
 def ratio_panel(

@@ -20,7 +20,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
-# and SPA-Net in cool ones; "spanet" is "spanet:joint" in our definitions and "spanet:all" where every particle is assigned,
+# and SPANet in cool ones; "spanet" is "spanet:joint" in our definitions and "spanet:all" where every particle is assigned,
 # so these share a colour. The methods of tops take colours of methods that tops do not have
 METHOD_STYLES = {
     "chi2": ("#ffa90e", "o"),
@@ -40,29 +40,33 @@ METHOD_STYLES = {
 # the whole sequence, for what has no style of its own: methods of users, and methods that several runs have. First those
 # that no method above has, so that a figure of a user's method alone is not taken for one of them
 PALETTE = ("#94a4a2", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
+# a second result of the network: dark SPANet blue
+DARK_BLUE = "#0b3c6e"
 MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h", "8", "H")
 NAMES = {
     "chi2": "χ²",
     "chi2_as_published": "χ² (published pairing)",
     "chi2+bdt": "χ² + BDT",
     "chi2+bdt_as_published": "χ² (published pairing) + BDT",
-    "spanet": "SPA-Net",
-    "spanet:joint": "SPA-Net, joint",
-    "spanet:reference": "SPA-Net, as published",
-    "spanet:greedy": "SPA-Net, greedy",
-    "spanet:expected": "SPA-Net, expected",
-    "spanet:all": "SPA-Net, all assigned",
+    "spanet": "SPANet",
+    "spanet:joint": "SPANet, joint",
+    "spanet:reference": "SPANet, published decoding",
+    "spanet:greedy": "SPANet, greedy",
+    "spanet:expected": "SPANet, expected",
+    "spanet:all": "SPANet, all assigned",
     "dhh": "$D_{HH}$",
     "likelihood": "likelihood fit",
     "pdnn": "permutation network",
 }
 CATEGORY_NAMES = {
-    "merged": "Boosted + Resolved",
-    "merged_without_overlap_removal": "Boosted + Resolved, no overlap removal",
+    "all": "All targets",
+    "merged": "Merged",
+    "merged_without_overlap_removal": "Merged, no overlap removal",
     "boosted": "Boosted",
     "resolved": "Resolved",
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
+DEFINITION_NAMES = {"default": "our definitions", "reference": "published definitions"}
 
 
 def category_name(category: str) -> str:
@@ -74,7 +78,9 @@ RUN = " @ "  # between a method and the run it is from, where several are compar
 PT_WIDTH = 50
 PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050
 PT_CENTERS = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
+LAST_BIN = f"> {PT_EDGES[-2]}"  # what stands below it
 FORMATS = ("png", "pdf")
+FEWEST_IN_SHAPE = 50  # entries; fewer make no shape
 # statistical uncertainty around a histogram, as options of stairs()
 BAND: dict[str, Any] = {"fill": True, "color": "black", "alpha": 0.25, "linewidth": 0}
 
@@ -87,10 +93,19 @@ class Writer:
         self.written: list[Path] = []
 
     @contextmanager
-    def figure(self, name: str, label: str, columns: int = 1, **layout: Any) -> Iterator[Any]:
-        """A figure in CMS style with axes to fill; saved on leaving, under ``name``."""
+    def figure(self, name: str, label: str, columns: int = 1, panels: int = 0, **layout: Any) -> Iterator[Any]:
+        """A figure in CMS style with axes to fill; saved on leaving, under ``name``.
+
+        ``panels`` stands for as many columns and rows as that many panels take: at most two of them are side by side,
+        because more make the letters too small on a page.
+        """
+        if panels:
+            columns = min(panels, 2)
+            layout["rows"] = -(-panels // columns)
+            layout = {"height": 9.5 * layout["rows"] + 0.5, "hspace": 0.18, **layout}
         with mpl.rc_context(), np.errstate(invalid="ignore", divide="ignore"):
             mplhep.style.use("CMS")
+            mpl.rcParams["axes.formatter.useoffset"] = False  # ticks say the whole number
             rows = layout.pop("rows", 1)
             height = layout.pop("height", 10)
             figure = Figure(figsize=(11 * columns, height))
@@ -105,7 +120,10 @@ class Writer:
                 hspace=layout.pop("hspace", 0.06),
             )
             axes = figure.subplots(rows, columns, squeeze=False, **layout)
-            yield axes.ravel()
+            used = panels or axes.size
+            for unused in axes.ravel()[used:]:
+                unused.remove()
+            yield axes.ravel()[:used]
             for axis in axes[0]:
                 self.labels.write(axis, label)
             figure.align_ylabels()
@@ -154,6 +172,14 @@ def lighter(color: str) -> tuple[float, ...]:
 def line_widths(number: int) -> Any:
     """Of so many lines, the first behind and widest: those that coincide all stay seen."""
     return 2 + 1.2 * np.arange(number)[::-1]
+
+
+def show_overflow(axis: Axes) -> None:
+    """An axis of pT over :data:`PT_EDGES` whose last bin is named as what it is: everything above its lower edge."""
+    axis.set_xlim(PT_EDGES[0], PT_EDGES[-1])
+    axis.axvline(PT_EDGES[-2], color="0.6", linestyle=":", linewidth=1, zorder=0)
+    ticks = np.arange(0, PT_EDGES[-2] - 100, 200)
+    axis.set_xticks([*ticks, PT_CENTERS[-1]], [*map(str, ticks), LAST_BIN])
 
 
 def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
+from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.spectra import counted
 from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.histograms import REGION, VARIATION
 
-UP, DOWN = "#bd1f01", "#3f90da"
+UP, DOWN = SEQUENCE[0], SEQUENCE[2]
 
 
 def draw(write: Writer, masses: Hist, dataset: str, definition: str, info: Mapping[str, Any]) -> None:
@@ -64,7 +66,10 @@ def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str,
                 known = some & (relative < 0.1)
                 reach = max(reach, 1.3 * float(np.abs(varied / below - 1)[known].max(initial=0)))
                 ratio.stairs(np.where(some, varied / below, np.nan), edges, baseline=None, color=color, linewidth=2)
-        spectrum.set(ylabel=f"Candidates / {edges[1] - edges[0]:g} GeV", ylim=(0, 1.35 * spectrum.get_ylim()[1]))
+        spectrum.set(
+            ylabel=f"{counted('Candidates', nominal)} / {edges[1] - edges[0]:g} GeV",
+            ylim=(0, 1.35 * spectrum.get_ylim()[1]),
+        )
         spectrum.legend(title=title, loc="upper right", ncols=3)
         ratio.axhline(1, color="black", linewidth=1)
         ratio.set(xlabel=nominal.axes[0].label, ylabel="varied / nominal", xlim=(edges[0], edges[-1]))

@@ -11,7 +11,17 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.style import MARKERS, PT_EDGES, Writer, density
+from hhh_coffea.figures.spectra import between, coarseness
+from hhh_coffea.figures.style import (
+    DEFINITION_NAMES,
+    FEWEST_IN_SHAPE,
+    MARKERS,
+    PT_EDGES,
+    Writer,
+    density,
+    show_overflow,
+)
+from hhh_coffea.results.histograms import generated
 from hhh_coffea.results.summary import counts
 
 COLORS = ("#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd")  # Petroff, six colours: one a kind
@@ -26,10 +36,16 @@ def draw(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: 
 
 
 def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[str, Any]) -> None:
-    """Generated pT: all, with a target of each kind; and the ratios (figure 5)."""
+    """Generated pT of all particles and of those with a target of each kind, and the shares (figure 5).
+
+    Where a kind is a particle of its own, its share is of the generated particles of that kind.
+    """
     every = counts(histogram, {**key, "target": "all"})
     if not every.sum():
         return
+    own = {kind: counts(histogram, {**key, "target": generated(kind)}) for kind in info["kinds"]}
+    apart = all(values.sum() for values in own.values())
+    everything = "generated particles" if apart else f"all {info['symbol']}"
     with write.figure(
         f"{key['dataset']}/{key['definition']}_generated_pt",
         str(info["label"]),
@@ -37,50 +53,69 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         sharex=True,
         height_ratios=(3, 1),
     ) as (axis, below):
-        everything = f"all {info['symbol']}" + ("s" if info["symbol"] == "particle" else "")
-        mplhep.histplot(every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=everything, linewidth=2)
+        if not apart:
+            mplhep.histplot(every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=everything, linewidth=2)
         shares, styles = {}, {}
         for kind, color, marker in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False):
             values = counts(histogram, {**key, "target": kind})
             name = MADE_OF.get(kind) or _label(info, kind, kind)
+            if apart:
+                line: dict[str, Any] = {"color": color, "linestyle": "--", "linewidth": 1.5}
+                axis.stairs(own[kind], PT_EDGES, label=f"{name}, generated", **line)
+                name += ", with target"
             mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
-            shares[kind], styles[kind] = (every, values), {"color": color, "marker": marker, "markersize": 6}
+            shares[kind] = own[kind] if apart else every, values
+            styles[kind] = {"color": color, "marker": marker, "markersize": 6}
         draw_ratios(below, PT_EDGES, shares, styles)
         axis.set(yscale="log", ylabel="Particles / 50 GeV", xlabel="")
-        axis.legend(title=f"matched to ({key['definition']})", fontsize=20, title_fontsize=20)
-        below.set_ylabel(f"Share of\n{everything}", fontsize=22)
-        below.set(ylim=(0, 1.1), xlim=(0, 1050), xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
+        axis.legend(
+            title=DEFINITION_NAMES[key["definition"]]
+            if apart
+            else f"matched to ({DEFINITION_NAMES[key['definition']]})",
+            fontsize=20,
+            title_fontsize=20,
+            ncols=2 if apart and len(own) > 2 else 1,
+        )
+        below.set_ylabel(f"Share of\n{'generated' if apart else everything}", fontsize=22)
+        below.set(ylim=(0, 1.1), xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
+        show_overflow(below)
 
 
 def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:
-    """Generated mass of the targets and the mass their true objects give (figure 4)."""
-    kinds = [k for k in info["kinds"] if counts(histograms["target_mass"], {**key, "target": k}).sum()]
-    if not kinds:
+    """Mass that the true objects of the targets give, and on the left the generated one if it varies (figure 4)."""
+    entries = {k: counts(histograms["generated_pt"], {**key, "target": k}).sum() for k in info["kinds"]}
+    kinds = [kind for kind, number in entries.items() if number >= FEWEST_IN_SHAPE]
+    spectra = {
+        name: {k: histograms[name][{n: hist.loc(v) for n, v in {**key, "target": k}.items()}] for k in kinds}
+        for name in ("generated_mass", "target_mass")
+    }
+    spectra = {name: {k: h for k, h in found.items() if h.values().sum() > 0} for name, found in spectra.items()}
+    if not spectra["target_mass"]:
         return
-    with write.figure(f"{key['dataset']}/{key['definition']}_target_mass", str(info["label"]), columns=2) as axes:
-        left, right = axes
-        generated = np.zeros(histograms["generated_mass"].axes["mass"].size)
-        for kind, color, line in zip(kinds, itertools.cycle(COLORS), itertools.cycle(LINES), strict=False):
-            place = {name: hist.loc(value) for name, value in {**key, "target": kind}.items()}
-            for axis, name in ((left, "generated_mass"), (right, "target_mass")):
-                if histograms[name][place].values().sum():
-                    density(
-                        axis,
-                        histograms[name][place],
-                        color=color,
-                        linestyle=line,
-                        label=_label(info, kind, kind.capitalize()),
-                    )
-            generated += histograms["generated_mass"][place].values()
-        low, high = histograms["target_mass"].axes["mass"].edges[[0, -1]]
-        left.set(xlabel=f"Generated {info['particle']} mass [GeV]", ylabel="Density [1/GeV]")
-        right.set(xlabel="Mass of the true objects [GeV]", ylabel="Density [1/GeV]", xlim=(low, high))
-        filled = np.flatnonzero(generated)
-        if len(filled):
-            edges = histograms["generated_mass"].axes["mass"].edges
-            left.set_xlim(max(60, edges[filled[0]] - 6), min(200, edges[filled[-1] + 1] + 6))
-        for axis in axes:
-            axis.legend(title=f"Targets ({key['definition']})", fontsize=20, title_fontsize=20)
+    varies = any(np.count_nonzero(h.values()) > 2 for h in spectra["generated_mass"].values())
+    names = ("generated_mass", "target_mass") if varies else ("target_mass",)
+    labels = {
+        "generated_mass": f"Generated {info['particle']} mass [GeV]",
+        "target_mass": "Mass of the true objects [GeV]",
+    }
+    with write.figure(
+        f"{key['dataset']}/{key['definition']}_target_mass", str(info["label"]), columns=len(names)
+    ) as axes:
+        for axis, name in zip(axes, names, strict=True):
+            factor = coarseness(spectra[name].values())
+            for kind, color, line in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(LINES), strict=False):
+                if kind in spectra[name]:
+                    label = _label(info, kind, kind.capitalize())
+                    shape = spectra[name][kind][:: hist.rebin(factor)]
+                    density(axis, shape, color=color, linestyle=line, label=label)
+            low, high = between(sum(spectra[name].values()))
+            axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low, high))
+            axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
+            for kind in (k for k, number in entries.items() if 0 < number < FEWEST_IN_SHAPE):
+                text = f"{_label(info, kind, kind.capitalize())}: {entries[kind]:.0f} entries, not drawn"
+                axis.plot([], [], " ", label=text)
+            title = f"Targets ({DEFINITION_NAMES[key['definition']]})"
+            axis.legend(title=title, fontsize=20, title_fontsize=20, loc="upper right")
 
 
 def _label(info: dict[str, Any], kind: str, otherwise: str) -> str:

@@ -46,6 +46,7 @@ def provenance(
         "python": platform.python_version(),
         "packages": {name: version(name) for name in RECORDED_PACKAGES},
         "config": config.model_dump(mode="json"),
+        "options_set": list(config.model_dump(exclude_defaults=True)),
         "models": models,
         "datasets": {name: d.metadata.model_dump(mode="json") for name, d in datasets.items()},
         "files": [

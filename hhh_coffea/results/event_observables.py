@@ -26,6 +26,7 @@ PREFIX, COUPLINGS = "observable_", "_couplings_"
 EVENTS, PLANE = "region_events", "mass_plane"
 LEADING_MASS = "leading_mass"  # what is observed where nothing is declared
 Observables = Mapping[str, EventObservable]
+LONGEST_LABEL = 40  # letters that fit below a figure
 
 
 def observables_of(declared: Observables, analysis: Analysis) -> dict[str, EventObservable]:
@@ -49,6 +50,11 @@ def is_of_couplings(name: str) -> bool:
     return name.startswith(PREFIX) and COUPLINGS in name
 
 
+def _label(name: str, one: EventObservable) -> str:
+    """What stands below the axis: an expression without a label if it is short, otherwise the observable's name."""
+    return one.label or (one.value if len(one.value) <= LONGEST_LABEL else name)
+
+
 def book(analysis: Analysis, observables: Observables, with_couplings: bool = False) -> dict[str, Hist]:
     """Empty histograms; those of couplings where the analysis has any, if asked for."""
     places = ("region", "dataset", "method")
@@ -62,7 +68,7 @@ def book(analysis: Analysis, observables: Observables, with_couplings: bool = Fa
         ]
         found[PLANE] = Hist(*_names(*places), *masses, storage=hist.storage.Weight())
     for name, one in observables_of(observables, analysis).items():
-        value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=one.label or one.value)
+        value = hist.axis.Regular(one.bins, one.low, one.high, name="value", label=_label(name, one))
         axes = [*_names(*places), value]
         found[PREFIX + name] = Hist(*axes, storage=hist.storage.Weight())
         if with_couplings and analysis.couplings is not None:

@@ -112,6 +112,11 @@ def book(analysis: Analysis, with_regions: bool = False) -> Histograms:
     }
 
 
+def generated(kind: str) -> str:
+    """What the particles of a kind are called that were generated, with and without a target; the others are ``all``."""
+    return f"{kind}, generated"
+
+
 def fill_multiplicity(
     histograms: Histograms, dataset: str, record: ak.Array, use: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
 ) -> None:
@@ -135,6 +140,10 @@ def fill_targets(
     kinds = analysis.kinds.values()
     every = np.ones(targets.pt.shape, dtype=bool)
     masks = {"all": every, **{kind.name: np.zeros_like(every) for kind in kinds}}
+    for kind in kinds:
+        if len(kind.particles) < targets.pt.shape[1]:  # kinds are particles of their own
+            masks[generated(kind.name)] = np.zeros_like(every)
+            masks[generated(kind.name)][:, kind.particles] = True
     for kind in kinds:
         exists = targets.exists(kind.name)
         masks[kind.name][:, kind.particles] = exists

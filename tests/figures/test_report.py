@@ -44,14 +44,18 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.text, self.images, self.loads = [], [], []
+        self.text, self.images, self.loads, self.links = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         if tag == "img":
             self.images.append(found)
-        self.loads += [v for k, v in attributes if k in ("src", "href") and not v.startswith(("data:", "#"))]
+        loading = [v for k, v in attributes if k in ("src", "href") and not v.startswith(("data:", "#"))]
+        if tag == "a":  # loads nothing until it is followed
+            self.links += loading
+        else:
+            self.loads += loading
         self.loads += [tag] if tag in ("script", "link", "iframe") else []
 
     def handle_data(self, data):
@@ -62,6 +66,7 @@ def test_the_report_holds_everything_and_loads_nothing(runs):
     raw = (runs[0] / "report.html").read_text(encoding="utf-8")
     page = Page(raw)
     assert page.loads == []
+    assert [link.rpartition("/")[2] for link in page.links] == ["definitions.md"]
     assert "url(" not in raw
     assert "@import" not in raw
     figures = {str(p.relative_to(runs[0] / "plots").with_suffix("")) for p in (runs[0] / "plots").rglob("*.png")}
@@ -83,6 +88,36 @@ def test_the_report_holds_everything_and_loads_nothing(runs):
     assert "A & B" in text
     assert "sum_of_weights = 1000 is less than the 1250 processed" in text
     assert "file not found" in " ".join(f["reason"] for f in provenance["failures"])
+
+
+def test_the_report_says_what_was_set_and_what_words_mean(runs):
+    text = " ".join(" ".join(Page((runs[0] / "report.html").read_text(encoding="utf-8")).text).split())
+    assert text.index("A candidate is a particle that a method makes from jets") < text.index(
+        "purity and efficiency in %"
+    )
+    assert "a particle that has a boosted and a resolved target counts" in text.replace("  ", " ")
+    options = text.partition("Options that were set are below.")[2]
+    provenance = json.loads((runs[0] / "provenance.json").read_text())
+    assert {"fileset", "output", "candidates"} <= set(provenance["options_set"])
+    assert "candidates yes" in options
+    for unused in ("chi2_mass", "tls_ca_file", "None", "False", "{", "['"):
+        assert unused not in options.partition("dataset")[0]
+
+
+def test_a_report_of_tops(tmp_path):
+    """No text about boosted particles, no cell without content, kinds by the names that figures have."""
+    folder = tmp_path / "tops"
+    options = ["--fileset", "demo_tops", "--datasets", "ttbar", "--metrics", "default", "--output", str(folder)]
+    assert run([*options, "--max-chunks", "1", "--chunksize", "300", "--no-plots"]) == 0
+    raw = (folder / "report.html").read_text(encoding="utf-8")
+    text = " ".join(" ".join(Page(raw).text).split())
+    assert "boosted" not in text
+    assert "Correct assignments" in text
+    section = raw.partition('<section id="assignments">')[2].partition("</section>")[0]
+    assert section.count("<td") > 20
+    assert not re.findall(r"<td[^>]*></td>", section)
+    assert "<td>t_H</td>" in raw
+    assert "of the t_H candidates of χ²" in captions.caption("ttbar/candidate_mass_ht_chi2", {"ht": "t_H"})
 
 
 def test_every_figure_has_a_caption(runs):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kept_axes import Kept
 
-from hhh_coffea.figures.couplings import draw_contours, draw_likelihood, draw_limits
-from hhh_coffea.figures.fit import draw_fit
+from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits
+from hhh_coffea.figures.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
 from hhh_coffea.figures.labels import Labels
 from hhh_coffea.figures.style import Writer
 from hhh_coffea.inference.fit import FitOptions, fit
@@ -29,6 +30,49 @@ def test_figures_of_a_fit(two_regions, tmp_path, unblind):
     assert all(len(content) > 10_000 for content in first.values())
     draw_fit(write, result)
     assert {path.name: path.with_suffix(".png").read_bytes() for path in write.written} == first
+
+
+def test_pulls_stand_in_the_order_of_the_model(two_regions, tmp_path):
+    """Asimov data pull nothing: rounding of the minimiser does not decide what stands first."""
+    result = fit(two_regions, FitOptions(model=EVERYTHING))
+    write = Kept(tmp_path)
+    draw_pulls(write, "pulls", result, {})
+    (axis,) = write.axes["pulls"]
+    shown = [text.get_text() for text in axis.get_yticklabels()][::-1]
+    assert len(shown) == PULLS_IN_A_FIGURE < len(result.pulls)
+    bins = [int(text.rpartition(" ")[2]) for text in shown if text.startswith("simulation, 4b")]
+    assert bins == sorted(bins)
+    assert len(bins) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.43e-5, "2.43\\times 10^{-5}"), (77979, "77{,}979"), (1.2e7, "1.20\\times 10^{7}"), (0.5, "0.500")],
+)
+def test_numbers_in_figures(value, text):
+    assert _digits(value) == text
+
+
+def test_effective_events_of_the_same_events_are_one_line(tmp_path):
+    kappa = np.linspace(-5, 7, 25)
+    first, other = (
+        LimitScan(("kappa3",), kappa[:, None], np.ones((25, 5)), {"hh": events}, {"hh": events}, 0.95)
+        for events in (np.full(25, 100.0), np.full(25, 50.0))
+    )
+    write = Kept(tmp_path)
+    draw_effective_events(write, "same", {"chi2": first, "spanet": first})
+    draw_effective_events(write, "different", {"chi2": first, "spanet": other})
+    legends = {n: [t.get_text() for t in axes[0].get_legend().get_texts()] for n, axes in write.axes.items()}
+    assert legends == {"same": ["all methods"], "different": ["χ²", "SPANet"]}
+
+
+def test_no_offset_on_an_axis(tmp_path):
+    """Couplings around 100 are written out, not as an offset beside the axis."""
+    kappa = np.linspace(99.99, 100.01, 21)
+    line = LikelihoodScan(("kappa4",), kappa[:, None], 1e4 * (kappa - 100) ** 2, np.array([100.0]))
+    write = Kept(tmp_path)
+    draw_likelihood(write, "likelihood", {"spanet": line})
+    assert write.axes["likelihood"][0].xaxis.get_major_formatter().get_offset() == ""
 
 
 def test_figures_of_scans(tmp_path):

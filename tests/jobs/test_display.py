@@ -82,7 +82,7 @@ def test_figures(event):
     """Correct candidates carry the colour of the Higgs they found, unused jets none."""
     figure = draw_event(event)
     truth, *methods = figure.axes[::3]
-    assert [axis.get_title() for axis in (truth, *methods)] == ["Truth", "χ²", "χ² + BDT", "SPA-Net"]
+    assert [axis.get_title() for axis in (truth, *methods)] == ["Truth", "χ²", "χ² + BDT", "SPANet"]
     import matplotlib as mpl
 
     for axis, method in zip(methods, METHODS, strict=True):

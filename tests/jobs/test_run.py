@@ -316,7 +316,7 @@ def test_histograms_added_to_a_copy_are_drawn(tmp_path):
     ]
     assert main([*options, "--processor", str(copy), "--output", str(tmp_path / "r")]) == 0
     assert (tmp_path / "r" / "plots" / "n.png").stat().st_size > 0
-    assert "<h3>Further histograms</h3>" in (tmp_path / "r" / "report.html").read_text()
+    assert "<h3>All datasets</h3>" in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_an_error_in_a_processor_names_its_line(tmp_path, capsys):

@@ -31,6 +31,7 @@ UNUSED = "#d9dde1"
 STYLE: Any = {**SMALL, "font.family": ["TeX Gyre Heros", "DejaVu Sans"]}  # that of mplhep; the second has what it lacks
 MET: dict[str, Any] = {"color": "black", "linestyle": "-.", "linewidth": 2, "zorder": 1}
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
+ROW = 0.13  # height of a line of words, of their part of the figure
 STEPS = (20, 40, 100, 200, 400, 1000)  # between circles of equal pT (GeV)
 
 
@@ -38,11 +39,11 @@ def draw_event(event: EventView) -> Figure:
     """Truth (where there is any) and every method side by side: η–φ above, transverse view below, candidates in words."""
     panels = (["truth"] if event.known else []) + list(event.candidates)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.6 * len(panels), 11.6), dpi=100)
+        figure = Figure(figsize=(max(4.2 * len(panels), 8.4), 10.6), dpi=100)
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
-            3, len(panels), height_ratios=(5.2, 4.4, 1.9), left=0.04 if len(panels) > 2 else 0.08, right=0.985,
-            top=0.92 - 0.02 * _legend(figure, event), bottom=0.02, wspace=0.16, hspace=0.32,
+            3, len(panels), height_ratios=(4.6, 4.2, 2.6), left=0.05 if len(panels) > 2 else 0.09, right=0.985,
+            top=0.915 - 0.022 * _legend(figure, event), bottom=0.01, wspace=0.2, hspace=0.3,
         )  # fmt: skip
         source = source_of({event.dataset: {"format": event.format}})
         figure.suptitle(source, x=0.02, ha="left", fontsize=18, fontweight="bold")
@@ -56,8 +57,11 @@ def draw_event(event: EventView) -> Figure:
             _transverse(below, event, assigned)
             words = figure.add_subplot(grid[2, column])
             words.axis("off")
-            for row, (text, color) in enumerate(_words(event, assigned, name == "truth")):
-                words.text(0.0, 1 - 0.2 * row, text, color=color, va="top", fontsize=11, transform=words.transAxes)
+            lines = [
+                (line, color) for text, color in _words(event, assigned, name == "truth") for line in text.split("\n")
+            ]
+            for row, (text, color) in enumerate(lines):
+                words.text(-0.05, 1 - ROW * row, text, color=color, va="top", fontsize=13, transform=words.transAxes)
     return figure
 
 
@@ -67,19 +71,20 @@ def draw_matrices(event: EventView) -> Figure:
         pairs = [m for m in event.matrices if m.probability.ndim == 2]
         singles = [m for m in event.matrices if m.probability.ndim == 1]
         columns = max(len(pairs), len(singles))
+        more = any(kind.degree > 2 for kind in event.kinds.values())
         rows = [row for row in (pairs, singles) if row]
-        figure = Figure(figsize=(5.4 * columns + 0.8, 6.1 if len(rows) == 1 else 9.2), dpi=100)
+        figure = Figure(figsize=(max(5.4 * columns + 0.8, 9.0), 6.1 if len(rows) == 1 else 9.2), dpi=100)
         FigureCanvasAgg(figure)
         figure.suptitle(
-            f"{event.label}, event {event.entry}: assignment probabilities of SPA-Net", x=0.02, ha="left", fontsize=17,
+            f"{event.label}, event {event.entry}: assignment probabilities of SPANet", x=0.02, ha="left", fontsize=17,
             fontweight="bold",
         )  # fmt: skip
         figure.text(
             0.02, 0.905 if len(rows) > 1 else 0.87, "Jet numbers are positions in the file. True assignments are in colour, "
-            "one colour per particle.", fontsize=12,
+            "one colour per particle." + ("\nTargets of three jets are not shown." if more else ""), fontsize=12,
         )  # fmt: skip
         grid = figure.add_gridspec(
-            len(rows), columns, height_ratios=(5, 2.2)[: len(rows)], left=0.06, right=0.93,
+            len(rows), columns, height_ratios=(5, 2.2)[: len(rows)], left=0.06 if columns > 1 else 0.1, right=0.93,
             top=0.84 if len(rows) > 1 else 0.8, bottom=0.08,
             wspace=0.22, hspace=0.3,
         )  # fmt: skip
@@ -144,12 +149,12 @@ def _eta_phi(axis: Axes, event: EventView, assigned: list[dict[str, Any]], show_
                 text = str(int(jet["index"]))
                 below = jet["phi"] - 0.12  # the middle is left to the quarks
                 shown = axis.text(
-                    jet["eta"], below, text, ha="center", va="top", fontsize=10, zorder=4, fontweight="bold"
+                    jet["eta"], below, text, ha="center", va="top", fontsize=11, zorder=4, fontweight="bold"
                 )
             else:
                 height = jet["phi"] + FATJET_RADIUS * (0.86 if position % 2 else -0.86)
                 text = f"large-R {int(jet['index'])}"
-                shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=9, color=edge, zorder=5)
+                shown = axis.text(jet["eta"], height, text, ha="center", va="center", fontsize=10, color=edge, zorder=5)
             shown.set_path_effects([withStroke(linewidth=3, foreground="white")])  # read across lines and markers
     for lepton, color in zip(event.objects.get("leptons", []), colors_of.get("leptons", []), strict=True):
         axis.plot(lepton["eta"], lepton["phi"], "^", color=color, markersize=11, markeredgecolor="black", zorder=3)
@@ -193,11 +198,11 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     largest = max([*(o["pt"] for some in event.objects.values() for o in some), event.met[0] if event.met else 0.0])
     axis.set_ylim(0, 1.1 * largest)
     step = next(step for step in STEPS if 4 * step >= largest or step == STEPS[-1])
-    axis.set_yticks([step * factor for factor in (0.25, 1, 2, 3, 4) if step * factor < largest])
-    axis.tick_params(labelsize=9)
-    axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ = 0", "π/2", "π", "−π/2"])
+    axis.set_yticks([step * factor for factor in (0.25, 1, 2, 3, 4) if step * factor < 0.9 * largest])
+    axis.tick_params(labelsize=11, pad=6)
+    axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ=0", "π/2", "π", "−π/2"])
     axis.set_rlabel_position(np.degrees(_free_angle([o["phi"] for some in event.objects.values() for o in some])))
-    axis.text(1.14, 0.02, "radius: pT [GeV]", fontsize=9, ha="right", va="bottom", transform=axis.transAxes)
+    axis.text(1.18, -0.09, "radius: pT [GeV]", fontsize=11, ha="right", va="bottom", transform=axis.transAxes)
     axis.grid(alpha=0.4)
 
 
@@ -224,11 +229,14 @@ def _words(event: EventView, assigned: list[dict[str, Any]], truth: bool) -> lis
             continue
         text = f"{made_of}: m = {candidate['mass']:.0f} GeV"
         if not candidate["assignment_probability"] == candidate["detection_probability"] == 1:
-            text += f", AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
+            probabilities = (
+                f"\n    AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
+            )
+        else:
+            probabilities = ""
         if event.known:
             text += f", is {event.names[number]}" if number is not None else ", wrong"
-        if candidate["overlaps"]:
-            text += " (overlaps: dropped)"
+        text += probabilities + ("\n    overlaps: dropped" if candidate["overlaps"] else "")
         lines.append((text, candidate["color"]))
     return [(text, _dark(color)) for text, color in lines] or [("no target" if truth else "no candidates", "black")]
 
@@ -279,7 +287,7 @@ def _legend(figure: Figure, event: EventView) -> int:
         bbox_to_anchor=(0.015, 0.962),
         ncols=min(len(handles), fits),
         frameon=False,
-        fontsize=11,
+        fontsize=12,
     )
     return -(-len(handles) // fits)
 

@@ -11,13 +11,15 @@ from hist import Hist
 from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.style import CATEGORY_NAMES, Writer
+from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, Writer, color_of
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 
-CLASS_STYLES = {TARGET: ("H → bb", "#bd1f01", "o"), OTHER: ("other large-radius jets", "#3f90da", "s")}
-LINE_COLORS = ("#bd1f01", "#3f90da", "#ffa90e", "#832db6", "#717581", "#94a4a2")
+BDT_COLOR = color_of("chi2+bdt")
+CLASS_STYLES = {TARGET: ("H → bb", BDT_COLOR, "o"), OTHER: ("other large-radius jets", "#717581", "s")}
+LINE_COLORS = (BDT_COLOR, *SEQUENCE, "#717581", "#94a4a2")
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD large-radius jets (§3)
 PUBLISHED_ROC = np.array(
@@ -123,7 +125,7 @@ def _importance(write: Writer, histogram: Hist) -> None:
     names = np.array(list(histogram.axes[0]))
     order = np.argsort(histogram.values())
     with write.figure("bdt_importance", "") as (axis,):
-        axis.barh(range(len(names)), histogram.values()[order], color="#3f90da")
+        axis.barh(range(len(names)), histogram.values()[order], color=BDT_COLOR)
         for row, name in enumerate(names[order]):
             axis.text(histogram.values()[order][row] + 0.01, row, name, va="center", fontsize=20)
         axis.set(xlabel="Share of the total gain", ylabel="Feature", xlim=(0, 1), yticks=[])
@@ -157,15 +159,19 @@ def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> No
     points = [name for name in histogram.axes["working_point"] if name not in WORKING_POINT_NAMES]
     with write.figure(f"{key['dataset']}/{key['definition']}_bdt_scan", label, columns=2) as axes:
         for axis, category in zip(axes, ("merged", "boosted"), strict=True):
-            for (passed, total), what, color in (
-                (("correct", "candidates"), "purity", "#bd1f01"),
-                (("retrieved", "targets"), "efficiency", "#3f90da"),
+            for (passed, total), what, line in (
+                (("correct", "candidates"), "purity", "s-"),
+                (("retrieved", "targets"), "efficiency", "^--"),
             ):
                 found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in points]
                 numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
-                _band(axis, np.array(points, dtype=float), numerator, denominator, color, what.capitalize())
+                _band(axis, np.array(points, dtype=float), numerator, denominator, line, what.capitalize())
             axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Fraction")
-            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+            axis.legend(
+                title=f"{CATEGORY_NAMES[category]} ({DEFINITION_NAMES[key['definition']]})",
+                fontsize=20,
+                title_fontsize=20,
+            )
 
 
 def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:
@@ -179,22 +185,28 @@ def _trade_off(write: Writer, histogram: Hist, key: dict[str, str], label: str) 
                 named = {name: np.array([n[name] for n in found]) for name in COUNTS}
                 return named["retrieved"] / named["targets"], named["correct"] / named["candidates"]
 
-            axis.plot(*at(points), color="#bd1f01", marker=".", label="χ² + BDT, scan of the working point")
+            axis.plot(*at(points), color=BDT_COLOR, marker=".", label="χ² + BDT, scan of the working point")
             for name, marker in PART_MARKERS.items():
                 if name in histogram.axes["working_point"]:
                     axis.plot(*at([name]), marker, color="black", markersize=12, linestyle="none", label=name)
             if category == "merged":  # above a score of 1 there is no large-radius jet: χ² alone
-                axis.plot(*at(["1.00000"]), "*", color="#ffa90e", markersize=22, linestyle="none", label="χ² alone")
+                axis.plot(
+                    *at(["1.00000"]), "*", color=color_of("chi2"), markersize=22, linestyle="none", label="χ² alone"
+                )
             axis.set(xlabel="Reconstruction efficiency", ylabel="Reconstruction purity")
             axis.margins(0.15)
-            axis.legend(title=f"{CATEGORY_NAMES[category]} ({key['definition']})", fontsize=20, title_fontsize=20)
+            axis.legend(
+                title=f"{CATEGORY_NAMES[category]} ({DEFINITION_NAMES[key['definition']]})",
+                fontsize=20,
+                title_fontsize=20,
+            )
 
 
-def _band(axis: Axes, x: Any, passed: Any, total: Any, color: str, label: str) -> None:
+def _band(axis: Axes, x: Any, passed: Any, total: Any, line: str, label: str) -> None:
     use = total > 0
     low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
-    axis.fill_between(x[use], low, high, color=color, alpha=0.25, linewidth=0)
-    axis.plot(x[use], passed[use] / total[use], color=color, marker=".", label=label)
+    axis.fill_between(x[use], low, high, color=BDT_COLOR, alpha=0.25, linewidth=0)
+    axis.plot(x[use], passed[use] / total[use], line, color=BDT_COLOR, markersize=8, label=label)
 
 
 def _scores_of(histogram: Hist, model: str, part: str, datasets: list[str], kind: str | None) -> Any:

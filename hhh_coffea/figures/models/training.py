@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.small_style import STYLE
+from hhh_coffea.figures.small_style import SEQUENCE, STYLE
 
-# Petroff's colour-blind-safe colours (arXiv:2107.02270), as in all figures; each curve its own marker too
+# each curve has its own marker too
 CURVES = {
-    "purity": ("purity", "#bd1f01", "s-"),
-    "efficiency": ("efficiency", "#3f90da", "^-"),
-    "product": ("purity × efficiency", "#832db6", "o-"),
-    "full": ("whole events", "#717581", "D-"),  # where every target is a particle of its own
+    "purity": ("purity", SEQUENCE[0], "s-"),
+    "efficiency": ("efficiency", SEQUENCE[1], "^-"),
+    "product": ("purity × efficiency", SEQUENCE[2], "o-"),
+    "full": ("whole events", "black", "D-"),  # where every target is a particle of its own
 }
 
 
@@ -73,9 +73,7 @@ def draw_history(folder: str | Path) -> Path:
     with mpl.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
         left.plot(x, [e["training_loss"] for e in epochs], "o-", color="#717581", label="training, current weights")
-        left.plot(
-            x, [e["validation_loss"] for e in epochs], "s-", color="#ffa90e", label="validation, averaged weights"
-        )
+        left.plot(x, [e["validation_loss"] for e in epochs], "s-", color="black", label="validation, averaged weights")
         left.set(xlabel="epoch", ylabel="loss")
         for name, (label, color, line) in CURVES.items():
             if all(name in e for e in epochs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from hhh_coffea.figures.style import CATEGORY_NAMES, NAMES
 
@@ -65,22 +66,26 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         r"(?P<definition>default|reference)_generated_pt",
         "Generated particles",
         (
-            "pT of the generated particles: all, those with a target of each kind, and the shares of all (below), in "
-            "{definition}."
+            "pT of the generated particles in the selected events: all, those with a target of each kind, and the shares "
+            "(below), in {definition}. If the kinds are different particles, each share is that of the generated particles "
+            "of its kind: over all pT it is what the tables say can be found."
         ),
     ),
     (
         r"(?P<definition>default|reference)_target_mass",
         "Generated particles",
         (
-            "Mass of the generated particles with a target (left) and of the objects that make the target (right), in "
-            "{definition}, normalised."
+            "Mass of the objects that make the targets, in {definition}, normalised; on the left the generated masses, if they "
+            "are not all the same. Kinds with fewer than 50 targets are not drawn."
         ),
     ),
     (
         r"candidate_mass_(?P<method>.+)",  # perhaps with a kind before the method
         "Candidate masses",
-        "Mass of the candidates of {method} that survive overlap removal. If there is truth, correct and wrong ones are stacked.",
+        (
+            "Mass of the {category}candidates of {method} that survive overlap removal. If there is truth, correct and wrong "
+            "ones are stacked. Bins are joined where there are few candidates."
+        ),
     ),
     (
         r"mass_plane_(?P<method>.+)",
@@ -123,16 +128,16 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
         r"efficiency_(?P<source>.+)",
         "Efficiency",
         (
-            "Share of right assignments among targets that can be found, against the {source}, for all methods. "
-            "Event: all targets that can be found are right. Bars: 68.27% Clopper–Pearson intervals."
+            "Share of correct assignments among targets that can be found, against the {source}, for all methods. "
+            "Event: all targets that can be found are correct. Bars: 68.27% Clopper–Pearson intervals."
         ),
     ),
     (
         r"spectrum_(?P<source>.+?)_by_(?P<method>.+)",
         "Distributions by method",
         (
-            "Distribution of the {source} with {method}, stacked by outcome: the target was assigned right, was assigned wrong, "
-            "or cannot be found because a daughter has no object."
+            "Distribution of the {source} with {method}, stacked by outcome: the assignment is correct, or it is wrong, or the "
+            "target is not reconstructable because a daughter has no object."
         ),
     ),
     (
@@ -189,17 +194,24 @@ MAIN_FIGURE = "efficiency_number_of_jets"
 MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")
 
 
-def caption(name: str) -> str:
-    """Caption of the figure ``dataset/name``; its bare name where nothing is known of it."""
-    bare = name.rsplit("/", 1)[-1]
+def caption(name: str, kinds: Mapping[str, str] | None = None) -> str:
+    """Caption of the figure ``dataset/name``; its bare name where nothing is known of it.
+
+    ``kinds`` are those of the targets of the dataset, with what readers call them.
+    """
+    bare, labels = name.rsplit("/", 1)[-1], {**(kinds or {}), **CATEGORY_NAMES}
     for pattern, _, text in _CAPTIONS:
         if (found := re.fullmatch(pattern, bare)) is not None:
-            groups = found.groupdict()
+            groups = {"category": "", "method": "", **found.groupdict()}
+            category, method = labels.get(groups["category"], groups["category"]), groups["method"]
+            if bare.startswith("candidate_mass_"):
+                kind = next((kind for kind in kinds or () if method.startswith(f"{kind}_")), "")
+                category, method = f"{labels[kind]} " if kind else "", method.removeprefix(f"{kind}_")
             return text.format(
                 definition=_DEFINITION.get(groups.get("definition", ""), ""),
-                category=CATEGORY_NAMES.get(groups.get("category", ""), groups.get("category", "")).lower(),
+                category=category[:1].lower() + category[1:] if category in CATEGORY_NAMES.values() else category,
                 source=groups.get("source", "").replace("_", " "),
-                method=_METHODS.get(groups.get("method", ""), groups.get("method", "")),
+                method=_METHODS.get(method, method),
             )
     return bare.replace("_", " ")
 

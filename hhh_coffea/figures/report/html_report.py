@@ -10,14 +10,17 @@ from typing import Any
 
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.figures.report import captions
-from hhh_coffea.figures.report.page import image, templates
+from hhh_coffea.figures.report.page import image, is_wide, templates
 from hhh_coffea.inference.table import uncertainty
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
 from hhh_coffea.results.headline import headline_tables, plain
 
 REPORT = "report.html"
-Figure = dict[str, str]  # name, caption, data
+Figure = dict[str, Any]  # name, caption, data, wide
+DOCS = "https://github.com/hhh-coffea/hhh_coffea/blob/main/docs"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SHORT_SUM = 12  # digits of a SHA-256 sum that tell two models apart
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
 
@@ -39,12 +42,16 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     environment = templates()
     environment.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
     environment.filters["short_percent"] = short_percent
-    figures = _figures(folder / "plots", list(contents["provenance"]["datasets"]))
+    labels = {name: {kind: plain(info, kind) for kind in info.get("kinds", ())} for name, info in datasets.items()}
+    figures = _figures(folder / "plots", {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]})
     main_figure = _take_main_figure(figures)
     text = environment.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
-        options=_options(contents["provenance"]["config"]),
+        options=_options(contents["provenance"]),
+        models=_models(contents["provenance"]["models"]),
+        docs=DOCS,
+        either_way=any(_seen_twice(info) for info in datasets.values()),
         headline=headline_tables(contents["summary"]["results"], assignments, datasets),
         datasets=datasets,
         plain=plain,
@@ -63,19 +70,49 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     return folder / REPORT
 
 
-def _options(config: dict[str, Any]) -> dict[str, str]:
-    """The options of the run, those without a value left out."""
-    given = {key: value for key, value in config.items() if value not in (None, [], False)}
-    return {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in given.items()}
+def _options(provenance: dict[str, Any]) -> dict[str, str]:
+    """The options that were set, in words; of a run that did not record which, those that have a value."""
+    config = provenance["config"]
+    given = provenance.get("options_set", [key for key, value in config.items() if value not in (None, [], {}, False)])
+    return {key: _in_words(config[key]) for key in given if key in config}
 
 
-def _figures(folder: Path, datasets: list[str]) -> dict[str, dict[str, list[Figure]]]:
-    """dataset → kind → figures; those of no dataset come last."""
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        if {"value", "bins", "low", "high"} <= value.keys():  # an observable
+            return f"{value['value']}, {value['bins']} bins from {value['low']:g} to {value['high']:g}"
+        return "; ".join(f"{name}: {_in_words(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _models(models: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Model → what is recorded of it, in words."""
+    return {
+        name: ", ".join(
+            f"SHA-256 {value[:SHORT_SUM]}" if key == "sha256" else f"{key.replace('_', ' ')} {_in_words(value)}"
+            for key, value in model.items()
+            if value is not None and not (key == "name" and name.endswith(value))
+        )
+        for name, model in models.items()
+    }
+
+
+def _seen_twice(info: dict[str, Any]) -> bool:
+    """Whether an analysis can see the same particle as targets of two kinds."""
+    return bool(sum(info.get("kinds", {}).values()) > info.get("particles", 0))
+
+
+def _figures(folder: Path, datasets: dict[str, dict[str, str]]) -> dict[str, dict[str, list[Figure]]]:
+    """dataset → kind → figures; those of no dataset come last. ``datasets`` have the labels of the kinds of their targets."""
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
     found: dict[str, dict[str, list[Figure]]] = {name: {} for name in datasets}
     for name in sorted(names, key=captions.order):
-        figure = {"name": name, "caption": captions.caption(name), "data": image(folder / f"{name}.png")}
         dataset = name.split("/", 1)[0]
+        caption = captions.caption(name, datasets.get(dataset))
+        figure: Figure = {"name": name, "caption": caption, "data": image(folder / f"{name}.png")}
+        figure["wide"] = is_wide(folder / f"{name}.png")
         kinds = found.setdefault(dataset if dataset in datasets else "", {})
         kinds.setdefault(captions.kind(name), []).append(figure)
     return {dataset: kinds for dataset, kinds in found.items() if kinds}
@@ -100,7 +137,12 @@ def _fit(folder: Path) -> dict[str, Any] | None:
     plots = folder / "plots"
     names = [str(path.relative_to(plots).with_suffix("")) for path in plots.rglob("*.png")]
     figures = [
-        {"name": name, "caption": captions.fit_caption(name), "data": image(plots / f"{name}.png")}
+        {
+            "name": name,
+            "caption": captions.fit_caption(name),
+            "data": image(plots / f"{name}.png"),
+            "wide": is_wide(plots / f"{name}.png"),
+        }
         for name in sorted(names, key=captions.fit_order)
     ]
     found = results.read_json(folder / "fit.json")
@@ -109,8 +151,14 @@ def _fit(folder: Path) -> dict[str, Any] | None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6g}"
+    return "–" if value is None else _powers(f"{value:.6g}")
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "–" if value is None else _powers(f"{value:,.3g}") if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _powers(number: str) -> str:
+    """A number as readers write it: ``2.4e-05`` is 2.4 × 10⁻⁵."""
+    mantissa, _, exponent = number.partition("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}" if exponent else number

@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hhh_coffea.base.atomic import replacing
 
+WIDE = 1200  # pixels; one panel of our figures has 880
+
 
 @dataclass(frozen=True)
 class Table:
@@ -29,7 +31,11 @@ class Figure:
 
     path: Path
     caption: str
-    wide: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the whole width of the page."""
+        return is_wide(self.path)
 
 
 @dataclass
@@ -68,6 +74,12 @@ def write_page(path: Path, page: Page) -> None:
     text = templates().get_template("page.html.j2").render(page=page, image=image)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
+
+
+def is_wide(path: Path) -> bool:
+    """Whether a PNG file has more than one panel side by side: more pixels than twice the width of half a page."""
+    width = int.from_bytes(path.read_bytes()[16:20], "big")  # the first field of the header of every PNG file
+    return width > WIDE
 
 
 def image(path: Any) -> str:

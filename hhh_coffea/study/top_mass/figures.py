@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from hhh_coffea.figures.small_style import SEQUENCE
 from hhh_coffea.figures.style import METHOD_STYLES, NAMES, Writer
 from hhh_coffea.inference.mass_fit import Histograms, ellipse
 from hhh_coffea.inference.mass_model import EDGES, MassModel
 from hhh_coffea.inference.mass_shapes import CENTRAL_MASS
 from hhh_coffea.study.reconstructed import PERFECT
 
-CATEGORY_COLORS = {"correct": "#3f90da", "incorrect": "#ffa90e", "unmatched": "#94a4a2"}
+CATEGORY_COLORS = {"incorrect": "#94a4a2", "unmatched": "#dcdcdc"}  # correct ones have the colour of their method
 AXES = {"top": "Mass of $t_H$ [GeV]", "w": "Mass of the $W$ of $t_H$ [GeV]"}
 
 
@@ -50,43 +51,44 @@ def draw_ellipses(write: Writer, found: Mapping[str, Mapping[str, Any]], title: 
     return write.written[-1].with_suffix(".png")
 
 
-def draw_fit(write: Writer, name: str, model: MassModel, at: tuple[float, float], data: Histograms, label: str) -> Path:
+def draw_fit(write: Writer, method: str, model: MassModel, at: tuple[float, float], data: Histograms) -> Path:
     """Data and the sum of the templates, by category, of both observables."""
     share = model.share(*at)
-    with write.figure(name, "", columns=2, rows=2, height=12, sharex="col", height_ratios=[3, 1]) as axes:
+    own = color_of(method) if method != PERFECT else SEQUENCE[1]  # black is for data
+    with write.figure(f"data_{method}", "", columns=2, rows=2, height=12, sharex="col", height_ratios=[3, 1]) as axes:
         for column, (observable, edges) in enumerate(EDGES.items()):
             upper, lower = axes[column], axes[2 + column]
             counts = data[observable]
             total, below = counts.sum(), np.zeros(len(counts))
             for i, category in enumerate(model.categories):
                 part = total * share[i] * model.shapes[category][observable](*at)
-                color = CATEGORY_COLORS[category]
+                color = CATEGORY_COLORS.get(category, own)
                 upper.stairs(below + part, edges, baseline=below, fill=True, color=color, label=category)
                 below = below + part
             middle = (edges[:-1] + edges[1:]) / 2
-            upper.errorbar(middle, counts, yerr=np.sqrt(counts), fmt="o", color="black", markersize=4, label=label)
+            upper.errorbar(middle, counts, yerr=np.sqrt(counts), fmt="o", color="black", markersize=4, label="data")
             pull = (counts - below) / np.sqrt(np.maximum(below, 1e-9))
             lower.plot(middle, pull, "o", color="black", markersize=4)
             lower.axhline(0, color="black", linewidth=1)
             upper.set(ylabel="Events / GeV", ylim=(0, 1.35 * max(counts.max(), below.max())))
             lower.set(xlabel=AXES[observable], ylabel="Pull", ylim=(-4.5, 4.5), xlim=(edges[0], edges[-1]))
-            upper.legend(fontsize=18)
+            upper.legend(fontsize=18, title=name_of(method), title_fontsize=18)
     return write.written[-1].with_suffix(".png")
 
 
 def draw_dependence(write: Writer, method: str, model: MassModel) -> Path:
     """How the templates of all events change with m_t and with the JSF."""
     points = {
-        "$m_t$ = 170 GeV": (170.0, 1.0, "#3f90da"),
-        "$m_t$ = 173 GeV": (173.0, 1.0, "black"),
-        "$m_t$ = 176 GeV": (176.0, 1.0, "#bd1f01"),
-        "JSF = 0.96": (173.0, 0.96, "#832db6"),
-        "JSF = 1.04": (173.0, 1.04, "#ffa90e"),
+        "$m_t$ = 170 GeV": (170.0, 1.0, SEQUENCE[0], "-"),
+        "$m_t$ = 173 GeV": (173.0, 1.0, "black", "-"),
+        "$m_t$ = 176 GeV": (176.0, 1.0, SEQUENCE[2], "-"),
+        "JSF = 0.96": (173.0, 0.96, SEQUENCE[0], "--"),
+        "JSF = 1.04": (173.0, 1.04, SEQUENCE[2], "--"),
     }
     with write.figure(f"templates_{method}", "", columns=2, height=9) as axes:
         for axis, (observable, edges) in zip(axes, EDGES.items(), strict=True):
-            for label, (mass, jsf, color) in points.items():
-                axis.stairs(model(mass, jsf)[observable], edges, color=color, linewidth=2, label=label)
+            for label, (mass, jsf, color, line) in points.items():
+                axis.stairs(model(mass, jsf)[observable], edges, color=color, linestyle=line, linewidth=2, label=label)
             axis.set(xlabel=AXES[observable], ylabel="Probability / GeV", ylim=(0, None), xlim=(edges[0], edges[-1]))
             axis.legend(fontsize=18, title=name_of(method), title_fontsize=18)
     return write.written[-1].with_suffix(".png")

@@ -89,7 +89,7 @@ def write(study: Study, inputs: Inputs, found: Found, data: Found) -> int:
             "Measurements",
             [MEASURED],
             [tables["measured"]],
-            [Figure(masses, "Measured masses; inner bars: statistical error.", wide=True)],
+            [Figure(masses, "Measured masses; inner bars: statistical error.")],
         ),
         Section(
             "Templates",
@@ -99,7 +99,6 @@ def write(study: Study, inputs: Inputs, found: Found, data: Found) -> int:
                 Figure(
                     figures.draw_dependence(draw, main, model_of(found[main])),
                     f"Templates of {name_of(main)} at other m_t and JSF.",
-                    wide=True,
                 ),
                 *(_fits(study, inputs, method, found[method], data[method]) for method in found),
             ],
@@ -134,9 +133,9 @@ def _fits(study: Study, inputs: Inputs, method: str, entry: Mapping[str, Any], r
     selected = passing(inputs.selected(DATA, method), entry["tuning"]["cut"])
     rows = histograms(selected[rows_at(selected, 1.0)])
     at = (result["fitted"][0], result["jsf"][0])
-    path = figures.draw_fit(study.figures, f"data_{method}", model_of(entry), at, rows, "data")
+    path = figures.draw_fit(study.figures, method, model_of(entry), at, rows)
     goodness = ", ".join(f"{name} {c:.0f}/{n:.0f}" for name, (c, n) in result["chi2"].items())
-    return Figure(path, f"{name_of(method)}: data and the best fit; χ²/ndf of {goodness}.", wide=True)
+    return Figure(path, f"{name_of(method)}: data and the best fit; χ²/ndf of {goodness}.")
 
 
 def _conclusion(found: Found, data: Found, generated: float) -> str:

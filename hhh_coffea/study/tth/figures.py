@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from hhh_coffea.figures.style import METHOD_STYLES, NAMES, PALETTE, Writer
+from hhh_coffea.figures.style import DARK_BLUE, METHOD_STYLES, NAMES, PALETTE, Writer
 from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, UNFROZEN, Discriminants
 from hhh_coffea.study.tth.measurement import OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, published
 
-COLORS = {PRETRAINING: "#717581", FINE_TUNING: "#bd1f01", UNFROZEN: "#e76300"}
+# the classes of the network in blues and grey: no colour is that of another method
+COLORS = {PRETRAINING: "#92dadd", FINE_TUNING: DARK_BLUE, UNFROZEN: "#717581"}
 MODEL_NAMES = {"shapesys": "each bin uncertain on its own", "normsys": "all bins uncertain together"}
 
 YIELD_NAMES = {OWN: "our yields", PUBLISHED: "published yields"}
@@ -29,8 +30,8 @@ SERIES: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {
 
 def name_of(discriminant: str) -> str:
     """How tables and legends call a discriminant."""
-    own = {PRETRAINING: "SPA-Net, pretraining", FINE_TUNING: "SPA-Net, fine-tuning"}
-    own |= {UNFROZEN: "SPA-Net, all weights"}
+    own = {PRETRAINING: "SPANet, pretraining", FINE_TUNING: "SPANet, fine-tuning"}
+    own |= {UNFROZEN: "SPANet, all weights"}
     return own.get(discriminant, f"{NAMES.get(discriminant, discriminant)} + BDT")
 
 
@@ -85,8 +86,8 @@ def draw_table_2(write: Writer, table: Mapping[str, Mapping[str, Any]], quantity
         handles = [axes[0].plot([], [], "*", color="black", markersize=20)[0]]
         handles += [axes[0].errorbar([], [], color="black", markersize=10, **style) for _, style in SERIES.values()]
         said = [f"{YIELD_NAMES[origin]}, {MODEL_NAMES[model]}" for model, origin in SERIES]
-        figure.legend(handles, ["published", *said], loc="upper center", ncols=3, fontsize=17)
-        figure.subplots_adjust(left=0.19, wspace=0.06, top=0.82)
+        figure.legend(handles, ["published", *said], loc="upper center", ncols=2, fontsize=20)
+        figure.subplots_adjust(left=0.19, wspace=0.06, top=0.79)
     return write.written[-1].with_suffix(".png")
 
 
@@ -118,7 +119,7 @@ def draw_scores(write: Writer, found: Discriminants, name: str, edges: list[floa
     """Signal and background in the bins of the fit, both normalised to 1, bins of equal width."""
     with write.figure(f"score_{name}", "") as (axis,):
         number = np.arange(len(edges))
-        for use, label, color in ((found.signal, "ttH", "#bd1f01"), (~found.signal, "ttbb", "#3f90da")):
+        for use, label, color in ((found.signal, "ttH", color_of(name)), (~found.signal, "ttbb", "black")):
             weight = found.weight[use]
             values, _ = np.histogram(found.scores[name][use], edges, weights=weight)
             squares, _ = np.histogram(found.scores[name][use], edges, weights=weight**2)

@@ -33,7 +33,6 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
         Figure(
             draw_table_2(write, table, quantity, label),
             f"{label}, beside the published numbers.",
-            True,
         )
         for quantity, label in (("significance", "Significance [σ]"), ("mu_limit", "Limit on μ"))
     ]

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.style import METHOD_STYLES, NAMES, Writer
+from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.style import DARK_BLUE, METHOD_STYLES, NAMES, Writer
 from hhh_coffea.study.event_table import Columns
 from hhh_coffea.study.zprime.analysis import SCENARIOS
 from hhh_coffea.study.zprime.events import REGRESSED
 from hhh_coffea.study.zprime.published import TABLE_3
 
-COLORS = {REGRESSED: "#bd1f01"}
-SIGNAL_COLORS = ("#bd1f01", "#e76300", "#832db6", "#3f90da")
+COLORS = {REGRESSED: DARK_BLUE}
 
 
 def name_of(method: str) -> str:
     """How tables and legends call a method."""
-    return "SPA-Net, regressed $\\eta_\\nu$" if method == REGRESSED else NAMES.get(method, method)
+    return "SPANet, regressed $\\eta_\\nu$" if method == REGRESSED else NAMES.get(method, method)
 
 
 def color_of(method: str) -> str:
@@ -48,9 +48,10 @@ def draw_spectra(write: Writer, spectra: Mapping[str, Mapping[str, Any]], uncert
                 alpha=0.2,
                 label=f"± {uncertainty:.0%}",
             )
-            for color, (mass, signal) in zip(SIGNAL_COLORS, entry["signals"].items(), strict=False):
+            for color, (mass, signal) in zip(SEQUENCE, entry["signals"].items(), strict=False):
                 values = np.array(signal)[: len(per_bin)] * per_bin
-                axis.stairs(values, edges, color=color, linewidth=2.5, label=f"$Z'$, {mass} GeV")
+                values = np.where(values > 0, values, np.nan)  # no line down to nothing on a logarithmic axis
+                axis.stairs(values, edges, baseline=None, color=color, linewidth=2.5, label=f"$Z'$, {mass} GeV")
             axis.set(xlabel="$m_{t\\bar{t}}$ [GeV]", yscale="log", xlim=(edges[0], edges[-1]))
             axis.legend(title=name_of(method), fontsize=18, title_fontsize=20)
         top = max(np.max(entry["background"]) for entry in spectra.values())
@@ -95,11 +96,11 @@ def draw_significance(write: Writer, masses: Mapping[str, Mapping[str, Any]]) ->
 def draw_cuts(write: Writer, cuts: Mapping[str, Mapping[str, Any]]) -> Path:
     """S/√B within 75 GeV of each mass against the share of background that a cut leaves, relative to no cut."""
     shown = {method: entry for method, entry in cuts.items() if method != REGRESSED}
-    with write.figure("cuts", "", columns=len(shown), height=8, sharey=True) as axes:
+    with write.figure("cuts", "", panels=len(shown), sharey=True) as axes:
         for axis, (method, entry) in zip(axes, shown.items(), strict=True):
             number = len(entry["cuts"])
             left = 1 - np.arange(number) / number
-            for color, (mass, gain) in zip(SIGNAL_COLORS, entry["s_over_root_b"].items(), strict=False):
+            for color, (mass, gain) in zip(SEQUENCE, entry["s_over_root_b"].items(), strict=False):
                 values = np.where(np.array(gain) > 0, gain, np.nan)
                 axis.plot(left, values, color=color, linewidth=2.5, label=f"{float(mass):g} GeV: $S / B^{{1/2}}$")
                 purity = np.array(entry["s_over_b"][mass])
@@ -111,7 +112,8 @@ def draw_cuts(write: Writer, cuts: Mapping[str, Mapping[str, Any]]) -> Path:
             axis.plot([], [], color="black", linestyle=":", label="$S / B$")
             axis.set(xlabel="Share of $t\\bar{t}$ that passes the cut", xlim=(1, 0), ylim=(0, 3.6))
             axis.legend(title=name_of(method), fontsize=18, title_fontsize=20)
-        axes[0].set_ylabel("Relative to no cut")
+        for axis in axes[::2]:
+            axis.set_ylabel("Relative to no cut")
     return write.written[-1].with_suffix(".png")
 
 
@@ -160,10 +162,10 @@ def draw_neutrino(write: Writer, rows: Columns, found: Mapping[str, Any]) -> Pat
     """η of the neutrino: regressed against generated, residuals, and m(ℓν)."""
     true = rows["true_eta"]
     known = np.isfinite(true)
-    kinds = {"constraint": ("W-mass constraint", "#ffa90e")}
+    kinds = {"constraint": ("W-mass constraint", "#94a4a2")}
     if "regression" in found:
-        kinds["regressed"] = ("SPA-Net regression", "#bd1f01")
-    with write.figure("neutrino", "", columns=3, height=9) as axes:
+        kinds["regressed"] = ("SPANet regression", DARK_BLUE)
+    with write.figure("neutrino", "", panels=3) as axes:
         last = list(kinds)[-1]
         axes[0].hist2d(true[known], rows[f"{last}.eta"][known], bins=60, range=[[-4, 4], [-4, 4]], cmap="Blues")
         axes[0].plot([-4, 4], [-4, 4], color="black", linewidth=1)

@@ -16,13 +16,13 @@ from hhh_coffea.study.zprime.published import CUTS, TABLE_3
 TITLE = "Z′ → tt̄"
 SOURCE = "M. Fenton et al., Commun. Phys. 7, 139 (2024), arXiv:2309.01886: Table 3, Figure 2, Supplementary Figure 3"
 COMPARISON = (
-    "The cross-section of each mass is chosen such that SPA-Net without regression has the published significance at "
+    "The cross-section of each mass is chosen such that SPANet without regression has the published significance at "
     "{luminosity}; the paper does not give it. All other numbers are results. Errors are those of the comparison with "
     "that column: bootstrap samples of the simulated events, with the cross-section chosen in each. Significances are local."
 )
 OTHER_CUTS = (
     "Local significance [published] with the published cuts instead: 0.43 on the score of the permutation network, 0.078 on the "
-    "marginal probability of SPA-Net; the cross-section is chosen again"
+    "marginal probability of SPANet; the cross-section is chosen again"
 )
 SPECTRA = (
     "Spectra at {luminosity} after each method's cut, signals at the cross-sections of the table. Bins with fewer than "
@@ -75,27 +75,27 @@ def write(study: Study, inputs: Inputs, summary: dict[str, Any]) -> int:
                 _cross_sections(significance),
             ],
             [
-                Figure(drawn["significance"], "Local significance; stars are published.", wide=True),
-                Figure(drawn["spectra"], SPECTRA.format(luminosity=lumi, fewest=FEWEST), wide=True),
+                Figure(drawn["significance"], "Local significance; stars are published."),
+                Figure(drawn["spectra"], SPECTRA.format(luminosity=lumi, fewest=FEWEST)),
             ],
         ),
         Section(
             "Quality cuts",
             [CUTTING.format(share=f"{ROLES['tuning']:.0%}", window=f"{HALF_WINDOW:g}")],
             [_cut_table(summary)],
-            [Figure(drawn["cuts"], "Gain of a cut. Vertical lines are the cuts that are used.", wide=True)],
+            [Figure(drawn["cuts"], "Gain of a cut. Vertical lines are the cuts that are used.")],
         ),
         Section(
             "Sculpting of m(tt̄)",
             [SCULPTING],
             [_sculpting_table(summary["sculpting"])],
-            [Figure(drawn["sculpting"], "m(tt̄) before and after the cuts.", wide=True)],
+            [Figure(drawn["sculpting"], "m(tt̄) before and after the cuts.")],
         ),
         Section(
             "The neutrino",
             [NEUTRINO],
             [_neutrino_table(summary["neutrino"])],
-            [Figure(drawn["neutrino"], "η of the neutrino, its residual, and m(ℓν).", wide=True)],
+            [Figure(drawn["neutrino"], "η of the neutrino, its residual, and m(ℓν).")],
         ),
     ]
     return study.finish(page, summary)

@@ -1,0 +1,56 @@
+"""How wide the bins of a spectrum are drawn, and which part of its axis: what its entries allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hist
+import numpy as np
+from hist import Hist
+
+CONTENT = (0.002, 0.998)  # quantiles of the entries between which the axis lies
+SIXTY_EIGHT = (0.16, 0.84)
+IN_A_BIN = 15  # entries that a bin of the central 68% has on average, if bins can be joined to that
+FEWEST_BINS = 20  # of the whole axis
+
+
+def between(histogram: Hist, quantiles: tuple[float, float] = CONTENT) -> tuple[float, float]:
+    """Two quantiles of the entries within the axis of a spectrum, at edges of its bins; the whole axis if there are none."""
+    values, edges = histogram.values(), histogram.axes[0].edges
+    if not values.sum() > 0:
+        return float(edges[0]), float(edges[-1])
+    share = np.cumsum(values) / values.sum()
+    first, last = np.searchsorted(share, quantiles)
+    return float(edges[min(first, len(share) - 1)]), float(edges[min(last, len(share) - 1) + 1])
+
+
+def coarseness(spectra: Iterable[Hist]) -> int:
+    """How many neighbouring bins are drawn as one: the central ones then have :data:`IN_A_BIN` entries in each spectrum.
+
+    The spectra have the same regular axis. Entries are effective ones, (Σw)²/Σw², so that weights do not count as entries.
+    """
+    factors = [1]
+    for spectrum in spectra:
+        size = spectrum.axes[0].size
+        total, squares = spectrum.values().sum(), spectrum.variances().sum()
+        if not (total > 0 and squares > 0):
+            continue
+        low, high = between(spectrum, SIXTY_EIGHT)
+        bins = (high - low) / spectrum.axes[0].widths[0]
+        wanted = IN_A_BIN * bins / (0.68 * total**2 / squares)
+        possible = [n for n in range(1, max(size // FEWEST_BINS, 1) + 1) if size % n == 0]
+        factors.append(next((n for n in possible if n >= wanted), possible[-1]))
+    return max(factors)
+
+
+def counted(what: str, histogram: Hist) -> str:
+    """``what`` as the axis of a spectrum says it: weighted if entries have other weights than 1."""
+    same = np.allclose(histogram.values(flow=True), histogram.variances(flow=True))
+    return what if same else f"Weighted {what.lower()}"
+
+
+def coarser(spectra: Sequence[Hist]) -> list[Any]:
+    """The spectra in the bins that their sum allows; overflow is kept."""
+    factor = coarseness([sum(spectra)]) if spectra else 1
+    return [spectrum[:: hist.rebin(factor)] for spectrum in spectra]
