@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
   hhh display --fileset demo --event 5
-  hhh display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
-The number of an event is its position in the file. It is `entry` in the candidates that hhh run --candidates writes.
+  hhh display --fileset hhh.json --dataset HHH --file hhh_07.root \\
+              --event 4711 --methods chi2,spanet
+
+The number of an event is its position in the file, from 0. It is in the
+column "entry" of the candidates that hhh run --candidates writes.
 """
 
 
@@ -23,7 +27,6 @@ def parser() -> argparse.ArgumentParser:
         prog="hhh display",
         description="Draw one event: its jets, the truth, and the candidates of each method with their probabilities.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files, as for hhh run")
     p.add_argument("--dataset", metavar="NAME", help="dataset of the event (default: the first of the fileset)")
@@ -81,7 +84,7 @@ def _display(options: argparse.Namespace) -> int:
         try:
             made.spanet_for(analysis)
         except SpanetError as error:  # not asked for by name: leave it out, and say so
-            _say(f"without spanet: {error}")
+            say(f"without spanet: {error}")
             methods.remove("spanet")
     event = read_event(
         dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made
@@ -91,7 +94,7 @@ def _display(options: argparse.Namespace) -> int:
     for name, figure in figures.items():
         path = options.output / f"{event.dataset}_{event.entry}_{name}.{options.format}"
         figure.savefig(path, metadata={"CreationDate": None} if options.format == "pdf" else None)
-        _say(f"wrote {path.resolve()}")
+        say(f"wrote {path.resolve()}")
     return 0
 
 
@@ -102,10 +105,6 @@ def _file(files: list[str], wanted: str | None) -> str:
     raise UserError(
         f"option --file: {len(found)} files of the dataset end in {wanted!r}; it has {', '.join(files[:10])}"
     )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, path_of
 
 EXAMPLES = """\
 examples:
-  hhh plot results                                draw the figures again
+  hhh plot results                        draw the figures again
   hhh plot results --overlay-published --formats pdf
   hhh plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
-  hhh plot results_a results_b --output both      compare both in the same figures
+  hhh plot results_a results_b --output both
+                                          both in the same figures
 """
 FORMATS = ("png", "pdf", "svg")
 
@@ -26,7 +28,6 @@ def parser() -> argparse.ArgumentParser:
         description="Draw every figure of a results directory from its histograms.json, into its plots/ folder. With several "
         "directories, draw purity, efficiency and mass shapes of all their methods in the same figures.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("results", type=path_of, nargs="+", help="results directories of hhh run")
     p.add_argument("--output", type=path_of, metavar="DIR", help="folder for a comparison (default: comparison)")
@@ -65,19 +66,15 @@ def _plot(options: argparse.Namespace) -> int:
         if (folder / "provenance.json").is_file():
             from hhh_coffea.figures.report.html_report import write_report
 
-            _say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
+            say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
     else:
         from hhh_coffea.figures.compare import read_runs
 
         histograms, datasets = read_runs(options.results)
         where = options.output or Path("comparison")
         drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
-    _say(f"{len(drawn)} figures in {where.resolve()}")
+    say(f"{len(drawn)} figures in {where.resolve()}")
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import argparse
 from itertools import pairwise
 from typing import Any
 
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import names_of, path_of
-from hhh_coffea.jobs.models import say
 
 
 def bdt_arguments(parser: argparse.ArgumentParser) -> None:

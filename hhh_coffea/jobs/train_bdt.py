@@ -23,6 +23,7 @@ from rich.console import Console
 from hhh_coffea import __version__
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import LOCK
+from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
@@ -175,8 +176,8 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     write_model(output, card, weights, histograms, {**sample.datasets, **(test.datasets if test else {})})
     if not options.keep_table:
         shutil.rmtree(table)
-    console.print(bdt_card.summary(card), highlight=False)
-    console.print(f"model written to {output.resolve()}", soft_wrap=True)
+    say(bdt_card.summary(card), console)
+    say(f"model written to {output.resolve()}", console)
 
 
 def make_table(
@@ -231,7 +232,7 @@ def search(
         fits.append(trained)
         record.append({**changes, "trees": trained.trees, "logloss": round(trained.loss, 5), "auc": round(auc, 5)})
         said = ", ".join(f"{name} {value}" for name, value in record[-1].items())
-        console.print(f"  {said}", highlight=False, soft_wrap=True)
+        say(f"  {said}", console)
     least = max(row["auc"] for row in record) - TOLERANCE
     chosen = min((k for k, row in enumerate(record) if row["auc"] >= least), key=lambda k: record[k]["trees"])
     return fits[chosen], record, on_cluster
