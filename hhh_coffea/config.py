@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.analyses import Analysis, all_methods
 from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
-from hhh_coffea.base.strict import Positive, Strict, comma_separated
+from hhh_coffea.base.strict import Positive, Strict, comma_separated, in_plain_words
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.engine.store import CANDIDATES, EVENTS, SKIM
@@ -339,5 +339,4 @@ def _explain(problem: Any, model: type[Strict]) -> str:
     if problem["type"] == "missing":
         example = ", for example --fileset demo" if name == "fileset" else ""
         return f"option {name!r} is missing{example}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"option {name!r}: {message} (got {problem['input']!r})" if name else message
+    return f"option {name!r}: {in_plain_words(problem)}" if name else problem["msg"].removeprefix("Value error, ")

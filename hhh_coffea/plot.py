@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.base.terminal import say
+from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, path_of
 
 EXAMPLES = """\
@@ -55,14 +55,19 @@ def _plot(options: argparse.Namespace) -> int:
     if len(options.results) == 1 and options.output is not None:
         raise UserError("option --output is for comparisons; the figures of one results directory are written into it")
     labels = {name: value for name in LABELS if (value := getattr(options, name)) is not None}
+    from rich.console import Console
+
     from hhh_coffea.figures.results_figures import (  # heavy: only once the options are known to be good
         draw_all,
         draw_comparison,
     )
+    from hhh_coffea.jobs.progress import drawing
 
     if len(options.results) == 1:
         folder = options.results[0]
-        drawn, where = draw_all(folder, options.overlay_published, formats, labels), folder / "plots"
+        where = folder / "plots"
+        with drawing(Console(), where):
+            drawn = draw_all(folder, options.overlay_published, formats, labels)
         if (folder / "provenance.json").is_file():
             from hhh_coffea.figures.report.html_report import write_report
 
@@ -72,8 +77,9 @@ def _plot(options: argparse.Namespace) -> int:
 
         histograms, datasets = read_runs(options.results)
         where = options.output or Path("comparison")
-        drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
-    say(f"{len(drawn)} figures in {where.resolve()}")
+        with drawing(Console(), where):
+            drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
+    say(f"wrote {plural(len(drawn), 'figure')} into {where.resolve()}")
     return 0
 
 

@@ -60,12 +60,18 @@ def folder(tmp_path_factory):
     ("line", "code"),
     [
         ("run --fileset demo --methods chi2,spanet --dry-run", 0),
-        ("run --fileset demo_hh4b --methods chi2,dhh --no-plots --output hh4b --candidates", 0),
+        (
+            "run --fileset demo_hh4b --methods chi2,dhh --no-plots --output hh4b --candidates --region many=sum(jets.btag)>=4",
+            0,
+        ),
         ("run --fileset demo_tops --no-plots --output tops --overlay-published --verbose", 0),
         ("run --fileset demo --no-plots --output sculpting --processor sculpting --methods chi2,chi2+bdt", 0),
-        ("run --fileset demo_hhh --methods chi2,chi2+bdt,spanet --no-plots --output results --verbose --luminosity 3000", 0),
+        (
+            "run --fileset demo_hhh --methods chi2,chi2+bdt,spanet --no-plots --output results --verbose --luminosity 3000",
+            0,
+        ),
         ("fit results --no-plots", 0),
-        ("run --fileset demo --datasets HH --processor bdt_scan --no-plots --output scan --region many=sum(jets.btag)>=5", 0),
+        ("run --fileset demo --datasets HH --processor bdt_scan --no-plots --output scan", 0),
         ("plot scan --formats png", 0),
         ("display --fileset demo --event 5 --methods chi2", 0),
         ("train data --fileset demo --datasets HH --topology hh --output data", 0),

@@ -317,7 +317,7 @@ def process(config: RunConfig, job: Job, plan: Plan, executor: Executor, console
     """Run all chunks with a progress bar over events."""
     failed = 0
     with progress_bar(console) as bar:
-        task = bar.add_task("processing events", total=plan.events, note="")
+        task = bar.add_task("processing events", total=plan.events, note="", visible=bool(plan.events))
 
         def on_progress(partial: Partial) -> None:
             nonlocal failed

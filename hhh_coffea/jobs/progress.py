@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
+from hhh_coffea.base.terminal import plural
+
 BAR_WIDTH = 40  # at most; the other columns come first
 
 
@@ -61,7 +63,7 @@ class _Figures(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         del task
-        return Text(f"{sum(1 for _ in self.folder.rglob('*.p*'))} files")
+        return Text(plural(sum(1 for _ in self.folder.rglob("*.p*")), "file"))
 
 
 def _clock(seconds: float | None) -> str:

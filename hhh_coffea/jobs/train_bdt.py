@@ -21,7 +21,7 @@ from coffea.processor import accumulate
 from rich.console import Console
 
 from hhh_coffea import __version__
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.lock import LOCK
 from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
@@ -100,7 +100,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
         if the options cannot be used, a file cannot be read, or a test file was trained on.
     """
     if unknown := [name for name in options.features if name not in FEATURES]:
-        raise TrainingError(f"option features: no {unknown}; there are {list(FEATURES)}")
+        raise TrainingError(f"option features: no {unknown}; there are {listed(FEATURES)}")
     console = Console()
     output = Path(config.output)
     present = {path.name for path in output.iterdir()} if output.is_dir() else set()
@@ -109,7 +109,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
         raise TrainingError(
-            f"option compare: {compared.name} needs {sorted(missing)}, which are not among the features"
+            f"option compare: {compared.name} needs {listed(missing)}, which are not among the features"
         )
     table = output / "table"
     shutil.rmtree(table, ignore_errors=True)  # of a training that was broken off

@@ -250,10 +250,8 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
         console,
     )
     if plan.failures:
-        _warn(
-            console,
-            f"{plural(len(plan.failures), 'file')} could not be opened, and the planned events do not include theirs",
-        )
+        unread = f"{plural(len(plan.failures), 'file')} could not be opened"
+        _warn(console, f"{unread}: the number of planned events does not include theirs")
     if not plan.events:
         _warn(console, "there was nothing to process: no event was planned")
     say(f"written to {output.resolve()}: {', '.join(written)}", console)
