@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hhh_coffea.base.errors import UserError, did_you_mean
+from hhh_coffea.base.strict import comma_separated
 from hhh_coffea.base.terminal import wrapped
 from hhh_coffea.base.user_files import expanded
 
@@ -81,7 +82,8 @@ def path_of(text: str) -> Path:
 
 def names_of(text: str) -> tuple[str, ...]:
     """The type of an option that takes names, ``a,b``."""
-    return tuple(name.strip() for name in text.split(","))
+    names: tuple[str, ...] = comma_separated(text)
+    return names
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

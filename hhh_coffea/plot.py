@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.terminal import plural, say
-from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, path_of
+from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, names_of, path_of
 
 EXAMPLES = """\
 examples:
@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="draw the published curves over ours, and add the published rows to the tables in the report",
     )
-    p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
+    p.add_argument(
+        "--formats", type=names_of, default=("png", "pdf"), metavar="A[,B]", help="png, pdf, svg (default: png,pdf)"
+    )
     add_labels(p.add_argument_group("above every figure"))
     add_debug(p)
     return p
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    formats = tuple(f.strip() for f in options.formats.split(","))
+    formats = options.formats
     if unknown := set(formats) - set(FORMATS):
         raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; the formats are {', '.join(FORMATS)}")
     if len(options.results) == 1 and options.output is not None:

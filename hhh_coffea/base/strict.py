@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +37,25 @@ class Strict(BaseModel):
     """No unknown fields, no silent conversions, no changes after validation."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def pairs(items: Iterable[str], form: str = "NAME=VALUE") -> dict[str, str]:
+    """``NAME=VALUE`` of a command line, each name once.
+
+    Raises
+    ------
+    ValueError
+        naming the item that has another ``form``.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, text = (part.strip() for part in str(item).partition("="))
+        if not equals or text.startswith("=") or not re.fullmatch(r"[\w.+-]+", name):
+            raise ValueError(f"{item!r} is not {form}")
+        if name in found:
+            raise ValueError(f"{name!r} is given twice")
+        found[name] = text
+    return found
 
 
 def in_plain_words(problem: Any) -> str:

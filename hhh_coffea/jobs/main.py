@@ -86,6 +86,8 @@ def run_job(config: RunConfig) -> int:
     overwritten = None if config.overwrite else datasets
     try:
         with nullcontext() if config.dry_run else results.owned(output, overwritten):
+            if not config.dry_run and not config.overwrite:
+                report.print_warnings(console, results.deleted(output, config.methods, config.parts))
             return _run_job(config, console, datasets, analyses, processor)
     except results.WritingError as error:
         return _unfinished(console, error)
@@ -198,7 +200,6 @@ def _finish(
         *report.unread(plan, total, finished),
         *empty,
         *empty_regions(nominal, regions),
-        *_lost_skim(config),
         *foreign_models(datasets, processor),
     ]
     sums = sums_of_weights(cutflow, datasets)
@@ -270,13 +271,6 @@ def _print_results(
         report.print_summary(console, summary, datasets)
     if config.verbose or config.luminosity is not None:
         report.print_cutflow(console, cutflow)
-
-
-def _lost_skim(config: RunConfig) -> list[str]:
-    lost = not config.skim and (Path(config.output) / resume.SKIM).is_dir()
-    return (
-        [f"the skim of the earlier run in {config.output} is deleted: this run writes no skim (--skim)"] if lost else []
-    )
 
 
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:

@@ -366,7 +366,14 @@ def test_results_are_replaced_not_mixed(tmp_path, capsys):
     assert set(ds.dataset(output / "candidates").to_table().to_pandas().dataset) == {"HHH", "HH", "QCD"}
     assert main([*fewer, "--overwrite"]) == 0
     assert set(ds.dataset(output / "candidates").to_table().to_pandas().dataset) == {"HHH"}
-    assert main(base) == 0
+    capsys.readouterr()
+    assert main([*base, "--methods", "chi2,random"]) == 2  # a mistake: no such method
+    assert main(fewer) == 0
+    assert "warning" not in capsys.readouterr().out
+    (output / "fit").mkdir()
+    assert main([*base, "--methods", "chi2_as_published"]) == 0
+    said = "and deletes the results of chi2, candidates/, fit/, which it does not make again"
+    assert said in capsys.readouterr().out
     assert not (output / "candidates").exists()
     assert not list(output.glob("*.partial"))
 
