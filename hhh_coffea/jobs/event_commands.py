@@ -160,5 +160,5 @@ def pdnn(arguments: argparse.Namespace) -> None:
     progress = train_pdnn(
         make_config(given), read_settings(getattr(arguments, "set", [])), resume=getattr(arguments, "resume", False)
     )
-    say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events right")
+    say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events correct")
     say(f"wrote {arguments.output}")

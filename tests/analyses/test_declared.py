@@ -86,7 +86,7 @@ def test_no_such_analysis(name, says):
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        (MINE, ":OTHER", "mine.py: no analysis 'OTHER'; it has ['ANALYSIS']"),
+        (MINE, ":OTHER", "mine.py: no analysis 'OTHER'; it has ANALYSIS"),
         (f"{MINE}\nSECOND = ANALYSIS\n", "", "has 2 objects of class Analysis ['ANALYSIS', 'SECOND']; name one"),
         ("x = 1\n", "", "mine.py: has 0 objects of class Analysis []"),
         ("x = 1\ny = not_there\n", "", "mine.py:2: cannot be imported: NameError"),
