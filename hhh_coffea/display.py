@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "--metrics",
         choices=["default", "reference"],
         default="default",
-        help="our definitions (default) or the published ones (reference)",
+        help="our definitions (default) or the published definitions (reference)",
     )
     p.add_argument("--chi2-jets", type=int, metavar="K", help="as for hhh run")
     p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")

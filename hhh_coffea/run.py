@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--metrics",
         choices=["default", "reference", "both"],
-        help="our definitions (default), the published ones of arXiv:2412.03819 (reference), or both; without this option both",
+        help="our definitions (default), the published definitions of arXiv:2412.03819 (reference), or both; both if this "
+        "option is not given",
     )
     how.add_argument(
         "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: as many as needed)"

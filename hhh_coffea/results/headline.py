@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hhh_coffea.results.assignment_efficiency import EVENT
-from hhh_coffea.results.console.tables import SPELT_OUT, count, short_percent
+from hhh_coffea.results.console.tables import SPELT_OUT, count, definitions_of, short_percent
 
 PURITY = (
     "purity: share of candidates that are correct; efficiency: share of targets that are found. Errors are 68% intervals that "
@@ -58,7 +58,8 @@ def headline_tables(
         for name in [name for name in datasets if name not in {*assignments, *others}]:
             (truth if datasets[name].get("is_signal") else rest)[name] = NOTHING
     truth, rest = ({name: some[name] for name in datasets if name in some} for some in (truth, rest))
-    tables += [_purities(truth)] if truth else []
+    used = next((definitions_of(name) for entry in results.values() for name in entry), "")
+    tables += [_purities(truth, used)] if truth else []
     return [*tables, _candidates(rest)] if rest else tables
 
 
@@ -78,15 +79,17 @@ def _assignments(dataset: str, definitions: Mapping[str, Any], info: Info) -> He
     return HeadlineTable(f"{dataset}: correct assignments in %", ("method",), columns, rows)
 
 
-def _purities(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
+def _purities(found: Mapping[str, Mapping[str, Any]], definitions: str) -> HeadlineTable:
     shown = ("targets", "candidates", "purity", "efficiency")
     more = "Each kind of candidate, other definitions and the cutflow"
-    return HeadlineTable("purity and efficiency in %", ("dataset", "method"), shown, _rows(found, shown), PURITY, more)
+    return HeadlineTable(
+        f"purity and efficiency in %, {definitions}", ("dataset", "method"), shown, _rows(found, shown), PURITY, more
+    )
 
 
 def _candidates(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
     shown = ("candidates",)
-    return HeadlineTable("candidates (there is no truth)", ("dataset", "method"), shown, _rows(found, shown))
+    return HeadlineTable("candidates in datasets without truth", ("dataset", "method"), shown, _rows(found, shown))
 
 
 def _rows(found: Mapping[str, Mapping[str, Any]], shown: tuple[str, ...]) -> list[list[str]]:

@@ -205,8 +205,7 @@ def test_a_misnamed_collection_is_told_from_all_of_the_file(tmp_path, write_file
     assert main(["--fileset", str(fileset), "--output", str(tmp_path / "a"), "--no-plots"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert (
-        "events): no collection 'Jets' (metadata field 'jets'); the file has Event, FatJet, Jet, MissingET"
-        in printed
+        "events): no collection 'Jets' (metadata field 'jets'); the file has Event, FatJet, Jet, MissingET" in printed
     )
     assert "(assignment.py:" not in printed  # the fault is not in the code
 

@@ -195,7 +195,7 @@ def test_a_file_of_another_format(tmp_path, write_fileset, capsys):
     path = write_fileset(A=([str(DEMO / "hhh.root")], {"format": "nanoaod"}))
     assert main(["--fileset", str(path), "--output", str(tmp_path / "r"), "--no-plots"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert "no tree 'Events'; the file has Delphes; set \"format\": \"delphes\" in the metadata" in printed
+    assert 'no tree \'Events\'; the file has Delphes; set "format": "delphes" in the metadata' in printed
 
 
 @pytest.mark.slow
