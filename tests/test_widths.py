@@ -2,12 +2,15 @@
 
 import argparse
 import importlib
+import io
 
 import pytest
+from rich.console import Console
 
 from hhh_coffea import cli
 from hhh_coffea.__main__ import main, usage
 from hhh_coffea.base.terminal import plural, wrapped
+from hhh_coffea.results.console.layout import show, table_of
 
 WIDTH = 80
 
@@ -90,3 +93,17 @@ def test_everything_printed(line, code, folder, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out + printed.err
     assert too_wide(printed.out) == too_wide(printed.err) == []
+
+
+def test_wide_tables_are_printed_in_parts():
+    """Each part repeats the title and the columns of text; no cell is shortened."""
+    out = io.StringIO()
+    table = table_of("a title " * 20, ("dataset", "method"), tuple(f"number {k}" for k in range(9)))
+    for name in ("HHH", "HH"):
+        table.add_row(name, "spanet", *(f"{name}{k} ± 0.5" for k in range(9)))
+    show(Console(file=out, width=WIDTH), table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert sum("dataset" in line for line in lines) == 2
+    assert all(f"{name}{k} ± 0.5" in out.getvalue() for name in ("HHH", "HH") for k in range(9))
+    assert "…" not in out.getvalue()
