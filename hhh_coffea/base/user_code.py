@@ -76,12 +76,10 @@ def choose_class(file: Path, class_name: str, fits: Callable[[type], bool], kind
         if class_name not in classes:
             raise UserCodeError(f"{file}: no {kind} class {class_name!r}; it has {listed(classes)}")
         return classes[class_name]
-    if len(classes) != 1:
-        plural = "es" * (len(classes) != 1)
-        raise UserCodeError(
-            f"{file}: has {len(classes)} {kind} class{plural} ({listed(classes)}); "
-            + ("name one: PATH.py:Class" if classes else how)
-        )
+    if not classes:
+        raise UserCodeError(f"{file}: has no {kind} class; {how}")
+    if len(classes) > 1:
+        raise UserCodeError(f"{file}: has {len(classes)} {kind} classes ({listed(classes)}); name one: PATH.py:Class")
     return next(iter(classes.values()))
 
 
@@ -98,7 +96,9 @@ def choose_value(file: Path, name: str, kind: type[Any], what: str) -> Any:
         if name not in values:
             raise UserCodeError(f"{file}: no {what} {name!r}; it has {listed(values)}")
         return values[name]
-    if len(values) != 1:
+    if not values:
+        raise UserCodeError(f"{file}: has no object of class {kind.__name__}")
+    if len(values) > 1:
         raise UserCodeError(
             f"{file}: has {len(values)} objects of class {kind.__name__} ({listed(values)}); name one: PATH.py:NAME"
         )
