@@ -288,7 +288,7 @@ def test_a_processor_of_ones_own(tmp_path, kind, capsys):
     assert (output / "plots" / "met.png").stat().st_size > 0
     assert (output / "dask_report.html").exists() == (kind == "dask")
     assert main([*options[:4], "--processor", str(tmp_path / "mine.py")]) == 2
-    assert "2 processor classes ['Broken', 'Mine']; name one" in capsys.readouterr().err
+    assert "2 processor classes (Broken, Mine); name one" in capsys.readouterr().err
     assert main([*options[:4], "--processor", f"{tmp_path / 'mine.py'}:Broken", "--no-plots"]) == 1
     assert "RuntimeError: my own mistake" in capsys.readouterr().out
 
