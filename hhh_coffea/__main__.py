@@ -7,6 +7,7 @@ import sys
 
 from hhh_coffea import __version__
 from hhh_coffea.base.errors import did_you_mean
+from hhh_coffea.base.terminal import wrapped
 from hhh_coffea.cli import COMMANDS, EXIT_CODES, EXIT_USAGE
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -16,12 +17,14 @@ def usage() -> str:
     """What ``hhh`` says without arguments."""
     lines = [f"  {name:<11} {help_}" for name, help_ in COMMANDS.items()]
     return (
-        f"hhh_coffea {__version__}: which jets came from which Higgs boson?\n\n"
-        "usage: hhh COMMAND [OPTIONS]        or python -m hhh_coffea COMMAND, python -m hhh_coffea.COMMAND\n\n"
+        f"hhh_coffea {__version__}: which jets came from which particle?\n\n"
+        "usage: hhh COMMAND [OPTIONS]    (python -m hhh_coffea COMMAND is the same)\n\n"
         "commands:\n" + "\n".join(lines) + "\n"
-        f"  {'completion':<11} print a completion script for {', '.join(SHELLS)}: "
+        f"  {'completion':<11} print a completion script for {', '.join(SHELLS)};\n"
+        f"  {'':<11} for bash: "
         'eval "$(hhh completion bash)"\n\n'
-        "hhh COMMAND --help explains every option, with examples. To begin: hhh run --fileset demo\n\n" + EXIT_CODES
+        "To begin: hhh run --fileset demo\n"
+        "hhh COMMAND --help explains every option, with examples.\n\n" + EXIT_CODES
     )
 
 
@@ -39,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _completion(rest)
     if command not in COMMANDS:
         hint = did_you_mean(command, [*COMMANDS, "completion"])
-        sys.stderr.write(f"error: no command {command!r}{hint}; there are {', '.join([*COMMANDS, 'completion'])}\n")
+        known = ", ".join([*COMMANDS, "completion"])
+        sys.stderr.write(wrapped(f"error: no command {command!r}{hint}; the commands are {known}") + "\n")
         return EXIT_USAGE
     code: int = importlib.import_module(f"hhh_coffea.{command}").main(rest)
     return code

@@ -6,43 +6,61 @@ import argparse
 import importlib
 import io
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hhh_coffea.base.errors import UserError, did_you_mean
+from hhh_coffea.base.strict import comma_separated
+from hhh_coffea.base.terminal import wrapped
 from hhh_coffea.base.user_files import expanded
 
 EXIT_OK, EXIT_NOTHING_READ, EXIT_USAGE, EXIT_SKIPPED, EXIT_UNFINISHED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = """\
-exit codes: 0 everything was processed; 3 files or chunks were skipped, or a signal has other decays than its analysis;
-            1 nothing could be read, or a failure with --on-error stop; 2 a mistake in the options or the fileset;
-            4 the run could not be completed (cluster lost, disk full); 130 interrupted. After 4 and 130, repeat the
-            command to continue
+exit codes:
+  0    everything was processed
+  1    nothing could be read, or a failure with --on-error stop
+  2    a mistake in the options or the fileset
+  3    files or chunks were skipped, or a signal has other decays than its
+       analysis
+  4    the run could not be completed (cluster lost, disk full)
+  130  interrupted
+After 4 and 130, repeat the command to continue.
 """
 
 # command → what it does; each is a module of this package with parser() and main(arguments)
 COMMANDS = {
-    "run": "run the main job: make candidates with every method, and count how often they are right",
-    "fit": "make a measurement from a results directory: templates, statistical model, limits, couplings",
-    "plot": "draw the figures of a results directory again, or compare several in the same figures",
+    "run": "make candidates with every method; count how many are correct",
+    "fit": "statistical fit to results: significance, limits, couplings",
+    "plot": "draw the figures of results again, or compare several results",
     "display": "draw one event: jets, truth, and the candidates of each method",
     "tradeoff": "compare models in correctness and mass sculpting",
-    "train": "make training data, train, import and export models",
-    "study": "reproduce a published analysis of semi-leptonic tops: ttH, top-quark mass, Z′",
+    "train": "make training data; train, import and export models",
+    "study": "reproduce a published analysis of semi-leptonic tops",
 }
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Descriptions and examples keep their lines; what is wider than the terminal is wrapped."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return wrapped(textwrap.indent(text, indent), width, hang="")
+
+
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line on stderr, with a suggestion where an option is misspelt."""
+    """A parser whose errors are one message on stderr, with a suggestion where an option is misspelt."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": _HelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with 2."""
         _, unknown, words = message.partition("unrecognized arguments: ")
         option = words.split(" ")[0].split("=")[0] if unknown else ""
         hint = did_you_mean(option, sorted(_options(self))) if option.startswith("-") else ""
-        self.exit(EXIT_USAGE, f"error: {message}{hint}; --help explains every option\n")
+        self.exit(EXIT_USAGE, wrapped(f"error: {message}{hint}; --help explains every option") + "\n")
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -64,7 +82,8 @@ def path_of(text: str) -> Path:
 
 def names_of(text: str) -> tuple[str, ...]:
     """The type of an option that takes names, ``a,b``."""
-    return tuple(name.strip() for name in text.split(","))
+    names: tuple[str, ...] = comma_separated(text)
+    return names
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
@@ -101,18 +120,20 @@ def guarded(
     try:
         return action()
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted{lost and ': ' + lost}\n")
+        sys.stderr.write(wrapped(f"interrupted{lost and ': ' + lost}") + "\n")
         return EXIT_INTERRUPTED
     except mistakes as error:
         if debug:
             raise
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(wrapped(f"error: {error}") + "\n")
         return EXIT_USAGE
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands in one parser: what shell completion is made of."""
-    whole = argparse.ArgumentParser(prog="hhh", description="Jet assignment for multi-Higgs analyses.", add_help=True)
+    whole = argparse.ArgumentParser(
+        prog="hhh", description="Find out which jets came from which particle.", add_help=True
+    )
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")
     for name, help_ in COMMANDS.items():
         own: argparse.ArgumentParser = importlib.import_module(f"hhh_coffea.{name}").parser()

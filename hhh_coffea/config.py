@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.analyses import Analysis, all_methods
 from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
-from hhh_coffea.base.strict import Positive, Strict, comma_separated
+from hhh_coffea.base.strict import Positive, Strict, comma_separated, in_plain_words, pairs
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
 from hhh_coffea.engine.store import CANDIDATES, EVENTS, SKIM
@@ -99,15 +98,8 @@ class RunConfig(Strict):
         """``NAME=EXPRESSION`` of the command line; an observable with its bins, ``NAME=EXPRESSION@BINS,LOW,HIGH``."""
         if not isinstance(value, list):
             return value
-        found: dict[str, Any] = {}
-        for item in value:
-            name, equals, text = str(item).partition("=")
-            if not equals or text.startswith("=") or not re.fullmatch(r"\s*\w+\s*", name):
-                raise ValueError(f"{item!r} is not NAME=EXPRESSION")
-            if name.strip() in found:
-                raise ValueError(f"{name.strip()!r} is given twice")
-            found[name.strip()] = text.strip() if info.field_name == "regions" else read_observable(text)
-        return found
+        found = pairs(value, "NAME=EXPRESSION")
+        return found if info.field_name == "regions" else {name: read_observable(text) for name, text in found.items()}
 
     @field_validator("methods")
     @classmethod
@@ -138,18 +130,15 @@ class RunConfig(Strict):
             return value
         found: dict[str, Any] = {}
         of_methods: dict[str, Any] = {}
-        for item in value:
-            name, equals, text = str(item).partition("=")
+        for name, text in pairs(value).items():
             *method, option = name.split(".", 1)
-            if not equals or not all(part.isidentifier() for part in (*method, option)):
-                raise ValueError(f"{item!r} is not NAME=VALUE")
+            if not all(part.isidentifier() for part in (*method, option)):
+                raise ValueError(f"'{name}={text}' is not NAME=VALUE")
             place = of_methods.setdefault(method[0], {}) if method else found
-            if option in place:
-                raise ValueError(f"{name!r} is given twice")
             try:
                 place[option] = load_yaml(text)
             except yaml.constructor.ConstructorError as error:  # a key twice, say: YAML, but not one that can be used
-                raise ValueError(f"{item!r}: {why_unreadable(error)}") from None
+                raise ValueError(f"'{name}={text}': {why_unreadable(error)}") from None
             except yaml.YAMLError:
                 place[option] = text
         if of_methods and "settings" in found:
@@ -339,5 +328,4 @@ def _explain(problem: Any, model: type[Strict]) -> str:
     if problem["type"] == "missing":
         example = ", for example --fileset demo" if name == "fileset" else ""
         return f"option {name!r} is missing{example}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"option {name!r}: {message} (got {problem['input']!r})" if name else message
+    return f"option {name!r}: {in_plain_words(problem)}" if name else problem["msg"].removeprefix("Value error, ")

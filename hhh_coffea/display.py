@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import CommandParser, add_debug, guarded, path_of
+from hhh_coffea.base.terminal import say
+from hhh_coffea.cli import CommandParser, add_debug, guarded, names_of, path_of
 
+DEFAULT = ("chi2", "chi2+bdt", "spanet")
 EXAMPLES = """\
 examples:
   hhh display --fileset demo --event 5
-  hhh display --fileset hhh.json --dataset HHH --file hhh_07.root --event 4711 --methods chi2,spanet
-The number of an event is its position in the file. It is `entry` in the candidates that hhh run --candidates writes.
+  hhh display --fileset hhh.json --dataset HHH --file hhh_07.root \\
+              --event 4711 --methods chi2,spanet
+
+The number of an event is its position in the file, from 0. It is in the
+column "entry" of the candidates that hhh run --candidates writes.
 """
 
 
@@ -23,25 +28,24 @@ def parser() -> argparse.ArgumentParser:
         prog="hhh display",
         description="Draw one event: its jets, the truth, and the candidates of each method with their probabilities.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--fileset", required=True, metavar="JSON", help="datasets and their files, as for hhh run")
     p.add_argument("--dataset", metavar="NAME", help="dataset of the event (default: the first of the fileset)")
     p.add_argument("--file", metavar="NAME", help="a file of the dataset, by the end of its path (default: the first)")
     p.add_argument("--event", type=int, required=True, metavar="N", help="entry number in the file, from 0")
     p.add_argument(
-        "--methods", default="chi2,chi2+bdt,spanet", metavar="A[,B]", help="default: chi2,chi2+bdt,spanet, if there are models"
+        "--methods", type=names_of, default=DEFAULT, metavar="A[,B]", help=f"default: {','.join(DEFAULT)}, if there are models"
     )  # fmt: skip
     p.add_argument(
         "--metrics",
         choices=["default", "reference"],
         default="default",
-        help="our definitions (default) or the published ones (reference)",
+        help="our definitions (default) or the published definitions (reference)",
     )
     p.add_argument("--chi2-jets", type=int, metavar="K", help="as for hhh run")
     p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
     p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as for hhh run")
-    p.add_argument("--model", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
+    p.add_argument("--model", type=names_of, default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
     p.add_argument(
         "--output", type=path_of, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
     )
@@ -68,20 +72,20 @@ def _display(options: argparse.Namespace) -> int:
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
     dataset = next(iter(datasets.values()))
     analysis = load_analyses({dataset.name: dataset})[dataset.metadata.analysis]
-    methods = [name.strip() for name in options.methods.split(",")]
+    methods = list(options.methods)
     if unknown := [name for name in methods if name not in analysis.methods and not is_user_method(name)]:
         raise UserError(
             f"option --methods: no method {unknown[0]!r}; the methods are {', '.join(analysis.methods)}, and your own files"
         )
-    model = options.model.split(",") if "model" in options else ()
+    model = options.model if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
     made = method_options(methods, options.chi2_jets, model=model, device="cpu", **settings)
     methods = list(made.methods)
-    if "spanet" in methods and options.methods == parser().get_default("methods"):
+    if "spanet" in methods and options.methods == DEFAULT:
         try:
             made.spanet_for(analysis)
         except SpanetError as error:  # not asked for by name: leave it out, and say so
-            _say(f"without spanet: {error}")
+            say(f"without spanet: {error}")
             methods.remove("spanet")
     event = read_event(
         dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made
@@ -91,7 +95,7 @@ def _display(options: argparse.Namespace) -> int:
     for name, figure in figures.items():
         path = options.output / f"{event.dataset}_{event.entry}_{name}.{options.format}"
         figure.savefig(path, metadata={"CreationDate": None} if options.format == "pdf" else None)
-        _say(f"wrote {path.resolve()}")
+        say(f"wrote {path.resolve()}")
     return 0
 
 
@@ -102,10 +106,6 @@ def _file(files: list[str], wanted: str | None) -> str:
     raise UserError(
         f"option --file: {len(found)} files of the dataset end in {wanted!r}; it has {', '.join(files[:10])}"
     )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -11,28 +11,43 @@ from hhh_coffea.cli import CommandParser, add_debug, add_labels, guarded
 
 EXAMPLES = """\
 what happens:
-  1. templates: the histogram of one observable, for each region, process and systematic variation, scaled to the expected
-     events of the luminosity; bins are merged so that each has a given share of signal and background (transformation D)
-  2. a statistical model (HistFactory, with pyhf): signal strength μ, one nuisance parameter for each uncertainty
-  3. discovery significance, upper limits (CLs), best fit with pulls, −2Δ ln L over μ
+  1. templates: the histogram of one observable for each region, process and
+     systematic variation, scaled to the expected events of the luminosity;
+     bins are merged until each has a given share of signal and background
+     (transformation D)
+  2. a statistical model (HistFactory, with pyhf): signal strength μ, and one
+     nuisance parameter for each uncertainty
+  3. discovery significance, upper limits (CLs), best fit with pulls,
+     −2Δ ln L over μ
 
-  Without --unblind, data are not used: the fit is to the expected signal and background (Asimov data, μ = 1).
+  Without --unblind, data are not used: the fit is to the expected signal and
+  background (Asimov data, μ = 1).
 
 examples:
-  hhh run --fileset demo --luminosity 3000                           needed before: histograms with a luminosity
-  hhh fit results                                                    every method, mass of the leading candidate
-  hhh fit results --methods chi2,spanet --select rank=1              mass of the second candidate
-  hhh fit results --background-uncertainty 0.05 --mc-statistics      another model of the background
+  hhh run --fileset demo --luminosity 3000
+          needed before: histograms with a luminosity
+  hhh fit results
+          every method, mass of the leading candidate
+  hhh fit results --methods chi2,spanet --select rank=1
+          mass of the second candidate
+  hhh fit results --background-uncertainty 0.05 --mc-statistics
+          another model of the background
   hhh fit results --normalisation QCD=0.3 --luminosity-uncertainty 0.015
-  hhh fit results --unblind                                          fit the events of datasets that are data
-  hhh fit results --observable score                                 an observable that hhh run --observable declared
-  hhh fit results --scan kappa3=-20:25,kappa4=-250:260               self-couplings (needs results of hhh run --couplings)
-  hhh fit results --config fit.yaml                                  options from a file: "level: 0.9" …
+          more uncertainties of rates
+  hhh fit results --unblind
+          fit the observed events of datasets that are data
+  hhh fit results --observable score
+          an observable that hhh run --observable declared
+  hhh fit results --scan kappa3=-20:25,kappa4=-250:260
+          self-couplings (needs results of hhh run --couplings)
+  hhh fit results --config fit.yaml
+          options from a file: "level: 0.9" …
 
 what is written, into RESULTS/fit:
-  fit.json, table.txt, plots/    all methods; report.html of the results shows them too
-  METHOD/workspace.json          the model, for pyhf and cabinetry
-  METHOD/datacard.txt, shapes.root   the same model for combine
+  fit.json, table.txt, plots/   all methods; also in RESULTS/report.html
+  METHOD/workspace.json         the model, for pyhf and cabinetry
+  METHOD/datacard.txt, shapes.root
+                                the same model, for combine
 """
 MISSING = "hhh fit needs pyhf and iminuit: pip install 'hhh-coffea[stats]'"
 
@@ -43,7 +58,6 @@ def parser() -> argparse.ArgumentParser:
         prog="hhh fit",
         description="Build templates and a statistical model from a results directory; significance, limits, couplings.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

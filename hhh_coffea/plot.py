@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, path_of
+from hhh_coffea.base.terminal import plural, say
+from hhh_coffea.cli import LABELS, CommandParser, add_debug, add_labels, guarded, names_of, path_of
 
 EXAMPLES = """\
 examples:
-  hhh plot results                                draw the figures again
+  hhh plot results                        draw the figures again
   hhh plot results --overlay-published --formats pdf
   hhh plot results --label CMS --label-text "Work in Progress" --sqrt-s 14
-  hhh plot results_a results_b --output both      compare both in the same figures
+  hhh plot results_a results_b --output both
+                                          both in the same figures
 """
 FORMATS = ("png", "pdf", "svg")
 
@@ -26,7 +28,6 @@ def parser() -> argparse.ArgumentParser:
         description="Draw every figure of a results directory from its histograms.json, into its plots/ folder. With several "
         "directories, draw purity, efficiency and mass shapes of all their methods in the same figures.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("results", type=path_of, nargs="+", help="results directories of hhh run")
     p.add_argument("--output", type=path_of, metavar="DIR", help="folder for a comparison (default: comparison)")
@@ -35,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="draw the published curves over ours, and add the published rows to the tables in the report",
     )
-    p.add_argument("--formats", default="png,pdf", metavar="A[,B]", help="png, pdf, svg (default: png,pdf)")
+    p.add_argument(
+        "--formats", type=names_of, default=("png", "pdf"), metavar="A[,B]", help="png, pdf, svg (default: png,pdf)"
+    )
     add_labels(p.add_argument_group("above every figure"))
     add_debug(p)
     return p
@@ -48,36 +51,38 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    formats = tuple(f.strip() for f in options.formats.split(","))
+    formats = options.formats
     if unknown := set(formats) - set(FORMATS):
         raise UserError(f"option --formats: no format {sorted(unknown)[0]!r}; the formats are {', '.join(FORMATS)}")
     if len(options.results) == 1 and options.output is not None:
         raise UserError("option --output is for comparisons; the figures of one results directory are written into it")
     labels = {name: value for name in LABELS if (value := getattr(options, name)) is not None}
+    from rich.console import Console
+
     from hhh_coffea.figures.results_figures import (  # heavy: only once the options are known to be good
         draw_all,
         draw_comparison,
     )
+    from hhh_coffea.jobs.progress import drawing
 
     if len(options.results) == 1:
         folder = options.results[0]
-        drawn, where = draw_all(folder, options.overlay_published, formats, labels), folder / "plots"
+        where = folder / "plots"
+        with drawing(Console(), where):
+            drawn = draw_all(folder, options.overlay_published, formats, labels)
         if (folder / "provenance.json").is_file():
             from hhh_coffea.figures.report.html_report import write_report
 
-            _say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
+            say(f"wrote {write_report(folder, options.overlay_published or None).resolve()}")
     else:
         from hhh_coffea.figures.compare import read_runs
 
         histograms, datasets = read_runs(options.results)
         where = options.output or Path("comparison")
-        drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
-    _say(f"{len(drawn)} figures in {where.resolve()}")
+        with drawing(Console(), where):
+            drawn = draw_comparison(where, histograms, datasets, options.overlay_published, formats, labels)
+    say(f"wrote {plural(len(drawn), 'figure')} into {where.resolve()}")
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -14,21 +14,27 @@ from hhh_coffea.config import RunConfig, make_config
 
 EXAMPLES = """\
 examples:
-  hhh run --fileset demo                                    the bundled demo sample, into ./results
-  hhh run --fileset hhh.json --dry-run                      show what would be read
+  hhh run --fileset demo                   the bundled events, into ./results
+  hhh run --fileset hhh.json --dry-run     print what would be read
   hhh run --fileset hhh.json --executor dask --workers 8 --candidates
   hhh run --fileset hhh.json --executor dask --scheduler tcp://node1:8786
-  hhh run --fileset hhh.json --executor dask --cluster slurm --cluster-config slurm.yaml
-  hhh run --fileset hhh.json --chi2-jets 8 --metrics default --datasets HHH,QCD
+  hhh run --fileset hhh.json --executor dask --cluster slurm \\
+          --cluster-config slurm.yaml
+  hhh run --fileset hhh.json --datasets HHH,QCD --chi2-jets 8
   hhh run --fileset hhh.json --methods chi2,chi2+bdt --bdt-wp medium
-  hhh run --fileset hhh.json --methods chi2,spanet --model models/my_spanet --device cuda
-  hhh run --fileset hhh.json --processor bdt_scan           purity and efficiency against the working point
-  hhh run --fileset hhh.json --processor sculpting          masses in background, compared with random pairing
-  hhh run --fileset demo --luminosity 3000                  expected events; then: hhh fit results
-  hhh run --fileset demo_tops --overlay-published           semi-leptonic tops, with published rows
+  hhh run --fileset hhh.json --methods spanet --model models/my_spanet
   hhh run --fileset hhh.json --methods chi2,my_method.py:MyMethod
-  hhh run --fileset hhh.json --processor my_processor.py --set region=SR --set jet_pt=30
-  hhh run --config run.yaml                                 options from a file: "fileset: hhh.json", "chi2_jets: 8" …
+  hhh run --fileset hhh.json --processor my_processor.py --set region=SR
+  hhh run --fileset hhh.json --processor bdt_scan
+          purity and efficiency against the working point
+  hhh run --fileset hhh.json --processor sculpting
+          masses in background, compared with random pairing
+  hhh run --fileset demo --luminosity 3000
+          expected events; then: hhh fit results
+  hhh run --fileset demo_tops --overlay-published
+          semi-leptonic tops, with published rows
+  hhh run --config run.yaml
+          options from a file: "fileset: hhh.json", "chi2_jets: 8" …
 """
 
 
@@ -38,7 +44,6 @@ def parser() -> argparse.ArgumentParser:
         prog="hhh run",
         description="Find out which objects of Delphes and NanoAOD events came from which particle.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -73,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--metrics",
         choices=["default", "reference", "both"],
-        help="our definitions (default), the published ones of arXiv:2412.03819 (reference), or both; without this option both",
+        help="our definitions (default), the published definitions of arXiv:2412.03819 (reference), or both; both if this "
+        "option is not given",
     )
     how.add_argument(
         "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: as many as needed)"

@@ -8,13 +8,17 @@ from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import owned
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import EXIT_OK, CommandParser, add_debug, guarded, path_of
 
 EXAMPLES = """\
 examples:
-  hhh tradeoff spanet_hhh models/a models/b --output tradeoff        on validation events, to choose a model
-  hhh tradeoff spanet_hhh models/b --fileset sculpting_test          on test events, to report the result
-  hhh tradeoff --redraw tradeoff                                     draw the figure again
+  hhh tradeoff spanet_hhh models/a models/b --output tradeoff
+                            on validation events, to choose a model
+  hhh tradeoff spanet_hhh models/b --fileset sculpting_test
+                            on test events, to report the result
+  hhh tradeoff --redraw tradeoff
+                            draw the figure again
 """
 
 
@@ -25,7 +29,6 @@ def parser() -> argparse.ArgumentParser:
         description="Run χ² + BDT and every model on the same signal and background; write tradeoff.json, tradeoff.md "
         "and a figure of purity × efficiency against the sculpting of masses.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("models", nargs="*", metavar="MODEL", help="SPANet models; all are compared with the first")
     p.add_argument(
@@ -70,7 +73,8 @@ def _tradeoff(options: argparse.Namespace) -> int:
             compare(options.fileset, options.models, folder, options.device)
     content = read(folder)
     drawn = figures_sculpting.draw_tradeoff(folder, content)
-    sys.stdout.write(f"{markdown(content)}\nwritten to {folder.resolve()}: tradeoff.json, tradeoff.md, {drawn}\n")
+    sys.stdout.write(f"{markdown(content)}\n")
+    say(f"written to {folder.resolve()}: tradeoff.json, tradeoff.md, {drawn}")
     return EXIT_OK
 
 

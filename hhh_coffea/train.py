@@ -92,12 +92,10 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
 def parser() -> argparse.ArgumentParser:
     """Make the command-line parser with every command of ``COMMANDS``."""
     examples = "\n".join(f"  {example}" for _, example, _, _ in COMMANDS.values())
-    plain = argparse.RawDescriptionHelpFormatter
     p = CommandParser(
         prog="hhh train",
         description="Train, import and export models.",
         epilog=f"examples:\n{examples}",
-        formatter_class=plain,
     )
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (help_, example, declare, run) in COMMANDS.items():
@@ -106,7 +104,6 @@ def parser() -> argparse.ArgumentParser:
             help=help_,
             description=help_[0].upper() + help_[1:] + ".",
             epilog=f"example:\n  {example}",
-            formatter_class=plain,
         )
         declare(sub)
         add_debug(sub)

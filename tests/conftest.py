@@ -20,6 +20,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEMO = REPOSITORY / "fileset" / "demo"
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages stand on one line, for tests of what they say; ``test_widths.py`` has the tests of how they are broken."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of large real samples and reference numbers, beside the repository (or where HHH_SHARED says)."""

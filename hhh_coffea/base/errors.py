@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend: commands print their message without a traceback and exit with 2."""
+"""Mistakes that a user can correct: commands print their message without a traceback and exit with 2."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def why_unreadable(error: Exception) -> str:
     if mark is None:
         return " ".join(str(error).split())
     return f"{getattr(error, 'problem', None)} (line {mark.line + 1}, column {mark.column + 1})"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names in alphabetical order, with commas; ``nothing`` for none."""
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

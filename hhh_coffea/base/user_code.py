@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.user_files import expanded
 
 
@@ -74,14 +74,12 @@ def choose_class(file: Path, class_name: str, fits: Callable[[type], bool], kind
     }
     if class_name:
         if class_name not in classes:
-            raise UserCodeError(f"{file}: no {kind} class {class_name!r}; it has {sorted(classes)}")
+            raise UserCodeError(f"{file}: no {kind} class {class_name!r}; it has {listed(classes)}")
         return classes[class_name]
-    if len(classes) != 1:
-        plural = "es" * (len(classes) != 1)
-        raise UserCodeError(
-            f"{file}: has {len(classes)} {kind} class{plural} {sorted(classes)}; "
-            + ("name one: PATH.py:Class" if classes else how)
-        )
+    if not classes:
+        raise UserCodeError(f"{file}: has no {kind} class; {how}")
+    if len(classes) > 1:
+        raise UserCodeError(f"{file}: has {len(classes)} {kind} classes ({listed(classes)}); name one: PATH.py:Class")
     return next(iter(classes.values()))
 
 
@@ -96,11 +94,13 @@ def choose_value(file: Path, name: str, kind: type[Any], what: str) -> Any:
     values = {key: value for key, value in vars(import_file(file)).items() if isinstance(value, kind)}
     if name:
         if name not in values:
-            raise UserCodeError(f"{file}: no {what} {name!r}; it has {sorted(values)}")
+            raise UserCodeError(f"{file}: no {what} {name!r}; it has {listed(values)}")
         return values[name]
-    if len(values) != 1:
+    if not values:
+        raise UserCodeError(f"{file}: has no object of class {kind.__name__}")
+    if len(values) > 1:
         raise UserCodeError(
-            f"{file}: has {len(values)} objects of class {kind.__name__} {sorted(values)}; name one: PATH.py:NAME"
+            f"{file}: has {len(values)} objects of class {kind.__name__} ({listed(values)}); name one: PATH.py:NAME"
         )
     return next(iter(values.values()))
 

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
 from hhh_coffea.base.bundled import find_bundled, list_bundled
-from hhh_coffea.base.errors import UserError, did_you_mean
-from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.errors import UserError, did_you_mean, listed
+from hhh_coffea.base.strict import Positive, Strict, in_plain_words
 from hhh_coffea.base.user_files import expanded, unique_keys
 from hhh_coffea.datasets.couplings import CouplingInput
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_paths
@@ -27,7 +27,6 @@ from hhh_coffea.datasets.normalisation import Normalisation
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
 DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging")
 RATE = ("cross_section", "branching", "filter_efficiency", "k_factor", "sum_of_weights")  # of simulated events alone
-LONGEST = 80  # values that are longer are not repeated in messages
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -124,7 +123,9 @@ class DatasetMetadata(Strict):
             object.__setattr__(self, "analysis", short)  # validated models do not change
             self.model_fields_set.add("analysis")
         if not self.analysis:
-            raise ValueError("field 'analysis' is missing: hh, hhh (or n_higgs: 3), …; see docs/fileset.md")
+            raise ValueError(
+                'field \'analysis\' is missing: set what is looked for, as "analysis": "hhh" (docs/fileset.md)'
+            )
         return self
 
     @model_validator(mode="after")
@@ -193,14 +194,16 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
     except (OSError, EOFError, zlib.error, UserError) as error:
         raise FilesetError(f"{path}: cannot be read as a fileset: {error}") from error
     if not isinstance(raw, dict) or not raw:
-        raise FilesetError(f"{path}: a fileset is a non-empty JSON object {{dataset: {{'files': …, 'metadata': …}}}}")
+        raise FilesetError(
+            f'{path}: a fileset is a mapping of datasets: {{"NAME": {{"files": […], "metadata": {{…}}}}}}'
+        )
     datasets = {key: _dataset(path, key, value) for key, value in raw.items()}
     _no_file_twice(path, datasets)
     if only is not None:
         for wanted in only:
             if wanted not in datasets:
                 raise FilesetError(
-                    f"{path}: no dataset {wanted!r}{did_you_mean(wanted, datasets)}; it has {sorted(datasets)}"
+                    f"{path}: no dataset {wanted!r}{did_you_mean(wanted, datasets)}; it has {listed(datasets)}"
                 )
         datasets = {key: value for key, value in datasets.items() if key in only}
     return datasets
@@ -232,7 +235,7 @@ def _find(name: str) -> Path:
 def _dataset(path: Path, name: str, raw: Any) -> Dataset:
     where = f"{path}: dataset {name!r}"
     if not isinstance(raw, dict):
-        raise FilesetError(f"{where}: must be an object with 'files' and 'metadata', not {type(raw).__name__}")
+        raise FilesetError(f"{where}: must be a mapping with 'files' and 'metadata', not {_kind(raw)}")
     if unknown := set(raw) - {"files", "metadata", "form", "format", "compressed_form", "did"}:
         raise FilesetError(f"{where}: unknown field {sorted(unknown)[0]!r}; it may have 'files' and 'metadata'")
     for required in ("files", "metadata"):
@@ -272,16 +275,18 @@ def _files(where: str, raw: Any, folder: Path, default_tree: str) -> tuple[dict[
     elif isinstance(raw, dict):
         pairs = list(raw.items())
     else:
-        raise FilesetError(
-            f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {type(raw).__name__}"
-        )
+        raise FilesetError(f"{where}, field 'files': must be {{path: tree}} or a list of paths, not {_kind(raw)}")
     files: dict[str, str] = {}
     known: dict[str, tuple[str, int]] = {}
     for pattern, given in pairs:
         # coffea's preprocessed filesets hold {"object_path": tree, "steps": …, "num_entries": …, "uuid": …}
         tree = given.get("object_path") if isinstance(given, dict) else given
-        if not isinstance(pattern, str) or not isinstance(tree, str):
-            raise FilesetError(f"{where}, field 'files': {pattern!r}: {given!r} is not a path with the name of a tree")
+        if not isinstance(pattern, str):
+            raise FilesetError(f"{where}, field 'files': a path must be a text, not {_kind(pattern)}")
+        if not isinstance(tree, str):
+            raise FilesetError(
+                f"{where}, field 'files': {pattern}: the name of a tree must be a text, not {_kind(given)}"
+            )
         expanded = _expand(where, pattern, folder)
         for file in expanded:
             if file in files:
@@ -325,15 +330,9 @@ def _no_file_twice(path: Path, datasets: dict[str, Dataset]) -> None:
             owner[file] = dataset.name
 
 
-IN_PLAIN_WORDS = {
-    "string_type": 'must be a text, in quotes: "…"',
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "list_type": "must be a list: […]",
-    "dict_type": "must be a mapping: {…}",
-    "model_type": "must be a mapping: {…}",
-}
+def _kind(value: Any) -> str:
+    kinds = {str: "a text", dict: "a mapping", list: "a list", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
 
 
 def _explain(where: str, problem: Any) -> str:
@@ -342,10 +341,12 @@ def _explain(where: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
         return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own fields go under 'user'"
+    if problem["type"] == "missing":
+        return f"{at} is missing"
     if problem["type"] == "too_short" and not problem["input"]:
         return f"{at}: is empty; name at least one"
-    message = IN_PLAIN_WORDS.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
-    given = repr(problem["input"])
-    # a whole mapping would hide the message
-    shown = place and problem["type"] != "missing" and not isinstance(problem["input"], dict) and len(given) <= LONGEST
-    return f"{at}: {message} (got {given})" if shown else f"{at}: {message}"
+    if place == "name" and problem["type"] == "string_pattern_mismatch":
+        return (
+            f"{where}: the name of a dataset has letters, digits and . _ + - alone, and begins with a letter or digit"
+        )
+    return f"{at}: {in_plain_words(problem)}"

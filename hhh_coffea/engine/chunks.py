@@ -17,7 +17,8 @@ from uproot.exceptions import KeyInFileError
 
 from hhh_coffea.base.atomic import NoRoomError
 from hhh_coffea.base.contents import sha256_of, state_of
-from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
+from hhh_coffea.base.errors import listed
+from hhh_coffea.datasets.fileset import DEFAULT_TREE, Dataset, DatasetMetadata
 from hhh_coffea.datasets.nanoaod_options import files_of
 from hhh_coffea.engine.outputs import check
 from hhh_coffea.engine.processors import ProcessorSource, raised_at
@@ -27,6 +28,7 @@ from hhh_coffea.events.formats import schema_of
 from hhh_coffea.events.missing import MissingError
 
 DEFAULT_CHUNKSIZE = 100_000
+SET_FORMAT = '; set "format": "{}" in the metadata of this dataset'
 CHUNK_BYTES = 256 * 1024**2  # uncompressed size of the branches of a chunk, when the user does not set the chunk size
 
 
@@ -199,19 +201,28 @@ def _look_into(source: SourceFile) -> FileInfo | Failure:
         try:
             tree = file[source.tree]
         except KeyInFileError:
-            names = sorted({key.split(";")[0] for key in file.keys(recursive=False)})
-            near = {"Delphes": "delphes", "Events": "nanoaod"}
-            hint = "".join(
-                f" (is its format {near[name]!r}?)" for name in names if name in near and source.tree in near
-            )
-            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {names}{hint}")
+            names = {key.split(";")[0] for key in file.keys(recursive=False)}
+            others = [f for f, t in DEFAULT_TREE.items() if t in names and source.tree in DEFAULT_TREE.values()]
+            hint = SET_FORMAT.format(others[0]) if others else ""
+            return Failure(source.dataset, source.path, f"no tree {source.tree!r}; the file has {listed(names)}{hint}")
         if not hasattr(tree, "num_entries"):
             return Failure(source.dataset, source.path, f"{source.tree!r} is not a TTree")
         entries = int(tree.num_entries)
         present = [b for b in source.branches if b in tree]
+        if source.branches and not present and (found := _format_of(tree)):
+            reason = f"tree {source.tree!r} has none of the branches that are read{SET_FORMAT.format(found)}"
+            return Failure(source.dataset, source.path, reason)
         size = sum(tree[b].uncompressed_bytes for b in present)
         missing = tuple(name for name, mark in _collections(source.branches).items() if mark not in tree)
         return FileInfo(source, str(tree.file.uuid), entries, size / entries if entries else 0.0, missing, state)
+
+
+def _format_of(tree: Any) -> str:
+    """The format that a tree looks like; empty if like none."""
+    names = set(tree.keys(recursive=False))
+    if {"run", "luminosityBlock", "event"} <= names:
+        return "nanoaod"
+    return "delphes" if any(f"{name}_size" in names for name in names) else ""
 
 
 def _collections(branches: Iterable[str]) -> dict[str, str]:

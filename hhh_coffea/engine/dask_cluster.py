@@ -90,6 +90,7 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS if options.batch_system is None else {}))
+        stack.enter_context(_quiet("distributed", "still alive after"))  # of a worker that is replaced
         started = batch_cluster(options) if options.batch_system else local_cluster(workers, options)
         stack.callback(_closed, started)
         with Client(started, set_as_default=False, security=security) as client:
@@ -115,13 +116,31 @@ def _closed(cluster: Any) -> None:
     # a worker that is slow to end gets killed, and dask then raises; one that is being restarted may keep dask waiting
     # for good: no reason to lose what was computed
     try:
-        cluster.close(timeout=CLOSE_SECONDS)
+        with _quiet("distributed", "", below=logging.ERROR):
+            cluster.close(timeout=CLOSE_SECONDS)
     except TimeoutError:
         for worker in getattr(cluster, "workers", {}).values():
             pid = getattr(getattr(worker, "process", None), "pid", None)
             if pid is not None:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _quiet(name: str, text: str, below: int = logging.CRITICAL) -> Iterator[None]:
+    """Hide records of a logger of dask that hold ``text`` and are ``below`` a level: a worker that is slow to end, say."""
+
+    def shown(record: logging.LogRecord) -> bool:
+        return record.levelno >= below or text not in record.getMessage()
+
+    handlers = list(logging.getLogger(name).handlers)
+    for handler in handlers:
+        handler.addFilter(shown)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(shown)
 
 
 def local_cluster(workers: int, options: ClusterOptions) -> Any:

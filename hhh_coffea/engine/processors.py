@@ -17,7 +17,7 @@ import cloudpickle
 from coffea.processor import ProcessorABC
 
 from hhh_coffea.base.bundled import find_bundled, list_bundled
-from hhh_coffea.base.errors import UserError, did_you_mean
+from hhh_coffea.base.errors import UserError, did_you_mean, listed
 from hhh_coffea.base.user_code import UserCodeError, choose_class, split_name
 
 
@@ -73,7 +73,9 @@ def load_processor(name: str, options: dict[str, Any], asked_for: Collection[str
         bundled = find_bundled("processors", path)
         if bundled is None:
             names = list_bundled("processors")
-            raise ProcessorError(f"no processor {path!r}{did_you_mean(path, names)}: neither a file nor one of {names}")
+            raise ProcessorError(
+                f"no processor {path!r}{did_you_mean(path, names)}: neither a file nor one of {listed(names)}"
+            )
         file = bundled
     chosen: type[ProcessorABC] = choose_class(
         file,

@@ -55,5 +55,5 @@ def explain(error: BaseException, path: str) -> str:
     if isinstance(error, UnreadableFileError | MissingError):
         return text
     if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
-        return f"the file is truncated or damaged ({text})"
+        return "the file is truncated or damaged: copy it again from its source, or take it out of the fileset"
     return f"{type(error).__name__}: {text}"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from coffea.nanoevents import DelphesSchema
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, event_of, flat, position_in_event, records
+from hhh_coffea.base.errors import listed
 from hhh_coffea.base.kinematics import Cartesian, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError
 from hhh_coffea.events import btagging, coupling_weights, leptons
@@ -57,11 +58,11 @@ def branches(
     """
     if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
         raise FilesetError(
-            f"Delphes files do not have the features {unknown} of large-radius jets; they have {sorted(FATJET_BRANCHES)}"
+            f"Delphes files do not have the features {unknown} of large-radius jets; they have {listed(FATJET_BRANCHES)}"
         )
     if metadata.fatjets is None and fatjet_features:
         raise FilesetError(
-            f"the features {sorted(fatjet_features)} of large-radius jets are needed, but the metadata field 'fatjets' is "
+            f"the features {listed(fatjet_features)} of large-radius jets are needed, but the metadata field 'fatjets' is "
             "null: choose methods that do not use large-radius jets, or name the collection"
         )
     fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
@@ -264,7 +265,7 @@ def _collection(events: Any, name: str, role: str) -> ak.Array:
 
 def _branch(collection: ak.Array, name: str, leaf: str) -> ak.Array:
     if leaf not in collection.fields:
-        raise KeyError(f"no branch {name}.{leaf}; {name} has {sorted(collection.fields)}")
+        raise KeyError(f"no branch {name}.{leaf}; {name} has {listed(collection.fields)}")
     return collection[leaf]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from hhh_coffea.base.errors import listed
+
 FEW = 8  # names that are listed whole
 
 
@@ -23,7 +25,7 @@ class MissingCollectionError(MissingError):
     """A Delphes file has no collection of this name; ``role`` is the metadata field that names it."""
 
     def __init__(self, name: str, role: str, there: Iterable[str]) -> None:
-        super().__init__(f"no collection {name!r} (metadata field {role!r}); the file has {sorted(there)}")
+        super().__init__(f"no collection {name!r} (metadata field {role!r}); the file has {listed(there)}")
         self.name, self.role = name, role
 
     def told_from(self, branches: Mapping[str, bool]) -> MissingCollectionError:
@@ -47,7 +49,7 @@ class MissingBranchError(MissingError):
             )
         else:
             collections = {name.partition("_")[0] for name in names}
-            hint = f"the file has {sorted(name for name in collections if not name.startswith(('HLT', 'L1')))}"
+            hint = f"the file has {listed(name for name in collections if not name.startswith(('HLT', 'L1')))}"
         super().__init__(f"no branch {branch}{f' ({wanted_by})' if wanted_by else ''}; {hint}")
         self.branch, self.wanted_by = branch, wanted_by
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hhh_coffea.base.errors import listed
 from hhh_coffea.inference.templates import DOWN, NOMINAL, UP, FloatArray, Region, Template, TemplateError, Templates
 
 
@@ -25,11 +26,11 @@ def usable(templates: Templates) -> tuple[Templates, tuple[str, ...]]:
     """
     warnings: list[str] = []
     if unknown := set(templates.signals) - set(templates.processes):
-        raise TemplateError(f"signal {sorted(unknown)[0]!r} is in no region; there are {list(templates.processes)}")
+        raise TemplateError(f"signal {sorted(unknown)[0]!r} is in no region; there are {listed(templates.processes)}")
     if not templates.signals:
-        raise TemplateError(f"no process is a signal; there are {list(templates.processes)}")
+        raise TemplateError(f"no process is a signal; there are {listed(templates.processes)}")
     if not templates.backgrounds:
-        raise TemplateError(f"no process is a background; there are {list(templates.processes)}")
+        raise TemplateError(f"no process is a background; there are {listed(templates.processes)}")
     regions = [_region(region, warnings) for region in templates.regions]
     kept = tuple(_trimmed(region, templates, warnings) for region in regions if region.samples)
     if not kept:
@@ -70,7 +71,7 @@ def _region(region: Region, warnings: list[str]) -> Region:
     for process, variations in region.samples.items():
         where = f"region {region.name!r}, process {process!r}"
         if NOMINAL not in variations:
-            raise TemplateError(f"{where}: there is no {NOMINAL!r} template; it has {sorted(variations)}")
+            raise TemplateError(f"{where}: there is no {NOMINAL!r} template; it has {listed(variations)}")
         for name, template in variations.items():
             _finite(f"{where}, variation {name!r}", template)
         nominal = variations[NOMINAL]

@@ -14,7 +14,7 @@ import pyhf
 from pydantic import Field
 
 from hhh_coffea.base.atomic import replacing
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.strict import Strict
 from hhh_coffea.inference.templates import DOWN, UP, FloatArray, Region, Template, Templates
 
@@ -61,7 +61,7 @@ def build_workspace(
         if ``options`` name a process that is not there.
     """
     if unknown := set(options.normalisation) - set(templates.processes):
-        raise ModelError(f"normalisation: no process {sorted(unknown)[0]!r}; there are {list(templates.processes)}")
+        raise ModelError(f"normalisation: no process {sorted(unknown)[0]!r}; there are {listed(templates.processes)}")
     reserved = {MU, LUMINOSITY, BACKGROUND, SIGNAL}
     if taken := reserved & set(templates.sources):
         raise ModelError(f"a source of uncertainty cannot be called {sorted(taken)[0]!r}")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from hhh_coffea.analyses import Analyses, analysis_of, load_analyses
 from hhh_coffea.base.atomic import replacing
+from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.datasets.normalisation import event_scales
@@ -36,7 +37,8 @@ from hhh_coffea.events.nanoaod.reader import options_of
 from hhh_coffea.events.record import cuts_of as event_cuts_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.results.console.tables import print_failures, print_warnings, table_of, where_of
+from hhh_coffea.results.console.layout import show, table_of
+from hhh_coffea.results.console.tables import print_failures, print_warnings, where_of
 
 MIN_JETS = 20.0
 
@@ -145,7 +147,7 @@ def _print(console: Console, found: Any, described: str, min_jets: float) -> Non
         table.add_row(
             point, FLAVORS[flavor], f"{one.jets:,.0f}", f"{100 * one.mean:.2f}", str(one.value.size), str(one.filled_in)
         )
-    console.print(table)
+    show(console, table)
     if lacking := sum(one.filled_in for one in found.values()):
         whole = sum(one.value.size for one in found.values())
         print_warnings(
@@ -154,4 +156,4 @@ def _print(console: Console, found: Any, described: str, min_jets: float) -> Non
                 f"{lacking} of {whole} bins hold fewer than {min_jets:g} jets and take the mean of a wider one: read more events"
             ],
         )
-    console.print(f'for the metadata: "efficiency_file": …, "efficiency": "{NAME}"', highlight=False)
+    say(f'for the metadata: "efficiency_file": …, "efficiency": "{NAME}"', console)

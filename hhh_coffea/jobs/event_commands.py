@@ -6,8 +6,8 @@ import argparse
 from itertools import pairwise
 from typing import Any
 
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import names_of, path_of
-from hhh_coffea.jobs.models import say
 
 
 def bdt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,5 +160,5 @@ def pdnn(arguments: argparse.Namespace) -> None:
     progress = train_pdnn(
         make_config(given), read_settings(getattr(arguments, "set", [])), resume=getattr(arguments, "resume", False)
     )
-    say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events right")
+    say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events correct")
     say(f"wrote {arguments.output}")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from hhh_coffea.analyses import Analyses, load_analyses
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
@@ -31,7 +31,8 @@ from hhh_coffea.engine.dask_futures import ClusterLostError
 from hhh_coffea.engine.executors import dashboard_of, make_executor, performance_report
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.generator_check import empty_signals
-from hhh_coffea.jobs.planning import make_plan, progress_bar
+from hhh_coffea.jobs.planning import make_plan
+from hhh_coffea.jobs.progress import drawing, progress_bar
 from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
 from hhh_coffea.reconstruction.couplings import check_couplings
 from hhh_coffea.results import directory as results
@@ -59,8 +60,6 @@ def run_job(config: RunConfig) -> int:
     A run that ends early leaves nothing behind in the results directory; a dry run does not touch it.
     """
     console = Console()
-    if not console.is_terminal:
-        console.width = 120  # logs and pipes: wide enough for the tables
     output = Path(config.output)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
@@ -87,6 +86,8 @@ def run_job(config: RunConfig) -> int:
     overwritten = None if config.overwrite else datasets
     try:
         with nullcontext() if config.dry_run else results.owned(output, overwritten):
+            if not config.dry_run and not config.overwrite:
+                report.print_warnings(console, results.deleted(output, config.methods, config.parts))
             return _run_job(config, console, datasets, analyses, processor)
     except results.WritingError as error:
         return _unfinished(console, error)
@@ -127,7 +128,7 @@ def _run_job(
     begin = time.perf_counter()
     with make_executor(config.executor, config.workers, config.scheduler, config.cluster_options) as executor:
         if (link := dashboard_of(executor)) is not None:
-            console.print(f"dask dashboard: {link}", soft_wrap=True)
+            say(f"dask dashboard: {link}", console)
         if isinstance(executor, DaskExecutor):
             if config.parts and not config.dry_run and not executor.sees(output / resume.FOLDER):
                 raise ExecutorError(
@@ -195,7 +196,12 @@ def _finish(
     weight_warnings = report.weight_warnings(cutflow, datasets, config.luminosity)
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
-    empty = [*empty, *empty_regions(nominal, regions), *_lost_skim(config), *foreign_models(datasets, processor)]
+    empty = [
+        *report.unread(plan, total, finished),
+        *empty,
+        *empty_regions(nominal, regions),
+        *foreign_models(datasets, processor),
+    ]
     sums = sums_of_weights(cutflow, datasets)
     used = {**getattr(processor, "models", {}), **user_files(analyses)}
     try:
@@ -242,7 +248,7 @@ def _finish(
     report.print_failures(console, plan, total)
     report.print_warnings(console, resume.unkept(total.unkept))
     if total.resumed:
-        console.print(f"{total.resumed} of {total.chunks} chunks had been finished by an earlier run")
+        say(f"an earlier run had finished {total.resumed} of {plural(total.chunks, 'chunk')}", console)
     report.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
 
@@ -267,13 +273,6 @@ def _print_results(
         report.print_cutflow(console, cutflow)
 
 
-def _lost_skim(config: RunConfig) -> list[str]:
-    lost = not config.skim and (Path(config.output) / resume.SKIM).is_dir()
-    return (
-        [f"the skim of the earlier run in {config.output} is deleted: this run writes no skim (--skim)"] if lost else []
-    )
-
-
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:
     """Contents of ``cutflow.json``; what they are made of is taken out of the ``rest`` of a processor's output."""
     has_cutflow = report.is_cutflow(rest.get("cutflow"), rest.get("dropped", {}), datasets)
@@ -296,14 +295,15 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
     if config.plots and histograms and any_read:
         from hhh_coffea.figures import results_figures as figures
 
-        console.print("results are written; drawing the figures")
+        say("results are written; drawing the figures", console)
         try:
-            drawn = figures.draw_all(output, overlay_published=config.overlay_published)
+            with drawing(console, output / "plots"):
+                drawn = figures.draw_all(output, overlay_published=config.overlay_published)
         except KeyboardInterrupt:
             written.append(f"plots/ (interrupted: draw them with hhh plot {output})")
         else:
             if drawn:
-                written.append(f"plots/ ({len(drawn)} figure{'s' * (len(drawn) != 1)}, PNG and PDF)")
+                written.append(f"plots/ ({plural(len(drawn), 'figure')}, PNG and PDF)")
     return written
 
 
@@ -311,7 +311,7 @@ def process(config: RunConfig, job: Job, plan: Plan, executor: Executor, console
     """Run all chunks with a progress bar over events."""
     failed = 0
     with progress_bar(console) as bar:
-        task = bar.add_task("processing events", total=plan.events, note="")
+        task = bar.add_task("processing events", total=plan.events, note="", visible=bool(plan.events))
 
         def on_progress(partial: Partial) -> None:
             nonlocal failed
@@ -320,7 +320,7 @@ def process(config: RunConfig, job: Job, plan: Plan, executor: Executor, console
             bar.update(
                 task,
                 advance=partial.events + lost,
-                note=f"[red]{failed} chunk{'s' * (failed != 1)} failed" if failed else "",
+                note=f"[red]{plural(failed, 'chunk')} failed" if failed else "",
             )
             for failure in partial.failures:
                 # the chunks that follow would be lost too, and earlier results be replaced by next to nothing
@@ -349,8 +349,7 @@ def _check_ledger(plan: Plan, total: Partial) -> None:
 
 
 def _unfinished(console: Console, error: Exception) -> int:
-    text = escape(f"{error}; finished chunks are kept; repeat the command to continue")
-    console.print(f"[red]not finished:[/] {text}", soft_wrap=True, highlight=False)
+    say(f"{error}; finished chunks are kept; repeat the command to continue", console, "not finished:", "red")
     return EXIT_UNFINISHED
 
 

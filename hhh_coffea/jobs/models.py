@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from hhh_coffea.base.terminal import say
 from hhh_coffea.cli import path_of
 
 WINDOWS = ("30-225", "75-175")  # of base/mass_measures.py, which needs numpy; the help does not wait for it
-
-
-def say(text: str) -> None:
-    """Print a line at once, so that a log file shows where the work is."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def import_spanet_arguments(parser: argparse.ArgumentParser) -> None:

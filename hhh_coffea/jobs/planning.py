@@ -6,15 +6,6 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from hhh_coffea.base.contents import state_of
 from hhh_coffea.config import RunConfig
@@ -32,6 +23,7 @@ from hhh_coffea.engine.chunks import (
     sources_of,
 )
 from hhh_coffea.engine.processors import ProcessorSource
+from hhh_coffea.jobs.progress import progress_bar
 
 
 def make_plan(
@@ -86,18 +78,3 @@ def _to_open(files: list[SourceFile], seen: list[Any], samples: bool) -> list[in
         first = {files[i].dataset: i for i in reversed(unknown) if files[i].dataset not in have}
         needed += first.values()
     return needed
-
-
-def progress_bar(console: Console) -> Progress:
-    """With the counts done and the time left; tasks have a ``note``."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.cli import path_of
 from hhh_coffea.jobs.event_commands import add_job
-from hhh_coffea.jobs.models import say
 
 
 def is_first() -> bool:
@@ -59,7 +59,7 @@ def data(arguments: argparse.Namespace) -> None:
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.truth)
-        say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
+        say(f"wrote {data.path}: {plural(len(data), 'event')} in {plural(len(data.shards), 'shard')}")
         return
     from hhh_coffea.training.spanet_hdf5 import h5py, write_hdf5
 
@@ -67,7 +67,7 @@ def data(arguments: argparse.Namespace) -> None:
     output = arguments.output
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
-        say(f"wrote {write_hdf5(data, output)}: {len(data):,} events")
+        say(f"wrote {write_hdf5(data, output)}: {plural(len(data), 'event')}")
 
 
 def import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def import_hdf5(arguments: argparse.Namespace) -> None:
     from hhh_coffea.training.spanet_hdf5 import read_hdf5
 
     data = read_hdf5(arguments.file, arguments.topology, arguments.output, arguments.dummy_targets, say)
-    say(f"wrote {data.path}: {len(data):,} events in {len(data.shards)} shard{'s' * (len(data.shards) != 1)}")
+    say(f"wrote {data.path}: {plural(len(data), 'event')} in {plural(len(data.shards), 'shard')}")
 
 
 def spanet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,4 +216,4 @@ def embeddings(arguments: argparse.Namespace) -> None:
     model = path_of(arguments.model)
     model = model if model.is_dir() else find_bundled("models", arguments.model) or model
     events = write_embeddings(model, TrainingData.open(arguments.data), arguments.output)
-    say(f"wrote {arguments.output}: {events:,} events")
+    say(f"wrote {arguments.output}: {plural(events, 'event')}")

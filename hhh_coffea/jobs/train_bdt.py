@@ -21,8 +21,9 @@ from coffea.processor import accumulate
 from rich.console import Console
 
 from hhh_coffea import __version__
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.lock import LOCK
+from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
@@ -99,7 +100,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
         if the options cannot be used, a file cannot be read, or a test file was trained on.
     """
     if unknown := [name for name in options.features if name not in FEATURES]:
-        raise TrainingError(f"option features: no {unknown}; there are {list(FEATURES)}")
+        raise TrainingError(f"option features: no {unknown}; there are {listed(FEATURES)}")
     console = Console()
     output = Path(config.output)
     present = {path.name for path in output.iterdir()} if output.is_dir() else set()
@@ -108,7 +109,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     compared = load_model(options.compare) if options.compare else None
     if compared is not None and (missing := set(compared.features) - set(options.features)):
         raise TrainingError(
-            f"option compare: {compared.name} needs {sorted(missing)}, which are not among the features"
+            f"option compare: {compared.name} needs {listed(missing)}, which are not among the features"
         )
     table = output / "table"
     shutil.rmtree(table, ignore_errors=True)  # of a training that was broken off
@@ -175,8 +176,8 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     write_model(output, card, weights, histograms, {**sample.datasets, **(test.datasets if test else {})})
     if not options.keep_table:
         shutil.rmtree(table)
-    console.print(bdt_card.summary(card), highlight=False)
-    console.print(f"model written to {output.resolve()}", soft_wrap=True)
+    say(bdt_card.summary(card), console)
+    say(f"model written to {output.resolve()}", console)
 
 
 def make_table(
@@ -231,7 +232,7 @@ def search(
         fits.append(trained)
         record.append({**changes, "trees": trained.trees, "logloss": round(trained.loss, 5), "auc": round(auc, 5)})
         said = ", ".join(f"{name} {value}" for name, value in record[-1].items())
-        console.print(f"  {said}", highlight=False, soft_wrap=True)
+        say(f"  {said}", console)
     least = max(row["auc"] for row in record) - TOLERANCE
     chosen = min((k for k, row in enumerate(record) if row["auc"] >= least), key=lambda k: record[k]["trees"])
     return fits[chosen], record, on_cluster

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from hhh_coffea import __version__
 from hhh_coffea.analyses import Analyses, analysis_of, load_analyses
+from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Job, Plan, RunStopped
@@ -18,7 +19,8 @@ from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import branches_of, metadata_of
 from hhh_coffea.jobs.main import process
-from hhh_coffea.jobs.planning import make_plan, progress_bar
+from hhh_coffea.jobs.planning import make_plan
+from hhh_coffea.jobs.progress import progress_bar
 from hhh_coffea.methods.pdnn.model import save_model
 from hhh_coffea.methods.pdnn.network import PermutationNetwork
 from hhh_coffea.methods.spanet_model import device_of
@@ -91,9 +93,10 @@ def train_pdnn(
     data = read(config, settings, console)
     topology = data.analysis.topology
     trainer = training.prepare(data.columns, topology, settings, device)
-    console.print(
+    say(
         f"{training.parameters(trainer.model):,} parameters; {len(trainer.train):,} full events for training, "
-        f"{len(trainer.validation):,} for validation; on {device}"
+        f"{len(trainer.validation):,} for validation; on {device}",
+        console,
     )
     output = Path(config.output)
 
@@ -120,7 +123,9 @@ def train_pdnn(
 
         identity = training.identity_of(data.columns, topology, settings)
         options: dict[str, Any] = {"resume": resume, "stop_after": stop_after}
-        return training.train(trainer, output, identity, save, say=console.print, step=step, **options)
+        return training.train(
+            trainer, output, identity, save, say=lambda line: say(line, console), step=step, **options
+        )
 
 
 def read(config: RunConfig, settings: PdnnTraining, console: Console) -> Data:

@@ -15,6 +15,7 @@ from hhh_coffea.analyses import tops_truth
 from hhh_coffea.analyses.tops import semileptonic
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.kinematics import FloatArray
+from hhh_coffea.base.terminal import say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.engine.chunks import Job, RunStopped
@@ -127,7 +128,7 @@ def derive(
         for function in functions:
             name = f"{transfer_card.PARTICLES[particle]}, {function.eta[0]:g} ≤ |η| < {function.eta[1]:g}"
             found[name] = pulls(function, bins[function.eta].within(*function.range))
-            console.print(f"{name}: shape {function.shape}, {function.n:,} pairs, χ²/ndf {function.chi2_ndf:.1f}")
+            say(f"{name}: shape {function.shape}, {function.n:,} pairs, χ²/ndf {function.chi2_ndf:.1f}", console)
         content[particle] = [function.model_dump() for function in functions]
     *difference, sum_et = rows["met"].T
     content["met"] = fit_met(np.stack(difference), sum_et).model_dump()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhh_coffea.base.bundled import BDTS, find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError, why_unreadable
+from hhh_coffea.base.strict import in_plain_words
 from hhh_coffea.base.user_files import expanded, load_yaml
 
 SCHEMA_VERSION = 1
@@ -175,7 +176,7 @@ def read_card(path: Path) -> ModelCard:
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise BdtError(f"{path}: not the card of a BDT: field {place!r}: {problem['msg']}") from None
+        raise BdtError(f"{path}: not the card of a BDT: field {place!r}: {in_plain_words(problem)}") from None
 
 
 def _from_card(path: Path) -> BdtModel:
@@ -201,7 +202,7 @@ def _from_xgboost(path: Path) -> BdtModel:
     booster = read_booster(weights, str(path))
     if not booster.feature_names:
         raise BdtError(
-            f"{path}: holds no feature names, so they cannot be matched; they may be any of {list(FEATURES)}"
+            f"{path}: holds no feature names, so they cannot be matched; they may be any of {', '.join(FEATURES)}"
         )
     features = [PUBLISHED_NAMES.get(name, name) for name in booster.feature_names]
     _check_features(path, features)
@@ -215,7 +216,7 @@ def _from_xgboost(path: Path) -> BdtModel:
 
 def _check_features(path: Path, features: list[str]) -> None:
     if unknown := [name for name in features if name not in FEATURES]:
-        raise BdtError(f"{path}: features {unknown} are not features of a large-radius jet: {list(FEATURES)}")
+        raise BdtError(f"{path}: features {unknown} are not features of a large-radius jet: {', '.join(FEATURES)}")
     if len(set(features)) != len(features):
         raise BdtError(f"{path}: names a feature twice: {features}")
 

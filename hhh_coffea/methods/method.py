@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from hhh_coffea.base.arrays import counts_of
 from hhh_coffea.base.errors import UserError, did_you_mean
-from hhh_coffea.base.strict import Strict
+from hhh_coffea.base.strict import Strict, in_plain_words
 from hhh_coffea.methods import bdt, chi2, spanet
 from hhh_coffea.methods.bdt_model import BdtModel, load_model
 from hhh_coffea.methods.pdnn_options import PdnnOptions
@@ -298,7 +298,7 @@ def settings_of(name: str, model: type[Settings], given: Mapping[str, Any]) -> S
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         unknown = f"there is no such option{did_you_mean(place, model.model_fields)}"
-        said = unknown if problem["type"] == "extra_forbidden" else problem["msg"]
+        said = unknown if problem["type"] == "extra_forbidden" else in_plain_words(problem)
         raise UserError(
             f"settings of method {name!r}, {place!r}: {said}; there are {', '.join(model.model_fields)}"
         ) from None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.arrays import counts_of, pad
-from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.kinematics import delta_r_squared
 from hhh_coffea.events.record import field as record_field
 from hhh_coffea.reconstruction.candidates import OVERLAP_RADIUS
@@ -128,7 +128,7 @@ def collection_of(event_input: Input, model: str) -> str:
     if unknown := [name for name in event_input.feature_names if name not in known]:
         raise SpanetError(
             f"SPANet model {model!r}: input {event_input.name!r} takes {unknown}, which the event record does not have; "
-            f"it has {sorted(known)}"
+            f"it has {listed(known)}"
         )
     return collection
 

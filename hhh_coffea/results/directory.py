@@ -95,6 +95,17 @@ def _refuse_others(folder: Path, datasets: Collection[str] | None) -> None:
         )
 
 
+def deleted(folder: Path, methods: Collection[str], parts: Collection[str]) -> list[str]:
+    """Warning of what a run of these methods, which writes these parts, deletes of the results in ``folder`` for good."""
+    if not of_events(folder):
+        return []
+    earlier = read_provenance(folder).get("config", {}).get("methods", [])
+    lost = [f"the results of {method}" for method in earlier if method not in methods]
+    lost += [f"{name}/" for name in (*resume.PARTS, FIT) if name not in parts and (folder / name).exists()]
+    what = f"this run replaces the earlier results in {folder}, and deletes {', '.join(lost)}, which it does not make again"
+    return [f"{what}; to keep them, interrupt it and choose another --output"] if lost else []
+
+
 def of_events(folder: Path) -> bool:
     """Whether ``folder`` holds results of a run that read something."""
     try:

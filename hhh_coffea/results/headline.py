@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hhh_coffea.results.assignment_efficiency import EVENT
-from hhh_coffea.results.console.tables import SPELT_OUT, count, short_percent
+from hhh_coffea.results.console.tables import SPELT_OUT, count, definitions_of, short_percent
 
 PURITY = (
     "purity: share of candidates that are correct; efficiency: share of targets that are found. Errors are 68% intervals that "
     "account for the correlation of candidates in one event."
 )
 ASSIGNMENTS = (
-    "All: events in which any target can be found; right if all these targets are right. Full: events in which every target "
-    "can be found; right if all targets are right. The other columns have each target in the Full events."
+    "All: events in which any target can be found; correct if all these targets are correct. Full: events in which every "
+    "target can be found; correct if all targets are correct. The other columns have each target in the Full events."
 )
+NOTHING = {"–": {"targets": 0, "candidates": 0, "purity": None, "efficiency": None}}
 Info = Mapping[str, Any]  # of a dataset: labels, is_signal …
 
 
@@ -53,7 +54,12 @@ def headline_tables(
         name: methods for name, methods in others.items() if any(row["targets"] is not None for row in methods.values())
     }
     rest = {name: methods for name, methods in others.items() if name not in truth}
-    tables += [_purities(truth)] if truth else []
+    if results or assignments:  # a dataset of which nothing was read, or no event selected, stays in the tables
+        for name in [name for name in datasets if name not in {*assignments, *others}]:
+            (truth if datasets[name].get("is_signal") else rest)[name] = NOTHING
+    truth, rest = ({name: some[name] for name in datasets if name in some} for some in (truth, rest))
+    used = next((definitions_of(name) for entry in results.values() for name in entry), "")
+    tables += [_purities(truth, used)] if truth else []
     return [*tables, _candidates(rest)] if rest else tables
 
 
@@ -70,18 +76,20 @@ def _assignments(dataset: str, definitions: Mapping[str, Any], info: Info) -> He
         every, full = (list(entry[kind].values())[-1] for kind in ("all", "full"))
         rows.append([method, *(short_percent(cell) for cell in (every[EVENT], *(full[item] for item in items)))])
     columns = ("All", "Full", *(plain(info, item) for item in items[1:]))
-    return HeadlineTable(f"{dataset}: right assignments in %", ("method",), columns, rows)
+    return HeadlineTable(f"{dataset}: correct assignments in %", ("method",), columns, rows)
 
 
-def _purities(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
+def _purities(found: Mapping[str, Mapping[str, Any]], definitions: str) -> HeadlineTable:
     shown = ("targets", "candidates", "purity", "efficiency")
     more = "Each kind of candidate, other definitions and the cutflow"
-    return HeadlineTable("purity and efficiency in %", ("dataset", "method"), shown, _rows(found, shown), PURITY, more)
+    return HeadlineTable(
+        f"purity and efficiency in %, {definitions}", ("dataset", "method"), shown, _rows(found, shown), PURITY, more
+    )
 
 
 def _candidates(found: Mapping[str, Mapping[str, Any]]) -> HeadlineTable:
     shown = ("candidates",)
-    return HeadlineTable("candidates (there is no truth)", ("dataset", "method"), shown, _rows(found, shown))
+    return HeadlineTable("candidates in datasets without truth", ("dataset", "method"), shown, _rows(found, shown))
 
 
 def _rows(found: Mapping[str, Mapping[str, Any]], shown: tuple[str, ...]) -> list[list[str]]:

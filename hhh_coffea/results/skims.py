@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hhh_coffea.base.terminal import plural
 from hhh_coffea.datasets.fileset import DELPHES_ONLY, Dataset
 from hhh_coffea.engine.chunks import Chunk
 from hhh_coffea.engine.store import SKIM
@@ -52,4 +53,4 @@ def size_of(folder: Path) -> str:
     files = [file for file in folder.iterdir() if file.name != FILESET]
     size = sum(file.stat().st_size for file in files)
     also = f"; hhh run --fileset {folder / FILESET}" if folder.name == SKIM else ""
-    return f"{folder.name}/ ({len(files)} files, {size / 1e6:,.1f} MB{also})"
+    return f"{folder.name}/ ({plural(len(files), 'file')}, {size / 1e6:,.1f} MB{also})"

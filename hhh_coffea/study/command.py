@@ -19,28 +19,31 @@ STUDIES = {
 }
 EXAMPLES = """\
 examples:
-  hhh study tth --quick --output studies/tth          a few minutes: fewer events, larger errors
-  hhh study tth --output studies/tth                  all events of the bundled fileset
-  hhh study tth --methods spanet --workers 2          one method, two processes
-  hhh study tth --fileset my_tops.json                events of your own
+  hhh study tth --quick --output studies/tth
+          a few minutes: fewer events, larger errors
+  hhh study tth --output studies/tth
+          all events of the bundled fileset
+  hhh study tth --methods spanet --workers 2
+          one method, two processes
+  hhh study tth --fileset my_tops.json
+          your own events
 
-A study works in stages. A stage that was done before with the same options, files and models is not repeated, so the
-same command continues a study that was interrupted.
+A study works in stages. A stage that was done before with the same options,
+files and models is not repeated. To continue a study that was interrupted,
+repeat its command.
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line options of all studies."""
-    plain = argparse.RawDescriptionHelpFormatter
     p = CommandParser(
         prog="hhh study",
         description="Reproduce a published analysis of semi-leptonic tops; write summary.json, figures and report.html.",
         epilog=EXAMPLES,
-        formatter_class=plain,
     )
     studies = p.add_subparsers(dest="study", required=True, metavar="STUDY")
     for name, help_ in STUDIES.items():
-        sub = studies.add_parser(name, help=help_, description=help_, formatter_class=plain)
+        sub = studies.add_parser(name, help=help_, description=help_)
         _add_common(sub, name)
         _module(name).add_arguments(sub)
         add_debug(sub)

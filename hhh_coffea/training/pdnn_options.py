@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
-from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict, in_plain_words
 from hhh_coffea.base.user_files import load_yaml
 from hhh_coffea.methods.pdnn.network import NetworkOptions
 
@@ -74,4 +74,4 @@ def read_settings(changes: Sequence[str]) -> PdnnTraining:
         return PdnnTraining.model_validate(given)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"key {problem['loc'][0]!r}: {problem['msg']} (got {problem['input']!r})") from None
+        raise UserError(f"key {problem['loc'][0]!r}: {in_plain_words(problem)}") from None

@@ -86,9 +86,9 @@ def test_no_such_analysis(name, says):
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
-        (MINE, ":OTHER", "mine.py: no analysis 'OTHER'; it has ['ANALYSIS']"),
-        (f"{MINE}\nSECOND = ANALYSIS\n", "", "has 2 objects of class Analysis ['ANALYSIS', 'SECOND']; name one"),
-        ("x = 1\n", "", "mine.py: has 0 objects of class Analysis []"),
+        (MINE, ":OTHER", "mine.py: no analysis 'OTHER'; it has ANALYSIS"),
+        (f"{MINE}\nSECOND = ANALYSIS\n", "", "has 2 objects of class Analysis (ANALYSIS, SECOND); name one"),
+        ("x = 1\n", "", "mine.py: has no object of class Analysis"),
         ("x = 1\ny = not_there\n", "", "mine.py:2: cannot be imported: NameError"),
         ("def f(:\n", "", "mine.py:1: cannot be imported: SyntaxError"),
         (MINE.replace("{j2: Jets}", "{j2: Jetz}"), "", "Jetz"),

@@ -80,12 +80,12 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
         ({"metadata": GOOD}, "dataset 'X': field 'files' is missing"),
         ({"files": [], "metadata": GOOD}, "dataset 'X', field 'files'"),
         ({"files": "a.root", "metadata": GOOD}, "field 'files': must be"),
-        ({"files": [3], "metadata": GOOD}, "field 'files': 3"),
+        ({"files": [3], "metadata": GOOD}, "field 'files': a path must be a text, not a number"),
         ({"files": ["a.root", "./a.root"], "metadata": GOOD}, "a.root is listed twice"),
         ({"files": ["*.nothing"], "metadata": GOOD}, "no file matches '\\*.nothing'"),
         (
             {"files": ["a.root"], "metadata": {"format": "delphes"}},
-            "dataset 'X': .*field 'analysis' is missing: hh, hhh .or n_higgs: 3.",
+            "dataset 'X': .*field 'analysis' is missing: set what is looked for",
         ),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": "3"}}, "field 'n_higgs': must be a whole number"),
         ({"files": ["a.root"], "metadata": {**GOOD, "n_higgs": 0}}, "field 'n_higgs'"),
@@ -116,7 +116,7 @@ def test_what_a_preprocessed_fileset_states_of_files(tmp_path):
             "dataset 'X': no analysis 'hhhhh' .did you mean 'hhhh'..; there are h, hh, hhh, hhhh, .*and your own files",
         ),
         ({"files": ["a.root"], "metadata": GOOD, "metdata": {}}, "unknown field 'metdata'"),
-        ([1], "dataset 'X': must be an object"),
+        ([1], "dataset 'X': must be a mapping with 'files' and 'metadata', not a list"),
     ],
 )
 def test_errors_name_dataset_and_field(tmp_path, dataset, message):
@@ -152,7 +152,7 @@ def test_unknown_dataset_is_suggested(tmp_path):
 
 
 def test_bad_dataset_name(tmp_path):
-    with pytest.raises(FilesetError, match="field 'name'"):
+    with pytest.raises(FilesetError, match="dataset 'a/b': the name of a dataset has letters"):
         load_fileset(write(tmp_path, {"a/b": {"files": ["a.root"], "metadata": GOOD}}))
 
 

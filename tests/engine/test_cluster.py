@@ -1,6 +1,7 @@
 """Clusters that are there already, and those that a batch system would start: what is asked, sent and refused."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -58,6 +59,32 @@ def foreign_cluster(foreign_package):
 
 
 @pytest.mark.slow
+def test_warnings_of_workers_that_are_slow_to_end_are_hidden():
+    """While a cluster closes, and of a worker that is replaced; errors, and warnings of memory, are shown."""
+    from hhh_coffea.engine.dask_cluster import _closed, _quiet
+
+    shown = []
+    handler = logging.Handler()
+    handler.emit = lambda record: shown.append(record.getMessage())
+    dask, nanny = logging.getLogger("distributed"), logging.getLogger("distributed.nanny")
+    dask.addHandler(handler)
+
+    class Cluster:
+        def close(self, timeout):
+            nanny.warning("Worker process still alive after 4.0 seconds, killing")
+            nanny.error("an error")
+
+    try:
+        _closed(Cluster())
+        with _quiet("distributed", "still alive after"):
+            nanny.warning("Worker process still alive after 4.0 seconds, killing")
+            nanny.warning("Worker exceeded 95% memory budget. Restarting")
+        nanny.warning("afterwards")
+    finally:
+        dask.removeHandler(handler)
+    assert shown == ["an error", "Worker exceeded 95% memory budget. Restarting", "afterwards"]
+
+
 def test_workers_are_checked_and_the_package_is_shipped(foreign_cluster, tmp_path, capsys):
     """A table where they differ; with --ship-package they run our code. Chunks go to the worker with the GPU."""
     address, folder = foreign_cluster

@@ -159,7 +159,7 @@ def test_full_record_gives_the_same_as_its_own_plain_reading(open_delphes, share
 def test_missing_collection_and_branch_are_named(open_delphes):
     events = open_delphes(DEMO / "hhh.root", stop=5)
     elsewhere = DatasetMetadata(format="delphes", n_higgs=3, fatjets="ParticleFlowJet08")
-    with pytest.raises(KeyError, match=r"no collection 'ParticleFlowJet08' .metadata field 'fatjets'.*'FatJet'"):
+    with pytest.raises(KeyError, match=r"no collection 'ParticleFlowJet08' .metadata field 'fatjets'.*FatJet"):
         delphes.read(events, elsewhere)
     with pytest.raises(KeyError, match="no collection"):  # a dask worker sends it
         raise pickle.loads(pickle.dumps(MissingCollectionError("a", "jets", ["b"])))
@@ -175,7 +175,7 @@ def test_weights_come_from_the_collection_that_is_named(open_delphes):
     events["Event"] = ak.with_field(events.Event, np.arange(5.0) - 2, "Weight")
     assert delphes.read(events, SIGNAL).record.weight.tolist() == [-2, -1, 0, 1, 2]
     wrong = DatasetMetadata(format="delphes", n_higgs=3, event="Evt")
-    with pytest.raises(KeyError, match=r"no collection 'Evt' .metadata field 'event'.*'Event'"):
+    with pytest.raises(KeyError, match=r"no collection 'Evt' .metadata field 'event'.*Event"):
         delphes.read(events, wrong)
     with pytest.raises(KeyError, match=r"no branch Jet\.Weight"):
         delphes.read(events, DatasetMetadata(format="delphes", n_higgs=3, event="Jet"))

@@ -64,7 +64,7 @@ def test_the_demo(copied, capsys):
     printed = capsys.readouterr().out
     assert "10% in total" in printed
     assert "discovery significance" not in printed  # --verbose has it
-    assert "'HH' is of analysis 'hh'" in printed
+    assert "'HH' is left out: its analysis is 'hh'" in printed
     entry = json.loads((copied / "fit" / "fit.json").read_text())["methods"]["chi2"]
     yields = {name: sum(values) for name, values in entry["yields"]["prefit"]["all"]["processes"].items()}
     assert yields["HHH"] == pytest.approx(3e6 * 1e-4 * 0.1975 * 4225 / 5000)

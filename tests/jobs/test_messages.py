@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import DEMO
 
 from hhh_coffea.base.errors import did_you_mean
 from hhh_coffea.events.missing import MissingBranchError
@@ -81,3 +82,86 @@ def test_systematics_without_a_variation(tmp_path, capsys):
     assert "dataset 'HH': nothing was varied; name corrections under 'nanoaod'" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({"nanoaod": {"year": 2024}}, "field 'nanoaod.year': must be a text, in quotes: \"2024\" (got 2024)"),
+        ({"nanoaod": {"year": "2019"}}, "field 'nanoaod.year': must be '2016preVFP', '2016', '2017'"),
+        ({"cross_section": "1.5"}, "field 'cross_section': must be a number, without quotes (got \"1.5\")"),
+        ({"analysis": "", "n_higgs": 9}, "field 'n_higgs': must be at most 4 (got 9)"),
+        ({"analysis": ""}, 'field \'analysis\' is missing: set what is looked for, as "analysis": "hhh"'),
+        ({"format": "root"}, "field 'format': must be 'delphes' or 'nanoaod' (got \"root\")"),
+        ({"user": 3}, "field 'user': must be a mapping: {…} (got 3)"),
+    ],
+)
+def test_values_of_another_kind(tmp_path, capsys, metadata, says):
+    metadata = {"format": "nanoaod", "analysis": "hhh", **metadata}
+    (tmp_path / "f.json").write_text(json.dumps({"A": {"files": ["a.root"], "metadata": metadata}}))
+    assert says in error_of(capsys, "--fileset", tmp_path / "f.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"A": {"files": ["a.root"], "metadata": {"analysis": "hh"}}}, "dataset 'A', field 'format' is missing"),
+        ({"A": {"files": "a.root", "metadata": {}}}, "must be {path: tree} or a list of paths, not a text"),
+        ({"A": {"files": {"a.root": ["x"]}, "metadata": {}}}, "a.root: the name of a tree must be a text, not a list"),
+        (
+            {"A b": {"files": ["a.root"], "metadata": {}}},
+            "dataset 'A b': the name of a dataset has letters, digits and",
+        ),
+        ([1], 'a fileset is a mapping of datasets: {"NAME": {"files": […], "metadata": {…}}}'),
+    ],
+)
+def test_filesets_of_another_form(tmp_path, capsys, content, says):
+    if isinstance(content, dict) and not (own := next(iter(content.values())))["metadata"]:
+        own["metadata"] = {"format": "delphes", "analysis": "hh"}
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    assert says in error_of(capsys, "--fileset", tmp_path / "f.json")
+
+
+@pytest.mark.parametrize("tree", [None, "its own"])
+@pytest.mark.parametrize("wrong", ["delphes", "nanoaod"])
+def test_a_file_of_the_other_format(tmp_path, capsys, relaid, wrong, tree):
+    file, own, right = {
+        "delphes": (relaid[15], "Events", "nanoaod"),
+        "nanoaod": (DEMO / "hh.root", "Delphes", "delphes"),
+    }[wrong]
+    files = {str(file): own} if tree else [str(file)]
+    content = {"A": {"files": files, "metadata": {"format": wrong, "analysis": "hh"}}}
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    assert main(["--fileset", str(tmp_path / "f.json"), "--no-plots", "--output", str(tmp_path / "r")]) == 1
+    assert f'; set "format": "{right}" in the metadata of this dataset' in capsys.readouterr().out
+
+
+def test_skipped_files_and_datasets_stay_in_sight(tmp_path, capsys):
+    """A dataset of which nothing could be read keeps its row; files that could not be opened are not in the plan."""
+    whole = (DEMO / "hhh.root").read_bytes()
+    (tmp_path / "half.root").write_bytes(whole[: len(whole) // 2])
+    metadata = {"format": "delphes", "n_higgs": 3}
+    content = {
+        "HHH": {"files": [str(DEMO / "hhh.root"), "gone.root"], "metadata": metadata},
+        "QCD": {"files": ["half.root"], "metadata": {**metadata, "is_signal": False}},
+        "other": {"files": ["gone_too.root"], "metadata": metadata},
+    }
+    (tmp_path / "f.json").write_text(json.dumps(content))
+    assert main(["--fileset", str(tmp_path / "f.json"), "--no-plots", "--output", str(tmp_path / "r")]) == 3
+    printed = capsys.readouterr().out
+    rows = [line.split()[:4] for line in printed.splitlines() if line.startswith(" ")]
+    assert ["other", "–", "0", "0"] in rows
+    assert ["QCD", "–", "0"] in rows
+    assert "dataset 'QCD': no event was read, because all its files or chunks were skipped" in printed
+    assert "half.root: the file is truncated or damaged: copy it again from its source" in printed
+    assert "processed 5,000 of 5,000 planned events, 1 of 1 chunk (" in printed
+    assert "3 files could not be opened: the number of planned events does not include theirs" in printed
+    assert "skipped: 3 files\n" in printed
+
+
+def test_options_of_another_kind(capsys):
+    assert "option 'chi2_jets': must be at most 10 (got 11)" in error_of(
+        capsys, "--fileset", "demo", "--chi2-jets", "11"
+    )
+    assert "'x' is not NAME=VALUE" in error_of(capsys, "--fileset", "demo", "--set", "x")
+    assert "'a' is given twice" in error_of(capsys, "--fileset", "demo", "--set", "a=1", "--set", "a=2")

@@ -121,7 +121,7 @@ def test_the_topology_of_4b2tau_is_shown_by_the_dry_run(capsys):
     [
         ("import numpy\nANALYSIS = Analysis(\n", "mine.py:2: cannot be imported: SyntaxError"),
         ("import numpy\nimport not_there\n", "mine.py:2: cannot be imported: ModuleNotFoundError"),
-        ("ANALYSIS = 3\n", "no analysis 'ANALYSIS'; it has []"),
+        ("ANALYSIS = 3\n", "no analysis 'ANALYSIS'; it has nothing"),
     ],
 )
 def test_mistakes_in_the_file_are_named(text, says, tmp_path, capsys):

@@ -71,7 +71,7 @@ def test_interactively():
     [
         ("class A:\n    def reconstruct(self, record, analysis)\n", 2, "mine.py:2: cannot be imported: SyntaxError"),
         ("import numpy\nimport not_there\n", 2, "mine.py:2: cannot be imported: ModuleNotFoundError"),
-        ("x = 1\n", 2, "has 0 method classes []; give one a method reconstruct"),
+        ("x = 1\n", 2, "has no method class; give one a method reconstruct"),
         ("class A:\n    def reconstruct(self, record, analysis): ...\nclass B(A): ...\n", 2, "name one: PATH.py:Class"),
         (
             "class A:\n    def reconstruct(self, record, analysis):\n        return record.jetz\n",

@@ -138,7 +138,7 @@ def test_a_skim_is_not_replaced_by_what_is_made_of_it(tmp_path, capsys):
     assert "dataset 'HHH' is read from there; choose another --output" in capsys.readouterr().err
     assert sorted((first / "skim").iterdir()) == files
     run("demo", first, "--datasets", "HHH")
-    assert "the skim of the earlier run" in " ".join(capsys.readouterr().out.split())
+    assert "and deletes skim/, which it does not make again" in " ".join(capsys.readouterr().out.split())
     assert not (first / "skim").exists()
 
 

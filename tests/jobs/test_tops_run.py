@@ -78,7 +78,7 @@ def test_published_rows_stand_behind_ours(demo):
 def test_published_rows_only_where_asked_for(tmp_path, capsys):
     assert run(tmp_path / "r", "--fileset", "demo_tops", "--datasets", "ttbar", "--verbose") == 0
     printed = capsys.readouterr().out
-    assert "chi2: right" in printed
+    assert "targets that are found, in % of the selected events" in printed
     assert "published:" not in printed
     assert "(published)" not in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
     assert run(tmp_path / "s", "--fileset", "demo_tops", "--datasets", "ttbar", "--overlay-published") == 0
@@ -193,7 +193,7 @@ def test_options_of_the_method(demo, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["chi2.btag=vetoo"], "settings of method 'chi2', 'btag': Input should be 'terms', 'veto' or 'none'"),
+        (["chi2.btag=vetoo"], "settings of method 'chi2', 'btag': must be 'terms', 'veto' or 'none' .got"),
         (["chi2.b_tag=veto"], "settings of method 'chi2', 'b_tag': .*there are w_mass, top_mass"),
         (["chi2.top_mass=-1"], "settings of method 'chi2', 'top_mass'"),
         (["chi3.btag=veto"], "settings of method 'chi3': analysis 'ttbar_semileptonic' has none for it"),

@@ -189,9 +189,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--set", "hiden=3"], "key 'hiden': there is no such key (did you mean 'hidden'?)"),
         (["--set", "hidden"], "'hidden': must be key=value"),
-        (["--set", "hidden=-1"], "key 'hidden': Input should be greater than or equal to 1"),
-        (["--set", "hidden=many"], "key 'hidden': Input should be a valid integer"),
-        (["--set", "loss=hinge"], "key 'loss': Input should be 'binary', 'softmax' or 'both'"),
+        (["--set", "hidden=-1"], "key 'hidden': must be at least 1 (got -1)"),
+        (["--set", "hidden=many"], "key 'hidden': must be a whole number (got \"many\")"),
+        (["--set", "loss=hinge"], "key 'loss': must be 'binary', 'softmax' or 'both'"),
         (["--datasets", "ttbb"], "dataset 'ttbb': background has no correct assignment"),
         (["--datasets", "ttbar,tth"], "a network is trained for one analysis"),
         (["--fileset", "demo", "--datasets", "HHH"], "targets that are not made of jets alone"),

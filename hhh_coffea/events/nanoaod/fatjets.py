@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hhh_coffea.base.errors import listed
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions
 from hhh_coffea.events.nanoaod.columns import flat_values, has
@@ -32,7 +33,7 @@ def branches(wanted: Collection[str]) -> list[str]:
     """Branches that :func:`features` may read; FilesetError names a feature that NanoAOD does not have."""
     if unknown := sorted(set(wanted) - set(FEATURES)):
         raise FilesetError(
-            f"NanoAOD files do not have the features {unknown} of large-radius jets; they have {sorted(FEATURES)}"
+            f"NanoAOD files do not have the features {unknown} of large-radius jets; they have {listed(FEATURES)}"
         )
     return [branch for feature in wanted for branch in FEATURES[feature]]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hhh_coffea.base.errors import listed
 from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import NanoAODOptions
 from hhh_coffea.events.nanoaod.columns import has
@@ -153,7 +154,7 @@ def resolve(events: Any, options: NanoAODOptions) -> Names:
         version = next((v for v, mark in MARKS.items() if has(events, mark)), None)
     if version is None:
         raise KeyError(
-            f"no branch of {sorted(MARKS.values())}: the version of NanoAOD is not known; set metadata field 'nanoaod.version'"
+            f"no branch of {listed(MARKS.values())}: the version of NanoAOD is not known; set metadata field 'nanoaod.version'"
         )
     wanted = (options.tagger,) if options.tagger else TAGGERS[version]
     tagger = next((name for name in wanted if has(events, f"Jet_btag{name}")), None)
@@ -185,7 +186,7 @@ def xbb_tagger(events: Any, options: NanoAODOptions, version: int) -> str:
 def _working_point(tagger: str, year: str, options: NanoAODOptions) -> float:
     if year not in WORKING_POINTS[tagger]:
         raise FilesetError(
-            f"no working points of {tagger!r} for {year} are known (there are {sorted(WORKING_POINTS[tagger])}): "
+            f"no working points of {tagger!r} for {year} are known (there are {listed(WORKING_POINTS[tagger])}): "
             "give metadata field 'nanoaod.btag_cut', another 'nanoaod.tagger' or another 'nanoaod.year'"
         )
     return WORKING_POINTS[tagger][year][LEVELS.index(options.working_point)]

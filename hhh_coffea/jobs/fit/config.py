@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hhh_coffea.base.strict import Positive, Strict, comma_separated
+from hhh_coffea.base.strict import Positive, Strict, comma_separated, pairs
 from hhh_coffea.config import validated
 from hhh_coffea.inference.binning import TransformationD
 from hhh_coffea.inference.fit import FitOptions
@@ -74,15 +74,8 @@ class FitConfig(Strict):
         """``NAME=VALUE`` of the command line."""
         if not isinstance(value, list):
             return value
-        found: dict[str, Any] = {}
-        for item in value:
-            name, equals, text = str(item).partition("=")
-            if not equals or not name or not text:
-                raise ValueError(f"{item!r} is not NAME=VALUE")
-            if name in found:
-                raise ValueError(f"{name!r} is given twice")
-            found[name] = text if info.field_name == "select" else _number(text)
-        return found
+        found = pairs(value)
+        return found if info.field_name == "select" else {name: _number(text) for name, text in found.items()}
 
     @field_validator("scan", mode="before")
     @classmethod

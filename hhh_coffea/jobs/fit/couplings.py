@@ -178,7 +178,7 @@ def _few_events(couplings: CouplingTemplates, name: str, values: FloatArray, lim
         if (bad := known < FEW * whole).any():
             worst = int(np.argmin(known))
             found.append(
-                f"{process}: reweighted to {name} = {_ranges(values, bad)} fewer than {FEW:.0%} of the {number(whole)} "
+                f"{process}: reweighted to {name} = {_ranges(values, bad)}, fewer than {FEW:.0%} of the {number(whole)} "
                 f"effective events are left (at {values[worst]:g}: {number(float(known[worst]))}); "
                 "samples generated at other couplings would be better"
             )

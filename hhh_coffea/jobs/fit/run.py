@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.progress import Progress
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.cli import EXIT_OK
 from hhh_coffea.inference.datacards import CARD, SHAPES, write_datacard
 from hhh_coffea.inference.fit import FitResult, fit
@@ -21,7 +22,7 @@ from hhh_coffea.inference.table import couplings_table, fit_table, methods_table
 from hhh_coffea.jobs.fit.config import FitConfig
 from hhh_coffea.jobs.fit.couplings import CouplingScans, points_of, scan
 from hhh_coffea.jobs.fit.templates import FitError, Inputs, methods_of, read_inputs, simulation_note, templates_of
-from hhh_coffea.jobs.planning import progress_bar
+from hhh_coffea.jobs.progress import drawing, progress_bar
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import tables as report
 
@@ -34,8 +35,6 @@ WIDTH = 80  # of the tables
 def run_fit(config: FitConfig) -> int:
     """Read, fit every method, write, draw and print; returns the exit code."""
     console = Console()
-    if not console.is_terminal:
-        console.width = 120
     begin = time.perf_counter()
     _refuse_others(config.folder)
     inputs = read_inputs(config)
@@ -55,19 +54,15 @@ def run_fit(config: FitConfig) -> int:
     report.print_warnings(console, warnings)
     written = [RESULT, TABLE, *(f"{folder_of(m)}/ ({WORKSPACE}, {CARD}, {SHAPES})" for m in found)]
     if config.plots:
-        written.append(f"plots/ ({_draw(config, inputs, found)} figures, PNG and PDF)")
+        with drawing(console, config.folder / "plots"):
+            written.append(f"plots/ ({plural(_draw(config, inputs, found), 'figure')}, PNG and PDF)")
     if config.output is None:
         from hhh_coffea.figures.report.html_report import write_report
 
         write_report(Path(config.results))
-    console.print(
-        f"written to {config.folder} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    say(f"written to {config.folder} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}", console)
     if config.output is None:
-        page = Path(config.results).resolve() / "report.html"
-        console.print(f"report: {page}", soft_wrap=True, markup=False, highlight=False)
+        say(f"report: {Path(config.results).resolve() / 'report.html'}", console)
     return EXIT_OK
 
 

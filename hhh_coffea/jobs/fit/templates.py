@@ -179,7 +179,7 @@ def choose(
         raise FitError(f"the signals {', '.join(signal)} are of different analyses: choose with --signal")
     chosen = tuple(name for name, info in left.items() if info["analysis"] in analyses)
     other = [
-        f"dataset {name!r} is of analysis {info['analysis']!r} and the signal of {min(analyses)!r}: it is left out"
+        f"dataset {name!r} is left out: its analysis is {info['analysis']!r}, that of the signal is {min(analyses)!r}"
         for name, info in left.items()
         if name not in chosen
     ]

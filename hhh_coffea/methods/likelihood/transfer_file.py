@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hhh_coffea.base.bundled import find_bundled
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.base.strict import Positive, Strict
+from hhh_coffea.base.strict import Positive, Strict, in_plain_words
 from hhh_coffea.methods.likelihood.shapes import parameters
 
 SCHEMA_VERSION = 1
@@ -159,5 +159,5 @@ def read_transfer_functions(path: str | Path = DEFAULT) -> TransferFunctions:
     except OSError as error:
         raise TransferFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {in_plain_words(e)}" for e in error.errors())
         raise TransferFileError(f"{path}: not a file of transfer functions: {wrong}") from error

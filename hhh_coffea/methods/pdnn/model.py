@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.bundled import PDNNS, find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError, did_you_mean
-from hhh_coffea.base.strict import Strict
+from hhh_coffea.base.strict import Strict, in_plain_words
 from hhh_coffea.base.user_files import expanded
 from hhh_coffea.methods.pdnn.inputs import Layout
 from hhh_coffea.methods.pdnn.network import NetworkOptions, PermutationNetwork
@@ -68,7 +68,7 @@ class PdnnModel:
         try:
             return Card.model_validate_json(self.description)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {in_plain_words(e)}" for e in error.errors())
             raise PdnnError(f"{self.name}: {CARD}: {wrong}") from error
 
     @cached_property

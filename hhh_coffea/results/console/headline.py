@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from hhh_coffea.results.console.tables import table_of
+from hhh_coffea.results.console.layout import show, table_of
 from hhh_coffea.results.headline import HeadlineTable
 
 
@@ -16,6 +16,6 @@ def print_headline(console: Console, tables: Iterable[HeadlineTable]) -> None:
         shown = table_of(table.title, table.names, table.numbers)
         for row in table.rows:
             shown.add_row(*row)
-        console.print(shown)
+        show(console, shown)
         if table.note:
             console.print(f"[dim]{table.note} {table.more}: report.html, or --verbose[/]\n", highlight=False)

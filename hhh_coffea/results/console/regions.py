@@ -7,13 +7,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hhh_coffea.results.console.tables import table_of
+from hhh_coffea.results.console.layout import show, table_of
 
 
 def print_regions(console: Console, cutflow: dict[str, dict[str, Any]], verbose: bool) -> None:
     """Selected events in each region, one column per method; with ``verbose`` one row per method, with weights and shares."""
     if not verbose:
-        console.print(_regions_by_method(cutflow))
+        show(console, _regions_by_method(cutflow))
         return
     has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
     numbers = ("events", "weighted", "of selected", *(("expected",) if has_expected else ()))
@@ -31,7 +31,7 @@ def print_regions(console: Console, cutflow: dict[str, dict[str, Any]], verbose:
             shown = [shown[0], place[1] if shown[0] else shown[1]]
             table.add_row(*shown, row["method"], *cells)
             before = place
-    console.print(table)
+    show(console, table)
 
 
 def _regions_by_method(cutflow: dict[str, dict[str, Any]]) -> Table:

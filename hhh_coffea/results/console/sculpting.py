@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from hhh_coffea.base.mass_measures import RANGES
+from hhh_coffea.results.console.layout import show, table_of
+from hhh_coffea.results.console.tables import definitions_of
 
 
 def print_sculpting(console: Console, measured: dict[str, Any]) -> None:
@@ -23,23 +23,19 @@ def print_sculpting(console: Console, measured: dict[str, Any]) -> None:
                     if "all" in ranks  # weights of both signs may add up to nothing
                 ]
                 names = sorted({name for _, row in rows for name in row[span] if not name.startswith("js_")})
-                title = f"masses in {dataset}, {span} GeV, {definition} definitions"
-                table = Table(
-                    "method · category", title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-                )
-                for column in ("candidates", *(_heading(name) for name in names)):
-                    table.add_column(column, justify="right", no_wrap=True)
+                title = f"masses in {dataset}, {span} GeV, {definitions_of(definition)}"
+                table = table_of(title, ("method · category",), ("candidates", *(_heading(name) for name in names)))
                 for label, row in rows:
                     cells = (_with_error(row[span].get(name)) for name in names)
                     table.add_row(label, f"{row['candidates']:,.0f}", *cells)
-                console.print(table)
+                show(console, table)
 
 
 def _heading(name: str) -> str:
     """``emd_to_random_gev`` → ``EMD to random [GeV]``."""
     if name == "peak_share":
         return "in 110–140"
-    return f"EMD to {name.removeprefix('emd_to_').removesuffix('_gev')} [GeV]"
+    return f"EMD to {name.removeprefix('emd_to_').removesuffix('_gev')} \\[GeV]"
 
 
 def _with_error(entry: dict[str, float | None] | None) -> str:

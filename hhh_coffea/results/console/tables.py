@@ -6,15 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
+from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.datasets.normalisation import expected_events
-from hhh_coffea.engine.chunks import Failure, Partial, Plan, SourceFile
+from hhh_coffea.engine.chunks import Chunk, Failure, Partial, Plan, SourceFile
+from hhh_coffea.results.console.layout import show, table_of
 
 SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
@@ -23,6 +22,7 @@ EITHER_WAY = (
     "In our definitions, a particle that has a boosted and a resolved target counts as found if a candidate equals either of "
     "them. Therefore methods without large-radius jets also find boosted particles. "
 )
+MERGED = "merged: boosted and resolved candidates together. "
 MEANING = (
     "purity: share of candidates that are correct; efficiency: share of targets that are found. {}"
     "Errors are 68.27% intervals that account for the correlation of candidates in one event. docs/definitions.md explains "
@@ -33,6 +33,11 @@ CATEGORY_LABELS = {
     "merged_without_overlap_removal": "  overlaps kept",
     "resolved_after_overlap_removal": "  overlaps removed",
 }
+
+
+def definitions_of(name: str) -> str:
+    """``our definitions (default)``: in words, and as options and files call them."""
+    return f"{DEFINITION_TITLES[name].partition(' (')[0]} ({name})"
 
 
 def where_of(failure: Failure) -> str:
@@ -56,15 +61,13 @@ def print_plan(
             str(len(chunks)),
             f"{sum(c.stop - c.start for c in chunks):,}",
         )
-    console.print(table)
+    show(console, table)
     for analysis in {d.metadata.analysis: analyses[d.metadata.analysis] for d in datasets.values()}.values():
-        console.print(f"{analysis.name}: targets {targets_in_words(analysis)}", soft_wrap=True, markup=False)
+        say(f"{analysis.name}: targets {targets_in_words(analysis)}", console)
     for name in datasets:
         branches = next((s.branches for s in sources if s.dataset == name), ())
         if branches:
-            console.print(
-                f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", soft_wrap=True, markup=False
-            )
+            say(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", console)
     print_warnings(console, plan.warnings)
     for info in plan.files:
         roles = {str(v): k for k, v in datasets[info.source.dataset].metadata if k in COLLECTIONS}
@@ -93,8 +96,7 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
 
 def print_stop(console: Console, failure: Failure) -> None:
     """Why a run with ``--on-error stop`` ended early."""
-    text = escape(f"{where_of(failure)}: {failure.reason}")
-    console.print(f"[red]stopped (--on-error stop):[/] {text}", soft_wrap=True, highlight=False)
+    say(f"{where_of(failure)}: {failure.reason}", console, "stopped (--on-error stop):", "red")
 
 
 def print_failures(console: Console, plan: Plan, total: Partial) -> None:
@@ -108,14 +110,24 @@ def _print_failures(console: Console, failures: list[Failure]) -> None:
     by_reason: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in failures:
         by_reason.setdefault((failure.dataset, failure.file, failure.reason), []).append(failure)
-    console.print(f"[red]skipped:[/] {len(failures)} of the files and chunks")
+    files = sum(failure.start is None for failure in failures)
+    kinds = ((files, "file"), (len(failures) - files, "chunk"))
+    say(" and ".join(plural(number, kind) for number, kind in kinds if number), console, "skipped:", "red")
     for (dataset, file, reason), group in list(by_reason.items())[:SHOWN_FAILURES]:
         ranges = ", ".join(f"{f.start}–{f.stop}" for f in group if f.start is not None)
         lost = sum(f.events or 0 for f in group)
-        detail = f" (entries {ranges}: {lost:,} events)" if ranges else ""
-        console.print(f"  {dataset}: {file}{detail}: {reason}", soft_wrap=True, markup=False, highlight=False)
+        detail = f" (entries {ranges}: {plural(lost, 'event')})" if ranges else ""
+        say(f"  {dataset}: {file}{detail}: {reason}", console)
     if len(by_reason) > SHOWN_FAILURES:
-        console.print(f"  … and {len(by_reason) - SHOWN_FAILURES} more, all named in provenance.json")
+        say(f"  … and {len(by_reason) - SHOWN_FAILURES} more, all named in provenance.json", console)
+
+
+def unread(plan: Plan, total: Partial, finished: Iterable[Chunk]) -> list[str]:
+    """Warnings of datasets of which everything was skipped."""
+    lost = {f.dataset for f in (*plan.failures, *total.failures)} - {c.dataset for c in finished}
+    return [
+        f"dataset {name!r}: no event was read, because all its files or chunks were skipped" for name in sorted(lost)
+    ]
 
 
 def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str, Dataset]) -> None:
@@ -123,9 +135,9 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
     definitions = sorted({definition for entry in summary.values() for definition in entry})
     for definition in definitions:
         table = table_of(
-            f"{definition}: {DEFINITION_TITLES[definition]}" if len(definitions) > 1 else "purity and efficiency",
+            f"purity and efficiency in %, {definitions_of(definition)}",
             ("dataset · method",),
-            ("targets", "candidates", "correct", "purity %", "efficiency %"),
+            ("targets", "candidates", "correct", "purity", "efficiency"),
         )
         for name in datasets:
             for method, entry in summary.get(name, {}).get(definition, {}).items():
@@ -136,10 +148,10 @@ def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str,
                         *(count(row[column]) for column in ("targets", "candidates", "correct")),
                         *(short_percent(row[column]) for column in ("purity", "efficiency")),
                     )
-        console.print(table)
+        show(console, table)
     if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
         merged = any("boosted" in row["categories"] for e in summary.values() for m in e.values() for row in m.values())
-        console.print(f"[dim]{MEANING.format(EITHER_WAY if merged else '')}[/]\n", highlight=False)
+        console.print(f"[dim]{MEANING.format(MERGED + EITHER_WAY if merged else '')}[/]\n", highlight=False)
 
 
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
@@ -227,21 +239,24 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
         for what, number in entry["dropped_objects"].items():
             if number:
                 table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")
-    console.print(table)
+    show(console, table)
 
 
 def print_end(console: Console, plan: Plan, total: Partial, wall: float, output: Path, written: list[str]) -> None:
     """Speed, ledger and where everything is."""
-    console.print(
-        f"{total.events:,} of {plan.events:,} planned events processed in {wall:.1f} s "
-        f"({total.events / wall:,.0f} events/s); chunks: {len(plan.chunks)} planned = {total.chunks} processed "
-        f"+ {len(total.failures)} failed; files that could not be opened: {len(plan.failures)}"
+    say(
+        f"processed {total.events:,} of {plural(plan.events, 'planned event')}, {total.chunks:,} of "
+        f"{plural(len(plan.chunks), 'chunk')} ({wall:.1f} s, {total.events / wall:,.0f} events/s)",
+        console,
     )
+    if plan.failures:
+        unread = f"{plural(len(plan.failures), 'file')} could not be opened"
+        _warn(console, f"{unread}: the number of planned events does not include theirs")
     if not plan.events:
-        console.print("[yellow]warning:[/] there was nothing to process: no event was planned", highlight=False)
-    console.print(f"written to {output.resolve()}: {', '.join(written)}", soft_wrap=True, markup=False)
+        _warn(console, "there was nothing to process: no event was planned")
+    say(f"written to {output.resolve()}: {', '.join(written)}", console)
     if "report.html" in written:
-        console.print(f"report: {output.resolve() / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
+        say(f"report: {output.resolve() / 'report.html'}", console)
 
 
 def count(value: int | None) -> str:
@@ -265,15 +280,5 @@ def short_percent(entry: dict[str, Any] | None) -> str:
     return f"{value:.1f} ± {max(high - value, value - low):.1f}"
 
 
-def table_of(title: str, names: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    """An empty table with columns of text and of numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in names:
-        table.add_column(column)
-    for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _warn(console: Console, text: str) -> None:
-    console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    say(text, console, "warning:", "yellow")

@@ -75,8 +75,7 @@ def write(study: Study, inputs: Inputs, found: Found, data: Found) -> int:
     masses = figures.draw_masses(draw, results, generated)
     tables = {"expected": _expected(found), "measured": _measured(results, generated)}
     for table in tables.values():
-        for line in [table.header, *table.rows]:
-            study.console.print("  ".join(f"{cell:<20}" for cell in line), highlight=False, soft_wrap=True)
+        study.show(table)
     page = Page(TITLE, SOURCE, _conclusion(found, data, generated["data"]))
     page.sections = [
         Section(

@@ -16,7 +16,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.datasets.normalisation import event_scales
 from hhh_coffea.inference.binning import TransformationD
-from hhh_coffea.jobs.planning import progress_bar
+from hhh_coffea.jobs.progress import progress_bar
 from hhh_coffea.study.event_table import Columns, EventTable, cut
 from hhh_coffea.study.events import Pass, read_events
 from hhh_coffea.study.split import parts, refuse_trained_on
@@ -194,7 +194,7 @@ def fine_tuned(study: Study, table: EventTable) -> Done[Path]:
     return study.stages.directory(
         "fine_tuning",
         {"vectors": vectors.fingerprint, **vars(settings)},
-        lambda path: fine_tuning.train_head(path, vectors.value, settings, study.console.print),
+        lambda path: fine_tuning.train_head(path, vectors.value, settings, study.say),
         (fine_tuning,),
     )
 
@@ -214,7 +214,7 @@ def all_weights(study: Study, asked: Pass) -> Done[EventTable]:
         "unfrozen",
         inputs,
         lambda path: unfrozen.train(
-            path, options.training_fileset, options.model, options.unfreeze, most, options.device, study.console.print
+            path, options.training_fileset, options.model, options.unfreeze, most, options.device, study.say
         ),
         (unfrozen,),
     )

@@ -61,8 +61,7 @@ def write(study: Study, inputs: Inputs, summary: dict[str, Any]) -> int:
         "neutrino": figures.draw_neutrino(draw, rows, summary["neutrino"]),
     }
     table = significance_table(significance)
-    for line in [table.header, *table.rows]:
-        study.console.print("  ".join(f"{cell:<24}" for cell in line), highlight=False, soft_wrap=True)
+    study.show(table)
     page = Page(TITLE, SOURCE, conclusion(significance, summary["sculpting"]))
     lumi = f"{SCENARIOS['140'][0]:g} fb⁻¹"
     page.sections = [
