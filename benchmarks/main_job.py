@@ -135,9 +135,9 @@ def main() -> None:
 
 
 def both_truths(record: ak.Array, kept: tuple[int, int, int]) -> None:
-    near = truth.distances(record, kept[0])
-    truth.match(record, *kept, near)
-    truth.match_reference(record, *kept, near)
+    found = truth.directions(record, kept[0])
+    truth.match(record, *kept, found)
+    truth.match_reference(record, *kept, found)
 
 
 def pairing_only(momenta: list[Any], n: int) -> None:

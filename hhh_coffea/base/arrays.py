@@ -9,6 +9,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.base.compiled import compiled
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -20,10 +22,17 @@ def counts_of(array: ak.Array) -> IntArray:
 
 def flat(array: ak.Array) -> npt.NDArray[Any]:
     """All events' values one after the other (one level of nesting removed)."""
+    content = _content(array)
+    if isinstance(content, ak.contents.IndexedArray) and isinstance(content.content, ak.contents.NumpyArray):
+        return np.asarray(content.content.data[content.index.data])  # three times as fast as awkward's own way
+    return np.asarray(content.to_backend_array(allow_missing=False))
+
+
+def _content(array: ak.Array) -> Any:
     offsets, content = _lists(array)
     if offsets[0] != 0 or offsets[-1] != content.length:
         content = content[int(offsets[0]) : int(offsets[-1])]
-    return np.asarray(content.to_backend_array(allow_missing=False))
+    return content
 
 
 def _lists(array: ak.Array) -> tuple[IntArray, Any]:
@@ -46,9 +55,16 @@ def offsets_of(counts: IntArray) -> IntArray:
     return offsets
 
 
-def event_of(index: IntArray, counts: IntArray) -> IntArray:
+@compiled
+def event_of(index, counts):  # type: ignore[no-untyped-def]
     """Event number of the flat values at ``index``, rising: cheaper than :func:`event_index` where they are few."""
-    return np.searchsorted(np.cumsum(counts), index, side="right")
+    events, event, stop = np.empty(len(index), dtype=np.int64), -1, 0
+    for i in range(len(index)):
+        while index[i] >= stop:
+            event += 1
+            stop += counts[event]
+        events[i] = event
+    return events
 
 
 def position_in_event(counts: IntArray) -> IntArray:
@@ -60,15 +76,15 @@ def position_in_event(counts: IntArray) -> IntArray:
     return np.cumsum(steps, out=steps)
 
 
-def rank_in_event(values: npt.NDArray[Any], counts: IntArray) -> IntArray:
+@compiled
+def rank_in_event(values, counts):  # type: ignore[no-untyped-def]
     """Rank of each flat value in its event's list, 0 the largest, the first of equals: (5, 7, 1), counts (2, 1) → (1, 0, 0)."""
-    event = event_index(counts)
-    rank = np.zeros(len(values), dtype=np.int64)
-    for apart in range(1, int(counts.max(initial=0))):  # every pair of an event once: lists are short
-        together = event[apart:] == event[:-apart]
-        later_is_larger = values[apart:] > values[:-apart]
-        rank[:-apart] += together & later_is_larger
-        rank[apart:] += together & ~later_is_larger
+    rank, start = np.zeros(len(values), dtype=np.int64), 0
+    for n in counts:
+        for i in range(start, start + n):
+            for k in range(start, i):
+                rank[k if values[i] > values[k] else i] += 1
+        start += n
     return rank
 
 
@@ -120,3 +136,9 @@ def records(columns: Mapping[str, npt.NDArray[Any] | ak.Array]) -> ak.Array:
 def unflatten(columns: Mapping[str, npt.NDArray[Any] | ak.Array], counts: IntArray) -> ak.Array:
     """Flat columns → one list of records per event."""
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets_of(counts)), records(columns).layout))
+
+
+def taken(objects: ak.Array, index: IntArray, counts: IntArray) -> ak.Array:
+    """Lists of the objects at these flat places, ``counts`` in each event; a column is copied each time it is used."""
+    content = ak.contents.IndexedArray.simplified(ak.index.Index64(index), _content(objects))
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets_of(counts)), content))

@@ -2,7 +2,7 @@
 
 ``compiled`` is numba's ``njit`` with its results kept on disk beside the package, or in the user's cache where the package
 cannot be written: the first call on a machine compiles for a second or so, later ones do not. Threads run side by side in
-what is compiled.
+what is compiled, and x/0 is infinite as in numpy.
 """
 
 from __future__ import annotations
@@ -12,4 +12,4 @@ from typing import Any
 
 from numba import njit
 
-compiled: Callable[..., Any] = njit(cache=True, nogil=True)
+compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hhh_coffea.base.compiled import compiled
+
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[np.generic]
 
@@ -22,17 +24,21 @@ class Cartesian(NamedTuple):
 
 def cartesian(pt: Array, eta: Array, phi: Array, mass: Array) -> Cartesian:
     """(pT, η, φ, m) → (E, px, py, pz); inputs broadcast, the outputs are float64."""
-    pt64, eta64, phi64, mass64 = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (pt, eta, phi, mass)))
-    pz, px, py = np.exp(eta64), np.cos(phi64), np.sin(phi64)
-    pz -= 1 / pz
-    pz *= 0.5
-    pz *= pt64  # pT sinh η: numpy's exp is several times faster than its sinh
-    px *= pt64
-    py *= pt64
-    energy = pt64 * pt64
-    energy += pz * pz
-    energy += mass64 * mass64
-    return Cartesian(np.sqrt(energy), px, py, pz)
+    parts = np.broadcast_arrays(pt, np.exp(eta, dtype=np.float64), phi, mass)  # numpy's exp is several times faster
+    made: FloatArray = _cartesian(*(part.ravel() for part in parts))
+    return Cartesian(*made.reshape(4, *parts[0].shape))
+
+
+@compiled
+def _cartesian(pt, exp_eta, phi, mass):  # type: ignore[no-untyped-def]
+    """``(4, n)``; pz = pT sinh η."""
+    made = np.empty((4, len(pt)))
+    for i in range(len(pt)):
+        t, m, azimuth = np.float64(pt[i]), np.float64(mass[i]), np.float64(phi[i])
+        z = (exp_eta[i] - 1 / exp_eta[i]) * 0.5 * t
+        made[0, i], made[1, i] = np.sqrt(t * t + z * z + m * m), np.cos(azimuth) * t
+        made[2, i], made[3, i] = np.sin(azimuth) * t, z
+    return made
 
 
 def invariant_mass(p: Cartesian) -> FloatArray:

@@ -25,7 +25,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.arrays import IntArray, counts_of, flat, offsets_of, position_in_event, records, unflatten
+from hhh_coffea.base.arrays import IntArray, counts_of, flat, position_in_event, records, taken, unflatten
 from hhh_coffea.base.compiled import compiled
 from hhh_coffea.base.kinematics import Cartesian, cartesian
 
@@ -70,35 +70,36 @@ def ordered_collection(
     Another order than that of the tags is given by ``first``: objects with larger values stand before others. All arrays are
     flat, of the whole file order; ties keep that order. Adds ``index``.
     """
-    offsets, pt = offsets_of(counts), np.asarray(columns["pt"])
+    pt = np.asarray(columns["pt"])
     if first is None:
         first = columns["btag"] != 0 if "btag" in columns else np.ones(len(pt), dtype=np.bool_)
-    chosen, left = _ordered(offsets, pt, np.asarray(first, dtype=np.int64), keep)
-    columns = {name: values[chosen] for name, values in columns.items()}
-    columns["index"] = chosen - np.repeat(offsets[:-1], left)
-    return unflatten(columns, left)
+    chosen, left, index = _ordered(counts, pt, np.asarray(first, dtype=np.int64), keep)
+    return taken(unflatten({**columns, "index": index}, counts), chosen, left)
 
 
 @compiled
-def _ordered(offsets, pt, first, keep):  # type: ignore[no-untyped-def]
-    """Flat indices of the objects that are kept, in their order, and how many each event has."""
-    chosen, counts, n = np.empty(len(pt), dtype=np.int64), np.zeros(len(offsets) - 1, dtype=np.int64), 0
+def _ordered(counts, pt, first, keep):  # type: ignore[no-untyped-def]
+    """Flat indices of the objects that are kept, in their order; how many each event has; the position of every object."""
+    chosen, index = np.empty((2, len(pt)), dtype=np.int64)
+    left, n, start = np.zeros(len(counts), dtype=np.int64), 0, 0
     for event in range(len(counts)):
-        for i in range(offsets[event], offsets[event + 1]):
+        for i in range(start, start + counts[event]):
+            index[i] = i - start
             if keep[i]:
                 place = n  # files are written by falling pT almost always: few objects have to move
-                for k in range(n - 1, n - 1 - counts[event], -1):
+                for k in range(n - 1, n - 1 - left[event], -1):
                     if (first[chosen[k]], pt[chosen[k]]) >= (first[i], pt[i]):
                         break
                     chosen[k + 1], place = chosen[k], k
                 chosen[place] = i
                 n += 1
-                counts[event] += 1
-    return chosen[:n].copy(), counts
+                left[event] += 1
+        start += counts[event]
+    return chosen[:n].copy(), left, index
 
 
 def selected(record: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
-    """The events in ``mask``. As ``record[mask]``, but the columns are copied once here, not at each later use.
+    """The events in ``mask``. As ``record[mask]``, without most of its cost.
 
     The format's ``cuts`` (named masks) have done their work and are left out, its ``weights`` (named factors) are
     multiplied into ``weight``. ``shifts`` stay: factors that vary ``weight``.
@@ -143,7 +144,7 @@ def truncated(record: ak.Array, max_jets: int, max_fatjets: int) -> ak.Array:
     jets = _first(record.jets, max_jets)
     columns = {name: flat(jets[name]) for name in jets.fields}
     columns |= cartesian(*(columns[name] for name in ("pt", "eta", "phi", "mass")))._asdict()
-    fields["jets"] = unflatten(columns, counts_of(jets.pt))
+    fields["jets"] = unflatten(columns, counts_of(jets))
     if "fatjets" in fields:
         fields["fatjets"] = _first(record.fatjets, max_fatjets)
     return records(fields)
@@ -157,26 +158,15 @@ def momentum(objects: ak.Array, index: IntArray | slice = slice(None)) -> Cartes
 
 
 def _first(objects: ak.Array, length: int) -> ak.Array:
-    counts = counts_of(objects.pt)
+    counts = counts_of(objects)
     if (counts <= length).all():
         return objects
-    return _taken(objects, position_in_event(counts) < length, np.minimum(counts, length))
+    return taken(objects, np.flatnonzero(position_in_event(counts) < length), np.minimum(counts, length))
 
 
 def _events(objects: ak.Array, mask: npt.NDArray[np.bool_]) -> ak.Array:
-    counts = counts_of(objects.pt)
-    return _taken(objects, np.repeat(mask, counts), counts[mask])
-
-
-def _taken(objects: ak.Array, keep: npt.NDArray[np.bool_], counts: IntArray) -> ak.Array:
-    """Those of the objects (flat) that are kept, ``counts`` in each event."""
-    index = np.flatnonzero(keep)  # once for all columns
-
-    def columns(values: ak.Array) -> dict[str, Any]:
-        parts = {name: values[name] for name in values.fields}
-        return {n: records(columns(part)) if part.fields else flat(part)[index] for n, part in parts.items()}
-
-    return unflatten(columns(objects), counts)
+    counts = counts_of(objects)
+    return taken(objects, np.flatnonzero(np.repeat(mask, counts)), counts[mask])
 
 
 def field(collection: ak.Array, name: str, wanted_by: str) -> ak.Array:

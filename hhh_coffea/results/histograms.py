@@ -197,7 +197,7 @@ def fill_method(
             histogram.fill(**key, region=region, **parts)
 
     for category, use in result.categories.items():
-        chosen = use.candidates
+        chosen = np.flatnonzero(use.candidates)
         histograms["candidates"].fill(**key, category=category, pt=pt[chosen], correct=correct[chosen])
         fill_mass("candidate_mass", chosen, category=category)
         if has_truth:
@@ -206,7 +206,7 @@ def fill_method(
                 **key, category=category, pt=targets.pt.ravel()[wanted], retrieved=use.retrieved.ravel()[wanted]
             )
     for name in analysis.fine_mass:
-        own = flat(candidates.kind) == analysis.kinds[name].number
+        own = np.flatnonzero(flat(candidates.kind) == analysis.kinds[name].number)
         fill_mass(f"{name}_mass", own)
     whole = np.flatnonzero(next(iter(result.categories.values())).candidates)  # what survives overlap removal
     rank = rank_in_event(pt[whole], np.bincount(result.event[whole], minlength=len(candidates)))

@@ -48,8 +48,8 @@ def per_event(result: Evaluation, category: str) -> PerEvent:
     n = len(use.targets)
     return np.stack(
         [
-            np.bincount(event[use.candidates], minlength=n),
-            np.bincount(event[use.candidates & result.correct], minlength=n),
+            np.bincount(event, use.candidates, n).astype(np.int64),
+            np.bincount(event, use.candidates & result.correct, n).astype(np.int64),
             true_in_row(use.targets),
             true_in_row(use.retrieved),
         ]

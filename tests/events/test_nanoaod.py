@@ -34,8 +34,8 @@ def background(**options):
 def chain(record, metadata):
     """Targets of both definitions and χ² candidates, as the main job makes them."""
     record = selected(record, event_selection(record, metadata, HHH).all())
-    near = truth.distances(record, 3)
-    targets = [match(record, 3, 10, 3, near) for match in (truth.match, truth.match_reference)]
+    found = truth.directions(record, 3)
+    targets = [match(record, 3, 10, 3, found) for match in (truth.match, truth.match_reference)]
     record = truncated(record, 10, 3)
     options = method_options(["chi2"], 8)
     return targets, reconstruct({"default": ["chi2"]}, record, HHH, options)["default"]["chi2"], record

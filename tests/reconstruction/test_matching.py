@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hhh_coffea.reconstruction.matching import NearPairs, match_quarks, nearest_first
+from hhh_coffea.reconstruction.matching import match_nearest, match_quarks
 
 
 def jets_of(events, index=None):
@@ -85,16 +85,16 @@ def test_equals_the_loop_and_does_not_depend_on_order(seed, n_quarks):
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 9)), max_size=25, unique_by=lambda t: t[:2])
-)
-def test_nearest_first_is_one_pair_at_a_time(pairs):
-    item, particle, distance = (np.array([p[i] for p in sorted(pairs)], dtype=np.int64) for i in range(3))
-    expected = np.full((1, 7), -1)
-    for k in sorted(range(len(pairs)), key=lambda k: (distance[k], particle[k], item[k])):
-        if expected[0, particle[k]] == -1 and item[k] not in expected:
-            expected[0, particle[k]] = item[k]
-    found = nearest_first(
-        NearPairs(item, np.zeros_like(item), particle, distance.astype(float)), np.arange(7), np.arange(7), (1, 7)
-    )
-    assert found.tolist() == expected.tolist()
+@given(st.lists(st.integers(-8, 8), max_size=7), st.lists(st.integers(-8, 8), max_size=6))
+def test_nearest_first_is_one_pair_at_a_time_and_settles_ties(eta, of_eta):
+    """Directions on a grid: many pairs are equally near."""
+    square = {(p, i): (a - b) ** 2 / 64 for i, a in enumerate(eta) for p, b in enumerate(of_eta)}
+    expected = [-1] * len(of_eta)
+    for p, i in sorted(square, key=lambda pair: (square[pair], pair)):
+        if expected[p] == -1 and i not in expected and square[p, i] < 0.5**2:
+            expected[p] = i
+    grid = np.array(eta) / 8
+    objects = (grid, np.zeros(len(eta)), np.array([len(eta)]), np.ones(len(eta), dtype=bool))
+    of_eta = np.reshape(of_eta, (1, -1, 1)) / 8
+    found = match_nearest(objects, np.arange(len(eta)), (of_eta, np.zeros_like(of_eta)), 0.5)
+    assert found.tolist() == [expected]

@@ -25,7 +25,7 @@ def first(given: JetList, columns: Columns, counts: IntArray, keep: BoolArray) -
     """What :func:`hhh_coffea.events.record.ordered_collection` sorts by: large for the jets of highest score, 0 for the rest."""
     if given.by_score is None:
         return None
-    rank = rank_in_event(np.where(keep, columns["btag_score"], -np.inf), counts)
+    rank: IntArray = rank_in_event(np.where(keep, columns["btag_score"], -np.inf), counts)
     return np.maximum(given.by_score - rank, 0)
 
 
