@@ -399,3 +399,31 @@ def test_tensorboard_is_optional(data, tmp_path, capsys, monkeypatch):
     assert main(arguments) == 2
     assert "pip install 'hhh-coffea[tensorboard]'" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_muon_moves_the_matrices_and_resumes_exactly(data, tmp_path):
+    config = dataclasses.replace(TINY, optimiser="muon", max_events=600, epochs=2)
+    whole = training.train(config, data, tmp_path / "whole", device="cpu")
+    training.train(config, data, tmp_path / "parts", device="cpu", stop_after=1)
+    resumed = training.train(config, data, tmp_path / "parts", device="cpu", resume=True)
+    assert without_times(resumed) == without_times(whole)
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    trainer = training.prepare(config, data, CPU)
+    adamw, muon = trainer.optimisers
+    by_muon = {p for group in muon.param_groups for p in group["params"]}
+    by_adamw = {p for group in adamw.param_groups for p in group["params"]}
+    assert by_muon | by_adamw == set(trainer.model.parameters())
+    assert not by_muon & by_adamw
+    assert all(p.ndim == 2 and min(p.shape) >= 16 for p in by_muon)
+    # the first step of Muon is a matrix whose singular values are about equal, of the size of a step of AdamW
+    before = {p: p.detach().clone() for p in by_muon}
+    for group in muon.param_groups:
+        group["weight_decay"], group["lr"] = 0.0, 1e-2
+    for p in by_muon:
+        p.grad = torch.randn_like(p)
+    muon.step()
+    for p, old in before.items():
+        values = torch.linalg.svdvals((p - old).detach())
+        assert float(values.quantile(0.9) / values.quantile(0.2)) < 2
+        assert 1e-3 < float((p - old).detach().square().mean().sqrt()) < 3e-3

@@ -10,24 +10,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hhh_coffea.spanet.training.state import TrainingError
-
 OPTIMISERS = ("adamw", "muon")
 LEAST = 16  # rows and columns of a matrix that Muon moves: a smaller one has few directions to balance
 
 
 def optimisers(model: nn.Module, name: str, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """The optimisers of all parameters of ``model`` that are trained; biases, norms and single numbers are not decayed.
-
-    Raises
-    ------
-    TrainingError
-        if torch is too old to have Muon (before 2.9).
-    """
+    """The optimisers of all parameters of ``model`` that are trained; biases, norms and single numbers are not decayed."""
     matrices = []
     if name == "muon":
-        if not hasattr(torch.optim, "Muon"):
-            raise TrainingError(f"optimiser: muon needs torch 2.9 or newer; this is torch {torch.__version__}")
         linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
         matrices = [w for w in linear if w.requires_grad and min(w.shape) >= LEAST]
     by_muon = set(matrices)
