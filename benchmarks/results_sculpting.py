@@ -17,9 +17,8 @@ METHODS = "chi2,chi2+bdt,spanet"
 TEXT = """## Mass sculpting
 
 {files}. The masses of the candidates in background are compared with random pairing of the same jets. [Mass
-sculpting](sculpting.md) explains the table and the figures. `{decorrelated}` is the network that was `{plain}` before
-it was trained on whole interpretations, with a price on masses in its joint decoding. The slope of the price was chosen
-on validation events, before the test events were used.
+sculpting](sculpting.md) explains the table and the figures. `{decorrelated}` is `{plain}` with a price on masses in
+its joint decoding. The slope of the price was chosen on validation events, before the test events were used.
 
 """
 

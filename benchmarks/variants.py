@@ -1,4 +1,4 @@
-"""Train variants of the recipe ``hhh`` on the same events for the same number of samples seen, and print their validation.
+"""Train variants of the recipe ``hhh_interpretations``, on the same events for as many samples seen, and print how good they are.
 
     hhh train data --fileset training_hhh --topology hhh --output data/hhh
     python benchmarks/variants.py --data data/hhh --output variants            # what the recipe is made of
@@ -68,7 +68,7 @@ def main() -> None:
         for name in ["recipe"] if arguments.curve else arguments.only:
             for events, epochs in sizes:
                 changes = [*VARIANTS[name], f"seed={seed}", f"epochs={epochs}", f"max_events={events}"]
-                variants[f"{name}_{events}_{epochs}_seed_{seed}"] = TrainingConfig.read("hhh", changes)
+                variants[f"{name}_{events}_{epochs}_seed_{seed}"] = TrainingConfig.read("hhh_interpretations", changes)
     for name, config in variants.items():
         folder = arguments.output / name
         if not (folder / "history.json").is_file() or len(_epochs(folder)) < config.epochs:
