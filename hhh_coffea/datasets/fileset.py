@@ -339,8 +339,14 @@ def _explain(where: str, problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     at = f"{where}, field {place!r}" if place else where
     if problem["type"] == "extra_forbidden":
+        name = str(problem["loc"][-1])
+        inside = [
+            part for part, of in (("nanoaod", NanoAODOptions), ("selection", Selection)) if name in of.model_fields
+        ]
+        if inside and problem["loc"][:-1] != (inside[0],):
+            return f'{at}: belongs inside \'{inside[0]}\': {{"{inside[0]}": {{"{name}": …}}}}'
         known = [*DatasetMetadata.model_fields, *Selection.model_fields, *NanoAODOptions.model_fields]
-        return f"{at}: unknown field{did_you_mean(str(problem['loc'][-1]), known)}; your own fields go under 'user'"
+        return f"{at}: unknown field{did_you_mean(name, known)}; your own fields go under 'user'"
     if problem["type"] == "missing":
         return f"{at} is missing"
     if problem["type"] == "too_short" and not problem["input"]:

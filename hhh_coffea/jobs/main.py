@@ -87,7 +87,8 @@ def run_job(config: RunConfig) -> int:
     try:
         with nullcontext() if config.dry_run else results.owned(output, overwritten):
             if not config.dry_run and not config.overwrite:
-                report.print_warnings(console, results.deleted(output, config.methods, config.parts))
+                made = (*config.parts, *(["plots"] if config.plots else []))
+                report.print_warnings(console, results.deleted(output, config.methods, made))
             return _run_job(config, console, datasets, analyses, processor)
     except results.WritingError as error:
         return _unfinished(console, error)

@@ -101,7 +101,7 @@ def deleted(folder: Path, methods: Collection[str], parts: Collection[str]) -> l
         return []
     earlier = read_provenance(folder).get("config", {}).get("methods", [])
     lost = [f"the results of {method}" for method in earlier if method not in methods]
-    lost += [f"{name}/" for name in (*resume.PARTS, FIT) if name not in parts and (folder / name).exists()]
+    lost += [f"{name}/" for name in (*resume.PARTS, "plots", FIT) if name not in parts and (folder / name).exists()]
     what = f"this run replaces the earlier results in {folder}, and deletes {', '.join(lost)}, which it does not make again"
     return [f"{what}; to keep them, interrupt it and choose another --output"] if lost else []
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import DEMO
 
 from hhh_coffea.base.errors import did_you_mean
+from hhh_coffea.datasets.fileset import FilesetError, load_fileset
 from hhh_coffea.events.missing import MissingBranchError
 from hhh_coffea.run import main
 
@@ -168,3 +169,12 @@ def test_options_of_another_kind(capsys):
     )
     assert "'x' is not NAME=VALUE" in error_of(capsys, "--fileset", "demo", "--set", "x")
     assert "'a' is given twice" in error_of(capsys, "--fileset", "demo", "--set", "a=1", "--set", "a=2")
+
+
+@pytest.mark.parametrize(("field", "place"), [("year", "nanoaod"), ("max_jets", "selection")])
+def test_a_field_at_the_wrong_level_is_told_its_place(field, place, tmp_path):
+    fileset = tmp_path / "f.json"
+    content = {"HHH": {"files": ["a.root"], "metadata": {"format": "delphes", "n_higgs": 3, field: 2024}}}
+    fileset.write_text(json.dumps(content))
+    with pytest.raises(FilesetError, match=f"field '{field}': belongs inside '{place}'"):
+        load_fileset(fileset)
