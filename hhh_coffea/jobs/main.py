@@ -265,7 +265,7 @@ def _print_results(
     cutflow: dict[str, Any],
 ) -> None:
     """The headline; every table with ``--verbose``, the cutflow with a luminosity too: it has the expected events."""
-    print_headline(console, headline_tables(summary, table_1, described))
+    print_headline(console, headline_tables(summary, table_1, described), config.verbose)
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:

@@ -175,9 +175,18 @@ def _train_spanet(arguments: argparse.Namespace, config: Any, data: Any, folder:
         compile_network=arguments.compile,
     )
     if is_first():
-        say(f"kept epoch {progress.best_epoch}: {config.criterion} of the validation {abs(progress.best_product):.4f}")
+        kept = "the last one" if config.keep == "last" else f"the best one by {config.criterion} of the validation"
+        say(f"kept epoch {progress.best_epoch}, {kept}: {abs(progress.best_product):.4f}")
         drawn = [draw_history(folder), draw_roc(folder)]
-        say(f"wrote {', '.join(str(path) for path in (folder, *drawn) if path is not None)}")
+        files = [
+            "model.yaml",
+            "weights.safetensors",
+            "history.json",
+            "README.md",
+            *(path.name for path in drawn if path),
+        ]
+        say(f"wrote {folder}: {', '.join(files)}; training_state/ may be deleted")
+        say(f"use it with: hhh run --fileset JSON --methods spanet --model {folder}")
     return progress
 
 

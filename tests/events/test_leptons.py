@@ -76,7 +76,7 @@ def test_selected_and_truncated_keep_them(tops):
 
 
 def test_delphes_names_what_is_missing(tops, shared_dir, open_delphes):
-    with pytest.raises(MissingCollectionError, match=r"'Photons' .metadata field 'electrons'.*'Electron'"):
+    with pytest.raises(MissingCollectionError, match=r"'Photons' .metadata field 'electrons'.*Electron"):
         delphes.read(tops(stop=5), DatasetMetadata(format="delphes", n_higgs=1, electrons="Photons"), (), TOPS)
     events = tops(stop=5)
     events["Muon"] = ak.without_field(events.Muon, "Charge")

@@ -170,7 +170,7 @@ def test_page(compared, tmp_path, monkeypatch):
         purity, efficiency = (cell.split()[0] for cell in merged[method][:2])  # the last table: `reference`
         assert [cell.split()[0] for cell in cells[-2:]] == [purity, efficiency]
     linked = [line.split("](")[1].rstrip(")") for line in (text + short).splitlines() if line.startswith("![")]
-    assert len(linked) == 2 + 7 + 6 + 1
+    assert len(linked) == 2 + 6 + 6 + 1  # χ² alone has no confusion
     assert all((tmp_path / name).is_file() for name in linked)
 
 

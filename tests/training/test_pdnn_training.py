@@ -170,7 +170,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*base, "--resume"]) == 2
     assert "nothing to resume" in capsys.readouterr().err
     assert main([*base, *few]) == 0
-    assert "of the validation events right" in capsys.readouterr().out
+    assert "of the validation events correct" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "m").iterdir()} == {
         "pdnn.json",
         "pdnn.safetensors",

@@ -139,7 +139,7 @@ def gains_of(outputs: Outputs, topology: Topology) -> tuple[Tensor, Tensor]:
     """Gains of pairs ``(n, Q, B)`` and of single objects ``(n, F, B)``, particles in the order of the topology."""
     resolved, boosted = pairs_and_singles(topology)
     template, n = next(iter(outputs.gain.values())), len(resolved or boosted)
-    pairs = singles = template.new_zeros(n, 0, len(template))
+    pairs = singles = template.new_zeros(n, 0, template.shape[0])  # len() would fix the batch of an exported graph
     if resolved:
         gain = torch.stack([outputs.gain[topology.targets[i].name] for i in resolved])  # (n, B, N, N)
         n_jets = gain.shape[-1]

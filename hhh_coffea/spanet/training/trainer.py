@@ -136,10 +136,11 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimisers, progress)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     say(
-        f"{config.architecture}, {parameters:,} parameters, {len(trainer.train):,} training and "
+        f"network {config.architecture!r}, {parameters:,} parameters, {len(trainer.train):,} training and "
         f"{len(trainer.validation):,} validation events, {trainer.steps_per_epoch} steps per epoch, on {trainer.device}"
         + (f", {workers.size} processes" if workers.size > 1 else "")
     )
+    say("losses, then purity, efficiency and their product on validation events; * marks the best epoch so far")
     last = min(config.epochs, stop_after or config.epochs)
     while progress.epoch < last and not _has_stalled(config, progress):
         epoch, begin = progress.epoch + 1, time.perf_counter()
