@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from hhh_coffea.spanet.decoding.candidates import Decoded
 from hhh_coffea.spanet.decoding.decode import greedy, joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
-from hhh_coffea.spanet.network.features import overlap_matrix
+from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.network.outputs import Outputs
-from hhh_coffea.topology.topology import Topology, pairs_and_singles
+from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles
 
 if TYPE_CHECKING:
     from hhh_coffea.spanet.checkpoint import SPANet
@@ -41,11 +41,7 @@ class Exported(nn.Module):
         super().__init__()
         self.model, self.price = model, price
         topology = model.topology
-        try:
-            self.resolved, self.boosted = pairs_and_singles(topology)
-            self.joint = True
-        except ValueError:
-            self.joint = False
+        self.joint = is_of_pairs_and_singles(topology)
         self.input_names = [f"{i.name}_{kind}" for kind in ("data", "mask") for i in topology.inputs]
         self.output_names = [
             f"{name}_{kind}_probability" for kind in ("assignment", "detection") for name in topology.target_names
@@ -61,7 +57,7 @@ class Exported(nn.Module):
         topology = self.model.topology
         lengths = [m.shape[1] for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"]
         if self.joint:
-            near = overlap_matrix(topology, inputs, masks) if self.resolved and self.boosted else None
+            near = overlaps_of(topology, inputs, masks)
             prices = self.price.of_assignments(out, inputs, topology) if self.price else None
             decoded = joint(out, topology, lengths, near, prices=prices)
         else:

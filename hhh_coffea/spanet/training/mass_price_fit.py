@@ -29,7 +29,7 @@ from hhh_coffea.spanet.decoding.candidates import Decoded, spans
 from hhh_coffea.spanet.decoding.decode import joint
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, squared_masses
-from hhh_coffea.spanet.network.features import overlap_matrix
+from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import forward_in_groups, make_batch, reordered
 from hhh_coffea.spanet.training.dataset import TrainingData
@@ -134,7 +134,6 @@ def _price(price: FloatArray, topology: Topology) -> MassPrice:
 def _evaluate(model: SPANet, data: TrainingData) -> list[_Part]:
     model.eval()
     topology, parts = model.topology, []
-    resolved, boosted = pairs_and_singles(topology)
     mean = max(float(np.mean(data.column("weight"))), 1e-30)
     for start in range(0, len(data), BATCH):
         batch = make_batch(data.rows(np.arange(start, min(start + BATCH, len(data)))), topology, torch.device("cpu"))
@@ -142,7 +141,7 @@ def _evaluate(model: SPANet, data: TrainingData) -> list[_Part]:
             raise ValueError(f"{data.path}: holds events with true targets; the price is made from background alone")
         outputs, order = forward_in_groups(model, batch, 4)
         batch = reordered(batch, order)
-        near = overlap_matrix(topology, batch.inputs, batch.masks) if resolved and boosted else None
+        near = overlaps_of(topology, batch.inputs, batch.masks)
         lengths = [x.shape[1] for x, i in zip(batch.inputs, topology.inputs, strict=True) if i.kind == "sequential"]
         weight = batch.weight.double().numpy() / mean
         parts.append(_Part(outputs, batch.inputs, batch.masks, lengths, near, weight))
