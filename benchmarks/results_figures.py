@@ -10,11 +10,12 @@ import numpy as np
 
 from hhh_coffea.figures import results_figures as figures
 from hhh_coffea.figures.style import DEFINITION_NAMES, NAMES, Writer, color_of, styles_of
+from hhh_coffea.methods.method import SPANET
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
 
 SPANET_SCAN = "spanet_scan"
-DECODINGS = ("joint", "expected", "reference", "greedy")
+DECODINGS = ("spanet:joint", "spanet:expected", "spanet:reference", "spanet:greedy")
 # of the figures of a results directory, in the order of the page
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),
@@ -57,9 +58,10 @@ def _trade_off(folder: Path, dataset: str, parts: dict[str, Path | str]) -> list
         with write.figure(name, str(datasets[dataset]["label"])) as (axis,):
             lines = {"chi2+bdt": _points(bdt[bdt_scan.SCAN], key, lambda n: n[0].isdigit())}
             if dataset in histograms[SPANET_SCAN].axes["dataset"]:
-                for kind in DECODINGS:
+                for method in DECODINGS:
+                    kind = SPANET[method].decodings[definition]
                     points = _points(histograms[SPANET_SCAN], key, lambda n, kind=kind: n.startswith(f"{kind}:"))
-                    lines[f"spanet:{kind}"] = points
+                    lines[method] = points
             for method, points in lines.items():
                 axis.plot(points[:, 0], points[:, 1], ".-", color=color_of(method), label=f"{NAMES[method]}, scanned")
             styles = styles_of(sorted(summary[definition]))

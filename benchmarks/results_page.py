@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea.analyses.higgs import CATEGORIES
+from hhh_coffea.methods.method import SPANET
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.paired import PAIRED, QUANTITIES, Measured, measure
@@ -195,7 +196,7 @@ def _scan(places: dict[str, Path | str], dataset: str) -> list[str]:
         for label, histogram, prefix in (
             ("chi2+bdt", bdt, ""),
             ("spanet joint", spanet, "joint:"),
-            ("spanet expected", spanet, "expected:"),
+            ("spanet expected", spanet, f"{SPANET['spanet:expected'].decodings[definition]}:"),
             ("spanet reference", spanet, "reference:"),
             ("spanet greedy", spanet, "greedy:"),
         ):

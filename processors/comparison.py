@@ -25,7 +25,7 @@ from hhh_coffea.results import bdt_scan, histograms, paired
 # in expected decoding, the least DP in greedy decoding
 SCAN = (
     *(f"{decoding}:{n / 4:+.2f}" for decoding in ("joint", "reference") for n in range(-6, 11)),
-    *(f"expected:{n / 20:.2f}" for n in range(2, 13)),
+    *(f"{decoding}:{n / 20:.2f}" for decoding in ("expected", "expected_by_kind") for n in range(2, 13)),
     *(f"greedy:{n / 20:.2f}" for n in range(4, 19)),
 )
 SPANET_SCAN = "spanet_scan"

@@ -25,7 +25,7 @@ from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_pa
 from hhh_coffea.datasets.normalisation import Normalisation
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
-DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging")
+DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging", "btag_seed")
 RATE = ("cross_section", "branching", "filter_efficiency", "k_factor", "sum_of_weights")  # of simulated events alone
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
@@ -82,6 +82,7 @@ class DatasetMetadata(Strict):
     sum_et: str = "ScalarHT"
     btag_bit: int = Field(0, ge=0, le=31, description="bit of Jet.BTag that holds the working point")
     btagging: Literal["stored", "upart", "csv"] = Field("stored", description="stored tags, or re-sampled ones")
+    btag_seed: int = Field(0, ge=0, lt=2**63, description="of re-sampled tags: another number, other tags")
     couplings: CouplingInput | None = Field(None, description="a sample at other couplings, or weights in the file")
     nanoaod: NanoAODOptions | None = Field(None, description="reading, event cuts and corrections of NanoAOD")
     skim: bool = Field(False, description="files of hhh run --skim: cuts and corrections are done")
@@ -322,12 +323,13 @@ def _expand(where: str, pattern: str, folder: Path) -> list[str]:
 
 
 def _no_file_twice(path: Path, datasets: dict[str, Dataset]) -> None:
-    owner: dict[str, str] = {}
+    owner: dict[tuple[str, int], str] = {}
     for dataset in datasets.values():
         for file in dataset.files:
-            if file in owner:
-                raise FilesetError(f"{path}: {file} is listed in dataset {owner[file]!r} and again in {dataset.name!r}")
-            owner[file] = dataset.name
+            one = file, dataset.metadata.btag_seed  # other b tags, other events
+            if one in owner:
+                raise FilesetError(f"{path}: {file} is listed in dataset {owner[one]!r} and again in {dataset.name!r}")
+            owner[one] = dataset.name
 
 
 def _kind(value: Any) -> str:

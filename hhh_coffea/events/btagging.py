@@ -46,22 +46,25 @@ def retag(
     file_uuid: str,
     entry: IntArray,
     jet: IntArray,
+    seed: int = 0,
 ) -> npt.NDArray[np.bool_]:
     """Throw the b tag of every jet anew.
 
     All arrays are flat, one value a jet: ``entry`` is the entry number in the file and ``jet`` the position in the
-    file's list. The random number is a function of (file uuid, entry, jet) alone, so chunking cannot change a tag.
+    file's list. The random number is a function of (file uuid, entry, jet, ``seed``) alone, so chunking cannot change a tag.
     """
-    return uniform(file_uuid, entry, jet) < efficiency(tagger, flavor, pt)
+    return uniform(file_uuid, entry, jet, seed) < efficiency(tagger, flavor, pt)
 
 
-def uniform(file_uuid: str, entry: IntArray, jet: IntArray) -> FloatArray:
-    """Uniform numbers in [0, 1) from a counter: splitmix64 (Steele et al., OOPSLA 2014) over uuid, entry and jet."""
+def uniform(file_uuid: str, entry: IntArray, jet: IntArray, seed: int = 0) -> FloatArray:
+    """Uniform numbers in [0, 1) from a counter: splitmix64 (Steele et al., OOPSLA 2014) over uuid, entry, jet and ``seed``."""
     key = uuid.UUID(file_uuid).int
     state = _splitmix64(
         np.uint64(key & 0xFFFFFFFFFFFFFFFF) ^ _splitmix64(np.uint64(key >> 64) + entry.astype(np.uint64))
     )
     state = _splitmix64(state + jet.astype(np.uint64))
+    if seed:
+        state = _splitmix64(state ^ _splitmix64(np.array(seed, dtype=np.uint64)))
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

@@ -125,6 +125,7 @@ def read(
             events.metadata["fileuuid"],
             entry[event_index(counts)],
             position_in_event(counts),
+            metadata.btag_seed,
         ).astype(np.int8)
     columns["flavor"] = flavor
     selection = metadata.selection

@@ -217,7 +217,9 @@ def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
 SPANET = {
     # the published post-processing in the published definitions, ours in ours
     "spanet": spanet_method(default="joint", reference="reference"),
-    **{f"spanet:{name}": spanet_method(name, name) for name in ("joint", "expected", "reference", "greedy", "all")},
+    **{f"spanet:{name}": spanet_method(name) for name in ("joint", "reference", "greedy", "all")},
+    # the published definitions count pairs and large-radius jets separately
+    "spanet:expected": spanet_method(default="expected", reference="expected_by_kind"),
 }
 # models, by name
 NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", "pdnn": "pdnn", **dict.fromkeys(SPANET, "spanet")}

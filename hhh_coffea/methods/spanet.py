@@ -188,7 +188,8 @@ def decoding(name: str) -> Any:
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
     0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. ``expected:0.4`` declares candidates that are right with a probability above 0.4. ``all`` gives every
+    takes prices. ``expected:0.4`` declares candidates that are right with a probability above 0.4, and ``expected_by_kind:0.4``
+    so among the pairs, and again among the large-radius jets. ``all`` gives every
     particle a candidate, present or not. The published post-processing removes overlaps afterwards, so that metrics show
     both sides of it.
     """
@@ -201,6 +202,8 @@ def decoding(name: str) -> Any:
         return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
     if kind == "expected":
         return lambda *arguments: decode.expected(*arguments[:4], least=float(number or LEAST))
+    if kind == "expected_by_kind":
+        return lambda *arguments: decode.expected(*arguments[:3], least=float(number or LEAST), by_kind=True)
     if kind == "greedy":
         least = float(number or 0.5)
 
@@ -214,7 +217,8 @@ def decoding(name: str) -> Any:
     if kind == "reference":
         return lambda *arguments: decode.reference(*arguments[:3], presence=float(number or 0))
     raise SpanetError(
-        f"no decoding {name!r}; there are all, and joint, expected, greedy and reference with :NUMBER or without"
+        f"no decoding {name!r}; there are all, and joint, expected, expected_by_kind, greedy and reference with :NUMBER or "
+        "without"
     )
 
 

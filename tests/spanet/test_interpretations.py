@@ -92,10 +92,11 @@ def test_probabilities_of_the_network(events, lengths, name):
     inputs, masks = events(topology, 100)
     with torch.no_grad():
         out, packed = model(inputs, masks), Packed(model)(inputs, masks)
-    near = overlaps_of(topology, inputs, masks)
-    _, *each = sums(*gains_of(out, topology), near)
+    pairs, singles = gains_of(out, topology)
     sizes = lengths(topology)
-    found = [p for part in each if part.shape[1] for p in part.transpose(1, 2)]  # targets are in this order
+    # of pairs if no large-radius jet is chosen, and the other way round; targets are in this order
+    each = sums(pairs, singles[:, :0], None)[1], sums(pairs[:, :0], singles, None)[2]
+    found = [p for part in each if part.shape[1] for p in part.transpose(1, 2)]
     for target, p in zip(topology.targets, found, strict=True):
         log_ap, _, _ = candidates(target, out.assignment[target.name], spans(topology, sizes), own=True)
         probability = log_ap.exp() * out.detection[target.name].sigmoid().unsqueeze(1)
@@ -132,6 +133,40 @@ def test_joint_decoding_takes_the_most_probable_interpretation(events):
     assert bool(found.selected.any())
 
 
+def test_expected_decoding_uses_the_probabilities_of_all_interpretations(events):
+    """Σ (p − 0.3) is largest, p from all interpretations written out; by kind: from those of one kind."""
+    model, topology = sharp("hh")
+    inputs, masks = events(topology, 30)
+    sizes = [5, masks[1].shape[1]]
+    inputs, masks = ([x[:, :n] for x, n in zip(part, sizes, strict=True)] for part in (inputs, masks))
+    with torch.no_grad():
+        out = model(inputs, masks)
+    near = overlaps_of(topology, inputs, masks)
+    pairs, singles = gains_of(out, topology)
+    jets, some = list(itertools.combinations(range(5), 2)), 0
+    for by_kind in (False, True):
+        found = expected(out, topology, sizes, near, by_kind=by_kind)
+        parts = [(pairs[:, :, :], singles)] if not by_kind else [(pairs, singles[:, :0]), (pairs[:, :0], singles)]
+        for b in range(30):
+            best = 0.0
+            worth = {}
+            for p, s in parts:
+                close = near[b].numpy()[: 5 if p.shape[1] else 0, : s.shape[1]]
+                ways = list(written_out(p[..., b].numpy(), s[..., b].numpy(), close))
+                z, chance = sum(weight for _, weight in ways), {}
+                for choice, weight in ways:
+                    for c in choice:
+                        if c:
+                            chance[c] = chance.get(c, 0.0) + weight / z
+                best += max(sum(chance[c] - 0.3 for c in choice if c) for choice, _ in ways)
+                worth |= chance
+            chosen = [tuple(o) for o, s in zip(found.objects[b].tolist(), found.selected[b].tolist(), strict=True) if s]
+            each = [("pair", jets.index(c)) if c[1] >= 0 else ("single", c[0] - 5) for c in chosen]
+            assert sum(worth[c] - 0.3 for c in each) == pytest.approx(best, abs=1e-4)
+            some += len(each)
+    assert some > 10
+
+
 def truth_of(topology, batch, generator):
     """h1 = jets 0, 1; h2 = jets 2, 3, half of them absent; bh1 beside h1 in some events."""
     present = {name: torch.zeros(batch, dtype=torch.bool) for name in topology.target_names}
@@ -157,20 +192,26 @@ def test_the_loss_is_minus_the_logarithm_of_the_probability(events, lengths, nam
     n = len(topology.alternatives)
     pairs, singles = gains_of(out, topology)
     gains = {"pair": pairs, "single": singles}
-    log_z = sums(pairs, singles, near)[0]
+    # both ways of seeing a Higgs boson, pairs alone, large-radius jets alone
+    asked = [(("pair", "single"), pairs, singles)]
+    if singles.shape[1]:
+        asked += [(("pair",), pairs, singles[:, :0]), (("single",), pairs[:, :0], singles)]
     total = 0.0
-    for b in range(30):
-        # each particle that is there may be any output, in any of the ways in which it is seen
-        true = [[("pair", 0)] + [("single", 0)] * bool(truth.present.get("bh1", torch.zeros(30))[b])]
-        if truth.present["h2"][b]:
-            number = list(itertools.combinations(range(masks[0].shape[1]), 2)).index((2, 3))
-            true.append([("pair", number)])
-        weight = sum(
-            math.exp(sum(float(gains[kind][i, number, b]) for i, (kind, number) in zip(outputs, ways, strict=True)))
-            for outputs in itertools.permutations(range(n), len(true))
-            for ways in itertools.product(*true)
-        )
-        total += float(log_z[b]) - math.log(weight)
+    for kinds, *candidates_of in asked:
+        log_z = sums(*candidates_of, near if len(kinds) > 1 else None)[0]
+        for b in range(30):
+            # each particle that is there may be any output, in any of the ways in which it is seen
+            true = [[("pair", 0)] + [("single", 0)] * bool(truth.present.get("bh1", torch.zeros(30))[b])]
+            if truth.present["h2"][b]:
+                number = list(itertools.combinations(range(masks[0].shape[1]), 2)).index((2, 3))
+                true.append([("pair", number)])
+            true = [some for ways in true if (some := [way for way in ways if way[0] in kinds])]
+            weight = sum(
+                math.exp(sum(float(gains[kind][i, number, b]) for i, (kind, number) in zip(outputs, ways, strict=True)))
+                for outputs in itertools.permutations(range(n), len(true))
+                for ways in itertools.product(*true)
+            )
+            total += float(log_z[b]) - math.log(weight)
     loss = symmetric_loss(out, truth, topology, lengths(topology), LossOptions(), overlaps=near)
     assert list(loss.terms) == ["interpretation"]
     assert float(loss.total) == pytest.approx(total / 30 / len(topology.targets), rel=1e-4)

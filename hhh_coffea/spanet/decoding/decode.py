@@ -37,6 +37,7 @@ from hhh_coffea.spanet.decoding.candidates import (
     spans,
 )
 from hhh_coffea.spanet.decoding.joint import BoolArray, best_interpretation
+from hhh_coffea.spanet.network.interpretations import gains_of, sums
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles, pairs_and_singles
@@ -174,18 +175,27 @@ def expected(
     overlaps: Tensor | None = None,
     *,
     least: float = LEAST,
+    by_kind: bool = False,
 ) -> Decoded:
     """Find the consistent interpretation with the largest Σ over chosen candidates of (p − ``least``), exactly.
 
     p is the probability that a candidate is right (:func:`chance_of_being_right`), so every candidate has p > ``least``.
     For C right ones of n candidates, purity times efficiency is proportional to C²/n. It is largest where a candidate is
     declared if it adds more than C/2n to C: at ``least`` = purity / 2. Constraints as in :func:`joint`.
+
+    ``by_kind``: the pairs are chosen as if there were no large-radius jets, and these as if there were no pairs, as the
+    published definitions count them. Pairs that overlap are then left out by whoever counts.
     """
     if not is_of_pairs_and_singles(topology):
         return disjoint(outputs, topology, lengths, detection=True, least=least)
     found = _candidates(outputs, topology, lengths)
-    right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
-    return _best([p - least for p in right], found, outputs, topology, overlaps)
+    if outputs.gain and not by_kind:
+        _, *parts = sums(*gains_of(outputs, topology), overlaps)
+        of_any = {i: p.sum(0).T for members, p in zip(pairs_and_singles(topology), parts, strict=True) for i in members}
+        right = [of_any[i] for i in range(len(found))]
+    else:
+        right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
+    return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)
 
 
 Candidate = tuple[Tensor, IntArray, Tensor]
@@ -202,12 +212,15 @@ def _best(
     outputs: Outputs,
     topology: Topology,
     overlaps: Tensor | None,
+    by_kind: bool = False,
 ) -> Decoded:
-    """The consistent choice with the largest sum of ``gains (B, C)`` of pairs of jets and single objects."""
+    """The consistent choice with the largest sum of ``gains (B, C)`` of pairs and single objects, together or each by itself."""
     resolved, boosted = pairs_and_singles(topology)
-    pair, single = best_interpretation(
-        [gains[i] for i in resolved], [gains[i] for i in boosted], overlaps
-    )  # (B, n) each
+    pairs, singles = [gains[i] for i in resolved], [gains[i] for i in boosted]
+    if by_kind:
+        pair, single = best_interpretation(pairs, [], None)[0], best_interpretation([], singles, None)[1]
+    else:
+        pair, single = best_interpretation(pairs, singles, overlaps)  # (B, n) each
     k = max(t.degree for t in topology.targets)
     batch, p = gains[0].shape[0], len(topology.targets)
     chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=gains[0].device)

@@ -6,6 +6,10 @@ no jet is used twice and no pair contains a jet that overlaps with a chosen larg
 language of machine learning. Z and the probability of each candidate are exact: the dynamic programming over sets of jets of
 :mod:`..decoding.joint`, with sums and products in place of maxima and sums.
 
+A particle that is seen as a pair of jets and as a large-radius jet is in an interpretation once. Definitions that count both
+ask two more questions: which pairs there are if no large-radius jet is chosen, and the other way round. These are the same sums
+with one kind of candidate left out, the probabilities under that condition (:func:`views`).
+
 Shapes: n particles, Q = N(N − 1)/2 pairs of N jets, F large-radius jets, B events. Arrays are (…, B), events last: every step
 then works on contiguous rows.
 """
@@ -156,15 +160,31 @@ def overlaps_of(topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Te
     return overlap_matrix(topology, inputs, masks) if all(pairs_and_singles(topology)) else None
 
 
-def with_probabilities(outputs: Outputs, topology: Topology, overlaps: Tensor | None) -> Outputs:
-    """Outputs whose AP and DP are those of the sum over interpretations; their ``gain`` stays what it was.
+def views(
+    topology: Topology, pairs: Tensor, singles: Tensor, overlaps: Tensor | None
+) -> list[tuple[list[int], tuple[Tensor, Tensor, Tensor | None]]]:
+    """What is asked of an event, of all candidates, of pairs alone and of singles alone: targets, and arguments of :func:`log_sum`.
+
+    Where particles are seen in one way, that is one question.
+    """
+    resolved, boosted = pairs_and_singles(topology)
+    everything = [(resolved + boosted, (pairs, singles, overlaps))]
+    if not resolved or not boosted:
+        return everything
+    return [*everything, (resolved, (pairs, singles[:, :0], None)), (boosted, (pairs[:, :0], singles, None))]
+
+
+def with_probabilities(outputs: Outputs, topology: Topology) -> Outputs:
+    """Outputs whose AP and DP are sums over interpretations, of pairs alone or of singles alone; ``gain`` stays what it was.
 
     AP·DP is the probability of a candidate, DP the sum of these over all candidates of a target.
     """
     resolved, boosted = pairs_and_singles(topology)
-    _, *probabilities = sums(*gains_of(outputs, topology), overlaps)
-    for members, found in zip((resolved, boosted), probabilities, strict=True):
-        for i, p in zip(members, found, strict=False):  # (C, B)
+    pairs, singles = gains_of(outputs, topology)
+    for members, alone in ((resolved, (pairs, singles[:, :0])), (boosted, (pairs[:, :0], singles))):
+        if not members:
+            continue
+        for i, p in zip(members, sums(*alone, None)[1 if members is resolved else 2], strict=True):  # (C, B)
             name = topology.targets[i].name
             present = p.sum(0)  # (B)
             log_ap = (p / present.clamp_min(CLOSE)).T.log()  # (B, C), −inf where impossible

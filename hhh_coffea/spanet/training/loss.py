@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hhh_coffea.spanet.network.interpretations import gains_of, log_sum
+from hhh_coffea.spanet.network.interpretations import gains_of, log_sum, views
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.topology.topology import Topology
 
@@ -137,27 +137,30 @@ def of_interpretations(
 ) -> tuple[Tensor, Tensor]:
     """−ln of the probability of the true interpretation ``(B)``, and the most probable permutation of the targets ``(B)``.
 
-    Its weight is the sum over the permutations g of the event ``group (|G|, P)``, those that only exchange absent particles
-    counted once, of the product over particles of Σ exp(gain), the sum over the ways, resolved and boosted, in which
-    a particle is seen. Z is the sum over all interpretations (:mod:`~.network.interpretations`). Targets of weight 0 take their
-    event out.
+    The sum over the :func:`~.network.interpretations.views` of the event, each with the true targets that are in it. The
+    weight of the truth is the sum over the permutations g of the event ``group (|G|, P)``, those that only exchange absent
+    particles counted once, of the product over particles of Σ exp(gain), the sum over the ways, resolved and boosted, in
+    which a particle is seen. Z is the sum over all interpretations. Targets of weight 0 take their event out.
     """
     names, places = topology.target_names, torch.arange(len(topology.targets), device=group.device)
     gain = at_truth(outputs.gain, truth, topology, lengths)[:, places, group]  # (B, |G|, P): output i with target g(i)
     present = torch.stack([truth.present[name] for name in names], dim=1) > 0  # (B, P)
-    seen = present[:, group]  # (B, |G|, P)
-    log_weight = torch.zeros_like(gain[..., 0])
-    for alternatives in topology.alternatives:
-        ways = torch.where(seen, gain, -torch.inf)[..., list(alternatives)]
-        some = seen[..., list(alternatives)].any(-1)
-        # where before and after, as in at_truth
-        log_weight = log_weight + torch.where(some, torch.where(some.unsqueeze(-1), ways, 0.0).logsumexp(-1), 0.0)
-    same = ((group == places) | ~present.unsqueeze(1)).all(-1).sum(1)  # (B) permutations of absent particles alone
-    log_z = log_sum(*gains_of(outputs, topology), overlaps)
-    # a true pair may have a jet near a true large-radius jet: such an interpretation is not in Z, and cannot be learnt
-    each = (log_z - log_weight.logsumexp(1) + same.log()).clamp_min(0.0)
-    weight = torch.stack([truth.weight.get(name, torch.ones_like(each)) for name in names]).mean(0)
-    return weight * each, log_weight.detach().argmax(1)
+    total, log_weights = gain.new_zeros(len(gain)), []
+    for targets, sums in views(topology, *gains_of(outputs, topology), overlaps):
+        there = present & torch.isin(places, torch.tensor(targets, device=places.device))
+        seen = there[:, group]  # (B, |G|, P)
+        log_weight = torch.zeros_like(gain[..., 0])
+        for alternatives in topology.alternatives:
+            ways = torch.where(seen, gain, -torch.inf)[..., list(alternatives)]
+            some = seen[..., list(alternatives)].any(-1)
+            # where before and after, as in at_truth
+            log_weight = log_weight + torch.where(some, torch.where(some.unsqueeze(-1), ways, 0.0).logsumexp(-1), 0.0)
+        same = ((group == places) | ~there.unsqueeze(1)).all(-1).sum(1)  # (B) permutations of absent particles alone
+        # a true pair may have a jet near a true large-radius jet: such an interpretation is not in Z, and cannot be learnt
+        total = total + (log_sum(*sums) - log_weight.logsumexp(1) + same.log()).clamp_min(0.0)
+        log_weights.append(log_weight.detach())
+    weight = torch.stack([truth.weight.get(name, torch.ones_like(total)) for name in names]).mean(0)
+    return weight * total, log_weights[0].argmax(1)
 
 
 def _of_targets(
