@@ -32,7 +32,7 @@ from hhh_coffea.events.formats import branches_of, metadata_of, schema_of
 from hhh_coffea.methods import (
     MethodOptions,
     check_usable,
-    fatjet_features,
+    extra_features,
     method_options,
 )
 from hhh_coffea.methods import reconstruct as run_methods
@@ -148,7 +148,7 @@ class _Step:
             return self.compute(_of_chunk(events, chunk[0]))
         metadata = metadata_of(events)
         analysis = self.analysis or analysis_of(metadata)
-        features = fatjet_features(self.methods, self.options, analysis)
+        features = extra_features(self.methods, self.options, analysis)
         for branch in branches_of(metadata, features, analysis.collections):
             _touch(events, branch)
         return self.shape_of(events)
@@ -164,7 +164,7 @@ class _Step:
         metadata = metadata_of(events)
         analysis = self.analysis or analysis_of(metadata)
         definitions = [self.definition] if self.candidates else []
-        features = fatjet_features(self.methods, self.options, analysis)
+        features = extra_features(self.methods, self.options, analysis)
         prepared = prepare(events, metadata, analysis, definitions, features)
         if not self.candidates:
             return prepared.record

@@ -20,7 +20,7 @@ from hhh_coffea.events.record import selected
 from hhh_coffea.methods import (
     branches_for,
     check_trained_on,
-    fatjet_features,
+    extra_features,
     method_options,
     methods_for,
     reconstruct,
@@ -140,7 +140,7 @@ class AssignmentProcessor(ProcessorABC):
         metadata = metadata_of(events, self.btagging)
         analysis = self.analysis_of(metadata)
         check_trained_on(self.options.needs(self.methods, analysis), self.options, metadata.format)
-        features = fatjet_features(self.methods, self.options, analysis)
+        features = extra_features(self.methods, self.options, analysis)
         return metadata, analysis, analysis.asked_for(self.metrics), features
 
     def wanted(self, definitions, analysis):

@@ -41,18 +41,18 @@ class BdtTableProcessor(ProcessorABC):
         self.table = table
         self.features = tuple(features)
         self.validation_fraction = validation_fraction
-        self.fatjet_features = [name for name in features if name not in ("pt", "eta", "phi", "mass")]
+        self.extra_features = [name for name in features if name not in ("pt", "eta", "phi", "mass")]
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        return branches_of(metadata, self.fatjet_features, analysis_of(metadata).collections)
+        return branches_of(metadata, self.extra_features, analysis_of(metadata).collections)
 
     def process(self, events):
         """Select events, match their large-radius jets to truth, write them; returns cutflow and rows by class."""
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events)
         analysis = analysis_of(metadata)
-        prepared = prepare(events, metadata, analysis, ["default"], self.fatjet_features)
+        prepared = prepare(events, metadata, analysis, ["default"], self.extra_features)
         kind = next(k for k in analysis.kinds.values() if k.collections == ("fatjets",))
         fatjet = prepared.targets["default"].objects[kind.name][..., 0]
         signal = write_part(

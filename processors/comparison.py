@@ -11,7 +11,7 @@ from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
     branches_for,
-    fatjet_features,
+    extra_features,
     method_options,
     methods_for,
     reconstruct,
@@ -66,7 +66,7 @@ class ComparisonProcessor(ProcessorABC):
         dataset = events.metadata["dataset"]
         metadata = metadata_of(events, self.btagging)
         analysis = analysis_of(metadata, self.analyses)
-        features = fatjet_features(self.methods, self.options, analysis)
+        features = extra_features(self.methods, self.options, analysis)
         prepared = prepare(events, metadata, analysis, self.metrics, features)
         record, weight = prepared.record, prepared.weight
         booked = histograms.book(analysis) | {paired.PAIRED: paired.book(), SPANET_SCAN: bdt_scan.book()}

@@ -14,7 +14,7 @@ from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
     branches_for,
-    fatjet_features,
+    extra_features,
     jets_paired,
     method_options,
     methods_for,
@@ -69,7 +69,7 @@ class SculptingProcessor(ProcessorABC):
         cuts = {}
         if fraction := metadata.user.get("validation_fraction"):
             cuts["validation events"] = lambda record: is_validation(uuid, ak.to_numpy(record.id), fraction)
-        features = fatjet_features(self.methods, self.options, analysis)
+        features = extra_features(self.methods, self.options, analysis)
         prepared = prepare(events, metadata, analysis, self.metrics, features, more_cuts=cuts)
         record, weight = prepared.record, prepared.weight
         output = {

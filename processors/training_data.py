@@ -12,7 +12,7 @@ from coffea.processor import ProcessorABC
 
 from hhh_coffea.analyses import Analyses, analysis_of
 from hhh_coffea.events.formats import branches_of, metadata_of
-from hhh_coffea.methods.spanet_inputs import substructure_of
+from hhh_coffea.methods.spanet_inputs import extra_features_of
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.training.spanet_data import TrainingSpecification, training_rows, write_schema, write_shard
 
@@ -45,11 +45,11 @@ class TrainingDataProcessor(ProcessorABC):
         self.truth_definition = truth_definition
         self.btagging = btagging
         self.analyses = dict(analyses or {})
-        self.fatjet_features = substructure_of(self.specification.topology)
+        self.extra_features = extra_features_of(self.specification.topology)
 
     def branches(self, metadata):
         """Branches read from files of a dataset: lets the engine size its chunks and describe only these."""
-        return branches_of(metadata, self.fatjet_features, analysis_of(metadata, self.analyses).collections)
+        return branches_of(metadata, self.extra_features, analysis_of(metadata, self.analyses).collections)
 
     def process(self, events):
         dataset = events.metadata["dataset"]
@@ -57,7 +57,7 @@ class TrainingDataProcessor(ProcessorABC):
         analysis = analysis_of(metadata, self.analyses)
         self.specification.check(dataset, analysis)
         (definition,) = analysis.asked_for([self.truth_definition])
-        prepared = prepare(events, metadata, analysis, [definition], self.fatjet_features)
+        prepared = prepare(events, metadata, analysis, [definition], self.extra_features)
         rows = training_rows(
             prepared.record,
             prepared.targets[definition],

@@ -25,7 +25,19 @@ from hhh_coffea.datasets.nanoaod_options import NanoAODOptions, with_absolute_pa
 from hhh_coffea.datasets.normalisation import Normalisation
 
 DEFAULT_TREE = {"delphes": "Delphes", "nanoaod": "Events"}
-DELPHES_ONLY = ("event", "jets", "fatjets", "particles", "electrons", "muons", "met", "sum_et", "btag_bit", "btagging", "btag_seed")
+DELPHES_ONLY = (
+    "event",
+    "jets",
+    "fatjets",
+    "particles",
+    "electrons",
+    "muons",
+    "met",
+    "sum_et",
+    "btag_bit",
+    "btagging",
+    "btag_seed",
+)
 RATE = ("cross_section", "branching", "filter_efficiency", "k_factor", "sum_of_weights")  # of simulated events alone
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 

@@ -28,6 +28,7 @@ from hhh_coffea.events.record import (
     accepted,
     finite_kinematics,
     ordered_collection,
+    shared_out,
 )
 from hhh_coffea.events.tops import top_decays
 
@@ -35,7 +36,9 @@ SCHEMA = DelphesSchema
 KINEMATICS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}
 LEPTON = {"pt": "PT", "eta": "Eta", "phi": "Phi", "charge": "Charge", "isolation": "IsolationVar"}
 
-# Large-radius-jet properties that only some methods need, by the branches they are made of: a run reads those it uses.
+# Properties of jets and of large-radius jets that only some methods need, by the branches they are made of: a run
+# reads those it uses.
+JET_BRANCHES = {"n_charged": "NCharged", "n_neutral": "NNeutrals"}
 FATJET_BRANCHES = {
     "softdrop_mass": ("SoftDroppedP4[5]",),
     "tau21": ("Tau[5]",),
@@ -47,7 +50,7 @@ FATJET_BRANCHES = {
 
 
 def branches(
-    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+    metadata: DatasetMetadata, extra_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
 ) -> list[str]:
     """Full names of the branches :func:`read` touches in this dataset's files.
 
@@ -56,17 +59,18 @@ def branches(
     FilesetError
         naming the features that Delphes does not provide, or that these files without large-radius jets lack.
     """
-    if unknown := sorted(set(fatjet_features) - set(FATJET_BRANCHES)):
+    of_jets, of_fatjets = shared_out(extra_features)
+    for wanted, known, what in ((of_jets, JET_BRANCHES, "jets"), (of_fatjets, FATJET_BRANCHES, "large-radius jets")):
+        if unknown := sorted(set(wanted) - set(known)):
+            raise FilesetError(f"Delphes files do not have the features {unknown} of {what}; they have {listed(known)}")
+    if metadata.fatjets is None and of_fatjets:
         raise FilesetError(
-            f"Delphes files do not have the features {unknown} of large-radius jets; they have {listed(FATJET_BRANCHES)}"
-        )
-    if metadata.fatjets is None and fatjet_features:
-        raise FilesetError(
-            f"the features {listed(fatjet_features)} of large-radius jets are needed, but the metadata field 'fatjets' is "
+            f"the features {listed(of_fatjets)} of large-radius jets are needed, but the metadata field 'fatjets' is "
             "null: choose methods that do not use large-radius jets, or name the collection"
         )
-    fatjet_leaves = sorted({leaf for feature in fatjet_features for leaf in FATJET_BRANCHES[feature]})
-    leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor"]}
+    fatjet_leaves = sorted({leaf for feature in of_fatjets for leaf in FATJET_BRANCHES[feature]})
+    jet_leaves = [JET_BRANCHES[feature] for feature in of_jets]
+    leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor", *jet_leaves]}
     if metadata.event is not None:
         leaves[metadata.event] = ["Weight", *(["Scale"] if SCALE in collections else [])]
     if "fatjets" in collections and metadata.fatjets is not None:
@@ -87,7 +91,7 @@ def branches(
 def read(
     events: Any,
     metadata: DatasetMetadata,
-    fatjet_features: Collection[str] = (),
+    extra_features: Collection[str] = (),
     collections: Collection[str] = MULTI_HIGGS,
 ) -> Reading:
     """Turn a chunk of ``NanoEvents`` with ``DelphesSchema`` into the event record.
@@ -98,8 +102,8 @@ def read(
         chunk with ``events.metadata`` holding ``fileuuid`` and ``entrystart`` (coffea sets both)
     metadata
         of the dataset: collection names, thresholds, b-tag bit
-    fatjet_features
-        which of :data:`FATJET_BRANCHES` to compute; the kinematics are always there
+    extra_features
+        which of :data:`JET_BRANCHES` (as ``jets.n_charged``) and of :data:`FATJET_BRANCHES` to read beside the kinematics
     collections
         what to read beside the jets, out of :data:`hhh_coffea.events.record.COLLECTIONS`
 
@@ -128,6 +132,8 @@ def read(
             metadata.btag_seed,
         ).astype(np.int8)
     columns["flavor"] = flavor
+    of_jets, of_fatjets = shared_out(extra_features)
+    columns |= {feature: flat(_branch(jets, metadata.jets, JET_BRANCHES[feature])) for feature in of_jets}
     selection = metadata.selection
     finite = finite_kinematics(columns)
     dropped["jets with non-finite kinematics"] = int((~finite).sum())
@@ -139,8 +145,8 @@ def read(
 
     if "fatjets" in collections:
         if metadata.fatjets is None:
-            branches(metadata, fatjet_features)  # none may be needed
-        record["fatjets"] = _fatjets(events, metadata, fatjet_features, dropped)
+            branches(metadata, extra_features)  # none may be needed
+        record["fatjets"] = _fatjets(events, metadata, of_fatjets, dropped)
     if "leptons" in collections:
         record["leptons"] = _leptons(events, metadata, dropped)
     if "met" in collections:

@@ -34,7 +34,7 @@ def schema_of(metadata: DatasetMetadata) -> type[BaseSchema]:
 def read(
     events: Any,
     metadata: DatasetMetadata,
-    fatjet_features: Collection[str] = (),
+    extra_features: Collection[str] = (),
     variation: str = NOMINAL,
     collections: Collection[str] = MULTI_HIGGS,
     shared: Once | None = None,
@@ -47,9 +47,9 @@ def read(
     from the file but what only that variation needs, and with the same ``shared`` computes nothing else again.
     """
     if metadata.format != "nanoaod" or metadata.skim:
-        reading: Reading = _reader(metadata).read(events, metadata, fatjet_features, collections=collections)
+        reading: Reading = _reader(metadata).read(events, metadata, extra_features, collections=collections)
     else:
-        reading = nanoaod.read(events, metadata, fatjet_features, variation, collections, shared)
+        reading = nanoaod.read(events, metadata, extra_features, variation, collections, shared)
     return reading
 
 
@@ -74,10 +74,10 @@ def describe(events: Any, metadata: DatasetMetadata) -> str:
 
 
 def branches_of(
-    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+    metadata: DatasetMetadata, extra_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
 ) -> list[str]:
     """Full names of the branches :func:`read` may touch; where versions differ, of all of them."""
-    names: list[str] = _reader(metadata).branches(metadata, fatjet_features, collections)
+    names: list[str] = _reader(metadata).branches(metadata, extra_features, collections)
     return names
 
 

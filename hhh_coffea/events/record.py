@@ -19,6 +19,7 @@ not asked for (:data:`COLLECTIONS`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -37,6 +38,13 @@ COUPLING_WEIGHTS = "coupling_weights"
 SCALE = "scale"
 COLLECTIONS = ("fatjets", "leptons", "met", *TRUTH, COUPLING_WEIGHTS, SCALE)
 MULTI_HIGGS = ("fatjets", "higgs")
+OF_JETS = "jets."  # before the name of a property of jets beyond their kinematics; without it, of large-radius jets
+
+
+def shared_out(extra_features: Collection[str]) -> tuple[list[str], list[str]]:
+    """Names of extra features of jets (``jets.n_charged`` → ``n_charged``), and of large-radius jets (``tau21``)."""
+    jets = [name.removeprefix(OF_JETS) for name in extra_features if name.startswith(OF_JETS)]
+    return jets, [name for name in extra_features if not name.startswith(OF_JETS)]
 
 
 class Reading(NamedTuple):

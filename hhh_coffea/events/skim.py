@@ -18,7 +18,7 @@ from hhh_coffea.base.arrays import counts_of, flat, records, unflatten
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events import coupling_weights
 from hhh_coffea.events.missing import MissingBranchError
-from hhh_coffea.events.record import COUPLING_WEIGHTS, LISTS, MULTI_HIGGS, TRUTH, Reading, accepted
+from hhh_coffea.events.record import COUPLING_WEIGHTS, LISTS, MULTI_HIGGS, TRUTH, Reading, accepted, shared_out
 
 SCHEMA = BaseSchema
 TREE = "Events"
@@ -58,12 +58,13 @@ def columns_of(record: ak.Array) -> dict[str, Any]:
 
 
 def branches(
-    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+    metadata: DatasetMetadata, extra_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
 ) -> list[str]:
     """Names of the branches that :func:`read` may touch; of these only what a skim has is read."""
     found = [ENTRY, WEIGHT, *IDENTITY]
+    extra = dict(zip(("jets", "fatjets"), shared_out(extra_features), strict=True))
     for name in _lists(metadata, collections):
-        leaves = [*LEAVES[name], *(fatjet_features if name == "fatjets" else ())]
+        leaves = [*LEAVES[name], *extra.get(name, ())]
         leaves += [f"{part}_{leaf}" for part in PARTS.get(name, ()) for leaf in (*KINEMATICS, "pid")]
         stem = COLLECTION.get(name, name)
         found += [f"n{stem}", *(f"{stem}_{leaf}" for leaf in leaves)]
@@ -74,7 +75,7 @@ def branches(
 def read(
     events: Any,
     metadata: DatasetMetadata,
-    fatjet_features: Collection[str] = (),
+    extra_features: Collection[str] = (),
     collections: Collection[str] = MULTI_HIGGS,
 ) -> Reading:
     """Turn a chunk of a skim back into the event record. Thresholds of the metadata apply where they are tighter.
@@ -85,8 +86,9 @@ def read(
         naming what the run that made the skim did not read.
     """
     record: dict[str, Any] = {name: _list(events, name) for name in _lists(metadata, collections)}
-    for feature in fatjet_features:
-        _column(events, f"fatjets_{feature}")
+    for name, features in zip(("jets", "fatjets"), shared_out(extra_features), strict=True):
+        for feature in features:
+            _column(events, f"{name}_{feature}")
     selection = metadata.selection
     for name, pt_min, eta_max in (
         ("jets", selection.jet_pt_min, selection.jet_abs_eta_max),

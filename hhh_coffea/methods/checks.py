@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.methods.bdt_model import BdtModel
-from hhh_coffea.methods.method import MethodOptions, fatjet_features, settings_of
+from hhh_coffea.methods.method import MethodOptions, extra_features, settings_of
 from hhh_coffea.methods.spanet import SpanetModel
 from hhh_coffea.reconstruction.analysis import Analysis
 
@@ -92,4 +92,4 @@ def branches_for(
     from hhh_coffea.events.formats import branches_of  # here, for statistics need methods, and no coffea
 
     check_usable(methods, analysis, options, metadata.format)
-    return branches_of(metadata, fatjet_features(methods, options, analysis), analysis.collections)
+    return branches_of(metadata, extra_features(methods, options, analysis), analysis.collections)

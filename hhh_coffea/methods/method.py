@@ -159,13 +159,13 @@ class Method:
     """A reconstruction method.
 
     ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
-    analysis ran the method differently. ``fatjet_features(options)``: what it reads of the large-radius jets beyond
-    their kinematics. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how its output is read in each
-    definition. ``settings``: the model of the options that this method alone has.
+    analysis ran the method differently. ``extra_features(options)``: what it reads of objects beyond their kinematics, as
+    ``tau21`` of large-radius jets or ``jets.n_charged``. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how
+    its output is read in each definition. ``settings``: the model of the options that this method alone has.
     """
 
     reconstruct: Reconstruct
-    fatjet_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
+    extra_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
     needs: Literal["bdt", "spanet", "pdnn"] | None = None
     decodings: Mapping[str, str] = field(default_factory=dict)
     settings: type[Strict] | None = None
@@ -181,7 +181,7 @@ def spanet_method(default: str, reference: str = "") -> Method:
     return Method(run, _spanet_features, "spanet", decodings)
 
 
-def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], fatjet_features: Sequence[str] = ()) -> Method:
+def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], extra_features: Sequence[str] = ()) -> Method:
     """A method from a function ``(record, analysis) → candidates``, the same in all definitions."""
 
     code = getattr(reconstruct, "__code__", None)
@@ -191,11 +191,11 @@ def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], fatjet_feat
         found = reconstruct(shared.record, shared.analysis)
         return dict.fromkeys(definitions, checked(found, len(shared.record), at))
 
-    return Method(run, lambda _: tuple(fatjet_features))
+    return Method(run, lambda _: tuple(extra_features))
 
 
 def _of_user(method: UserMethod) -> Method:
-    return method_of(method.reconstruct, getattr(method.instance, "fatjet_features", ()))
+    return method_of(method.reconstruct, getattr(method.instance, "extra_features", ()))
 
 
 def bdt_of(options: MethodOptions) -> BdtModel:
@@ -211,15 +211,13 @@ def bdt_features(options: MethodOptions) -> tuple[str, ...]:
 
 
 def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
-    return tuple(feature for model in options.spanet for feature in model.substructure)
+    return tuple(feature for model in options.spanet for feature in model.extra_features)
 
 
 SPANET = {
-    # the published post-processing in the published definitions, ours in ours
-    "spanet": spanet_method(default="joint", reference="reference"),
-    **{f"spanet:{name}": spanet_method(name) for name in ("joint", "reference", "greedy", "all")},
     # the published definitions count pairs and large-radius jets separately
-    "spanet:expected": spanet_method(default="expected", reference="expected_by_kind"),
+    **dict.fromkeys(("spanet", "spanet:expected"), spanet_method(default="expected", reference="expected_by_kind")),
+    **{f"spanet:{name}": spanet_method(name) for name in ("joint", "reference", "greedy", "all")},
 }
 # models, by name
 NEEDS = {"chi2+bdt": "bdt", "chi2+bdt_as_published": "bdt", "pdnn": "pdnn", **dict.fromkeys(SPANET, "spanet")}
@@ -319,9 +317,9 @@ def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodO
     return max_jets if takes_all else max(options.chi2_jets or 0, analysis.jets_needed)
 
 
-def fatjet_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
+def extra_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
     """Large-radius-jet features beyond the kinematics that these methods read."""
-    return sorted({feature for name in methods for feature in options.method(name, analysis).fatjet_features(options)})
+    return sorted({feature for name in methods for feature in options.method(name, analysis).extra_features(options)})
 
 
 def reconstruct(

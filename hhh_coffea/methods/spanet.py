@@ -17,10 +17,10 @@ from hhh_coffea.methods.spanet_inputs import (
     PADDED_LENGTH,
     SpanetError,
     collection_of,
+    extra_features_of,
     network_inputs,
     overlaps,
     padded_length,
-    substructure_of,
 )
 from hhh_coffea.methods.spanet_model import SpanetModel, load_model, load_models, lock
 from hhh_coffea.reconstruction.analysis import Analysis
@@ -38,11 +38,11 @@ __all__ = [
     "collection_of",
     "decode",
     "decoding",
+    "extra_features_of",
     "load_model",
     "load_models",
     "network_inputs",
     "reconstruct",
-    "substructure_of",
 ]
 
 Way = Callable[..., Any]
@@ -187,11 +187,10 @@ def decoding(name: str) -> Any:
 
     The name is ``NAME`` or ``NAME:NUMBER``.
     ``joint:0.5`` and ``reference:0.5`` have ``presence=0.5``. ``greedy:0.3`` keeps the targets whose DP is at least
-    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. Only joint decoding
-    takes prices. ``expected:0.4`` declares candidates that are right with a probability above 0.4, and ``expected_by_kind:0.4``
-    so among the pairs, and again among the large-radius jets. ``all`` gives every
-    particle a candidate, present or not. The published post-processing removes overlaps afterwards, so that metrics show
-    both sides of it.
+    0.3; without a number 0.5, for the original's extraction assigns all targets, present or not. ``expected:0.4``
+    declares candidates that are right with a probability above 0.4, and ``expected_by_kind:0.4`` so among the pairs, and
+    again among the large-radius jets; both take prices. ``all`` gives every particle a candidate, present or not. The
+    published post-processing and ``expected_by_kind`` leave the removal of overlaps to the metrics, which show both sides of it.
     """
     from hhh_coffea.spanet.decoding import decode
     from hhh_coffea.spanet.decoding.candidates import LEAST
@@ -199,11 +198,13 @@ def decoding(name: str) -> Any:
 
     kind, _, number = name.partition(":")
     if kind == "joint":
-        return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0), prices=arguments[4])
+        return lambda *arguments: decode.joint(*arguments[:4], presence=float(number or 0))
     if kind == "expected":
-        return lambda *arguments: decode.expected(*arguments[:4], least=float(number or LEAST))
+        return lambda *arguments: decode.expected(*arguments[:4], least=float(number or LEAST), prices=arguments[4])
     if kind == "expected_by_kind":
-        return lambda *arguments: decode.expected(*arguments[:3], least=float(number or LEAST), by_kind=True)
+        return lambda outputs, topology, lengths, _, prices: decode.expected(
+            outputs, topology, lengths, least=float(number or LEAST), prices=prices, by_kind=True
+        )
     if kind == "greedy":
         least = float(number or 0.5)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hhh_coffea.base.arrays import counts_of, pad
 from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.kinematics import delta_r_squared
+from hhh_coffea.events.record import OF_JETS
 from hhh_coffea.events.record import field as record_field
 from hhh_coffea.reconstruction.candidates import OVERLAP_RADIUS
 from hhh_coffea.topology import kinds
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
 JET_FEATURES = {name: name for name in ("pt", "eta", "phi", "mass", "btag", "btag_score", "btag_wp3", "btag_wp5")}
+JET_FEATURES |= {"ncharged": "n_charged", "nneutral": "n_neutral"}  # constituents
 FATJET_FEATURES = {
     "fj_pt": "pt",
     "fj_eta": "eta",
@@ -70,10 +72,12 @@ class TakesInputs(Protocol):
         """Its event topology."""
 
 
-def substructure_of(topology: Topology) -> tuple[str, ...]:
-    """Large-radius-jet fields of the record that a topology takes beyond the kinematics."""
-    wanted = {FATJET_FEATURES.get(f, "") for i in topology.inputs for f in i.feature_names}
-    return tuple(sorted(wanted - {"", "pt", "eta", "phi", "mass"}))
+def extra_features_of(topology: Topology) -> tuple[str, ...]:
+    """Extra features that a topology takes: of large-radius jets beyond the kinematics, of jets their constituents."""
+    named = [name for i in topology.inputs for name in i.feature_names]
+    of_fatjets = {FATJET_FEATURES.get(name, "") for name in named} - {"", "pt", "eta", "phi", "mass"}
+    of_jets = {OF_JETS + JET_FEATURES[name] for name in named if name in ("ncharged", "nneutral")}
+    return tuple(sorted(of_fatjets | of_jets))
 
 
 def network_inputs(record: ak.Array, model: TakesInputs) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[np.bool_]]]:

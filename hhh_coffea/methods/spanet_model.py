@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhh_coffea.base.bundled import SPANETS, find_bundled, list_bundled
 from hhh_coffea.base.user_files import expanded
-from hhh_coffea.methods.spanet_inputs import SpanetError, collection_of, substructure_of
+from hhh_coffea.methods.spanet_inputs import SpanetError, collection_of, extra_features_of
 from hhh_coffea.topology.kinds import Kind, in_words, kinds_of, same_targets
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Loaded(NamedTuple):
     topology: Topology
     forward: Any  # inputs, masks → hhh_coffea.spanet.network.outputs.Outputs
     device: Any
-    price: Any  # hhh_coffea.spanet.decoding.mass_price.MassPrice of joint decoding, or None
+    price: Any  # hhh_coffea.spanet.decoding.mass_price.MassPrice of expected decoding, or None
 
 
 _NETWORKS: dict[tuple[str, str], Loaded] = {}  # by sha256 and device
@@ -59,9 +59,9 @@ class SpanetModel:
         return kinds_of(self.topology)
 
     @property
-    def substructure(self) -> tuple[str, ...]:
-        """Large-radius-jet fields it reads beyond the kinematics."""
-        return substructure_of(self.topology)
+    def extra_features(self) -> tuple[str, ...]:
+        """What it reads of objects beyond their kinematics."""
+        return extra_features_of(self.topology)
 
     def network(self) -> Loaded:
         """The network in this process, made on first use."""

@@ -2,7 +2,8 @@
 
 The class needs one method, ``reconstruct(record, analysis)``, which gets the event record and the declared
 :class:`~hhh_coffea.reconstruction.analysis.Analysis`, and returns candidates, made with ``analysis.candidates()``. It may
-have an attribute ``fatjet_features``: what it reads of the large-radius jets beyond their kinematics.
+have an attribute ``extra_features``: what it reads beyond kinematics, ``tau21`` of large-radius jets or
+``jets.n_charged`` of jets.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def prepare(
     metadata: DatasetMetadata,
     analysis: Analysis,
     definitions: Collection[str] = (),
-    fatjet_features: Collection[str] = (),
+    extra_features: Collection[str] = (),
     variation: str = NOMINAL,
     more_cuts: Mapping[str, Any] | None = None,
     shared: Once | None = None,
@@ -64,8 +64,8 @@ def prepare(
         the declaration of what is looked for
     definitions
         ``default``, ``reference``: of truth matching
-    fatjet_features
-        what is read of large-radius jets beyond their kinematics
+    extra_features
+        what is read of large-radius jets (``tau21``) and of jets (``jets.n_charged``) beyond their kinematics
     variation
         a systematic variation (:func:`hhh_coffea.events.formats.variations`)
     more_cuts
@@ -73,7 +73,7 @@ def prepare(
     shared
         the same one for all variations of a chunk: what they have in common is then computed once
     """
-    all_events, dropped = read(events, metadata, fatjet_features, variation, analysis.collections, shared)
+    all_events, dropped = read(events, metadata, extra_features, variation, analysis.collections, shared)
     if analysis.refine is not None:
         all_events = analysis.refine(all_events)
     selection = event_selection(all_events, metadata, analysis)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hhh_coffea.spanet.decoding.candidates import Decoded
-from hhh_coffea.spanet.decoding.decode import greedy, joint
+from hhh_coffea.spanet.decoding.decode import expected, greedy
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.network.outputs import Outputs
@@ -26,7 +26,7 @@ INTERFACES = ("decoded", "original")
 
 
 class Exported(nn.Module):
-    """The network with flat inputs and outputs, and the joint decoding (of pairs and single objects; greedy of other targets).
+    """The network with flat inputs and outputs, and the expected decoding (of pairs and single objects; greedy of other targets).
 
     Greedy: the graph of a network for tops may choose other jets than the main job, which decodes ``all``; the
     assignment probabilities in the graph are the same.
@@ -41,7 +41,7 @@ class Exported(nn.Module):
         super().__init__()
         self.model, self.price = model, price
         topology = model.topology
-        self.joint = is_of_pairs_and_singles(topology)
+        self.pairs_and_singles = is_of_pairs_and_singles(topology)
         self.input_names = [f"{i.name}_{kind}" for kind in ("data", "mask") for i in topology.inputs]
         self.output_names = [
             f"{name}_{kind}_probability" for kind in ("assignment", "detection") for name in topology.target_names
@@ -56,10 +56,10 @@ class Exported(nn.Module):
         out: Outputs = self.model(inputs, masks)
         topology = self.model.topology
         lengths = [m.shape[1] for m, i in zip(masks, topology.inputs, strict=True) if i.kind == "sequential"]
-        if self.joint:
+        if self.pairs_and_singles:
             near = overlaps_of(topology, inputs, masks)
             prices = self.price.of_assignments(out, inputs, topology) if self.price else None
-            decoded = joint(out, topology, lengths, near, prices=prices)
+            decoded = expected(out, topology, lengths, near, prices=prices)
         else:
             decoded = greedy(out, topology, lengths, own_input=True)
         names = topology.target_names
@@ -140,7 +140,7 @@ def export_onnx(
 
     ``interface``: ``decoded`` (:class:`Exported`), in which the ``lengths`` of the sequential inputs, their padded numbers of
     objects, are fixed, or ``original`` (:class:`OriginalInterface`), in which they are the largest. ``price`` is that of
-    joint decoding. ImportError without onnxscript.
+    expected decoding. ImportError without onnxscript.
     """
     try:
         import onnxscript  # noqa: F401

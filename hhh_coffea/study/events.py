@@ -26,7 +26,7 @@ from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
-from hhh_coffea.methods import MethodOptions, branches_for, fatjet_features, method_options, reconstruct
+from hhh_coffea.methods import MethodOptions, branches_for, extra_features, method_options, reconstruct
 from hhh_coffea.reconstruction.prepare import prepare
 from hhh_coffea.results.console.tables import print_warnings, where_of
 from hhh_coffea.study.event_table import Columns, EventTable, Totals
@@ -121,7 +121,7 @@ class StudyProcessor(ProcessorABC):  # type: ignore[misc]  # coffea publishes no
         dataset, metadata = events.metadata["dataset"], metadata_of(events)
         analysis, methods = self.analysis(metadata), self.options.methods
         (definition,) = analysis.asked_for(["default"])
-        prepared = prepare(events, metadata, analysis, [definition], fatjet_features(methods, self.options, analysis))
+        prepared = prepare(events, metadata, analysis, [definition], extra_features(methods, self.options, analysis))
         found = reconstruct({definition: methods}, prepared.record, analysis, self.options)[definition]
         event = Reconstructed(prepared.record, analysis, prepared.targets[definition], found)
         entry = np.asarray(prepared.record.id, dtype=np.int64)

@@ -67,7 +67,7 @@ def test_paired_errors_are_those_of_the_bootstrap():
 @pytest.fixture
 def record(open_delphes):
     metadata = DatasetMetadata(format="delphes", n_higgs=3)
-    substructure = spanet.load_model("spanet_hhh", "cpu").substructure
+    substructure = spanet.load_model("spanet_hhh", "cpu").extra_features
     events = read(open_delphes(DEMO / "hhh.root", stop=400), metadata, substructure).record
     return truncated(selected(events, event_selection(events, metadata, higgs(3)).all()), 10, 3)
 

@@ -154,7 +154,7 @@ def test_validation_counts_as_the_metrics_do(data, tmp_path, open_delphes):
 
     model = spanet.load_model(save(trainer.average, tmp_path / "model"), "cpu")
     metadata = DatasetMetadata(format="delphes", n_higgs=3)
-    record = read(open_delphes(DEMO / "hhh.root", stop=2000), metadata, model.substructure).record
+    record = read(open_delphes(DEMO / "hhh.root", stop=2000), metadata, model.extra_features).record
     record = selected(record, event_selection(record, metadata, higgs(3)).all())
     targets = truth.match(record, 3, 10, 3)
     n = 1000

@@ -19,7 +19,7 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.config import ConfigError, make_config
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
-from hhh_coffea.methods import bdt, bdt_model, fatjet_features, method_options
+from hhh_coffea.methods import bdt, bdt_model, extra_features, method_options
 from hhh_coffea.methods.bdt_model import BdtError, load_model
 
 SHIPPED = REPOSITORY / "models" / "hbb_bdt"
@@ -186,9 +186,9 @@ def test_working_points_by_name_and_value(train_tiny: Callable[..., Path]) -> No
 def test_only_methods_that_need_a_model_load_one() -> None:
     assert method_options(["chi2"], bdt="not/there").bdt is None
     options = method_options(["chi2", "chi2+bdt"], bdt_wp="tight")
-    assert fatjet_features(["chi2"], options, higgs(3)) == []
-    assert "tau32" in fatjet_features(["chi2+bdt"], options, higgs(3))
-    assert "pt" not in fatjet_features(["chi2+bdt"], options, higgs(3))  # kinematics are always there
+    assert extra_features(["chi2"], options, higgs(3)) == []
+    assert "tau32" in extra_features(["chi2+bdt"], options, higgs(3))
+    assert "pt" not in extra_features(["chi2+bdt"], options, higgs(3))  # kinematics are always there
     assert options.models()["bdt"]["cut"] == load_model("hbb_bdt").working_points["tight"]
 
 

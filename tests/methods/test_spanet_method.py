@@ -40,7 +40,7 @@ def events(open_delphes):
         metadata = DatasetMetadata(format="delphes", n_higgs=n_higgs)
         name = {3: "hhh", 2: "hh"}[n_higgs]
         chunk = open_delphes(DEMO / f"{name}.root", start=start, stop=start + count)
-        record = read(chunk, metadata, model.substructure).record
+        record = read(chunk, metadata, model.extra_features).record
         return truncated(selected(record, event_selection(record, metadata, higgs(n_higgs)).all()), 10, n_higgs)
 
     return make

@@ -12,7 +12,7 @@ from hhh_coffea.base.hashing import split_number
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
-from hhh_coffea.methods.spanet import network_inputs, substructure_of
+from hhh_coffea.methods.spanet import extra_features_of, network_inputs
 from hhh_coffea.reconstruction.selection import event_selection
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 from hhh_coffea.topology.topology import Topology
@@ -34,7 +34,7 @@ def everything(data):
 def test_round_trip(hhh, open_delphes):
     """Rows hold the inputs a model would get, and the targets of truth.match."""
     wanted, metadata = TrainingSpecification.of("hhh"), DatasetMetadata(format="delphes", n_higgs=3)
-    record = read(open_delphes(DEMO / "hhh.root"), metadata, substructure_of(wanted.topology)).record
+    record = read(open_delphes(DEMO / "hhh.root"), metadata, extra_features_of(wanted.topology)).record
     record = selected(record, event_selection(record, metadata, higgs(3)).all())
     targets = truth.match(record, 3, 10, 3)
     record = truncated(record, 10, 3)

@@ -1,16 +1,38 @@
-"""The list of small-radius jets as resolved analyses of CMS make it: their order, thresholds, and cuts on them together."""
+"""The list of small-radius jets as resolved analyses of CMS make it: order, thresholds, cuts on them together, properties."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, event_index, rank_in_event, true_in_event
+from hhh_coffea.base.errors import listed
+from hhh_coffea.datasets.fileset import FilesetError
 from hhh_coffea.datasets.nanoaod_options import JetList
-from hhh_coffea.events.nanoaod.jets import Jets
+from hhh_coffea.events.nanoaod.columns import flat_values
+from hhh_coffea.events.nanoaod.jets import JETS, Jets
 from hhh_coffea.events.record import Columns
 
 BoolArray = npt.NDArray[np.bool_]
+FEATURES = {
+    "n_charged": "chMultiplicity",
+    "n_neutral": "neMultiplicity",
+}  # beyond kinematics and tags; from version 12 on
+
+
+def leaves(wanted: Collection[str]) -> list[str]:
+    """Leaves that :func:`features` reads; FilesetError names a feature that NanoAOD does not have."""
+    if unknown := sorted(set(wanted) - set(FEATURES)):
+        raise FilesetError(f"NanoAOD files do not have the features {unknown} of jets; they have {listed(FEATURES)}")
+    return [FEATURES[feature] for feature in wanted]
+
+
+def features(events: Any, wanted: Collection[str]) -> Columns:
+    """Flat columns of the wanted features; KeyError names the branch that is missing and the feature that needs it."""
+    return {name: flat_values(events, f"{JETS}_{FEATURES[name]}", f"feature {name!r} of jets") for name in wanted}
 
 
 def threshold_pt(given: JetList, jets: Jets, columns: Columns) -> npt.NDArray[np.floating]:

@@ -38,6 +38,7 @@ from hhh_coffea.events.record import (
     accepted,
     finite_kinematics,
     ordered_collection,
+    shared_out,
 )
 from hhh_coffea.events.tops import top_decays
 
@@ -59,7 +60,7 @@ def options_of(metadata: DatasetMetadata) -> NanoAODOptions:
 
 
 def branches(
-    metadata: DatasetMetadata, fatjet_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
+    metadata: DatasetMetadata, extra_features: Collection[str] = (), collections: Collection[str] = MULTI_HIGGS
 ) -> list[str]:
     """Names of the branches that :func:`read` may touch, or coffea's schema needs to know of.
 
@@ -77,7 +78,9 @@ def branches(
     }
     leaves[JETS] |= {f"btag{tagger}" for tagger in nanoaod_names.WORKING_POINTS} | {"hadronFlavour"}
     singles = {"run", "luminosityBlock", "event", "genWeight"}
-    singles |= set(nanoaod_fatjets.branches(fatjet_features)) | set(event_cuts.branches(options))
+    of_jets, of_fatjets = shared_out(extra_features)
+    leaves[JETS] |= set(jet_list.leaves(of_jets))
+    singles |= set(nanoaod_fatjets.branches(of_fatjets)) | set(event_cuts.branches(options))
     singles |= set(nanoaod_leptons.lepton_branches(options.leptons)) if "leptons" in collections else set()
     singles |= set(nanoaod_leptons.met_branches(options)) if "met" in collections else set()
     singles |= {mark for marks in nanoaod_names.YEAR_MARKS.values() for _, mark in marks}
@@ -109,7 +112,7 @@ def branches(
 def read(
     events: Any,
     metadata: DatasetMetadata,
-    fatjet_features: Collection[str] = (),
+    extra_features: Collection[str] = (),
     variation: str = NOMINAL,
     collections: Collection[str] = MULTI_HIGGS,
     shared: Once | None = None,
@@ -122,8 +125,9 @@ def read(
         chunk with ``events.metadata`` holding ``fileuuid`` and ``entrystart`` (coffea sets both)
     metadata
         of the dataset; its section ``nanoaod`` rules what is read, cut and corrected
-    fatjet_features
-        which of :data:`hhh_coffea.events.nanoaod.fatjets.FEATURES` to compute
+    extra_features
+        which of :data:`hhh_coffea.events.nanoaod.jet_list.FEATURES` (as ``jets.n_charged``) and of
+        :data:`hhh_coffea.events.nanoaod.fatjets.FEATURES` to compute
     variation
         ``nominal``, or a variation of the jets: ``jer_up``, ``jes_down``, … as the corrections are named
     collections
@@ -155,6 +159,8 @@ def read(
         gained = columns["pt"] / np.where(jets.regressed["pt"] > 0, jets.regressed["pt"], 1) - 1
         record |= nanoaod_leptons.met(events, options, names.version, counts, jets.stored, gained)
     columns |= once("tags", lambda: _tags(events, names, data))
+    of_jets, of_fatjets = shared_out(extra_features)
+    columns |= jet_list.features(events, of_jets)
     pt = jet_list.threshold_pt(options.jets, jets, columns)
     keep = accepted({**columns, "pt": pt}, selection.jet_pt_min, selection.jet_abs_eta_max)
     keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets", once)
@@ -165,7 +171,7 @@ def read(
     if "fatjets" in collections:
         own = variation if affects(options.corrections.fatjets, variation) else NOMINAL
         record["fatjets"] = once(
-            ("fatjets", own), lambda: _fatjets(events, metadata, fatjet_features, own, names, dropped, once)
+            ("fatjets", own), lambda: _fatjets(events, metadata, of_fatjets, own, names, dropped, once)
         )
     if metadata.is_signal:
         truth = {"higgs": generated_higgs, "hard_higgs": higgs_before_shower, "tops": generated_tops}

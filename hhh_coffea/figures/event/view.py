@@ -18,7 +18,7 @@ from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.methods import (
     MethodOptions,
     branches_for,
-    fatjet_features,
+    extra_features,
     reconstruct,
 )
 from hhh_coffea.methods.spanet import SpanetModel, network_inputs
@@ -65,7 +65,7 @@ class _Picker:
 
     def __init__(self, methods: Sequence[str], definition: str, options: MethodOptions, analysis: Analysis) -> None:
         self.methods, self.definition, self.options, self.analysis = tuple(methods), definition, options, analysis
-        self.features = fatjet_features(self.methods, options, analysis)
+        self.features = extra_features(self.methods, options, analysis)
 
     def branches(self, metadata: DatasetMetadata) -> list[str]:
         return branches_for(self.methods, self.analysis, self.options, metadata)

@@ -79,7 +79,7 @@ def draw_history(folder: str | Path) -> Path:
             if all(name in e for e in epochs):
                 right.plot(x, [e[name] for e in epochs], line, color=color, label=label)
         right.axvline(history["best_epoch"], color="grey", linestyle=":", label="kept")
-        right.set(xlabel="epoch", ylabel="validation, merged, joint decoding")
+        right.set(xlabel="epoch", ylabel="validation, merged, expected decoding")
         for axes in (left, right):
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         left.legend()

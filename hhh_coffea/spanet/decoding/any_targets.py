@@ -36,7 +36,8 @@ def disjoint(
     """Find the best disjoint assignments of targets of any kind, exactly (:func:`.disjoint.best_disjoint_choice`).
 
     With ``detection`` what :func:`joint` says of pairs. Without, every particle gets an assignment as its first alternative, as
-    far as there are objects: that with the largest Σ ln AP. ``least``: the gains are those of :func:`.decode.expected`.
+    far as there are objects: that with the largest Σ ln AP. ``least``: the gains are those of :func:`.decode.expected`,
+    from which ``prices`` are taken.
     """
     parts = _by_multiplicity(outputs, topology, lengths)
     if len(parts) > 1:
@@ -52,7 +53,7 @@ def disjoint(
         ]
         back = torch.cat([rows for rows, _, _ in parts]).argsort()
         return Decoded(*(torch.cat(columns)[back] for columns in zip(*found, strict=True)))
-    places, gains, logs, objects = spans(topology, lengths), [], [], []
+    places, gains, logs, paid, objects = spans(topology, lengths), [], [], [], []
     particle_of = {i: number for number, alternative in enumerate(topology.alternatives) for i in alternative}
     first = {alternative[0] for alternative in topology.alternatives}
     for i, target in enumerate(topology.targets):
@@ -62,13 +63,13 @@ def disjoint(
             gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
         elif i not in first:
             gain = torch.full_like(log_ap, -torch.inf)
-        if prices is not None:
-            gain = gain - prices[target.name].flatten(1).index_select(1, flat)
         gains.append(gain)
         logs.append(log_ap)
+        paid.append(0.0 if prices is None else prices[target.name].flatten(1).index_select(1, flat))
         objects.append(index)
     if least is not None:
-        gains = [p - least for p in chance_of_being_right(topology, outputs, logs)]
+        right = chance_of_being_right(topology, outputs, logs)
+        gains = [p - price - least for p, price in zip(right, paid, strict=True)]
     absent = 0.0 if detection else FORCED
     probabilities = []
     picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)

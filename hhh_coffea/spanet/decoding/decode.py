@@ -138,7 +138,6 @@ def joint(
     overlaps: Tensor | None = None,
     *,
     presence: float = 0.0,
-    prices: Mapping[str, Tensor] | None = None,
 ) -> Decoded:
     """Find the most probable consistent interpretation of every event, exactly.
 
@@ -150,21 +149,20 @@ def joint(
 
     is taken. Subtracting the constant Σ ln(1 − DP) leaves a gain of ln AP + logit DP for each chosen target; networks with
     ``interpretations`` have gains of their own. ``presence`` is added to every gain: above 0 more targets are declared, at
-    lower purity. ``prices[target]``, in the shape of the
-    target's log-probabilities, is taken from the gain of each assignment (:class:`~.mass_price.MassPrice`).
+    lower purity.
     ValueError for more than 12 jets or 4 particles. Targets that are anything but pairs and single objects may have more;
     ``overlaps`` are none of theirs.
     """
     if not is_of_pairs_and_singles(topology):
-        return disjoint(outputs, topology, lengths, detection=True, presence=presence, prices=prices)
+        return disjoint(outputs, topology, lengths, detection=True, presence=presence)
     found = _candidates(outputs, topology, lengths)
     gains = []
     for target, (log_ap, _, flat) in zip(topology.targets, found, strict=True):
         if outputs.gain:
-            gain = outputs.gain[target.name].flatten(1).index_select(1, flat) + math.log(len(target.group)) + presence
+            gain = outputs.gain[target.name].flatten(1).index_select(1, flat) + math.log(len(target.group))
         else:
-            gain = log_ap + outputs.detection[target.name].unsqueeze(1) + presence
-        gains.append(gain if prices is None else gain - prices[target.name].flatten(1).index_select(1, flat))
+            gain = log_ap + outputs.detection[target.name].unsqueeze(1)
+        gains.append(gain + presence)
     return _best(gains, found, outputs, topology, overlaps)
 
 
@@ -175,6 +173,7 @@ def expected(
     overlaps: Tensor | None = None,
     *,
     least: float = LEAST,
+    prices: Mapping[str, Tensor] | None = None,
     by_kind: bool = False,
 ) -> Decoded:
     """Find the consistent interpretation with the largest Σ over chosen candidates of (p − ``least``), exactly.
@@ -182,12 +181,13 @@ def expected(
     p is the probability that a candidate is right (:func:`chance_of_being_right`), so every candidate has p > ``least``.
     For C right ones of n candidates, purity times efficiency is proportional to C²/n. It is largest where a candidate is
     declared if it adds more than C/2n to C: at ``least`` = purity / 2. Constraints as in :func:`joint`.
+    ``prices[target]``, in the shape of the target's log-probabilities, is taken from p (:class:`~.mass_price.MassPrice`).
 
     ``by_kind``: the pairs are chosen as if there were no large-radius jets, and these as if there were no pairs, as the
     published definitions count them. Pairs that overlap are then left out by whoever counts.
     """
     if not is_of_pairs_and_singles(topology):
-        return disjoint(outputs, topology, lengths, detection=True, least=least)
+        return disjoint(outputs, topology, lengths, detection=True, least=least, prices=prices)
     found = _candidates(outputs, topology, lengths)
     if outputs.gain and not by_kind:
         _, *parts = sums(*gains_of(outputs, topology), overlaps)
@@ -195,6 +195,9 @@ def expected(
         right = [of_any[i] for i in range(len(found))]
     else:
         right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
+    if prices is not None:
+        of_each = zip(topology.targets, right, found, strict=True)
+        right = [p - prices[target.name].flatten(1).index_select(1, flat) for target, p, (_, _, flat) in of_each]
     return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)
 
 

@@ -163,7 +163,7 @@ def overlaps_of(topology: Topology, inputs: Sequence[Tensor], masks: Sequence[Te
 def views(
     topology: Topology, pairs: Tensor, singles: Tensor, overlaps: Tensor | None
 ) -> list[tuple[list[int], tuple[Tensor, Tensor, Tensor | None]]]:
-    """What is asked of an event, of all candidates, of pairs alone and of singles alone: targets, and arguments of :func:`log_sum`.
+    """What is asked of an event, of all candidates, of pairs alone and of singles alone: targets, arguments of :func:`log_sum`.
 
     Where particles are seen in one way, that is one question.
     """

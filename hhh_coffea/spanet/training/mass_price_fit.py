@@ -1,13 +1,13 @@
 """Prices on masses such that a network's candidates in background look more like random pairs of the same jets.
 
-Joint decoding takes the most probable interpretation of each event. Here it is made to pay for carving a peak: wanted is
-the choice with the largest
+Expected decoding takes the interpretation of each event with the largest Σ (p − least), p the probability that a candidate
+is right. Here it is made to pay for carving a peak: wanted is the choice with the largest
 
-    Σ over events of the gain of joint decoding − slope · (number of candidates) · EMD,
+    Σ over events of Σ (p − least) − slope · (number of candidates) · EMD,
 
 EMD the earth mover's distance (GeV) between the masses of the candidates in background and those of random pairs of the
-same jets. By the Kantorovich–Rubinstein duality this is joint decoding with a price on the mass whose slope never exceeds
-``slope`` (in units of ln probability per GeV), and the price is found by projected ascent: its slope grows at the
+same jets. By the Kantorovich–Rubinstein duality this is expected decoding with a price on the mass whose slope never exceeds
+``slope`` (in units of probability per GeV), and the price is found by projected ascent: its slope grows at the
 masses above which there are too many candidates, falls where there are too few, and stays within its bound. Bound 0 is no
 price at all; the larger it is, the smaller the distance, at the cost of correct assignments.
 """
@@ -26,7 +26,7 @@ from torch import Tensor
 from hhh_coffea.base.mass_measures import RANGES, earth_movers_distance
 from hhh_coffea.spanet.checkpoint import SPANet
 from hhh_coffea.spanet.decoding.candidates import Decoded, spans
-from hhh_coffea.spanet.decoding.decode import joint
+from hhh_coffea.spanet.decoding.decode import expected
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES, four_momenta, squared_masses
 from hhh_coffea.spanet.network.interpretations import overlaps_of
@@ -62,14 +62,14 @@ def fit(
     say: Callable[[str], None] = lambda _: None,
     window: str = WINDOW,
 ) -> tuple[MassPrice, dict[str, Any]]:
-    """Find the price for joint decoding, one for all targets, and how far from random the masses then are.
+    """Find the price for expected decoding, one for all targets, and how far from random the masses then are.
 
     ``data`` is background alone; every event is read and its outputs are held (1.5 kB an event for HHH). ``slope`` bounds
     \\|d price/d mass\\| in 1/GeV. The price averages 0 over the candidates taken without one. Returns it with
     ``{"slope_per_gev", "events", "candidates", "candidates_before", "emd_gev", "emd_before_gev"}``, the distance over
     the ``window`` (:data:`RANGES`, GeV) on these very events.
     ValueError for a slope that is not positive, for data of another topology, for events with a true target or no
-    candidate at all, and where joint decoding is not defined.
+    candidate at all, and where the topology is of other targets than pairs and single objects.
     """
     topology = model.topology
     if not slope > 0:
@@ -155,10 +155,10 @@ def _spectra(parts: list[_Part], price: MassPrice, topology: Topology) -> tuple[
     decoded = []
     for part in parts:
         prices = price.of_assignments(part.outputs, part.inputs, topology)
-        decoded.append(joint(part.outputs, topology, part.lengths, part.near, prices=prices))
+        decoded.append(expected(part.outputs, topology, part.lengths, part.near, prices=prices))
     for members in topology.symmetric_classes:
-        chosen, expected = _class_spectra(parts, decoded, list(members), topology)
-        found, random = found + chosen, random + expected
+        chosen, drawn = _class_spectra(parts, decoded, list(members), topology)
+        found, random = found + chosen, random + drawn
     return found, random
 
 

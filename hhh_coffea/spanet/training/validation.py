@@ -1,6 +1,6 @@
 """How good a network is on events it was not trained on: loss, purity and efficiency of what it declares, whole assignments.
 
-Purity and efficiency are those after ``joint`` decoding. Where every target is a particle of its own there are also the
+Purity and efficiency are those after ``expected`` decoding. Where every target is a particle of its own there are also the
 efficiencies of Table 1 of M. Fenton et al., Commun. Phys. 7, 139 (2024): every particle gets an assignment (``all``).
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from hhh_coffea.spanet.checkpoint import SPANet
 from hhh_coffea.spanet.decoding.candidates import Decoded, spans
 from hhh_coffea.spanet.decoding.complete import complete
-from hhh_coffea.spanet.decoding.decode import joint
+from hhh_coffea.spanet.decoding.decode import expected
 from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.training.batches import Batch, forward_in_groups, reordered
@@ -171,7 +171,7 @@ def validate(
             outputs, arranged.truth, topology, lengths, options, regression_scale=regression_scale, overlaps=near
         )
         total, events = total + float(loss.total) * len(order), events + len(order)
-        decoded = joint(outputs, topology, lengths, near)
+        decoded = expected(outputs, topology, lengths, near)
         counts += torch.tensor(count_correct(decoded, arranged.truth, topology, lengths))
         more.batch(outputs, arranged.truth, lengths)
     loss_sum, n, candidates, correct, targets, retrieved = workers.total([total, events, *counts.tolist()])
