@@ -113,6 +113,12 @@ class DatasetMetadata(Strict):
         return given
 
     @model_validator(mode="after")
+    def _only_new_tags_have_a_seed(self) -> DatasetMetadata:
+        if self.btag_seed and self.btagging == "stored":
+            raise ValueError("field 'btag_seed' is for re-sampled b tags: set 'btagging' to upart or csv")
+        return self
+
+    @model_validator(mode="after")
     def _only_simulation_has_a_rate(self) -> DatasetMetadata:
         if self.is_data and self.is_signal:
             raise ValueError("is_data and is_signal are both true: data have no generator record")

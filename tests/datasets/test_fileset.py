@@ -145,6 +145,15 @@ def test_same_file_in_two_datasets(tmp_path):
         load_fileset(path)
 
 
+def test_other_b_tags_make_other_events(tmp_path):
+    """The same file may be in datasets whose b tags are thrown with other seeds."""
+    content = {
+        name: {"files": ["a.root"], "metadata": {**GOOD, "btagging": "upart", "btag_seed": seed}}
+        for seed, name in enumerate("AB")
+    }
+    assert list(load_fileset(write(tmp_path, content))) == ["A", "B"]
+
+
 def test_unknown_dataset_is_suggested(tmp_path):
     path = write(tmp_path, {"HHH": {"files": ["a.root"], "metadata": GOOD}})
     with pytest.raises(FilesetError, match=r"no dataset 'HHh' .did you mean 'HHH'"):

@@ -1,5 +1,6 @@
 """Re-run b tagging: the published check values, rates, and independence of chunks."""
 
+import awkward as ak
 import numpy as np
 import pytest
 from conftest import DEMO
@@ -57,3 +58,15 @@ def test_tags_do_not_depend_on_chunks(open_delphes):
     stored = read(open_delphes(DEMO / "hhh.root", stop=600), metadata.model_copy(update={"btagging": "stored"})).record
     assert flat(stored.jets.btag).mean() == pytest.approx(flat(whole.jets.btag).mean(), abs=0.03)
     assert flat(stored.jets.btag).tolist() != flat(whole.jets.btag).tolist()
+
+
+def test_another_seed_gives_other_tags_at_the_same_rate(open_delphes):
+    tags = []
+    for seed in (0, 1, 2):
+        metadata = DatasetMetadata(format="delphes", n_higgs=3, btagging="upart", btag_seed=seed)
+        jets = read(open_delphes(DEMO / "hhh.root", stop=2000), metadata).record.jets
+        tags.append(flat(jets[ak.argsort(jets.index)].btag))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert tags[a].mean() == pytest.approx(tags[b].mean(), abs=0.01)
+        # as different as two throws: of jets with efficiency e, 2 e (1 − e)
+        assert 0.15 < (tags[a] != tags[b]).mean() < 0.35

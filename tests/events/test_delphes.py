@@ -8,7 +8,7 @@ import pytest
 from conftest import DEMO
 
 from hhh_coffea.base.arrays import flat
-from hhh_coffea.datasets.fileset import DatasetMetadata, Selection
+from hhh_coffea.datasets.fileset import DatasetMetadata, FilesetError, Selection
 from hhh_coffea.events import delphes
 from hhh_coffea.events.formats import metadata_of
 from hhh_coffea.events.missing import MissingCollectionError
@@ -115,6 +115,21 @@ def test_fatjet_features(open_delphes):
             assert value == pytest.approx(expected), number
     assert {-1.0} == {mine["tau21"][raw == 0][0], mine["tau21"][raw == 1][0], mine["tau32"][raw == 0][0]}
     assert mine["n_charged"].tolist() == ak.to_numpy(ak.flatten(fatjets.NCharged))[raw].tolist()
+
+
+def test_jet_features(open_delphes):
+    """As in the file, jet by jet; read only where asked for."""
+    events = open_delphes(DEMO / "hhh.root", stop=200)
+    wanted = ["jets.n_charged", "jets.n_neutral"]
+    record, _ = delphes.read(events, SIGNAL, wanted)
+    raw = events.Jet[record.jets.index]
+    assert ak.all(record.jets.n_charged == raw.NCharged)
+    assert ak.all(record.jets.n_neutral == raw.NNeutrals)
+    assert "n_charged" not in delphes.read(events, SIGNAL).record.jets.fields
+    names = set(delphes.branches(SIGNAL, wanted)) - set(delphes.branches(SIGNAL))
+    assert names == {"Jet/Jet.NCharged", "Jet/Jet.NNeutrals"}
+    with pytest.raises(FilesetError, match=r"do not have the features \['n_muons'\] of jets; they have n_charged"):
+        delphes.branches(SIGNAL, ["jets.n_muons"])
 
 
 def particles(*events):

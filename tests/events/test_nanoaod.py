@@ -174,6 +174,18 @@ def test_fatjet_features_by_version(relaid, open_nanoaod, version):
     np.testing.assert_allclose(flat(sign), flat(fatjets.xbb), atol=1e-5)
 
 
+def test_jet_features(relaid, open_nanoaod):
+    """Of version 15 those in the file, jet by jet; version 12 has none."""
+    events, wanted = open_nanoaod(relaid[15], stop=300), ["jets.n_charged", "jets.n_neutral"]
+    jets = nanoaod.read(events, background(), wanted).record.jets
+    raw = events.Jet[jets.index]
+    assert ak.all(jets.n_charged == raw.chMultiplicity)
+    assert ak.all(jets.n_neutral == raw.neMultiplicity)
+    assert {"Jet_chMultiplicity", "Jet_neMultiplicity"} <= set(nanoaod.branches(background(jet_id="none"), wanted))
+    with pytest.raises(KeyError, match=r"no branch Jet_chMultiplicity \(feature 'n_charged' of jets\)"):
+        nanoaod.read(open_nanoaod(relaid[12], stop=5), background(), wanted)
+
+
 def test_data_have_candidates_but_no_truth(relaid, open_nanoaod):
     events = open_nanoaod(relaid["data"], stop=300)
     record = nanoaod.read(events, background()).record

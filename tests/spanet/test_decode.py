@@ -204,9 +204,8 @@ def all_clash(keys, uses):
     return none, none.clone(), torch.ones(keys.shape[2], dtype=torch.bool)
 
 
-@pytest.mark.parametrize("priced", [False, True])
-def test_joint_maximises_the_likelihood_it_claims(priced):
-    """Σ ln(AP·DP) − price over chosen plus Σ ln(1 − DP) over the other targets, event by event."""
+def test_joint_maximises_the_likelihood_it_claims():
+    """Σ ln(AP·DP) over chosen plus Σ ln(1 − DP) over the other targets, event by event."""
     topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
@@ -215,9 +214,7 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
         & masks[0][:, :, None]
         & masks[1][:, None]
     )
-    price = {t: 3 * torch.rand_like(logp) * priced for t, logp in outputs.assignment.items()}
-    price = {t: x + x.transpose(1, 2) if x.dim() == 3 else x for t, x in price.items()}
-    decoded = joint(outputs, topology, lengths, overlap, prices=price if priced else None)
+    decoded = joint(outputs, topology, lengths, overlap)
     pairs = list(itertools.combinations(range(5), 2))
     for b in range(batch):
         dp = {t: float(outputs.detection[t][b].sigmoid()) for t in topology.target_names}
@@ -231,10 +228,6 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
                 log = lambda x: math.log(x) if x > 0 else -1e30  # noqa: E731
                 total += log(ap_pair[i][c] * h) if isinstance(c, int) else math.log(1 - h)
                 total += log(ap_fat[i][c[1]] * bh) if isinstance(c, tuple) else math.log(1 - bh)
-                if isinstance(c, int):
-                    total -= float(price[f"h{i + 1}"][b, *pairs[c]])
-                elif c is not None:
-                    total -= float(price[f"bh{i + 1}"][b, c[1]])
             return total
 
         chosen = []
@@ -243,7 +236,7 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
             chosen.append(pairs.index(tuple(sorted(jets))) if jets[0] >= 0 else ("fat", fat - 5) if fat >= 0 else None)
         best = max(likelihood(c) for c in consistent_choices(2, 5, 2, overlap[b].tolist()))
         assert likelihood(tuple(chosen)) == pytest.approx(best, abs=1e-4)
-        for p, name in enumerate(topology.target_names):  # what is reported of a candidate does not depend on the price
+        for p, name in enumerate(topology.target_names):
             if decoded.selected[b, p]:
                 at = decoded.objects[b, p, : 2 if p < 2 else 1] - (0 if p < 2 else 5)
                 ap = float(outputs.assignment[name][b, *at].exp()) * len(at)
@@ -251,14 +244,17 @@ def test_joint_maximises_the_likelihood_it_claims(priced):
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
 
 
-@pytest.mark.parametrize("least", [0.1, 0.3, 0.5])
-def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least):
-    """Σ (p − least) by hand: p is AP·DP summed over the Higgs bosons that a candidate may be; every candidate is above."""
+@pytest.mark.parametrize(("least", "priced"), [(0.1, False), (0.3, False), (0.5, False), (0.2, True)])
+def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced):
+    """Σ (p − price − least) by hand: p is AP·DP summed over the Higgs bosons that a candidate may be; every one is above."""
     topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
     overlap = torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3
-    decoded = expected(outputs, topology, lengths, overlap, least=least)
+    prices = [0.3 * torch.rand(batch, 5, 5) * priced, 0.3 * torch.rand(batch, 2) * priced]
+    prices[0] = prices[0] + prices[0].transpose(1, 2)
+    price = {name: prices[name.startswith("b")] for name in topology.target_names}
+    decoded = expected(outputs, topology, lengths, overlap, least=least, prices=price if priced else None)
     pairs = list(itertools.combinations(range(5), 2))
     some = 0
     for b in range(batch):
@@ -267,6 +263,8 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least):
             sum(2 * dp[f"h{i}"] * float(outputs.assignment[f"h{i}"][b, j, k].exp()) for i in (1, 2)) for j, k in pairs
         ]
         of_fat = [sum(dp[f"bh{i}"] * float(outputs.assignment[f"bh{i}"][b, f].exp()) for i in (1, 2)) for f in (0, 1)]
+        of_pair = [p - float(prices[0][b, j, k]) for p, (j, k) in zip(of_pair, pairs, strict=True)]
+        of_fat = [p - float(prices[1][b, f]) for p, f in zip(of_fat, (0, 1), strict=True)]
         worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
         chosen = []
         for i in range(2):

@@ -20,7 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 FEATURES = {
     "n_charged": "chMultiplicity",
     "n_neutral": "neMultiplicity",
-}  # beyond kinematics and tags; from version 12 on
+}  # beyond kinematics and tags; from version 15 on
 
 
 def leaves(wanted: Collection[str]) -> list[str]:
