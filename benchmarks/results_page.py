@@ -25,8 +25,8 @@ For purity and efficiency, the larger of the two sides is given.
 [Definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md) explain the methods `chi2`, `chi2+bdt` and
 `spanet`. The methods `spanet:…` are four [decodings](spanet.md#decoding) of the same network: `joint`, `expected`, the
 published post-processing (`reference`), and the greedy extraction of the original SPANet with detection probability ≥ 0.5.
-`--methods spanet` uses `joint` for our definitions and `reference` for the published ones. Methods that end in
-`as_published` use the published pairing of HH.
+`--methods spanet` is `spanet:expected`; in the published definitions this chooses pairs and large-radius jets
+separately (`expected_by_kind`). Methods that end in `as_published` use the published pairing of HH.
 
 [All tables and figures]({details}): boosted and resolved candidates, ratios, whole events, working points, and
 networks without large-radius jets.

@@ -18,7 +18,7 @@ TEXT = """## Mass sculpting
 
 {files}. The masses of the candidates in background are compared with random pairing of the same jets. [Mass
 sculpting](sculpting.md) explains the table and the figures. `{decorrelated}` is `{plain}` with a price on masses in
-its joint decoding. The slope of the price was chosen on validation events, before the test events were used.
+its decoding. The slope of the price was chosen on validation events, before the test events were used.
 
 """
 

@@ -16,7 +16,7 @@ from hhh_coffea.base.mass_measures import RANGES
 from hhh_coffea.jobs.models import WINDOWS
 from hhh_coffea.results import sculpting_spectra
 from hhh_coffea.spanet.checkpoint import CheckpointError, describe, load, price_of, save
-from hhh_coffea.spanet.decoding.decode import joint
+from hhh_coffea.spanet.decoding.decode import expected
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODE_MASSES, NODE_WIDTH, NODES
 from hhh_coffea.spanet.training import mass_price_fit
@@ -35,7 +35,7 @@ def folders(tmp_path_factory):
     for name in ("QCD", "HHH"):
         given = ["--fileset", "demo", "--datasets", name, "--chunksize", "2000", "--max-chunks", "1"]
         assert main(["data", *given, "--output", str(folder / name)]) == 0
-    given = ["--model", "spanet_hhh", "--slope", "0.06", "--background", str(folder / "QCD")]
+    given = ["--model", "spanet_hhh", "--slope", "0.008", "--background", str(folder / "QCD")]
     assert main(["mass-price", *given, "--output", str(folder / "priced")]) == 0
     return folder
 
@@ -121,27 +121,31 @@ def test_price_brings_background_nearer_to_random(folders):
     price = price_of(priced, plain.topology, "priced")
     table = np.array(price.table["h1"])
     assert 90 <= NODE_MASSES[table.argmax()] <= 140  # dearest where the network peaks
-    assert np.abs(np.diff(table)).max() <= 0.06 * 5 + 1e-4
+    assert np.abs(np.diff(table)).max() <= 0.008 * 5 + 1e-5
 
 
 def test_priced_model_in_the_main_job(folders, tmp_path):
-    """Same scores, other candidates: fewer of them at the peak in QCD; only joint decoding knows the price."""
+    """Same scores, other candidates: fewer of them at the peak in QCD; only expected decoding knows the price."""
     from hhh_coffea.results import directory as results
     from hhh_coffea.run import main as run
 
     shapes = {}
     for name in ("spanet_hhh", str(folders / "priced")):
         out = tmp_path / "out" / str(len(shapes))
-        options = ["--fileset", "demo", "--datasets", "QCD", "--max-chunks", "1", "--no-plots", "--methods", "spanet"]
+        options = ["--fileset", "demo", "--datasets", "QCD", "--max-chunks", "1", "--no-plots"]
+        options += ["--methods", "spanet,spanet:joint"]
         assert run([*options, "--model", name, "--output", str(out)]) == 0
-        masses = results.read_histograms(out)[0]["candidate_mass"].project("definition", "mass")
-        shapes[name] = {d: masses[d, :].values() for d in ("default", "reference")}  # decoded jointly, and as published
+        masses = results.read_histograms(out)[0]["candidate_mass"].project("definition", "method", "mass")
+        shapes[name] = {
+            (d, m): masses[d, m, :].values() for d in ("default", "reference") for m in ("spanet", "spanet:joint")
+        }
         edges = masses.axes["mass"].edges
     plain, priced = shapes.values()
     peak = (edges[:-1] >= 110) & (edges[1:] <= 140)
-    share = [s["default"][peak].sum() / s["default"].sum() for s in (plain, priced)]
-    assert share[1] < 0.75 * share[0]
-    assert np.array_equal(plain["reference"], priced["reference"])
+    for definition in ("default", "reference"):
+        share = [s[definition, "spanet"][peak].sum() / s[definition, "spanet"].sum() for s in (plain, priced)]
+        assert share[1] < 0.75 * share[0]
+        assert np.array_equal(plain[definition, "spanet:joint"], priced[definition, "spanet:joint"])
 
 
 def test_mistakes(folders, tmp_path, capsys):
@@ -160,7 +164,7 @@ def test_mistakes(folders, tmp_path, capsys):
 
 
 def test_says_what_it_did_and_how_to_see_its_cost(folders, tmp_path, capsys):
-    given = ["--model", "spanet_hhh", "--slope", "0.06", "--background", str(folders / "QCD")]
+    given = ["--model", "spanet_hhh", "--slope", "0.008", "--background", str(folders / "QCD")]
     assert main(["mass-price", *given, "--output", str(tmp_path / "new")]) == 0
     made = describe(folders / "priced")["mass_price"]["made"]
     last = capsys.readouterr().out.splitlines()[-1]
@@ -193,8 +197,8 @@ def weighted(source, target):
 
 
 def with_leading_fatjets(part, topology, member):
-    """The choice of joint decoding, but the first large-radius jet of every event that has one is a candidate."""
-    decoded = joint(part.outputs, topology, part.lengths, part.near)
+    """The choice of expected decoding, but the first large-radius jet of every event that has one is a candidate."""
+    decoded = expected(part.outputs, topology, part.lengths, part.near)
     objects, selected = decoded.objects.clone(), decoded.selected.clone()
     selected[:, member] = part.masks[1].any(dim=1)
     objects[:, member, 0] = part.lengths[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hhh_coffea.spanet.checkpoint import build
-from hhh_coffea.spanet.decoding.decode import joint
+from hhh_coffea.spanet.decoding.decode import expected
 from hhh_coffea.spanet.decoding.mass_price import MassPrice
 from hhh_coffea.spanet.decoding.masses import NODES
 from hhh_coffea.spanet.export import Exported, export_onnx, parse_lengths
@@ -115,7 +115,7 @@ def test_the_interface_of_the_original(session, events, name, architecture):
             np.testing.assert_allclose(got[key], value.numpy(), atol=1e-5, rtol=1e-5, err_msg=key)
 
 
-def test_wrapped_decoding_is_joint_decoding(events):
+def test_wrapped_decoding_is_expected_decoding(events):
     """What is exported avoids shapes that depend on the data; the choice is the same."""
     topology = Topology.bundled("hh")
     model = build(topology, "default", {"hidden_dim": 16, "num_encoder_layers": 1}).eval()
@@ -123,7 +123,7 @@ def test_wrapped_decoding_is_joint_decoding(events):
     wrapped = Exported(model)
     with torch.inference_mode():
         out = dict(zip(wrapped.output_names, wrapped(*inputs, *masks), strict=True))
-        direct = joint(model(inputs, masks), topology, [10, 3], overlap_matrix(topology, inputs, masks))
+        direct = expected(model(inputs, masks), topology, [10, 3], overlap_matrix(topology, inputs, masks))
     assert torch.equal(out["objects"], direct.objects)
     assert out["h1_assignment_probability"].shape == (20, 10, 10)
 
