@@ -251,7 +251,7 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
     overlap = torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3
-    prices = [0.3 * torch.rand(batch, 5, 5) * priced, 0.3 * torch.rand(batch, 2) * priced]
+    prices = [0.5 * (torch.rand(batch, 5, 5) - 0.5) * priced, 1.0 * (torch.rand(batch, 2) - 0.5) * priced]  # of both signs
     prices[0] = prices[0] + prices[0].transpose(1, 2)
     price = {name: prices[name.startswith("b")] for name in topology.target_names}
     decoded = expected(outputs, topology, lengths, overlap, least=least, prices=price if priced else None)
@@ -263,8 +263,9 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
             sum(2 * dp[f"h{i}"] * float(outputs.assignment[f"h{i}"][b, j, k].exp()) for i in (1, 2)) for j, k in pairs
         ]
         of_fat = [sum(dp[f"bh{i}"] * float(outputs.assignment[f"bh{i}"][b, f].exp()) for i in (1, 2)) for f in (0, 1)]
-        of_pair = [p - float(prices[0][b, j, k]) for p, (j, k) in zip(of_pair, pairs, strict=True)]
-        of_fat = [p - float(prices[1][b, f]) for p, f in zip(of_fat, (0, 1), strict=True)]
+        # what is padding is never chosen, whatever it costs
+        of_pair = [p - float(prices[0][b, j, k]) if p else -9 for p, (j, k) in zip(of_pair, pairs, strict=True)]
+        of_fat = [p - float(prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
         worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
         chosen = []
         for i in range(2):

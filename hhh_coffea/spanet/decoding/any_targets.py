@@ -69,7 +69,8 @@ def disjoint(
         objects.append(index)
     if least is not None:
         right = chance_of_being_right(topology, outputs, logs)
-        gains = [p - price - least for p, price in zip(right, paid, strict=True)]
+        each = zip(right, paid, logs, strict=True)  # a negative price makes no candidate of what is none
+        gains = [torch.where(log_ap > -torch.inf, p - price - least, -torch.inf) for p, price, log_ap in each]
     absent = 0.0 if detection else FORCED
     probabilities = []
     picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)

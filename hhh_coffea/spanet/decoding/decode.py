@@ -196,8 +196,12 @@ def expected(
     else:
         right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
     if prices is not None:
+        # a negative price makes no candidate of what is none
         of_each = zip(topology.targets, right, found, strict=True)
-        right = [p - prices[target.name].flatten(1).index_select(1, flat) for target, p, (_, _, flat) in of_each]
+        right = [
+            torch.where(log_ap > -torch.inf, p - prices[target.name].flatten(1).index_select(1, flat), -torch.inf)
+            for target, p, (log_ap, _, flat) in of_each
+        ]
     return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)
 
 
