@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[str, str, Declare, Run]] = {
     ),
     "mass-price": (
         "add a price on candidate masses to a trained model, to reduce mass sculpting in background",
-        "hhh train mass-price --model spanet_hhh --background data/qcd --slope 0.008 --output models/mine",
+        "hhh train mass-price --model spanet_hhh --background data/qcd --slope 0.06 --output models/mine",
         model_commands.mass_price_arguments,
         model_commands.mass_price,
     ),

@@ -55,7 +55,7 @@ def mass_price_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--slope", type=float, required=True, metavar="S",
-        help="largest slope of the price, in 1/GeV: 0.004 reduces the peak a little, 0.01 by much",
+        help="largest slope of the price, in 1/GeV: 0.02 reduces the peak a little, 0.06 by much",
     )  # fmt: skip
     parser.add_argument(
         "--window", choices=WINDOWS, default=WINDOWS[0],

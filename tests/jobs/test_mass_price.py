@@ -35,7 +35,7 @@ def folders(tmp_path_factory):
     for name in ("QCD", "HHH"):
         given = ["--fileset", "demo", "--datasets", name, "--chunksize", "2000", "--max-chunks", "1"]
         assert main(["data", *given, "--output", str(folder / name)]) == 0
-    given = ["--model", "spanet_hhh", "--slope", "0.008", "--background", str(folder / "QCD")]
+    given = ["--model", "spanet_hhh", "--slope", "0.06", "--background", str(folder / "QCD")]
     assert main(["mass-price", *given, "--output", str(folder / "priced")]) == 0
     return folder
 
@@ -121,7 +121,7 @@ def test_price_brings_background_nearer_to_random(folders):
     price = price_of(priced, plain.topology, "priced")
     table = np.array(price.table["h1"])
     assert 90 <= NODE_MASSES[table.argmax()] <= 140  # dearest where the network peaks
-    assert np.abs(np.diff(table)).max() <= 0.008 * 5 + 1e-5
+    assert np.abs(np.diff(table)).max() <= 0.06 * 5 + 1e-4
 
 
 def test_priced_model_in_the_main_job(folders, tmp_path):
@@ -164,7 +164,7 @@ def test_mistakes(folders, tmp_path, capsys):
 
 
 def test_says_what_it_did_and_how_to_see_its_cost(folders, tmp_path, capsys):
-    given = ["--model", "spanet_hhh", "--slope", "0.008", "--background", str(folders / "QCD")]
+    given = ["--model", "spanet_hhh", "--slope", "0.06", "--background", str(folders / "QCD")]
     assert main(["mass-price", *given, "--output", str(tmp_path / "new")]) == 0
     made = describe(folders / "priced")["mass_price"]["made"]
     last = capsys.readouterr().out.splitlines()[-1]

@@ -246,12 +246,18 @@ def test_joint_maximises_the_likelihood_it_claims():
 
 @pytest.mark.parametrize(("least", "priced"), [(0.1, False), (0.3, False), (0.5, False), (0.2, True)])
 def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced):
-    """Σ (p − price − least) by hand: p is AP·DP summed over the Higgs bosons that a candidate may be; every one is above."""
+    """Σ (p − least) by hand: p is AP·DP summed over the Higgs bosons that a candidate may be; a price is taken from logit p."""
     topology, lengths, batch = Topology.bundled("hh"), [5, 2], 25
     masks = random_masks(lengths, batch, minimum=2)
     outputs = random_outputs(topology, lengths, masks)
     overlap = torch.rand(batch, 5, 2, generator=torch.Generator().manual_seed(2)) < 0.3
-    prices = [0.5 * (torch.rand(batch, 5, 5) - 0.5) * priced, 1.0 * (torch.rand(batch, 2) - 0.5) * priced]  # of both signs
+    prices = [4 * (torch.rand(batch, 5, 5) - 0.5) * priced, 8 * (torch.rand(batch, 2) - 0.5) * priced]  # of both signs
+
+    def after(p, price):
+        p = min(p, 1 - 1e-6)  # sums of AP·DP of targets that do not exclude each other
+        odds = p / (1 - p) * math.exp(-float(price))
+        return odds / (1 + odds)
+
     prices[0] = prices[0] + prices[0].transpose(1, 2)
     price = {name: prices[name.startswith("b")] for name in topology.target_names}
     decoded = expected(outputs, topology, lengths, overlap, least=least, prices=price if priced else None)
@@ -264,8 +270,8 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
         ]
         of_fat = [sum(dp[f"bh{i}"] * float(outputs.assignment[f"bh{i}"][b, f].exp()) for i in (1, 2)) for f in (0, 1)]
         # what is padding is never chosen, whatever it costs
-        of_pair = [p - float(prices[0][b, j, k]) if p else -9 for p, (j, k) in zip(of_pair, pairs, strict=True)]
-        of_fat = [p - float(prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
+        of_pair = [after(p, prices[0][b, j, k]) if p else -9 for p, (j, k) in zip(of_pair, pairs, strict=True)]
+        of_fat = [after(p, prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
         worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
         chosen = []
         for i in range(2):

@@ -13,6 +13,7 @@ from hhh_coffea.spanet.decoding.candidates import (
     chance_of_being_right,
     constant,
     detection_of,
+    paid,
     spans,
 )
 from hhh_coffea.spanet.decoding.disjoint import best_disjoint_choice
@@ -37,7 +38,7 @@ def disjoint(
 
     With ``detection`` what :func:`joint` says of pairs. Without, every particle gets an assignment as its first alternative, as
     far as there are objects: that with the largest Σ ln AP. ``least``: the gains are those of :func:`.decode.expected`,
-    from which ``prices`` are taken.
+    with ``prices``.
     """
     parts = _by_multiplicity(outputs, topology, lengths)
     if len(parts) > 1:
@@ -53,7 +54,7 @@ def disjoint(
         ]
         back = torch.cat([rows for rows, _, _ in parts]).argsort()
         return Decoded(*(torch.cat(columns)[back] for columns in zip(*found, strict=True)))
-    places, gains, logs, paid, objects = spans(topology, lengths), [], [], [], []
+    places, gains, logs, price_of, objects = spans(topology, lengths), [], [], [], []
     particle_of = {i: number for number, alternative in enumerate(topology.alternatives) for i in alternative}
     first = {alternative[0] for alternative in topology.alternatives}
     for i, target in enumerate(topology.targets):
@@ -65,12 +66,14 @@ def disjoint(
             gain = torch.full_like(log_ap, -torch.inf)
         gains.append(gain)
         logs.append(log_ap)
-        paid.append(0.0 if prices is None else prices[target.name].flatten(1).index_select(1, flat))
+        price_of.append(None if prices is None else prices[target.name].flatten(1).index_select(1, flat))
         objects.append(index)
     if least is not None:
         right = chance_of_being_right(topology, outputs, logs)
-        each = zip(right, paid, logs, strict=True)  # a negative price makes no candidate of what is none
-        gains = [torch.where(log_ap > -torch.inf, p - price - least, -torch.inf) for p, price, log_ap in each]
+        gains = [
+            (p if price is None else paid(p, price, log_ap)) - least
+            for p, price, log_ap in zip(right, price_of, logs, strict=True)
+        ]
     absent = 0.0 if detection else FORCED
     probabilities = []
     picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)

@@ -16,6 +16,7 @@ from hhh_coffea.spanet.network.outputs import Outputs, representatives
 from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Target, Topology
 
+TINY = 1e-6
 LEAST = (
     0.3  # probability of being right above which a candidate is worth declaring: half the purity that can be expected
 )
@@ -91,3 +92,9 @@ def chance_of_being_right(topology: Topology, outputs: Outputs, logs: Sequence[T
         assert isinstance(total, Tensor)  # a class has members
         found |= dict.fromkeys(members, total)
     return [found[i] for i in range(len(logs))]
+
+
+def paid(chance: Tensor, price: Tensor, log_ap: Tensor) -> Tensor:
+    """Probabilities of being right, the price taken from their logit, all ``(B, C)``; −∞ for an impossible assignment."""
+    cheaper = torch.sigmoid(chance.clamp(TINY, 1 - TINY).logit() - price)
+    return torch.where(log_ap > -torch.inf, cheaper, -torch.inf)

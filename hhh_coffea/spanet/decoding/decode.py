@@ -34,6 +34,7 @@ from hhh_coffea.spanet.decoding.candidates import (
     chance_of_being_right,
     constant,
     detection_of,
+    paid,
     spans,
 )
 from hhh_coffea.spanet.decoding.joint import BoolArray, best_interpretation
@@ -181,7 +182,7 @@ def expected(
     p is the probability that a candidate is right (:func:`chance_of_being_right`), so every candidate has p > ``least``.
     For C right ones of n candidates, purity times efficiency is proportional to C²/n. It is largest where a candidate is
     declared if it adds more than C/2n to C: at ``least`` = purity / 2. Constraints as in :func:`joint`.
-    ``prices[target]``, in the shape of the target's log-probabilities, is taken from p (:class:`~.mass_price.MassPrice`).
+    ``prices[target]``, in the shape of the target's log-probabilities, is taken from logit p (:class:`~.mass_price.MassPrice`).
 
     ``by_kind``: the pairs are chosen as if there were no large-radius jets, and these as if there were no pairs, as the
     published definitions count them. Pairs that overlap are then left out by whoever counts.
@@ -196,10 +197,9 @@ def expected(
     else:
         right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
     if prices is not None:
-        # a negative price makes no candidate of what is none
         of_each = zip(topology.targets, right, found, strict=True)
         right = [
-            torch.where(log_ap > -torch.inf, p - prices[target.name].flatten(1).index_select(1, flat), -torch.inf)
+            paid(p, prices[target.name].flatten(1).index_select(1, flat), log_ap)
             for target, p, (log_ap, _, flat) in of_each
         ]
     return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)

@@ -1,9 +1,9 @@
 """A price on the mass of a candidate, paid in expected decoding: a trained network that carves less of a peak.
 
 Expected decoding takes the interpretation with the largest Σ (p − least), p the probability that a candidate is right. With a
-price it takes the one with the largest Σ (p − least − price(m)): where background candidates pile up they are dear, and the
-next best pair, or none, is taken instead. ``hhh_coffea/spanet/training/mass_price_fit.py`` finds the prices; the network's
-weights stay what they are.
+price it takes the one with the largest Σ (p' − least), logit p' = logit p − price(m): where background candidates pile up they
+are dear, and the next best pair, or none, is taken instead. :mod:`hhh_coffea.spanet.training.mass_price_fit` finds the prices;
+the network's weights stay what they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hhh_coffea.topology.topology import Topology
 
 @dataclass(frozen=True)
 class MassPrice:
-    """Price of every target at ``NODE_MASSES`` (GeV), linear between them: in units of probability."""
+    """Price of every target at ``NODE_MASSES`` (GeV), linear between them: in units of ln odds."""
 
     table: Mapping[str, tuple[float, ...]]
 

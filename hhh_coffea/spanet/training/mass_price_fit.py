@@ -1,15 +1,11 @@
 """Prices on masses such that a network's candidates in background look more like random pairs of the same jets.
 
-Expected decoding takes the interpretation of each event with the largest Σ (p − least), p the probability that a candidate
-is right. Here it is made to pay for carving a peak: wanted is the choice with the largest
-
-    Σ over events of Σ (p − least) − slope · (number of candidates) · EMD,
-
-EMD the earth mover's distance (GeV) between the masses of the candidates in background and those of random pairs of the
-same jets. By the Kantorovich–Rubinstein duality this is expected decoding with a price on the mass whose slope never exceeds
-``slope`` (in units of probability per GeV), and the price is found by projected ascent: its slope grows at the
-masses above which there are too many candidates, falls where there are too few, and stays within its bound. Bound 0 is no
-price at all; the larger it is, the smaller the distance, at the cost of correct assignments.
+The decoding subtracts the price on its mass from the log-odds that a candidate is right (:mod:`..decoding.mass_price`). Prices
+with slopes up to 1 are the witnesses of the earth mover's distance (EMD, GeV) between the masses of the candidates in background
+and those of random pairs of the same jets, by the Kantorovich–Rubinstein duality; so the price is found by projected ascent on
+them: its slope grows at the masses above which there are too many candidates, falls where there are too few, and stays within
+the bound ``slope`` (ln odds per GeV). Bound 0 is no price at all; the larger it is, the smaller the distance, at the cost of
+correct assignments.
 """
 
 from __future__ import annotations
