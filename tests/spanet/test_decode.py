@@ -269,9 +269,9 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
             sum(2 * dp[f"h{i}"] * float(outputs.assignment[f"h{i}"][b, j, k].exp()) for i in (1, 2)) for j, k in pairs
         ]
         of_fat = [sum(dp[f"bh{i}"] * float(outputs.assignment[f"bh{i}"][b, f].exp()) for i in (1, 2)) for f in (0, 1)]
-        # what is padding is never chosen, whatever it costs
-        of_pair = [after(p, prices[0][b, j, k]) if p else -9 for p, (j, k) in zip(of_pair, pairs, strict=True)]
-        of_fat = [after(p, prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
+        if priced:  # what is padding is never chosen, whatever it costs
+            of_pair = [after(p, prices[0][b, j, k]) if p else -9 for p, (j, k) in zip(of_pair, pairs, strict=True)]
+            of_fat = [after(p, prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
         worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
         chosen = []
         for i in range(2):
