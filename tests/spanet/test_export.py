@@ -70,9 +70,20 @@ def test_onnx_decodes_as_torch_does(session, events, name, architecture, options
     for batch in (50, 7):  # traced with 3 events
         feed = {n: x[:batch].numpy() for n, x in zip(wrapped.input_names, [*inputs, *masks], strict=True)}
         got = dict(zip(wrapped.output_names, run.run(None, feed), strict=True))
-        for output, value in zip(wrapped.output_names, want, strict=True):
-            np.testing.assert_allclose(got[output], value[:batch].numpy(), atol=1e-5, err_msg=output)
+        expected_of = dict(zip(wrapped.output_names, (value[:batch].numpy() for value in want), strict=True))
+        # of an untrained network: which of the targets that are exchanged a candidate is, rounding may decide
+        assert choices(got, topology) == choices(expected_of, topology)
+        for output in set(wrapped.output_names) - {"objects", "selected", "assignment_probability"}:
+            np.testing.assert_allclose(got[output], expected_of[output], atol=1e-5, err_msg=output)
     assert bool(got["selected"].any()) or architecture == "original"
+
+
+def choices(outputs, topology):
+    """Objects of the candidates of each event and class of targets, in any order."""
+    return [
+        [sorted(objects[i].tolist() for i in members if selected[i]) for members in topology.symmetric_classes]
+        for objects, selected in zip(outputs["objects"], outputs["selected"], strict=True)
+    ]
 
 
 @pytest.mark.slow

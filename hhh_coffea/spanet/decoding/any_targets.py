@@ -13,6 +13,7 @@ from hhh_coffea.spanet.decoding.candidates import (
     chance_of_being_right,
     constant,
     detection_of,
+    marginals,
     paid,
     spans,
 )
@@ -69,7 +70,7 @@ def disjoint(
         price_of.append(None if prices is None else prices[target.name].flatten(1).index_select(1, flat))
         objects.append(index)
     if least is not None:
-        right = chance_of_being_right(topology, outputs, logs)
+        right = chance_of_being_right(topology, marginals(topology, outputs, logs))
         gains = [
             (p if price is None else paid(p, price, log_ap)) - least
             for p, price, log_ap in zip(right, price_of, logs, strict=True)

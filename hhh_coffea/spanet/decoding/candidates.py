@@ -16,7 +16,7 @@ from hhh_coffea.spanet.network.outputs import Outputs, representatives
 from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Target, Topology
 
-TINY = 1e-6
+TINY, TIE = 1e-6, 3e-6
 LEAST = (
     0.3  # probability of being right above which a candidate is worth declaring: half the purity that can be expected
 )
@@ -79,19 +79,24 @@ def detection_of(outputs: Outputs, topology: Topology) -> Tensor:
     return torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()
 
 
-def chance_of_being_right(topology: Topology, outputs: Outputs, logs: Sequence[Tensor]) -> list[Tensor]:
+def marginals(topology: Topology, outputs: Outputs, logs: Sequence[Tensor]) -> list[Tensor]:
+    """AP·DP of each assignment, ``(B, C)`` for each target; ``logs``: ln AP (:func:`candidates`)."""
+    detection = [outputs.detection[name].sigmoid().unsqueeze(1) for name in topology.target_names]
+    return [log_ap.exp() * d for log_ap, d in zip(logs, detection, strict=True)]
+
+
+def chance_of_being_right(topology: Topology, own: Sequence[Tensor]) -> list[Tensor]:
     """Probability that the objects of each assignment are a true target, ``(B, C)`` for each target.
 
-    ``logs``: ln AP of every target (:func:`candidates`). A candidate may be any of the targets that the event exchanges: AP·DP is
-    summed over them. No two of them are the same particle, so these exclude each other.
+    ``own``: probability that they are this very target. A candidate may be any of the targets that the event exchanges: it is
+    summed over them. No two of them are the same particle, so these exclude each other. Of equals, the target whose own
+    probability is largest is preferred, by :data:`TIE` of it, so that rounding does not decide which target a candidate is.
     """
     found: dict[int, Tensor] = {}
     for members in topology.symmetric_classes:
-        detection = [outputs.detection[topology.targets[i].name].sigmoid().unsqueeze(1) for i in members]
-        total = sum(logs[i].exp() * d for i, d in zip(members, detection, strict=True))
-        assert isinstance(total, Tensor)  # a class has members
-        found |= dict.fromkeys(members, total)
-    return [found[i] for i in range(len(logs))]
+        total = torch.stack([own[i] for i in members]).sum(0)
+        found |= {i: total + TIE * own[i] for i in members}
+    return [found[i] for i in range(len(own))]
 
 
 def paid(chance: Tensor, price: Tensor, log_ap: Tensor) -> Tensor:

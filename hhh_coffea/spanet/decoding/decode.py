@@ -34,6 +34,7 @@ from hhh_coffea.spanet.decoding.candidates import (
     chance_of_being_right,
     constant,
     detection_of,
+    marginals,
     paid,
     spans,
 )
@@ -192,15 +193,19 @@ def expected(
     found = _candidates(outputs, topology, lengths)
     if outputs.gain and not by_kind:
         _, *parts = sums(*gains_of(outputs, topology), overlaps)
-        of_any = {i: p.sum(0).T for members, p in zip(pairs_and_singles(topology), parts, strict=True) for i in members}
-        right = [of_any[i] for i in range(len(found))]
+        of_each = {
+            i: p
+            for members, part in zip(pairs_and_singles(topology), parts, strict=True)
+            for i, p in zip(members, part.transpose(1, 2), strict=False)
+        }
+        own = [of_each[i] for i in range(len(found))]
     else:
-        right = chance_of_being_right(topology, outputs, [log_ap for log_ap, _, _ in found])
+        own = marginals(topology, outputs, [log_ap for log_ap, _, _ in found])
+    right = chance_of_being_right(topology, own)
     if prices is not None:
-        of_each = zip(topology.targets, right, found, strict=True)
         right = [
             paid(p, prices[target.name].flatten(1).index_select(1, flat), log_ap)
-            for target, p, (log_ap, _, flat) in of_each
+            for target, p, (log_ap, _, flat) in zip(topology.targets, right, found, strict=True)
         ]
     return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)
 
