@@ -94,7 +94,7 @@ def main() -> int:
     if (parts := process(arguments)) is None:
         return 1
     work = arguments.work / "sculpting"
-    found = {n: find_model(arguments.models, n) for n in (results_sculpting.PLAIN, results_sculpting.DECORRELATED)}
+    found = {n: find_model(arguments.models, n) for n in results_sculpting.MODELS}
     models = {name: path for name, path in found.items() if path is not None}
     whole = bool(arguments.sculpting) and len(models) == len(found)
     if whole and not arguments.report_only:

@@ -39,7 +39,8 @@ def write_cards(models: Path, parts: dict[str, dict[str, Path | str]], masses: P
                     if model["name"].startswith("spanet"):
                         write_card(models / model["name"] / "README.md", assignment(folder, dataset))
     if masses is not None:
-        write_card(models / results_sculpting.DECORRELATED / "README.md", sculpting(masses))
+        for name in (*results_sculpting.CHEAPER, results_sculpting.DECORRELATED):
+            write_card(models / name / "README.md", sculpting(masses))
 
 
 def write_card(card: Path, section: str) -> None:
