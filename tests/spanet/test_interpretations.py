@@ -167,6 +167,16 @@ def test_expected_decoding_uses_the_probabilities_of_all_interpretations(events)
     assert some > 10
 
 
+def test_expected_decoding_by_kind_where_there_is_one(events, lengths):
+    model, topology = sharp("hh_resolved")
+    inputs, masks = events(topology, 20)
+    with torch.no_grad():
+        out = model(inputs, masks)
+    found, again = (expected(out, topology, lengths(topology), by_kind=by_kind) for by_kind in (False, True))
+    assert bool(found.selected.any())
+    assert torch.equal(found.objects, again.objects)
+
+
 def truth_of(topology, batch, generator):
     """h1 = jets 0, 1; h2 = jets 2, 3, half of them absent; bh1 beside h1 in some events."""
     present = {name: torch.zeros(batch, dtype=torch.bool) for name in topology.target_names}

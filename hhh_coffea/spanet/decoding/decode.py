@@ -229,7 +229,7 @@ def _best(
     """The consistent choice with the largest sum of ``gains (B, C)`` of pairs and single objects, together or each by itself."""
     resolved, boosted = pairs_and_singles(topology)
     pairs, singles = [gains[i] for i in resolved], [gains[i] for i in boosted]
-    if by_kind:
+    if by_kind and pairs and singles:
         pair, single = best_interpretation(pairs, [], None)[0], best_interpretation([], singles, None)[1]
     else:
         pair, single = best_interpretation(pairs, singles, overlaps)  # (B, n) each
