@@ -80,7 +80,7 @@ def test_decodings_share_one_pass(record, monkeypatch):
     original = spanet.reconstruct
     monkeypatch.setattr(spanet, "reconstruct", lambda *a: calls.append(a[2]) or original(*a))
     found = reconstruct({"default": names, "reference": names}, record, higgs(3), options)
-    assert calls == [["all", "expected", "greedy", "joint", "reference"]]
+    assert calls == [["all", "expected", "expected_by_kind", "greedy", "joint", "reference"]]
     for definition, decoding in (("default", "joint"), ("reference", "reference")):
         plain, named = found[definition]["spanet"], found[definition][f"spanet:{decoding}"]
         assert plain.to_list() == named.to_list()

@@ -161,7 +161,7 @@ def test_validation_counts_as_the_metrics_do(data, tmp_path, open_delphes):
     assert len(record) > n
     targets = some_of(targets, slice(n))
     record = truncated(record, 10, 3)[:n]
-    candidates = spanet.reconstruct(record, model, ["joint"], higgs(3))["joint"]
+    candidates = spanet.reconstruct(record, model, ["expected"], higgs(3))["expected"]
     merged = higgs(3).evaluate(candidates, targets, "default")
     correct, category = merged.correct, merged.categories["merged"]
     assert category.candidates.sum() > 100

@@ -83,7 +83,7 @@ from hhh_coffea.topology import topology
 from hhh_coffea.spanet.training import trainer as training
 from hhh_coffea.spanet import checkpoint, export
 model = checkpoint.build(topology.Topology.bundled("hhh"), "default", {{"hidden_dim": 16}}).eval()
-out = model([torch.zeros(2, 10, 6), torch.zeros(2, 3, 11)], [torch.ones(2, 10).bool(), torch.ones(2, 3).bool()])
+out = model([torch.zeros(2, 10, 8), torch.zeros(2, 3, 11)], [torch.ones(2, 10).bool(), torch.ones(2, 3).bool()])
 print(tuple(decode.joint(out, model.topology, [10, 3]).objects.shape))
 """
 

@@ -34,6 +34,7 @@ def complete(outputs: Outputs, topology: Topology, lengths: Sequence[int]) -> De
             name: torch.full_like(value, CERTAIN if name in wanted else NEVER, dtype=torch.float64)
             for name, value in outputs.detection.items()
         },
+        gain={},
     )
     found = joint(forced, topology, lengths)
     dp = torch.stack([outputs.detection[name] for name in topology.target_names], dim=1).sigmoid()

@@ -31,6 +31,7 @@ from hhh_coffea.spanet.network.sets import are_disjoint, splits, subsets
 from hhh_coffea.topology.topology import Topology, pairs_and_singles
 
 LARGEST = 80.0  # ln of the largest weight of an interpretation: a float holds e^88
+LEAST = 1e-30  # of the probabilities that have a logarithm
 CLOSE = 1e-6  # to 0 and 1: the probabilities of detection, whose logits must be finite
 
 
@@ -181,13 +182,19 @@ def with_probabilities(outputs: Outputs, topology: Topology) -> Outputs:
     """
     resolved, boosted = pairs_and_singles(topology)
     pairs, singles = gains_of(outputs, topology)
-    for members, alone in ((resolved, (pairs, singles[:, :0])), (boosted, (pairs[:, :0], singles))):
+    for members, gains, alone in (
+        (resolved, pairs, (pairs, singles[:, :0])),
+        (boosted, singles, (pairs[:, :0], singles)),
+    ):
         if not members:
             continue
-        for i, p in zip(members, sums(*alone, None)[1 if members is resolved else 2], strict=True):  # (C, B)
+        for i, gain, p in zip(
+            members, gains, sums(*alone, None)[1 if members is resolved else 2], strict=True
+        ):  # (C, B)
             name = topology.targets[i].name
             present = p.sum(0)  # (B)
-            log_ap = (p / present.clamp_min(CLOSE)).T.log()  # (B, C), −inf where impossible
+            log_p = torch.where(gain > -math.inf, p.clamp_min(LEAST).log(), -math.inf)  # improbable is not impossible
+            log_ap = torch.where(gain > -math.inf, log_p - log_p.logsumexp(0), -math.inf).T  # (B, C)
             if members is resolved:
                 n_jets = outputs.gain[name].shape[-1]
                 places = pair_numbers(n_jets, p.device).flatten()
