@@ -8,7 +8,7 @@ from typing import Any
 from distributed import WorkerPlugin
 
 
-class QuietEnd(WorkerPlugin):
+class QuietEnd(WorkerPlugin):  # type: ignore[misc]  # dask has no types
     """A worker that closes does not report that its last heartbeat got no answer.
 
     ``Worker.close`` ends the connections of the worker. A heartbeat that is on its way then fails, and dask logs a traceback
