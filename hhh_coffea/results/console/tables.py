@@ -135,13 +135,18 @@ def _with_truth(title: str, methods: dict[str, Any]) -> Table:
 
 def _without_truth(title: str, methods: dict[str, Any]) -> Table:
     table = table_of(title, ("category",), tuple(methods))
-    by_length = sorted(methods.values(), key=lambda entry: -len(entry["categories"]))  # a method may lack a kind
-    for category in dict.fromkeys(c for entry in by_length for c in entry["categories"]):
+    for category in categories_of(methods):
         rows = (entry["categories"].get(category) for entry in methods.values())
         table.add_row(
             CATEGORY_LABELS.get(category, category), *("" if row is None else count(row["candidates"]) for row in rows)
         )
     return table
+
+
+def categories_of(methods: dict[str, Any]) -> list[str]:
+    """The categories of all these methods, in their order; a method without large-radius jets lacks one."""
+    longest_first = sorted(methods.values(), key=lambda entry: -len(entry["categories"]))
+    return list(dict.fromkeys(category for entry in longest_first for category in entry["categories"]))
 
 
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
