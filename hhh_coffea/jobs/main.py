@@ -112,9 +112,9 @@ def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
         return
     if not config.plots:
         raise UserError("option 'overlay_published': it needs figures, and they are switched off")
-    if config.metrics == "default":
+    if config.definitions == "default":
         raise UserError(
-            "option 'overlay_published': it draws over the published definitions, and needs metrics reference or both"
+            "option 'overlay_published': it draws over the published definitions, and needs --definitions reference or both"
         )
 
 
@@ -188,7 +188,8 @@ def _finish(
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
     categories = {
-        name: {d: list(a.categories_of(d)) for d in a.asked_for(config.definitions)} for name, a in of_dataset.items()
+        name: {d: list(a.categories_of(d)) for d in a.asked_for(config.every_definition)}
+        for name, a in of_dataset.items()
     }
     summary = summarise(nominal, categories, rest.pop("event_sums", None)) if is_main else {}
     content = results.histogram_file(histograms, datasets, analyses)

@@ -58,7 +58,7 @@ def observable(histogram: Hist, chosen: Mapping[str, str | int], name: str = "hi
 
 
 def in_words(histogram: Hist, chosen: Mapping[str, str | int], name: str) -> str:
-    """``ranked_mass (Candidate mass [GeV]), rank=0``: an observable, its axis, and what is chosen on the others, as in --select."""
+    """``ranked_mass (Candidate mass [GeV]), rank=0``: an observable, its axis, and the choice on others, as in --select."""
     one = observable(histogram, chosen, name)
     labels = [axis.label for axis in one.axes if axis.name not in KEPT]
     picked = {a.name: chosen.get(a.name, CHOSEN.get(a.name)) for a in histogram.axes if a.name in {*chosen, *CHOSEN}}
