@@ -238,7 +238,7 @@ def _finish(
     shown = published if config.overlay_published else None
     _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
     if SPECTRA in histograms:
-        print_sculpting(console, rest.get("sculpting", {}))
+        print_sculpting(console, rest.get("sculpting", {}), config.verbose)
     if any(regions.values()) and EVENTS in histograms:
         print_regions(console, cutflow, config.verbose)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
