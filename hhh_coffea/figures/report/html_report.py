@@ -140,7 +140,7 @@ def _take_main_figures(figures: dict[str, dict[str, list[Figure]]]) -> list[Figu
         return kind == wanted or bool(figure["name"].endswith(f"/{wanted}"))
 
     for wanted in (captions.MAIN_FIGURE, *captions.MAIN_KINDS):
-        found = []
+        found: list[Figure] = []
         for dataset, kinds in figures.items():
             places = [(group, f) for kind, group in kinds.items() for f in group if lead(f, kind, wanted)]
             if places and len(found) < MAIN_FIGURES:

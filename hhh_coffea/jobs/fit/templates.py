@@ -266,7 +266,7 @@ def observable_in_words(config: FitConfig, inputs: Inputs, method: str) -> str:
     return in_words(inputs.histograms[inputs.observable], _chosen(config, inputs, method), inputs.observable)
 
 
-def _chosen(config: FitConfig, inputs: Inputs, method: str) -> dict[str, str]:
+def _chosen(config: FitConfig, inputs: Inputs, method: str) -> dict[str, str | int]:
     has_methods = METHOD in [axis.name for axis in inputs.histograms[inputs.observable].axes]
     return {**config.select, **({METHOD: method} if has_methods else {})}
 

@@ -40,7 +40,7 @@ def _against_random(title: str, methods: dict[str, Any]) -> Table:
     spans = [f"EMD {span.replace('-', '–')} \\[GeV]" for span in RANGES]
     table = table_of(title, ("method",), ("candidates", *spans, PEAK))
     for method, categories in methods.items():
-        ranks = next(iter(categories.values()), {})
+        ranks: dict[str, Any] = next(iter(categories.values()), {})
         if (row := ranks.get("all")) is not None:  # weights of both signs may add up to nothing
             emds = [_with_error(row[span].get("emd_to_random_gev")) for span in RANGES]
             share = _with_error(row[next(iter(RANGES))].get("peak_share"), 100)
