@@ -30,7 +30,7 @@ def process(fileset: str, models: dict[str, Path], work: Path, device: str) -> N
     """Run the trade-off of all ``models`` and, for the figures, every method beside the plain and the decorrelated one."""
     sculpting_tradeoff.compare(fileset, [str(model) for model in models.values()], work, device)
     for name in (PLAIN, DECORRELATED):
-        options = {"fileset": fileset, "processor": "sculpting", "metrics": "default", "plots": False}
+        options = {"fileset": fileset, "processor": "sculpting", "definitions": "default", "plots": False}
         options |= {"methods": METHODS, "model": str(models[name]), "device": device, "on_error": "stop"}
         if run_job(make_config({**options, "output": str(work / f"shapes_{name}")})):
             raise results.ResultsError(f"{work}: the run with {name} did not go through")

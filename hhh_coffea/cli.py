@@ -7,7 +7,7 @@ import importlib
 import io
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,6 +89,12 @@ def names_of(text: str) -> tuple[str, ...]:
 def add_debug(parser: argparse.ArgumentParser) -> None:
     """Add ``--debug``."""
     parser.add_argument("--debug", action="store_true", help="print a traceback for a mistake")
+
+
+def add_definitions(group: argparse._ActionsContainer, choices: Sequence[str], explained: str, earlier: str) -> None:
+    """Add ``--definitions``, and without help the ``earlier`` name of this option."""
+    for name, text in (("--definitions", explained), (earlier, argparse.SUPPRESS)):
+        group.add_argument(name, dest="definitions", choices=choices, default=argparse.SUPPRESS, help=text)
 
 
 LABELS = ("label", "label_text", "sqrt_s")

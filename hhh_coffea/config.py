@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -32,12 +32,14 @@ class ConfigError(UserError):
 class RunConfig(Strict):
     """Options of ``hhh run``; field names are those of the command line with underscores."""
 
+    RENAMED: ClassVar[dict[str, str]] = {"metrics": "definitions"}  # earlier name → name
+
     fileset: str
     output: str = "results"
     processor: str = "assignment"
     options: dict[str, Any] = Field(default_factory=dict)  # the processor's own, by the names of its __init__
     methods: tuple[str, ...] = ("chi2",)
-    metrics: Literal["default", "reference", "both"] = "both"
+    definitions: Literal["default", "reference", "both"] = "both"
     datasets: tuple[str, ...] | None = None
     chi2_jets: Annotated[int, Field(ge=2, le=10)] | None = None
     chi2_mass: float = Field(MASS, gt=0, lt=1000)
@@ -239,16 +241,16 @@ class RunConfig(Strict):
         )
 
     @property
-    def definitions(self) -> tuple[Definition, ...]:
-        """Metric definitions to evaluate."""
-        return DEFINITIONS if self.metrics == "both" else (self.metrics,)
+    def every_definition(self) -> tuple[Definition, ...]:
+        """The sets of definitions to evaluate, by name."""
+        return DEFINITIONS if self.definitions == "both" else (self.definitions,)
 
     def processor_options(self, folder: Path) -> dict[str, Any]:
         """What a processor's ``__init__`` may ask for by name; chunks write into ``folder``."""
         return {
             **self.options,
             "methods": self.methods,
-            "metrics": self.definitions,
+            "metrics": self.every_definition,
             "chi2_jets": self.chi2_jets,
             "chi2_mass": self.chi2_mass,
             "bdt": self.bdt,
@@ -290,7 +292,11 @@ def validated(model: type[Options], given: dict[str, Any], config_file: str | No
     ConfigError
         naming the file and every option at fault.
     """
-    options = dict(_read_yaml(config_file)) if config_file else {}
+    renamed = getattr(model, "RENAMED", {})
+    options, given = (
+        {renamed.get(name, name): value for name, value in some.items()}
+        for some in (_read_yaml(config_file) if config_file else {}, given)
+    )
     source = f"{config_file}: " if config_file else ""
     options.update(given)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.terminal import say
-from hhh_coffea.cli import CommandParser, add_debug, guarded, names_of, path_of
+from hhh_coffea.cli import CommandParser, add_debug, add_definitions, guarded, names_of, path_of
 
 DEFAULT = ("chi2", "chi2+bdt", "spanet")
 EXAMPLES = """\
@@ -36,12 +36,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--methods", type=names_of, default=DEFAULT, metavar="A[,B]", help=f"default: {','.join(DEFAULT)}, if there are models"
     )  # fmt: skip
-    p.add_argument(
-        "--metrics",
-        choices=["default", "reference"],
-        default="default",
-        help="our definitions (default) or the published definitions (reference)",
+    add_definitions(
+        p,
+        ["default", "reference"],
+        "our definitions (default) or the published definitions (reference)",
+        earlier="--metrics",
     )
+    p.set_defaults(definitions="default")
     p.add_argument("--chi2-jets", type=int, metavar="K", help="as for hhh run")
     p.add_argument("--bdt", default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
     p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as for hhh run")
@@ -88,7 +89,7 @@ def _display(options: argparse.Namespace) -> int:
             say(f"without spanet: {error}")
             methods.remove("spanet")
     event = read_event(
-        dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.metrics, made
+        dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.definitions, made
     )
     options.output.mkdir(parents=True, exist_ok=True)
     figures = {"event": draw_event(event), **({"matrices": draw_matrices(event)} if event.matrices else {})}

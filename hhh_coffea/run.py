@@ -9,7 +9,7 @@ from typing import Any
 from hhh_coffea import __version__
 from hhh_coffea.analyses import all_methods
 from hhh_coffea.base.bundled import BDTS, SPANETS, list_bundled
-from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, add_labels, guarded
+from hhh_coffea.cli import EXIT_CODES, CommandParser, add_debug, add_definitions, add_labels, guarded
 from hhh_coffea.config import RunConfig, make_config
 
 EXAMPLES = """\
@@ -75,11 +75,12 @@ def parser() -> argparse.ArgumentParser:
         help=f"reconstruction methods: {', '.join(all_methods())}, or your own file, my_method.py:MyMethod, which is executed "
         "(default: chi2)",
     )
-    how.add_argument(
-        "--metrics",
-        choices=["default", "reference", "both"],
-        help="our definitions (default), the published definitions of arXiv:2412.03819 (reference), or both; both if this "
-        "option is not given",
+    add_definitions(
+        how,
+        ["default", "reference", "both"],
+        "what counts as correct: our definitions (default), the published ones of arXiv:2412.03819 (reference), or both; both "
+        "if this option is not given (docs/definitions.md)",
+        earlier="--metrics",
     )
     how.add_argument(
         "--chi2-jets", type=int, metavar="K", help="χ² chooses among the first K ≤ 10 jets (default: as many as needed)"

@@ -222,7 +222,7 @@ def load_fileset(name: str | Path, only: list[str] | None = None) -> dict[str, D
         for wanted in only:
             if wanted not in datasets:
                 raise FilesetError(
-                    f"{path}: no dataset {wanted!r}{did_you_mean(wanted, datasets)}; it has {listed(datasets)}"
+                    f"{name}: no dataset {wanted!r}{did_you_mean(wanted, datasets)}; it has {listed(datasets)}"
                 )
         datasets = {key: value for key, value in datasets.items() if key in only}
     return datasets

@@ -148,6 +148,8 @@ def local_cluster(workers: int, options: ClusterOptions) -> Any:
     from distributed import LocalCluster
     from distributed.system import MEMORY_LIMIT
 
+    from hhh_coffea.engine.dask_quiet import QuietEnd
+
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -156,6 +158,7 @@ def local_cluster(workers: int, options: ClusterOptions) -> Any:
         host=LOCALHOST,
         dashboard_address=options.dashboard or f"{LOCALHOST}:{_free_port(8787)}",
         security=options.security,
+        plugins=(QuietEnd(),),
     )
 
 

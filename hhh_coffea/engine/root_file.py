@@ -25,20 +25,21 @@ def open_file(path: str) -> Any:
     """
     if "://" not in path:
         if Path(path).is_dir():
-            raise UnreadableFileError("is a directory")
+            raise UnreadableFileError("this is a directory: name the files in it, for example FOLDER/*.root")
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise UnreadableFileError("not a regular file")  # opening a pipe waits for its other end
         with Path(path).open("rb") as stream:
             magic = stream.read(4)
         if not magic:
-            raise UnreadableFileError("the file is empty (0 bytes)")
+            raise UnreadableFileError(f"the file is empty (0 bytes): {COPY_AGAIN}")
         if magic != b"root":
-            raise UnreadableFileError("not a ROOT file")
+            raise UnreadableFileError("not a ROOT file: correct its path, or take it out of the fileset")
         # for every column fsspec, uproot's choice, would go through an event loop
         return uproot.open({path: None}, handler=uproot.source.file.MultithreadedFileSource)
     return uproot.open({path: None})
 
 
+COPY_AGAIN = "copy it again from its source, or take it out of the fileset"
 SAMPLES = "shared/data/"  # where bundled filesets expect the large samples of the project, beside the repository
 OF_THE_PROJECT = " (the large samples are not part of the repository: docs/training.md#larger-samples)"
 
@@ -46,7 +47,9 @@ OF_THE_PROJECT = " (the large samples are not part of the repository: docs/train
 def explain(error: BaseException, path: str) -> str:
     """One line that tells a user what is wrong with a file."""
     if isinstance(error, FileNotFoundError):
-        return "file not found" + (OF_THE_PROJECT if SAMPLES in path else "")
+        return "file not found" + (
+            OF_THE_PROJECT if SAMPLES in path else ": correct its path, or take it out of the fileset"
+        )
     if isinstance(error, PermissionError):
         return "no permission to read the file"
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
@@ -55,5 +58,5 @@ def explain(error: BaseException, path: str) -> str:
     if isinstance(error, UnreadableFileError | MissingError):
         return text
     if "expected Chunk of length" in text or "Decompression" in type(error).__name__:
-        return "the file is truncated or damaged: copy it again from its source, or take it out of the fileset"
+        return f"the file is truncated or damaged: {COPY_AGAIN}"
     return f"{type(error).__name__}: {text}"

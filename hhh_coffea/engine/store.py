@@ -21,6 +21,7 @@ from typing import Any
 
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.contents import state_of
+from hhh_coffea.base.terminal import plural
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, Partial, SourceFile
 from hhh_coffea.engine.fingerprint import UnknownStateError, fingerprint
 from hhh_coffea.engine.storable import UnstorableError, decode, encode, json_default, json_hook
@@ -126,7 +127,7 @@ def open_store(output: Path, found: dict[str, str]) -> tuple[Store, list[str]]:
         if kept := sum(1 for _ in (folder / CHUNKS).glob("*/*.json.gz")):
             names = sorted(n for n in {*old, *found} if old.get(n) != found.get(n)) if old else ["run.json"]
             notes.append(
-                f"{kept} chunks finished by an earlier run are not reused, because this has changed: {', '.join(names)}"
+                f"{plural(kept, 'chunk')} of an earlier run cannot be reused, because this has changed: {', '.join(names)}"
             )
         clear(output)
         # where this is missing results were written; a run cut short before its first chunk must not look like that
@@ -218,6 +219,6 @@ def _file_key(source: SourceFile) -> str:
 def unkept(reasons: Counter[str]) -> list[str]:
     """Warnings about finished chunks that could not be kept."""
     return [
-        f"{number} finished chunks could not be kept to continue the run later: {reason}"
+        f"{plural(number, 'finished chunk')} could not be kept to continue the run later: {reason}"
         for reason, number in sorted(reasons.items())
     ]

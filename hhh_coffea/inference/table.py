@@ -22,23 +22,30 @@ MODELS = {
 }
 
 
-def methods_table(results: Mapping[str, FitResult]) -> Table:
+def methods_table(results: Mapping[str, FitResult], observable: str = "") -> Table:
     """For each method and model of the background: significance and limit, expected, and observed where data are fitted."""
     first = next(iter(results.values()))
     observed = any(result.options.unblind for result in results.values())
-    title = f"signal {' + '.join(first.templates.signals)}, {first.templates.luminosity:g} fb⁻¹, expected"
+    title = (
+        f"signal {' + '.join(first.templates.signals)}, {first.templates.luminosity:,g} fb⁻¹, expected (Asimov data)"
+    )
+    if observable:
+        title += f"\nobservable {observable}".replace("[", r"\[")
     level = f"{100 * first.limits.level:g}%"
     numbers = (
         "significance",
-        f"μ below ({level})",
+        f"limit on μ, {level}",
         "68%" if observed else "68% of experiments",
         *(["observed"] * observed),
     )
     table = _table(title, ("method", "background ±"), numbers)
     table.columns[1].no_wrap = True
-    table.caption = (
-        "μ: rate of the signal in units of its expectation; upper limit by CLs. Background ±: uncertainty of the "
-        "background, independent per bin or one for all bins. Expected events, best fit and pulls: table.txt, or --verbose"
+    ranks = "rank: candidates by falling pT, 0 is the leading one. " if "rank=" in observable else ""
+    table.caption = ranks + (
+        "μ: signal strength, the rate of the signal in units of its expected rate; limit: upper limit by CLs. Background ±: "
+        "uncertainty of the background, independent per bin or one in total. The first row of a method is its result, with "
+        "the model of --background-model; the other row shows how much the result depends on this model. Expected events, "
+        "best fit and pulls: table.txt, or --verbose"
     )
     table.caption_justify = "left"
     for method, result in results.items():
@@ -151,15 +158,15 @@ def _pulls(result: FitResult) -> Table:
 
 
 def number(value: float) -> str:
-    """Three significant digits, all digits before the point; powers of ten beyond a million and below 0.001."""
+    """Three significant digits, all digits before the point; powers of ten beyond a million and below 0.0001."""
     size = abs(value)
     if size == 0 or not size < float("inf"):
         return f"{value:g}"
-    if size >= 1e6 or size < 1e-3:
+    if size >= 1e6 or size < 1e-4:
         return f"{value:.2e}"
     if size >= 100:
         return f"{value:,.0f}"
-    return f"{value:.{2 if size >= 1 else 3}f}" if size < 10 else f"{value:.1f}"
+    return f"{value:#.3g}".removesuffix(".")
 
 
 def _table(title: str, names: tuple[str, ...], numbers: tuple[str, ...], fold: bool = True) -> Table:

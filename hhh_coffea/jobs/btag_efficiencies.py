@@ -37,8 +37,9 @@ from hhh_coffea.events.nanoaod.reader import options_of
 from hhh_coffea.events.record import cuts_of as event_cuts_of
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
+from hhh_coffea.results.console.ending import print_failures, where_of
 from hhh_coffea.results.console.layout import show, table_of
-from hhh_coffea.results.console.tables import print_failures, print_warnings, where_of
+from hhh_coffea.results.console.tables import print_warnings
 
 MIN_JETS = 20.0
 

@@ -37,6 +37,7 @@ from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
 from hhh_coffea.reconstruction.couplings import check_couplings
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows, tables
+from hhh_coffea.results.console import ending
 from hhh_coffea.results.console import tables as report
 from hhh_coffea.results.console.assignments import print_assignments
 from hhh_coffea.results.console.headline import print_headline
@@ -111,9 +112,9 @@ def _check_overlay(config: RunConfig, analyses: Analyses) -> None:
         return
     if not config.plots:
         raise UserError("option 'overlay_published': it needs figures, and they are switched off")
-    if config.metrics == "default":
+    if config.definitions == "default":
         raise UserError(
-            "option 'overlay_published': it draws over the published definitions, and needs metrics reference or both"
+            "option 'overlay_published': it draws over the published definitions, and needs --definitions reference or both"
         )
 
 
@@ -175,7 +176,7 @@ def _finish(
     """Write the results, print and draw them."""
     output = Path(config.output)
     if exit_code(plan, total) == EXIT_NOTHING_READ and results.of_events(output):
-        report.print_failures(console, plan, total)
+        ending.print_failures(console, plan, total)
         report.print_warnings(console, [f"nothing was read: the earlier results in {output} are kept as they were"])
         return EXIT_NOTHING_READ
     lost = {(f.dataset, f.file, f.start) for f in total.failures}
@@ -187,7 +188,8 @@ def _finish(
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
     categories = {
-        name: {d: list(a.categories_of(d)) for d in a.asked_for(config.definitions)} for name, a in of_dataset.items()
+        name: {d: list(a.categories_of(d)) for d in a.asked_for(config.every_definition)}
+        for name, a in of_dataset.items()
     }
     summary = summarise(nominal, categories, rest.pop("event_sums", None)) if is_main else {}
     content = results.histogram_file(histograms, datasets, analyses)
@@ -198,7 +200,7 @@ def _finish(
     empty, wrong_number = empty_signals(cutflow, datasets, of_dataset, plan)
     regions = {name: {**a.regions, **config.regions} for name, a in of_dataset.items()}
     empty = [
-        *report.unread(plan, total, finished),
+        *ending.unread(plan, total, finished),
         *empty,
         *empty_regions(nominal, regions),
         *foreign_models(datasets, processor),
@@ -236,7 +238,7 @@ def _finish(
     shown = published if config.overlay_published else None
     _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
     if SPECTRA in histograms:
-        print_sculpting(console, rest.get("sculpting", {}))
+        print_sculpting(console, rest.get("sculpting", {}), config.verbose)
     if any(regions.values()) and EVENTS in histograms:
         print_regions(console, cutflow, config.verbose)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
@@ -246,11 +248,11 @@ def _finish(
     from hhh_coffea.figures.report.html_report import write_report
 
     written.append(write_report(output).name)
-    report.print_failures(console, plan, total)
+    ending.print_failures(console, plan, total)
     report.print_warnings(console, resume.unkept(total.unkept))
     if total.resumed:
         say(f"an earlier run had finished {total.resumed} of {plural(total.chunks, 'chunk')}", console)
-    report.print_end(console, plan, total, wall, output, written)
+    ending.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
 
 
@@ -264,8 +266,9 @@ def _print_results(
     published: dict[str, Any] | None,
     cutflow: dict[str, Any],
 ) -> None:
-    """The headline; every table with ``--verbose``, the cutflow with a luminosity too: it has the expected events."""
-    print_headline(console, headline_tables(summary, table_1, described), config.verbose)
+    """The headline, or every table with ``--verbose``; with a luminosity the cutflow too, for it has the expected events."""
+    if not config.verbose:
+        print_headline(console, headline_tables(summary, table_1, described))
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:
@@ -355,5 +358,5 @@ def _unfinished(console: Console, error: Exception) -> int:
 
 
 def _stopped(console: Console, failure: Any) -> int:
-    report.print_stop(console, failure)
+    ending.print_stop(console, failure)
     return EXIT_NOTHING_READ

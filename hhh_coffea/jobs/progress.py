@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -20,7 +20,7 @@ def progress_bar(console: Console) -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=None, table_column=Column(max_width=BAR_WIDTH)),
-        MofNCompleteColumn(),
+        _Done(),
         _Times(),
         TextColumn("{task.fields[note]}"),
         console=console,
@@ -41,6 +41,17 @@ def drawing(console: Console, folder: Path) -> Progress:
     )
     bar.add_task("drawing", total=None)
     return bar
+
+
+class _Done(ProgressColumn):
+    """``5,000/14,000``."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+
+    def render(self, task: Task) -> Text:
+        total = "?" if task.total is None else f"{int(task.total):,}"
+        return Text(f"{int(task.completed):,}/{total}", "progress.download")
 
 
 class _Times(ProgressColumn):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hhh_coffea.base.terminal import plural, say
-from hhh_coffea.cli import path_of
+from hhh_coffea.cli import add_definitions, path_of
 from hhh_coffea.jobs.event_commands import add_job
 
 
@@ -37,12 +37,13 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
         default="directory",
         help="spanet-hdf5: a file for the original SPANet, and its event YAML in the same folder",
     )
-    parser.add_argument(
-        "--truth",
-        choices=["default", "reference"],
-        default="default",
-        help="truth by our matching (default) or the published one (reference)",
+    add_definitions(
+        parser,
+        ["default", "reference"],
+        "truth by our definitions (default) or the published definitions (reference)",
+        earlier="--truth",
     )
+    parser.set_defaults(definitions="default")
     parser.add_argument("--datasets", metavar="A[,B]", help="only these datasets of the fileset")
     parser.add_argument("--btagging", choices=["upart", "csv"], help="re-sample the b tags of Delphes jets")
     add_job(parser, "events per shard before the selection")
@@ -58,7 +59,7 @@ def data(arguments: argparse.Namespace) -> None:
     given["output"] = str(arguments.output)
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
-        data = make_training_data(make_config(given), arguments.topology, arguments.truth)
+        data = make_training_data(make_config(given), arguments.topology, arguments.definitions)
         say(f"wrote {data.path}: {plural(len(data), 'event')} in {plural(len(data.shards), 'shard')}")
         return
     from hhh_coffea.training.spanet_hdf5 import h5py, write_hdf5
@@ -66,7 +67,7 @@ def data(arguments: argparse.Namespace) -> None:
     h5py()  # before the work, not after it
     output = arguments.output
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.truth)
+        data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.definitions)
         say(f"wrote {write_hdf5(data, output)}: {plural(len(data), 'event')}")
 
 

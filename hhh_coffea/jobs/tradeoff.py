@@ -45,7 +45,7 @@ def compare(fileset: str, models: Sequence[str], output: Path, device: str = "au
     points = []
     for name, model in [(BASELINE, None), *zip(names, models, strict=True)]:
         folder = output / RUNS / name
-        given: dict[str, Any] = {"fileset": fileset, "processor": "sculpting", "metrics": "default", "plots": False}
+        given: dict[str, Any] = {"fileset": fileset, "processor": "sculpting", "definitions": "default", "plots": False}
         given |= {"methods": BASELINE} if model is None else {"methods": "spanet", "model": model, "device": device}
         if run_job(make_config({**given, "output": str(folder), "on_error": "stop"})) != EXIT_OK:
             raise TradeoffError(f"{folder}: the run was not completed")

@@ -34,7 +34,8 @@ from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.methods.bdt_model import CARD, FEATURES, SCHEMA_VERSION, BdtModel, load_model
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.console.tables import print_warnings, where_of
+from hhh_coffea.results.console.ending import where_of
+from hhh_coffea.results.console.tables import print_warnings
 from hhh_coffea.training import bdt_card, bdt_evaluation
 from hhh_coffea.training.bdt_boosting import ROUNDS, STOP_AFTER, Trained, fit_here, fit_on_cluster
 from hhh_coffea.training.bdt_evaluation import at_working_points, measure, working_points

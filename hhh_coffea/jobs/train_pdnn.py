@@ -26,7 +26,8 @@ from hhh_coffea.methods.pdnn.network import PermutationNetwork
 from hhh_coffea.methods.spanet_model import device_of
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results.console.tables import print_failures, print_warnings, where_of
+from hhh_coffea.results.console.ending import print_failures, where_of
+from hhh_coffea.results.console.tables import print_warnings
 from hhh_coffea.spanet.training.state import Progress
 from hhh_coffea.training import pdnn_card
 from hhh_coffea.training import pdnn_train as training

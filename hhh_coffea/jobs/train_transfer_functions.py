@@ -26,7 +26,8 @@ from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.methods.likelihood.transfer_file import FILE_NAME, TransferFunctions
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results.console.tables import print_failures, print_warnings, where_of
+from hhh_coffea.results.console.ending import print_failures, where_of
+from hhh_coffea.results.console.tables import print_warnings
 from hhh_coffea.training import transfer_card
 from hhh_coffea.training.transfer_fit import (
     JET_SHAPES,

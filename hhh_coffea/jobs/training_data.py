@@ -15,6 +15,7 @@ from hhh_coffea.engine.executors import make_executor
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
 from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
+from hhh_coffea.results.console import ending
 from hhh_coffea.results.console import tables as report
 from hhh_coffea.spanet.training.dataset import DatasetError, TrainingData
 
@@ -41,12 +42,12 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
         report.print_warnings(console, plan.warnings)
         job = Job.of(source, datasets)
         if config.on_error == "stop" and plan.failures:
-            raise DatasetError(f"{report.where_of(plan.failures[0])}: {plan.failures[0].reason}")
+            raise DatasetError(f"{ending.where_of(plan.failures[0])}: {plan.failures[0].reason}")
         try:
             total = process(config, job, plan, executor, console)
         except RunStopped as stop:
-            raise DatasetError(f"{report.where_of(stop.args[0])}: {stop.args[0].reason}") from None
-    report.print_failures(console, plan, total)
+            raise DatasetError(f"{ending.where_of(stop.args[0])}: {stop.args[0].reason}") from None
+    ending.print_failures(console, plan, total)
     if total.output is None:
         raise DatasetError(f"{config.fileset}: nothing could be read")
     processor.postprocess(total.output)

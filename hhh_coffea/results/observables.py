@@ -57,6 +57,15 @@ def observable(histogram: Hist, chosen: Mapping[str, str | int], name: str = "hi
     return histogram[places] if places else histogram
 
 
+def in_words(histogram: Hist, chosen: Mapping[str, str | int], name: str) -> str:
+    """``ranked_mass (Candidate mass [GeV]), rank=0``: an observable, its axis, and the choice on others, as in --select."""
+    one = observable(histogram, chosen, name)
+    labels = [axis.label for axis in one.axes if axis.name not in KEPT]
+    picked = {a.name: chosen.get(a.name, CHOSEN.get(a.name)) for a in histogram.axes if a.name in {*chosen, *CHOSEN}}
+    words = [f"{axis}={value}" for axis, value in picked.items() if axis != METHOD]
+    return ", ".join([f"{name} ({labels[0]})" if labels[0] != name else name, *words])
+
+
 def values_of(histogram: Hist, axis: str) -> list[str]:
     """The values of an axis of names; none where the histogram has no such axis."""
     return [str(value) for value in histogram.axes[axis]] if axis in [a.name for a in histogram.axes] else []

@@ -28,7 +28,8 @@ from hhh_coffea.jobs.main import process
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.methods import MethodOptions, branches_for, extra_features, method_options, reconstruct
 from hhh_coffea.reconstruction.prepare import prepare
-from hhh_coffea.results.console.tables import print_warnings, where_of
+from hhh_coffea.results.console.ending import where_of
+from hhh_coffea.results.console.tables import print_warnings
 from hhh_coffea.study.event_table import Columns, EventTable, Totals
 from hhh_coffea.study.reconstructed import Reconstructed
 

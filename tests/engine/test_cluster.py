@@ -1,5 +1,6 @@
 """Clusters that are there already, and those that a batch system would start: what is asked, sent and refused."""
 
+import asyncio
 import json
 import logging
 import os
@@ -83,6 +84,26 @@ def test_warnings_of_workers_that_are_slow_to_end_are_hidden():
     finally:
         dask.removeHandler(handler)
     assert shown == ["an error", "Worker exceeded 95% memory budget. Restarting", "afterwards"]
+
+
+def test_a_closing_worker_does_not_report_its_last_heartbeat(capfd):
+    """A heartbeat on its way while the cluster closes is lost, and nothing is wrong; one lost before that is reported."""
+    waiting = threading.Event()
+    calls = []
+
+    async def heartbeat(*_, **__):
+        calls.append(len(calls))
+        if calls == [0]:
+            raise OSError("lost")
+        waiting.set()
+        await asyncio.sleep(10)  # longer than the cluster takes to close
+
+    with make_executor("dask", 1) as executor:
+        executor.client.cluster.scheduler.handlers["heartbeat_worker"] = heartbeat
+        assert waiting.wait(60)
+    reported = capfd.readouterr().err
+    assert (reported.count("during heartbeat"), reported.count("Traceback")) == (1, 1)
+    assert "OSError: lost" in reported
 
 
 def test_workers_are_checked_and_the_package_is_shipped(foreign_cluster, tmp_path, capsys):

@@ -157,10 +157,11 @@ def test_bad_files_are_set_aside_by_name(tmp_path, bad_files, kind, capsys):
     provenance = json.loads((tmp_path / "results" / "provenance.json").read_text())
     reasons = {f["file"]: f["reason"] for f in provenance["failures"]}
     assert set(reasons) == {str(files[k]) for k in ("truncated", "missing", "empty", "text", "no_tree", "no_fatjet")}
-    assert reasons[str(files["missing"])] == "file not found"
-    assert reasons[str(files["empty"])] == "the file is empty (0 bytes)"
-    assert reasons[str(files["truncated"])].startswith("the file is truncated or damaged")
-    assert reasons[str(files["text"])] == "not a ROOT file"
+    assert reasons[str(files["missing"])] == "file not found: correct its path, or take it out of the fileset"
+    again = ": copy it again from its source, or take it out of the fileset"
+    assert reasons[str(files["empty"])] == f"the file is empty (0 bytes){again}"
+    assert reasons[str(files["truncated"])] == f"the file is truncated or damaged{again}"
+    assert reasons[str(files["text"])] == "not a ROOT file: correct its path, or take it out of the fileset"
     assert "no tree 'Delphes'; the file has Other" in reasons[str(files["no_tree"])]
     assert "no collection 'FatJet'" in reasons[str(files["no_fatjet"])]
     assert any(str(files["no_events"]) in warning for warning in provenance["warnings"])

@@ -156,10 +156,13 @@ def test_spectra_without_net_candidates_are_left_out(capsys):
     from hhh_coffea.results.console.sculpting import print_sculpting
 
     row = {"candidates": 1.0} | {span: {"peak_share": {"value": 0.5, "error": None}} for span in RANGES}
-    print_sculpting(Console(), {"QCD": {"default": {"chi2": {"merged": {"1": row}, "resolved": {"all": row}}}}})
+    measured = {"QCD": {"default": {"chi2": {"merged": {"1": row}, "resolved": {"all": row}}}}}
+    print_sculpting(Console(), measured, verbose=True)
     printed = capsys.readouterr().out
     assert "resolved" in printed
     assert "merged" not in printed
+    print_sculpting(Console(), measured, verbose=False)
+    assert "chi2" not in capsys.readouterr().out
 
 
 def test_sums_of_weights_agree_to_rounding_between_chunk_sizes():

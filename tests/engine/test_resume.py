@@ -169,7 +169,7 @@ def test_other_options_take_nothing(two_files, tmp_path, option, named, capsys):
     assert main(command(fileset, output, "--chunksize", "5000", *option)) == 3
     assert resumed(output) == 0
     printed = capsys.readouterr().out
-    assert "1 chunks finished by an earlier run are not reused" in printed
+    assert "1 chunk of an earlier run cannot be reused" in printed
     assert named in printed
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_kept_is_said(tmp_path, capsys):
     base = ["--fileset", "demo", "--datasets", "HHH", "--processor", str(tmp_path / "odd.py"), "--no-plots"]
     assert main([*base, "--output", str(tmp_path / "r")]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1 finished chunks could not be kept" in printed
+    assert "1 finished chunk could not be kept" in printed
     assert "output['odd'] is a hhh_user_odd" in printed
 
 

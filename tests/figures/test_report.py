@@ -84,7 +84,7 @@ def test_the_report_holds_everything_and_loads_nothing(runs):
     assert provenance["files"][0]["uuid"] in text
     assert "<missing>.root" in text  # escaped: a file name is not markup
     assert "file not found" in text
-    assert "1 of 3 files could not be opened" in text
+    assert "1 of 3 files could not be opened; the number of their events is unknown" in text
     assert "A & B" in text
     assert "sum_of_weights = 1000 is less than the 1250 processed" in text
     assert "file not found" in " ".join(f["reason"] for f in provenance["failures"])

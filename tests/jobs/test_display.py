@@ -108,7 +108,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main([*quick, "--event", "5", "--format", "pdf"]) == 0
     assert (tmp_path / "HHH_5_event.pdf").read_bytes().startswith(b"%PDF")
     assert main([*quick, "--event", "5000"]) == 2
-    assert "has the events 0 to 4999, not 5000" in capsys.readouterr().err
+    assert "hhh.root: the events are 0 to 4,999, not 5,000" in capsys.readouterr().err
     assert main([*quick, "--event", "0", "--file", "nothing.root"]) == 2
 
 

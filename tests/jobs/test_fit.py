@@ -63,6 +63,8 @@ def test_the_demo(copied, capsys):
     assert main([str(copied)]) == 0
     printed = capsys.readouterr().out
     assert "10% in total" in printed
+    assert "observable ranked_mass (Candidate mass [GeV]), definition=default, rank=0" in printed
+    assert f"written to {copied.resolve() / 'fit'} in" in " ".join(printed.split())
     assert "discovery significance" not in printed  # --verbose has it
     assert "'HH' is left out: its analysis is 'hh'" in printed
     entry = json.loads((copied / "fit" / "fit.json").read_text())["methods"]["chi2"]
@@ -80,6 +82,7 @@ def test_the_demo(copied, capsys):
     report = (copied / "report.html").read_text()
     assert '<section id="fit">' in report
     assert "chi2/prefit_all." in report
+    assert "All numbers are expected ones: no data are fitted." in " ".join(report.split())
 
 
 def test_files_give_the_same_result(copied):

@@ -74,7 +74,7 @@ def test_nothing_to_process_is_no_success(tmp_path, capsys):
     metadata = {"format": "delphes", "analysis": "hh"}
     (tmp_path / "f.json").write_text(json.dumps({"A": {"files": [str(tmp_path / "empty.root")], "metadata": metadata}}))
     main(["--fileset", str(tmp_path / "f.json"), "--no-plots", "--output", str(tmp_path / "r")])
-    assert "there was nothing to process: no event was planned" in " ".join(capsys.readouterr().out.split())
+    assert "there was nothing to process: the files have no events" in " ".join(capsys.readouterr().out.split())
 
 
 def test_systematics_without_a_variation(tmp_path, capsys):
@@ -155,8 +155,9 @@ def test_skipped_files_and_datasets_stay_in_sight(tmp_path, capsys):
     assert ["QCD", "–", "0"] in rows
     assert "dataset 'QCD': no event was read, because all its files or chunks were skipped" in printed
     assert "half.root: the file is truncated or damaged: copy it again from its source" in printed
-    assert "processed 5,000 of 5,000 planned events, 1 of 1 chunk (" in printed
-    assert "3 files could not be opened: the number of planned events does not include theirs" in printed
+    assert "processed 5,000 events in 1 of 4 files (" in printed
+    assert "the number of events in the skipped files is unknown" in " ".join(printed.split())
+    assert "planned" not in printed
     assert "skipped: 3 files\n" in printed
 
 

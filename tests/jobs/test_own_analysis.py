@@ -113,7 +113,7 @@ def test_interactively(in_this_process):
 def test_the_topology_of_4b2tau_is_shown_by_the_dry_run(capsys):
     assert main(["--fileset", str(EXAMPLES / "hhh_4b2tau.json"), "--dry-run"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "h1 → b1 b2 (b1, b2 exchangeable); h2 → b1 b2 (b1, b2 exchangeable); htautau → tau1 tau2" in shown
+    assert "targets h1, h2 → b1 b2 (jets; b1 and b2 in any order); htautau → tau1 tau2" in shown
 
 
 @pytest.mark.parametrize(

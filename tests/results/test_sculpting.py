@@ -296,8 +296,9 @@ def test_chunks_change_nothing_and_the_table_is_printed(results, tmp_path, capsy
     ]
     assert run([*arguments, "--output", str(tmp_path / "r"), "--chunksize", "1800"]) == 0
     out = capsys.readouterr().out
-    assert "masses in QCD, 30-225 GeV" in out
-    assert "EMD to random [GeV]" in out
+    assert "masses in QCD, our definitions (default)" in out
+    assert "EMD 30–225 [GeV]" in out
+    assert "earth mover's distance" in out
     whole, parts = (read_histograms(folder)[0]["sculpting"] for folder in (results, tmp_path / "r"))
     for source in ("candidates", "random"):  # sums of integers and sixteenths: the same to the bit
         place = {"dataset": "QCD", "method": "chi2", "definition": "default", "kind": "resolved", "source": source}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -106,7 +107,8 @@ def read_event(
     if not isinstance(info, FileInfo):
         raise UserError(f"{file}: {info.reason}")
     if not 0 <= entry < info.entries:
-        raise UserError(f"option --event: {file} has the events 0 to {info.entries - 1}, not {entry}")
+        where = f"{dataset.name}, {Path(file).name}"
+        raise UserError(f"option --event: {where}: the events are 0 to {info.entries - 1:,}, not {entry:,}")
     job = Job.of(source, {dataset.name: dataset})
     found = process(job, Chunk(dataset.name, file, dataset.files[file], info.uuid, entry, entry + 1))
     if "failed" in found:

@@ -13,7 +13,17 @@ from hhh_coffea.figures.report import captions
 from hhh_coffea.figures.report.page import image, is_wide, templates
 from hhh_coffea.inference.table import uncertainty
 from hhh_coffea.results import directory as results
-from hhh_coffea.results.console.tables import CATEGORY_LABELS, DEFINITION_TITLES, count, percent, short_percent
+from hhh_coffea.results.console.tables import (
+    AS_PUBLISHED,
+    CATEGORY_LABELS,
+    DEFINITION_TITLES,
+    SIGMA_LEFT,
+    as_published,
+    categories_of,
+    count,
+    percent,
+    short_percent,
+)
 from hhh_coffea.results.headline import headline_tables, plain
 
 REPORT = "report.html"
@@ -21,6 +31,7 @@ Figure = dict[str, Any]  # name, caption, data, wide
 DOCS = "https://github.com/hhh-coffea/hhh_coffea/blob/main/docs"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHORT_SUM = 12  # digits of a SHA-256 sum that tell two models apart
+MAIN_FIGURES = 3  # datasets whose main figure leads the report; those of others are under Figures
 LISTED_FILES, LISTED_FAILURES = 100, 500  # the others are in provenance.json
 
 
@@ -44,7 +55,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     environment.filters["short_percent"] = short_percent
     labels = {name: {kind: plain(info, kind) for kind in info.get("kinds", ())} for name, info in datasets.items()}
     figures = _figures(folder / "plots", {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]})
-    main_figure = _take_main_figure(figures)
+    main_figures = _take_main_figures(figures)
     text = environment.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
@@ -57,7 +68,11 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         plain=plain,
         uncertainty=uncertainty,
         figures=figures,
-        main_figure=main_figure,
+        main_figures=main_figures,
+        sigma_left=SIGMA_LEFT,
+        as_published=as_published,
+        as_published_words=AS_PUBLISHED,
+        categories_of=categories_of,
         published=contents["summary"].get("published_assignments", {}) if overlay_published else {},
         fit=_fit(folder / results.FIT),
         category_labels=CATEGORY_LABELS,
@@ -118,16 +133,23 @@ def _figures(folder: Path, datasets: dict[str, dict[str, str]]) -> dict[str, dic
     return {dataset: kinds for dataset, kinds in found.items() if kinds}
 
 
-def _take_main_figure(figures: dict[str, dict[str, list[Figure]]]) -> Figure | None:
-    """Take out the figure that belongs beside the first table, of the first dataset that has it."""
-    every = [group for kinds in figures.values() for group in kinds.values()]
-    for group in every:
-        for figure in group:
-            if figure["name"].endswith(f"/{captions.MAIN_FIGURE}"):
+def _take_main_figures(figures: dict[str, dict[str, list[Figure]]]) -> list[Figure]:
+    """Take out the figures that belong below the first tables: the same one of the first datasets that have it."""
+
+    def lead(figure: Figure, kind: str, wanted: str) -> bool:
+        return kind == wanted or bool(figure["name"].endswith(f"/{wanted}"))
+
+    for wanted in (captions.MAIN_FIGURE, *captions.MAIN_KINDS):
+        found: list[Figure] = []
+        for dataset, kinds in figures.items():
+            places = [(group, f) for kind, group in kinds.items() for f in group if lead(f, kind, wanted)]
+            if places and len(found) < MAIN_FIGURES:
+                group, figure = places[0]
                 group.remove(figure)
-                return figure
-    groups = [kinds[kind] for kind in captions.MAIN_KINDS for kinds in figures.values() if kind in kinds]
-    return groups[0].pop(0) if groups else None
+                found.append({**figure, "dataset": dataset})
+        if found:
+            return found
+    return []
 
 
 def _fit(folder: Path) -> dict[str, Any] | None:
@@ -151,7 +173,7 @@ def _fit(folder: Path) -> dict[str, Any] | None:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else _powers(f"{value:.6g}")
+    return "–" if value is None else _powers(f"{value:,.6g}")
 
 
 def _short(value: float | None) -> str:

@@ -21,7 +21,15 @@ from hhh_coffea.inference.model import write_workspace
 from hhh_coffea.inference.table import couplings_table, fit_table, methods_table
 from hhh_coffea.jobs.fit.config import FitConfig
 from hhh_coffea.jobs.fit.couplings import CouplingScans, points_of, scan
-from hhh_coffea.jobs.fit.templates import FitError, Inputs, methods_of, read_inputs, simulation_note, templates_of
+from hhh_coffea.jobs.fit.templates import (
+    FitError,
+    Inputs,
+    methods_of,
+    observable_in_words,
+    read_inputs,
+    simulation_note,
+    templates_of,
+)
 from hhh_coffea.jobs.progress import drawing, progress_bar
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.console import tables as report
@@ -45,8 +53,9 @@ def run_fit(config: FitConfig) -> int:
         for method in methods:
             found[method] = _fit(config, inputs, method, bar, notes)
     warnings = [*inputs.warnings, *(f"{', '.join(of)}: {note}" for note, of in notes.items())]
-    _write(config, inputs, found, warnings)
-    headline = _headline(found)
+    observable = observable_in_words(config, inputs, methods[0])
+    _write(config, inputs, found, warnings, observable)
+    headline = _headline(found, observable)
     details = [fit_table(fitted.result, method) for method, fitted in found.items()]
     with (config.folder / TABLE).open("w", encoding="utf-8") as stream:
         Console(file=stream, width=WIDTH).print(Group(*headline, *details))
@@ -60,7 +69,7 @@ def run_fit(config: FitConfig) -> int:
         from hhh_coffea.figures.report.html_report import write_report
 
         write_report(Path(config.results))
-    say(f"written to {config.folder} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}", console)
+    say(f"written to {config.folder.resolve()} in {time.perf_counter() - begin:.1f} s: {', '.join(written)}", console)
     if config.output is None:
         say(f"report: {Path(config.results).resolve() / 'report.html'}", console)
     return EXIT_OK
@@ -110,7 +119,9 @@ def _refuse_others(folder: Path) -> None:
         raise FitError(f"{folder}: is not empty and contains no earlier fit; choose another --output")
 
 
-def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warnings: list[str]) -> None:
+def _write(
+    config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warnings: list[str], observable: str
+) -> None:
     """Replace an earlier fit; ``fit.json`` comes last."""
     folder = config.folder
     if folder.is_dir():
@@ -126,6 +137,7 @@ def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warni
             "schema_version": SCHEMA_VERSION,
             "options": config.model_dump(mode="json"),
             "observable": inputs.observable,
+            "observable_in_words": observable,
             "luminosity": inputs.luminosity,
             "datasets": {name: dict(inputs.datasets[name]) for name in inputs.chosen},
             "scales": {name: inputs.scales[name] for name in inputs.chosen if name in inputs.scales},
@@ -142,8 +154,8 @@ def _write(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted], warni
     )
 
 
-def _headline(found: Mapping[str, Fitted]) -> list[Any]:
-    parts: list[Any] = [methods_table({method: fitted.result for method, fitted in found.items()})]
+def _headline(found: Mapping[str, Fitted], observable: str) -> list[Any]:
+    parts: list[Any] = [methods_table({method: fitted.result for method, fitted in found.items()}, observable)]
     if scans := {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}:
         parts.append(
             couplings_table(

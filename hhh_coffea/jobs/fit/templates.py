@@ -20,7 +20,16 @@ from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
 from hhh_coffea.results.event_observables import LEADING_MASS, PREFIX, empty_regions, is_of_couplings
-from hhh_coffea.results.observables import METHOD, PROCESS, REGION, VARIATION, ObservableError, observable, values_of
+from hhh_coffea.results.observables import (
+    METHOD,
+    PROCESS,
+    REGION,
+    VARIATION,
+    ObservableError,
+    in_words,
+    observable,
+    values_of,
+)
 
 Info = Mapping[str, Mapping[str, Any]]
 DEFAULT = "ranked_mass"  # of the candidate with the largest pT: one entry for each event
@@ -217,10 +226,7 @@ def methods_of(config: FitConfig, inputs: Inputs) -> tuple[str, ...]:
 def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templates, ByPlace, tuple[str, ...]]:
     """Expected events of one method by region, process, variation and bin; moments of samples that are combined; warnings."""
     name = inputs.observable
-    histogram = inputs.histograms[name]
-    chosen = dict(config.select)
-    if METHOD in [axis.name for axis in histogram.axes]:
-        chosen[METHOD] = method
+    histogram, chosen = inputs.histograms[name], _chosen(config, inputs, method)
     one = observable(histogram, chosen, f"histogram {name!r}")
     if PROCESS not in [axis.name for axis in one.axes]:
         raise ObservableError(f"histogram {name!r} has no axis {PROCESS!r}: its processes are not known")
@@ -233,7 +239,7 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
         raise FitError(
             f"there is no background{unfilled}; the background is every simulated dataset that is not signal"
         )
-    warnings = [f"no event of {name!r} is in histogram {name!r}: it is left out" for name in empty]
+    warnings = [f"no event of {dataset!r} is in histogram {name!r}: it is left out" for dataset in empty]
     data = [name for name in inputs.data if name in filled]
     whole = from_histogram(
         one,
@@ -253,6 +259,16 @@ def templates_of(config: FitConfig, inputs: Inputs, method: str) -> tuple[Templa
     if inputs.combined is not None:
         templates, moments = combine(templates, inputs.combined)
     return templates, moments, tuple(warnings)
+
+
+def observable_in_words(config: FitConfig, inputs: Inputs, method: str) -> str:
+    """The observable that is fitted, with what is chosen on the other axes of its histogram."""
+    return in_words(inputs.histograms[inputs.observable], _chosen(config, inputs, method), inputs.observable)
+
+
+def _chosen(config: FitConfig, inputs: Inputs, method: str) -> dict[str, str | int]:
+    has_methods = METHOD in [axis.name for axis in inputs.histograms[inputs.observable].axes]
+    return {**config.select, **({METHOD: method} if has_methods else {})}
 
 
 def simulation_note(templates: Templates, uncertainty: float) -> str | None:

@@ -10,7 +10,7 @@ from hhh_coffea.results.console.layout import show, table_of
 from hhh_coffea.results.headline import HeadlineTable
 
 
-def print_headline(console: Console, tables: Iterable[HeadlineTable], verbose: bool = False) -> None:
+def print_headline(console: Console, tables: Iterable[HeadlineTable]) -> None:
     """Tables of at most 80 columns, with the note that explains them."""
     for table in tables:
         shown = table_of(table.title, table.names, table.numbers)
@@ -18,5 +18,4 @@ def print_headline(console: Console, tables: Iterable[HeadlineTable], verbose: b
             shown.add_row(*row)
         show(console, shown)
         if table.note:
-            where = "below, and report.html" if verbose else "report.html, or --verbose"
-            console.print(f"[dim]{table.note} {table.more}: {where}[/]\n", highlight=False)
+            console.print(f"[dim]{table.note} {table.more}: report.html, or --verbose[/]\n", highlight=False)

@@ -24,7 +24,7 @@ def print_regions(console: Console, cutflow: dict[str, dict[str, Any]], verbose:
         for row in sorted(entry.get("regions", []), key=lambda row: row["region"]):
             place = (name, row["region"])
             share = f"{row['events'] / last:.1%}" if last else "–"
-            cells = [f"{int(row['events']):,}", f"{row['weighted']:.6g}", share]
+            cells = [f"{int(row['events']):,}", f"{row['weighted']:,.6g}", share]
             if has_expected:
                 cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
             shown = ["" if old == new else new for old, new in zip(before, place, strict=True)]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from hhh_coffea.analyses import Analyses, Analysis
-from hhh_coffea.base.terminal import plural, say
+from hhh_coffea.base.terminal import say
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.datasets.normalisation import expected_events
-from hhh_coffea.engine.chunks import Chunk, Failure, Partial, Plan, SourceFile
+from hhh_coffea.engine.chunks import Plan, SourceFile
+from hhh_coffea.results.console.ending import print_failures
 from hhh_coffea.results.console.layout import show, table_of
 
-SHOWN_FAILURES = 20
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
 EITHER_WAY = (
@@ -25,25 +25,27 @@ EITHER_WAY = (
 MERGED = "merged: boosted and resolved candidates together. "
 MEANING = (
     "purity: share of candidates that are correct; efficiency: share of targets that are found. {}"
-    "Errors are 68.27% intervals that account for the correlation of candidates in one event. docs/definitions.md explains "
+    "Errors are 68% intervals that account for the correlation of candidates in one event. docs/definitions.md explains "
     "every row"
 )
+AS_PUBLISHED = (
+    "…_as_published: the method with the pairing of the published code for HH, in which the two pairs often share a jet. "
+    "Every run adds it to the published definitions, for comparison with the paper"
+)
+SIGMA_LEFT = (
+    "σ left: cross section × branching fraction × filter efficiency × k-factor × share of the weights that is left"
+)
+EXPECTED = "expected: events in data of the given luminosity (docs/fit.md)"
 SPELT_OUT = {"t_H": "hadronic top", "t_L": "leptonic top"}  # labels of targets that a reader may not know
 CATEGORY_LABELS = {
-    "merged_without_overlap_removal": "  overlaps kept",
-    "resolved_after_overlap_removal": "  overlaps removed",
+    "merged_without_overlap_removal": " no overlap removal",
+    "resolved_after_overlap_removal": " after overlap removal",
 }
 
 
 def definitions_of(name: str) -> str:
     """``our definitions (default)``: in words, and as options and files call them."""
     return f"{DEFINITION_TITLES[name].partition(' (')[0]} ({name})"
-
-
-def where_of(failure: Failure) -> str:
-    """Dataset, file and entry range of a failure."""
-    entries = "" if failure.start is None else f" entries {failure.start}–{failure.stop}"
-    return f"{failure.dataset}: {failure.file}{entries}"
 
 
 def print_plan(
@@ -57,34 +59,38 @@ def print_plan(
             name,
             dataset.metadata.format,
             analyses[dataset.metadata.analysis].name,
-            str(sum(f.source.dataset == name for f in plan.files)),
-            str(len(chunks)),
+            f"{sum(f.source.dataset == name for f in plan.files):,}",
+            f"{len(chunks):,}",
             f"{sum(c.stop - c.start for c in chunks):,}",
         )
     show(console, table)
     for analysis in {d.metadata.analysis: analyses[d.metadata.analysis] for d in datasets.values()}.values():
         say(f"{analysis.name}: targets {targets_in_words(analysis)}", console)
+    read: dict[tuple[str, ...], list[str]] = {}
     for name in datasets:
-        branches = next((s.branches for s in sources if s.dataset == name), ())
+        read.setdefault(next((s.branches for s in sources if s.dataset == name), ()), []).append(name)
+    for branches, names in read.items():
         if branches:
-            say(f"{name}: branches {', '.join(b.split('/')[-1] for b in branches)}", console)
+            say(f"{', '.join(names)}: branches {', '.join(b.split('/')[-1] for b in branches)}", console)
     print_warnings(console, plan.warnings)
     for info in plan.files:
         roles = {str(v): k for k, v in datasets[info.source.dataset].metadata if k in COLLECTIONS}
         for name in info.missing:
             role = f" (metadata field {roles[name]!r})" if name in roles else ""
             _warn(console, f"{info.source.path}: no collection {name!r}{role}; its events will be lost")
-    _print_failures(console, list(plan.failures))
+    print_failures(console, plan)
 
 
 def targets_in_words(analysis: Analysis) -> str:
-    """Targets with the daughters that each is made of, and what may be exchanged."""
+    """Targets with the daughters that each is made of, where those are looked for, and which are interchangeable."""
     found = []
-    for target in analysis.topology.targets:
-        spelt = SPELT_OUT.get(analysis.labels.get(target.name, "").replace("$", ""))
-        name = f"{target.name} ({spelt})" if spelt else target.name
-        exchanged = [", ".join(target.daughters[i] for i in orbit) for orbit in target.orbits if len(orbit) > 1]
-        found.append(f"{name} → {' '.join(target.daughters)}" + "".join(f" ({e} exchangeable)" for e in exchanged))
+    for kind in analysis.kinds.values():
+        targets = [analysis.topology.targets[k] for k in kind.members]
+        spelt = [SPELT_OUT.get(analysis.labels.get(t.name, "").replace("$", "")) for t in targets]
+        names = [f"{t.name} ({words})" if words else t.name for t, words in zip(targets, spelt, strict=True)]
+        orbits = [" and ".join(kind.daughters[i] for i in orbit) for orbit in targets[0].orbits if len(orbit) > 1]
+        where = "; ".join((", ".join(dict.fromkeys(kind.collections)), *(f"{o} in any order" for o in orbits)))
+        found.append(f"{', '.join(names)} → {' '.join(kind.daughters)} ({where})")
     return "; ".join(found)
 
 
@@ -94,64 +100,53 @@ def print_warnings(console: Console, warnings: Iterable[str]) -> None:
         _warn(console, warning)
 
 
-def print_stop(console: Console, failure: Failure) -> None:
-    """Why a run with ``--on-error stop`` ended early."""
-    say(f"{where_of(failure)}: {failure.reason}", console, "stopped (--on-error stop):", "red")
-
-
-def print_failures(console: Console, plan: Plan, total: Partial) -> None:
-    """Every file and chunk that was skipped, with its reason."""
-    _print_failures(console, [*plan.failures, *total.failures])
-
-
-def _print_failures(console: Console, failures: list[Failure]) -> None:
-    if not failures:
-        return
-    by_reason: dict[tuple[str, str, str], list[Failure]] = {}
-    for failure in failures:
-        by_reason.setdefault((failure.dataset, failure.file, failure.reason), []).append(failure)
-    files = sum(failure.start is None for failure in failures)
-    kinds = ((files, "file"), (len(failures) - files, "chunk"))
-    say(" and ".join(plural(number, kind) for number, kind in kinds if number), console, "skipped:", "red")
-    for (dataset, file, reason), group in list(by_reason.items())[:SHOWN_FAILURES]:
-        ranges = ", ".join(f"{f.start}–{f.stop}" for f in group if f.start is not None)
-        lost = sum(f.events or 0 for f in group)
-        detail = f" (entries {ranges}: {plural(lost, 'event')})" if ranges else ""
-        say(f"  {dataset}: {file}{detail}: {reason}", console)
-    if len(by_reason) > SHOWN_FAILURES:
-        say(f"  … and {len(by_reason) - SHOWN_FAILURES} more, all named in provenance.json", console)
-
-
-def unread(plan: Plan, total: Partial, finished: Iterable[Chunk]) -> list[str]:
-    """Warnings of datasets of which everything was skipped."""
-    lost = {f.dataset for f in (*plan.failures, *total.failures)} - {c.dataset for c in finished}
-    return [
-        f"dataset {name!r}: no event was read, because all its files or chunks were skipped" for name in sorted(lost)
-    ]
-
-
 def print_summary(console: Console, summary: dict[str, Any], datasets: dict[str, Dataset]) -> None:
-    """dataset × method × category: counts, purity and efficiency with their intervals, one table a definition."""
+    """dataset × method × category: counts, purity and efficiency with errors; without truth, candidates. One table each."""
     definitions = sorted({definition for entry in summary.values() for definition in entry})
-    for definition in definitions:
-        table = table_of(
-            f"purity and efficiency in %, {definitions_of(definition)}",
-            ("dataset · method",),
-            ("targets", "candidates", "correct", "purity", "efficiency"),
+    shown = [(d, name, summary[name][d]) for d in definitions for name in datasets if d in summary.get(name, {})]
+    for definition, name, methods in shown:
+        has_truth = datasets[name].metadata.is_signal
+        title = f"{name}: {'purity and efficiency in %' if has_truth else 'candidates'}, {definitions_of(definition)}"
+        show(console, (_with_truth if has_truth else _without_truth)(title, methods))
+    if with_truth := [entry for _, name, entry in shown if datasets[name].metadata.is_signal]:
+        either_way = any("boosted" in row["categories"] for methods in with_truth for row in methods.values())
+        console.print(f"[dim]{MEANING.format(MERGED + EITHER_WAY if either_way else '')}[/]\n", highlight=False)
+    if any(as_published(methods) for _, _, methods in shown):
+        console.print(f"[dim]{AS_PUBLISHED}[/]\n", highlight=False)
+
+
+def as_published(methods: Iterable[str]) -> bool:
+    """Whether one of these methods needs :data:`AS_PUBLISHED`."""
+    return any(method.endswith("_as_published") for method in methods)
+
+
+def _with_truth(title: str, methods: dict[str, Any]) -> Table:
+    table = table_of(title, ("method",), ("targets", "candidates", "correct", "purity", "efficiency"))
+    for method, entry in methods.items():
+        table.add_row(method, style="bold")
+        for category, row in entry["categories"].items():
+            table.add_row(
+                " " + CATEGORY_LABELS.get(category, category),
+                *(count(row[column]) for column in ("targets", "candidates", "correct")),
+                *(short_percent(row[column]) for column in ("purity", "efficiency")),
+            )
+    return table
+
+
+def _without_truth(title: str, methods: dict[str, Any]) -> Table:
+    table = table_of(title, ("category",), tuple(methods))
+    for category in categories_of(methods):
+        rows = (entry["categories"].get(category) for entry in methods.values())
+        table.add_row(
+            CATEGORY_LABELS.get(category, category), *("" if row is None else count(row["candidates"]) for row in rows)
         )
-        for name in datasets:
-            for method, entry in summary.get(name, {}).get(definition, {}).items():
-                table.add_row(f"{name} · {method}", style="bold")
-                for category, row in entry["categories"].items():
-                    table.add_row(
-                        "  " + CATEGORY_LABELS.get(category, category),
-                        *(count(row[column]) for column in ("targets", "candidates", "correct")),
-                        *(short_percent(row[column]) for column in ("purity", "efficiency")),
-                    )
-        show(console, table)
-    if any(datasets[name].metadata.is_signal for name in summary if name in datasets):
-        merged = any("boosted" in row["categories"] for e in summary.values() for m in e.values() for row in m.values())
-        console.print(f"[dim]{MEANING.format(MERGED + EITHER_WAY if merged else '')}[/]\n", highlight=False)
+    return table
+
+
+def categories_of(methods: dict[str, Any]) -> list[str]:
+    """The categories of all these methods, in their order; a method without large-radius jets lacks one."""
+    longest_first = sorted(methods.values(), key=lambda entry: -len(entry["categories"]))
+    return list(dict.fromkeys(category for entry in longest_first for category in entry["categories"]))
 
 
 def is_cutflow(cutflow: Any, dropped: Any, datasets: dict[str, Dataset]) -> bool:
@@ -224,39 +219,31 @@ def print_cutflow(console: Console, cutflow: dict[str, dict[str, Any]]) -> None:
     if not cutflow:
         return
     has_expected = any("expected_events" in row for entry in cutflow.values() for row in entry["cuts"])
-    more = ("expected",) if has_expected else ()
-    table = table_of("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", r"σ \[pb]", *more))
+    has_rates = any("cross_section_pb" in row for entry in cutflow.values() for row in entry["cuts"])
+    more = ("expected",) if has_expected else (r"σ left \[pb]",) if has_rates else ()
+    table = table_of("cutflow", ("dataset", "cut"), ("events", "weighted", "of all", *more))
     for name, entry in cutflow.items():
         first = entry["cuts"][0]["events"] if entry["cuts"] else 0
         for position, row in enumerate(entry["cuts"]):
             share = f"{row['events'] / first:.1%}" if first else "–"
-            sigma = f"{row['cross_section_pb']:.4g}" if row.get("cross_section_pb") is not None else "–"
             shown = name if position == 0 else ""
-            cells = [shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:.6g}", share, sigma]
-            if has_expected:
-                cells.append(f"{row['expected_events']:,.4g}" if "expected_events" in row else "–")
+            cells = [shown, row["cut"], f"{int(row['events']):,}", f"{row['weighted']:,.6g}", share]
+            if more:
+                cells.append(quantity(row.get("expected_events" if has_expected else "cross_section_pb")))
             table.add_row(*cells)
         for what, number in entry["dropped_objects"].items():
             if number:
-                table.add_row("", f"dropped: {what}", f"{number:,}", "", "", "", style="yellow")
+                table.add_row("", f"dropped: {what}", f"{number:,}", style="yellow")
     show(console, table)
+    if has_rates:
+        console.print(f"[dim]{EXPECTED if has_expected else SIGMA_LEFT}[/]\n", highlight=False)
 
 
-def print_end(console: Console, plan: Plan, total: Partial, wall: float, output: Path, written: list[str]) -> None:
-    """Speed, ledger and where everything is."""
-    say(
-        f"processed {total.events:,} of {plural(plan.events, 'planned event')}, {total.chunks:,} of "
-        f"{plural(len(plan.chunks), 'chunk')} ({wall:.1f} s, {total.events / wall:,.0f} events/s)",
-        console,
-    )
-    if plan.failures:
-        unread = f"{plural(len(plan.failures), 'file')} could not be opened"
-        _warn(console, f"{unread}: the number of planned events does not include theirs")
-    if not plan.events:
-        _warn(console, "there was nothing to process: no event was planned")
-    say(f"written to {output.resolve()}: {', '.join(written)}", console)
-    if "report.html" in written:
-        say(f"report: {output.resolve() / 'report.html'}", console)
+def quantity(value: float | None) -> str:
+    """Four significant digits, thousands set apart; powers of ten beyond a million; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:,.4g}"
 
 
 def count(value: int | None) -> str:
