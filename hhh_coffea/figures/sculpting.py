@@ -13,7 +13,7 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import (
     CATEGORY_NAMES,
     DEFINITION_NAMES,

@@ -11,5 +11,3 @@ STYLE: Any = {
     "font.size": 12,
     "axes.titlesize": 14,
 }
-# colours of what is no method, from viridis: values in order, two directions, quantities
-SEQUENCE = ("#440154", "#31688e", "#35b779", "#b5de2b")

@@ -12,7 +12,7 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.spectra import counted
 from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE

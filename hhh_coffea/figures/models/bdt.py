@@ -11,7 +11,7 @@ from hist import Hist
 from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, Writer, color_of
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.small_style import SEQUENCE, STYLE
+from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.small_style import STYLE
 
 # each curve has its own marker too
 CURVES = {
