@@ -18,6 +18,7 @@ from hhh_coffea.figures.style import (
     BAND,
     FEWEST_IN_SHAPE,
     NAMES,
+    RUN,
     STATISTICAL,
     Writer,
     color_of,
@@ -127,8 +128,10 @@ def _shapes(
     factor = coarseness(shapes)
     with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
         styles = styles_of(methods_of(histograms))
-        for position, ((method, spectrum), width) in enumerate(zip(spectra, line_widths(len(spectra)), strict=True)):
-            style = styles[method]
+        own = [method.partition(RUN)[0] for method, _ in spectra]
+        widths = dict(zip(dict.fromkeys(own), line_widths(len(set(own))), strict=True))
+        for position, ((method, spectrum), name) in enumerate(zip(spectra, own, strict=True)):
+            style, width = styles[method], widths[name]
             if entries[method] < FEWEST_IN_SHAPE:
                 axis.plot([], [], " ", label=f"{style['label']}: {entries[method]:,.0f} entries, not drawn")
             else:
@@ -142,7 +145,8 @@ def _shapes(
 
 def methods_of(histograms: Mapping[str, Hist]) -> list[str]:
     """Those of all figures: a method looks the same in each, whichever others it shows."""
-    return sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
+    found = dict.fromkeys(m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"])
+    return sorted(found, key=lambda method: method.partition(RUN)[0])  # runs stay in their order
 
 
 def with_one_mass(info: Mapping[str, Any], categories: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -35,7 +35,8 @@ def draw(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
             shares, errors = (numbers[: last + 1] / values.sum() for numbers in (values, np.sqrt(variances)))
             style = {"color": color, "linestyle": line, "linewidth": 2.5, "label": NAMES[name]}
             mplhep.histplot(shares, edges, yerr=errors, ax=axis, **style)
-        axis.set(xlim=(edges[0], edges[-1]), xlabel="Objects in an event", ylabel="Share of events")
+        axis.set(xlim=(edges[0], edges[-1]), ylabel="Share of events")
+        axis.set_xlabel("Objects in an event" if len(found) > 1 else f"Number of {NAMES[next(iter(found))]}")
         axis.set_ylim(0, 1.2 * axis.get_ylim()[1])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.xaxis.set_minor_locator(MaxNLocator(1))

@@ -28,7 +28,7 @@ from hhh_coffea.figures.style import (
 from hhh_coffea.results.histograms import generated
 from hhh_coffea.results.summary import counts
 
-COLORS = (*SEQUENCE, "#8a70a8", "black")  # one per kind
+COLORS = (SEQUENCE[0], SEQUENCE[2], SEQUENCE[1], SEQUENCE[3], "#8a70a8", "black")  # one per kind
 LINES = ("-", "--", "-.", ":")
 MADE_OF = {"resolved": "two small-radius jets", "boosted": "one large-radius jet"}
 
