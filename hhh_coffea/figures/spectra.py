@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import hist
 import numpy as np
 import numpy.typing as npt
 from hist import Hist
@@ -81,9 +79,3 @@ def counted(what: str, histogram: Hist) -> str:
     """``what`` as the axis of a spectrum says it: weighted if entries have other weights than 1."""
     same = np.allclose(histogram.values(flow=True), histogram.variances(flow=True))
     return what if same else f"Weighted {what.lower()}"
-
-
-def coarser(spectra: Sequence[Hist]) -> list[Any]:
-    """The spectra in the bins that their sum allows; overflow is kept."""
-    factor = coarseness([sum(spectra)]) if spectra else 1
-    return [spectrum[:: hist.rebin(factor)] for spectrum in spectra]

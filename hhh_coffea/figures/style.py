@@ -21,7 +21,7 @@ from hhh_coffea.figures.labels import Labels
 from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
-# and SPANet in cool ones; "spanet" is "spanet:joint" in our definitions and "spanet:all" where every particle is assigned,
+# and SPANet in cool ones; "spanet" is "spanet:expected" in our definitions and "spanet:all" where every particle is assigned,
 # so these share a colour. The methods of tops take colours of methods that tops do not have
 METHOD_STYLES = {
     "chi2": ("#ffa90e", "o"),
@@ -29,10 +29,10 @@ METHOD_STYLES = {
     "chi2+bdt": ("#bd1f01", "s"),
     "chi2+bdt_as_published": ("#e76300", "P"),
     "spanet": ("#3f90da", "^"),
-    "spanet:joint": ("#3f90da", "v"),
+    "spanet:joint": ("#92dadd", "v"),
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
-    "spanet:expected": ("#92dadd", "d"),
+    "spanet:expected": ("#3f90da", "d"),
     "spanet:all": ("#3f90da", "D"),
     "dhh": ("#b9ac70", "p"),
     "likelihood": ("#a96b59", "s"),

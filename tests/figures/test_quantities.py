@@ -36,9 +36,9 @@ def test_figures_of_signal_and_background(results, tmp_path):
     titles = [axis.get_legend().get_title().get_text() for axis in write.axes["tth/spectrum_mass_by_chi2"]]
     assert titles == ["$t_H$, χ²", "$W$ of $t_H$, χ²", "$t_L$, χ²", "$H$, χ²"]
     entries = [text.get_text() for text in write.axes["tth/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
-    assert set(entries) == {"correct", "wrong", "not reconstructable", "statistical error"}
+    assert set(entries) == {"correct", "wrong", "not reconstructable", "statistical uncertainty"}
     entries = [text.get_text() for text in write.axes["ttbb/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
-    assert set(entries) == {"no truth", "statistical error"}
+    assert set(entries) == {"no truth", "statistical uncertainty"}
     labels = [text.get_text() for text in write.axes["tth/assignment_confusion_chi2"][0].get_yticklabels()]
     assert labels == ["$t_H$\nb", "$t_H$\nq1, q2", "$t_L$\nb", "$H$\nb1, b2"]
     shares = [
