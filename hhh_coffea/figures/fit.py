@@ -99,7 +99,7 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
             axis.plot([median, median], [y - 0.25, y + 0.25], color="black", linewidth=3, linestyle="--")
             if result.limits.observed is not None:
                 axis.plot(result.limits.observed, y, marker="o", color="black", markersize=11, linestyle="none")
-            text = f"limit ${_digits(median)}$, significance ${_digits(result.significance)}\\,\\sigma$"
+            text = f"median limit ${_digits(median)}$, significance ${_digits(result.significance)}\\,\\sigma$"
             axis.text(low2, y + 0.29, text, ha="left", va="bottom", fontsize=17)
         axis.set_yticks(place, [str(styles[method]["label"]) for method in results])
         axis.tick_params(axis="y", which="both", left=False, right=False)
@@ -138,7 +138,7 @@ def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, 
         notes += [f"{left_out} smaller ones not shown"] if left_out else []
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
         axis.text(0.98, 0.96, ", ".join(notes), transform=axis.transAxes, ha="right", va="top", fontsize=18, bbox=box)
-        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3))
+        axis.set(xlabel="(fitted − nominal) / uncertainty before the fit", xlim=(-3, 3))
         axis.set_ylim(-0.7, len(shown) - 0.3 + 0.7 * len(shown) / (height - 2.5))  # with room for the text
 
 

@@ -84,7 +84,7 @@ def _spectra(
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
         below.axhline(1, color="black", linewidth=1, linestyle="--")
         below.axvspan(110, 140, color="0.9", zorder=0)
-        below.set(xlabel="Mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
+        below.set(xlabel="Candidate mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
 
 
 def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:

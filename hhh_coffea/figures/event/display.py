@@ -85,9 +85,9 @@ def draw_event(event: EventView) -> Figure:
 
 def readable(color: str) -> str:
     """The colour, darker if text and lines in it could not be seen on white."""
-    parts = np.array(mpl.colors.to_rgb(color))
-    luminance = float(parts @ (0.2126, 0.7152, 0.0722))
-    return str(mpl.colors.to_hex(parts * min(1.0, LIGHT / max(luminance, 1e-9))))
+    red, green, blue = mpl.colors.to_rgb(color)
+    darker = min(1.0, LIGHT / max(0.2126 * red + 0.7152 * green + 0.0722 * blue, 1e-9))
+    return str(mpl.colors.to_hex((red * darker, green * darker, blue * darker)))
 
 
 def _truth(event: EventView) -> list[dict[str, Any]]:

@@ -39,7 +39,11 @@ def draw_legend(figure: Figure, event: EventView) -> int:
             handles.append(_marker("v", "generated neutrino", color=UNUSED_EDGE, edge="white", size=13))
     if event.met is not None:
         handles.append(Line2D([], [], label="missing transverse momentum", **MET))
-    style = {"loc": "upper left", "bbox_to_anchor": (0.015, 1 - 0.5 / figure.get_figheight()), "fontsize": 13}
+    style: dict[str, Any] = {
+        "loc": "upper left",
+        "bbox_to_anchor": (0.015, 1 - 0.5 / figure.get_figheight()),
+        "fontsize": 13,
+    }
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(handles=handles, ncols=columns, **style)
         if columns == 1 or legend.get_window_extent().x1 <= figure.bbox.x1:
@@ -65,5 +69,5 @@ def notes_of(event: EventView) -> str:
 
 
 def _marker(marker: str, label: str, color: str, edge: str, size: float, width: float = 1) -> Line2D:
-    style = {"color": color, "markeredgecolor": edge, "markersize": size, "markeredgewidth": width}
+    style: dict[str, Any] = {"color": color, "markeredgecolor": edge, "markersize": size, "markeredgewidth": width}
     return Line2D([], [], marker=marker, linestyle="", label=label, **style)

@@ -176,8 +176,7 @@ FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
 # the first there is leads the report: a figure, or the first of a kind
 MAIN_FIGURE = "efficiency_number_of_jets"
 MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")
-_RANKS = {"stack": (", the leading one in pT", ", the second in pT", ", the third in pT", ", the fourth in pT")}
-_RANKS["sculpting"] = (", leading in pT", ", second in pT", ", third in pT")
+_RANKS = ("leading in pT", "second in pT", "third in pT", "fourth in pT")
 
 
 def caption(name: str, kinds: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> str:
@@ -199,17 +198,15 @@ def caption(name: str, kinds: Mapping[str, str] | None = None, labels: Mapping[s
     else:
         category = {**CATEGORY_NAMES, **(kinds or {})}.get(category, category)
     source = (labels or {}).get(words["source"])
-    rank = ""
-    if words["rank"]:
-        rank = _RANKS["stack" if bare.startswith("stack") else "sculpting"][int(words["rank"]) - 1]
+    rank = f", {_RANKS[int(words['rank']) - 1]}" if words["rank"] else ""
     text = form.text.format(
         definition=DEFINITION_NAMES.get(words["definition"], ""),
         category=category,
         source=in_words(source) if source else words["source"].replace("_", " "),
-        method=_METHODS.get(method, method),
+        method=in_words(_METHODS.get(method, method)),
         rank=rank,
     )
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text  # χ² stays χ²
 
 
 def kind(name: str) -> str:
