@@ -25,7 +25,8 @@ def draw_shares(
         number = int(matrix[place])
         text = f"{100 * share[place]:.1f}%\n({number:,})" if number else "0"
         color = "black" if share[place] > 0.5 else "white"
-        axis.text(*place[::-1], text, ha="center", va="center", fontsize=20, color=color)
+        row, column = place
+        axis.text(column, row, text, ha="center", va="center", fontsize=20, color=color)
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(which="both", top=False, right=False, length=0)

@@ -85,4 +85,4 @@ def test_spread_of_a_known_shape():
     """A flat distribution from −1 to 1: central 68.27%, and RMS 1/√3."""
     flat = hist.Hist(hist.axis.Regular(2000, -1, 1, name="value"), storage=hist.storage.Weight())
     flat.fill(np.linspace(-0.9995, 0.9995, 2000))
-    assert quantities._spread(flat) == "68%: -0.683 to 0.683, RMS 0.577"
+    assert quantities._spread(flat) == "68%: −0.683 to 0.683, RMS 0.577"
