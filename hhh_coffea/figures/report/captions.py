@@ -108,9 +108,9 @@ _CAPTIONS = (
     ),
 )
 _NOTES = {
-    "Purity and efficiency": "Purity: share of candidates that are correct. Efficiency: share of targets that are found. A bin "
-    "has at least five entries of each method; the last one has all values above 1000 GeV. Points of several methods are side "
-    f"by side in their bin, which the thin lines show. {_INTERVALS}",
+    "Purity and efficiency": "Purity: share of candidates that are correct. Efficiency: share of targets that are found. Bins "
+    "are joined until each method has five entries; the last one has all values above 1000 GeV. Points of several methods are "
+    f"side by side in their bin, which the thin lines show. {_INTERVALS}",
     "Which kinds were found": "Each cell has the share of the events of its row, and their number. Only complete events are "
     "counted: those with as many targets and as many candidates as particles.",
     "Generated particles": "A target is made of the objects that match the decay products of a generated particle. Bins with "
@@ -199,14 +199,13 @@ def caption(name: str, kinds: Mapping[str, str] | None = None, labels: Mapping[s
         category = {**CATEGORY_NAMES, **(kinds or {})}.get(category, category)
     source = (labels or {}).get(words["source"])
     rank = f", {_RANKS[int(words['rank']) - 1]}" if words["rank"] else ""
-    text = form.text.format(
+    return form.text.format(
         definition=DEFINITION_NAMES.get(words["definition"], ""),
         category=category,
         source=in_words(source) if source else words["source"].replace("_", " "),
         method=in_words(_METHODS.get(method, method)),
         rank=rank,
     )
-    return text[:1].upper() + text[1:] if text[:1].isascii() else text  # χ² stays χ²
 
 
 def kind(name: str) -> str:
