@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -82,7 +82,8 @@ def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan
         first = next(iter(scans.values()))
         for level, value in LEVELS[1].items():
             axis.axhline(value, color="grey", linestyle="--", linewidth=1)
-            axis.annotate(level, (first.points[-1, 0], value), ha="right", va="bottom", fontsize=18)
+            place: dict[str, Any] = {"xytext": (-8, 2), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+            axis.annotate(level, (first.points[-1, 0], value), fontsize=18, **place)
         highest = max(float(scan.twice_delta_nll.max()) for scan in scans.values())
         axis.set(xlabel=_symbol(first.parameters[0]), ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, min(highest * 1.05, 10)))
         axis.set_xlim(first.points[0, 0], first.points[-1, 0])

@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hist
-import mplhep
 import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.figures import palette
-from hhh_coffea.figures.spectra import between_all, coarseness, counted, effective, merged, well_filled
+from hhh_coffea.figures.parts import draw_parts
+from hhh_coffea.figures.spectra import between_all, coarseness, counted
 from hhh_coffea.figures.style import (
-    BAND,
     FEWEST_IN_SHAPE,
     NAMES,
     RUN,
-    STATISTICAL,
     Writer,
     color_of,
     density,
@@ -68,23 +66,9 @@ def _stacked(axis: Axes, found: Hist, color: str) -> None:
     kinds = ((WRONG, "wrong", palette.WRONG), (CORRECT, "correct", color), (UNKNOWN, "candidates", color))
     parts = [(found[{"correct": hist.loc(value)}], label, own) for value, label, own in kinds]
     parts = [part for part in parts if part[0].values().sum()]
+    draw_parts(axis, parts)
     total = found[{"correct": sum}]
-    width = total.axes[0].widths[0]
-    borders = well_filled(effective(total.values(), total.variances()))
-    edges = total.axes[0].edges[borders]
-    scale = width / np.diff(edges)
-    mplhep.histplot(
-        [merged(spectrum.values(), borders) * scale for spectrum, _, _ in parts],
-        edges,
-        ax=axis,
-        stack=True,
-        histtype="fill",
-        label=[label for _, label, _ in parts],
-        color=[own for _, _, own in parts],
-    )
-    height, error = (merged(total.values(), borders) * scale, np.sqrt(merged(total.variances(), borders)) * scale)
-    axis.stairs(height + error, edges, baseline=height - error, label=STATISTICAL, **BAND)
-    axis.set_ylabel(f"{counted('Candidates', total)} / {width:g} GeV")
+    axis.set_ylabel(f"{counted('Candidates', total)} / {total.axes[0].widths[0]:g} GeV")
 
 
 def _say_what_is_beyond(axis: Axes, spectrum: Hist) -> None:

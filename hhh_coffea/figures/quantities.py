@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hist
-import mplhep
 import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
@@ -15,9 +15,10 @@ from matplotlib.ticker import NullLocator
 from hhh_coffea.figures import palette
 from hhh_coffea.figures.confusion import draw_shares
 from hhh_coffea.figures.palette import BACKGROUNDS
+from hhh_coffea.figures.parts import draw_parts
 from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.spectra import between, between_all, coarseness, counted
-from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer, color_of, styles_of
+from hhh_coffea.figures.spectra import FloatArray, between, between_all, coarseness, counted
+from hhh_coffea.figures.style import NAMES, Writer, color_of, styles_of
 from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
 from hhh_coffea.results.quantities import (
     ANY_METHOD,
@@ -71,13 +72,15 @@ def _spectra(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[
         if unsplit:
             total = sum(found[NOT_SPLIT] for found in parts.values())
             shown = {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}
-            drawn = _stacked(axes[0], shown, BACKGROUNDS, [total])
+            drawn, heights = _stacked(axes[0], shown, BACKGROUNDS, [total])
             _dress(axes[0], drawn, _spread(total), between(total))
             if total.values().max() > PEAK * np.sort(total.values())[-2]:
-                _logarithmic(axes[0], drawn)
+                _logarithmic(axes[0], heights)
         else:
             for axis, (item, found) in zip(axes, parts.items(), strict=True):
-                drawn = _stacked(axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found], every[item])
+                drawn, _ = _stacked(
+                    axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found], every[item]
+                )
                 title = f"{_label(info, item)}, {NAMES.get(method, method)}"
                 _dress(axis, drawn, title, between_all(every[item]))
 
@@ -96,23 +99,15 @@ def _of_all_methods(histogram: Hist, key: dict[str, str]) -> list[Hist]:
     return [spectrum for spectrum in spectra if spectrum.values().sum() > 0]
 
 
-def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any, like: Sequence[Hist]) -> Hist:
-    """Draw the parts on each other, in bins that have enough entries in each spectrum of ``like``; returns their sum."""
+def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Iterable[str], like: Sequence[Hist]) -> tuple[Hist, Any]:
+    """Draw the parts on each other, in bins that have enough entries in each spectrum of ``like``; their sum, and its heights."""
     factor = coarseness(like)
-    drawn = [spectrum[:: hist.rebin(factor)] for spectrum in parts.values()]
-    mplhep.histplot(
-        drawn,
-        ax=axis,
-        stack=True,
-        histtype="fill",
-        label=[NAMES_OF_OUTCOMES.get(outcome, outcome) for outcome in parts],
-        color=list(colors)[: len(parts)],
-        flow="none",
-    )
-    total: Hist = sum(drawn)
-    values, error = total.values(), np.sqrt(total.variances())
-    axis.stairs(values + error, total.axes[0].edges, baseline=values - error, label=STATISTICAL, **BAND)
-    return total
+    drawn = [
+        (spectrum[:: hist.rebin(factor)], NAMES_OF_OUTCOMES.get(outcome, outcome), color)
+        for (outcome, spectrum), color in zip(parts.items(), itertools.cycle(colors), strict=False)
+    ]
+    heights = draw_parts(axis, drawn)
+    return sum(spectrum for spectrum, _, _ in drawn), heights
 
 
 def _dress(axis: Axes, total: Hist, title: str, shown: tuple[float, float]) -> None:
@@ -123,9 +118,8 @@ def _dress(axis: Axes, total: Hist, title: str, shown: tuple[float, float]) -> N
     axis.legend(title=title, fontsize=20, title_fontsize=22, loc="upper right")
 
 
-def _logarithmic(axis: Axes, total: Hist) -> None:
+def _logarithmic(axis: Axes, values: FloatArray) -> None:
     """A logarithmic axis of events, with room for the legend."""
-    values = total.values()
     low, high = 0.5 * values[values > 0].min(), values.max()
     axis.set(yscale="log", ylim=(low, high * (high / low) ** 0.4))
 
@@ -137,7 +131,7 @@ def _spread(total: Hist) -> str:
     low, high = np.interp(CENTRAL, share, edges)
     mean = np.average(middle, weights=values)
     rms = np.sqrt(np.average((middle - mean) ** 2, weights=values))
-    return f"68%: {low:.3g} to {high:.3g}, RMS {rms:.3g}"
+    return f"68%: {low:.3g} to {high:.3g}, RMS {rms:.3g}".replace("-", "−")
 
 
 def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any], name: str) -> None:

@@ -30,6 +30,7 @@ from hhh_coffea.results.summary import counts
 
 COLORS = (SEQUENCE[0], SEQUENCE[2], SEQUENCE[1], SEQUENCE[3], "#8a70a8", "black")  # one per kind
 LINES = ("-", "--", "-.", ":")
+SPACE = 0.03
 MADE_OF = {"resolved": "two small-radius jets", "boosted": "one large-radius jet"}
 
 
@@ -122,7 +123,8 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
                     shape = spectra[name][kind][:: hist.rebin(factor)]
                     density(axis, shape, color=color, linestyle=line, label=label)
             low, high = between(sum(spectra[name].values()))
-            axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low, high))
+            beside = SPACE * (high - low)  # narrow peaks stand off the sides
+            axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low - beside, high + beside))
             axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
             for kind in (k for k, number in entries.items() if 0 < number < FEWEST_IN_SHAPE):
                 text = f"{_label(info, kind, kind.capitalize())}: {entries[kind]:.0f} entries, not drawn"
