@@ -60,6 +60,11 @@ def _notes(event: EventView) -> str:
         "AP × DP: assignment probability (AP) times detection probability (DP) of a target.",
         "All pairs of a panel (the halves of a map are the same), or all its bars, add up to DP.",
         "The targets are the outputs of the network, in no order.",
+        *(
+            ["Targets of one kind may claim the same jets: the sum over their panels counts."]
+            if _several(event)
+            else []
+        ),
         "Jet numbers are positions in the file.",
     ]
     if event.targets:
@@ -67,6 +72,11 @@ def _notes(event: EventView) -> str:
     if any(kind.degree > 2 for kind in event.kinds.values()):
         notes.append("Targets of three jets are not shown.")
     return " ".join(notes)
+
+
+def _several(event: EventView) -> bool:
+    """Whether some targets are of the same kind."""
+    return len({matrix.kind for matrix in event.matrices}) < len(event.matrices)
 
 
 def _heat_map(axis: Axes, event: EventView, matrix: Matrix) -> Any:
