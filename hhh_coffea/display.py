@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.analyses import load_analyses
     from hhh_coffea.datasets.fileset import load_fileset
-    from hhh_coffea.figures.event.display import draw_event, draw_matrices
+    from hhh_coffea.figures.event.display import draw_event
+    from hhh_coffea.figures.event.matrices import draw_matrices
     from hhh_coffea.figures.event.view import read_event
     from hhh_coffea.methods import method_options
     from hhh_coffea.methods.spanet import SpanetError

@@ -1,4 +1,4 @@
-"""Several runs in the same figures: their methods side by side, named after the run where the runs differ."""
+"""Several runs in the same figures: their methods side by side, each with the name of the runs that it is from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hist
 import numpy as np
 from hist import Hist
 
-from hhh_coffea.figures.style import RUN
+from hhh_coffea.figures.style import RUN, SAME
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.directory import ResultsError
 
@@ -22,8 +22,8 @@ Run = tuple[dict[str, Hist], dict[str, dict[str, Any]]]
 def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[str, Any]]]:
     """The compared histograms of all runs as those of one, and its datasets.
 
-    A method that only one run has, or that gives the same in every run (in the datasets they share), keeps its name;
-    otherwise it becomes ``method @ run``, with the folder's name for the run.
+    A method becomes ``method @ run``, with the folder's name for the run. In datasets in which it gives the same in every run
+    that has it, it is there once, as ``method @ run = other run``.
 
     Raises
     ------
@@ -43,18 +43,16 @@ def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[
                     raise ResultsError(
                         f"dataset {dataset!r}: {key} is {known[key]} in one run and {info[key]} in {name}"
                     )
-    histograms = [run for run, _ in runs.values()]
-    methods = sorted({method for run in histograms for method in run["candidates"].axes["method"]})
-    same = {method for method in methods if _same_everywhere(method, histograms)}
-    seen: set[tuple[str, str]] = set()
+    methods = sorted({method for run, _ in runs.values() for method in run["candidates"].axes["method"]})
     total: dict[str, Hist] = {}
-    for name, (run, own) in runs.items():
-        for method in run["candidates"].axes["method"]:
-            new = method if method in same else f"{method}{RUN}{name}"
-            wanted = [dataset for dataset in own if (dataset, new) not in seen]
-            seen |= {(dataset, new) for dataset in wanted}
+    for dataset, method in itertools.product(datasets, methods):
+        having = [n for n, (run, own) in runs.items() if dataset in own and method in run["candidates"].axes["method"]]
+        same = _same([runs[name][0] for name in having], dataset, method)
+        groups = [having] if same and having else [[name] for name in having]
+        for names_of_runs in groups:
+            new = f"{method}{RUN}{SAME.join(names_of_runs)}"
             for key in COMPARED:
-                part = _subset(run[key], wanted, method, new)
+                part = _subset(runs[names_of_runs[0]][0][key], dataset, method, new)
                 total[key] = total[key] + part if key in total else part
     return total, datasets
 
@@ -66,14 +64,10 @@ def _read(folder: Path) -> Run:
     return histograms, datasets
 
 
-def _same_everywhere(method: str, runs: Sequence[Mapping[str, Hist]]) -> bool:
-    """Whether the runs that have the method have the same counts for it in every dataset they share."""
-    found = [run["candidates"] for run in runs if method in run["candidates"].axes["method"]]
-    for first, other in itertools.combinations(found, 2):
-        shared = sorted(set(first.axes["dataset"]) & set(other.axes["dataset"]))
-        if _contents(_subset(first, shared, method, method)) != _contents(_subset(other, shared, method, method)):
-            return False
-    return True
+def _same(runs: Sequence[Mapping[str, Hist]], dataset: str, method: str) -> bool:
+    """Whether all that is compared is the same in these runs, bin for bin."""
+    contents = [[_contents(_subset(run[key], dataset, method, method)) for key in COMPARED] for run in runs]
+    return all(other == contents[0] for other in contents[1:])
 
 
 def _contents(histogram: Hist) -> dict[tuple[str, ...], bytes]:
@@ -88,9 +82,9 @@ def _contents(histogram: Hist) -> dict[tuple[str, ...], bytes]:
     return found
 
 
-def _subset(histogram: Hist, datasets: Sequence[str], method: str, new_name: str) -> Hist:
-    """The contents of one method, under a new name, in these datasets."""
-    wanted = {"dataset": [d for d in histogram.axes["dataset"] if d in datasets], "method": [method]}
+def _subset(histogram: Hist, dataset: str, method: str, new_name: str) -> Hist:
+    """The contents of one dataset and method, the method under a new name."""
+    wanted = {"dataset": [dataset], "method": [method]}
     names = {**wanted, "method": [new_name]}
     values, axes = histogram.view(flow=True), []
     for position, axis in enumerate(histogram.axes):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.lines import Line2D
 
+from hhh_coffea.figures.palette import INNER, OUTER
 from hhh_coffea.figures.style import Writer, line_widths, styles_of
 from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
 
@@ -26,13 +27,13 @@ def draw_limits(write: Writer, name: str, scans: Mapping[str, LimitScan], label:
             x = scan.points[:, 0]
             low2, low1, median, high1, high2 = scan.limits.T
             if len(scans) == 1:
-                axis.fill_between(x, low2, high2, color="#f5e27a", linewidth=0, label="95% of experiments")
-                axis.fill_between(x, low1, high1, color="#8fd18a", linewidth=0, label="68% of experiments")
+                axis.fill_between(x, low2, high2, color=OUTER, linewidth=0, label="95% of experiments")
+                axis.fill_between(x, low1, high1, color=INNER, linewidth=0, label="68% of experiments")
             axis.plot(x, median, color=styles[method]["color"], linewidth=3, label=styles[method]["label"])
         axis.axhline(1, color="black", linewidth=1)
         first = next(iter(scans.values()))
         axis.set_yscale("log")
-        axis.set(xlabel=_symbol(first.parameters[0]), ylabel=f"{100 * first.level:g}% CLs limit on σ / σ(κ)")
+        axis.set(xlabel=_symbol(first.parameters[0]), ylabel=f"{100 * first.level:g}% CL$_s$ upper limit on σ / σ(κ)")
         axis.set_xlim(first.points[0, 0], first.points[-1, 0])
         axis.legend(loc="upper right")
 
@@ -81,7 +82,8 @@ def draw_likelihood(write: Writer, name: str, scans: Mapping[str, LikelihoodScan
         first = next(iter(scans.values()))
         for level, value in LEVELS[1].items():
             axis.axhline(value, color="grey", linestyle="--", linewidth=1)
-            axis.annotate(level, (first.points[-1, 0], value), ha="right", va="bottom", fontsize=18)
+            place: dict[str, Any] = {"xytext": (-8, 2), "textcoords": "offset points", "ha": "right", "va": "bottom"}
+            axis.annotate(level, (first.points[-1, 0], value), fontsize=18, **place)
         highest = max(float(scan.twice_delta_nll.max()) for scan in scans.values())
         axis.set(xlabel=_symbol(first.parameters[0]), ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, min(highest * 1.05, 10)))
         axis.set_xlim(first.points[0, 0], first.points[-1, 0])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from hhh_coffea.figures.stack import SIGNAL, band, logarithmic, per_width, ratio_panel, signal_shape, stack
+from hhh_coffea.figures.palette import INNER, OUTER, SIGNALS
+from hhh_coffea.figures.stack import band, logarithmic, per_width, ratio_panel, signal_shape, stack
 from hhh_coffea.figures.style import Writer, styles_of
 from hhh_coffea.inference.fit import FitResult
 from hhh_coffea.inference.scans import LEVELS
@@ -67,7 +68,7 @@ def draw_region(
             ratio_panel(upper, ratio, edges, total, yields.error, yields.data)
         else:
             background = np.sum([v for p, v in processes.items() if p not in signals], axis=0)
-            ratio.stairs(total / background, edges, baseline=None, color=SIGNAL, linewidth=2)
+            ratio.stairs(total / background, edges, baseline=None, color=SIGNALS[0], linewidth=2)
             band(ratio, edges, np.ones(len(total)), yields.error / total)
             ratio.axhline(1, color="black", linewidth=1)
             reach = 1.3 * max(float((yields.error / total).max()), float(np.abs(total / background - 1).max()), 0.02)
@@ -89,8 +90,8 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
         for y, result in zip(place, results.values(), strict=True):
             low2, low1, median, high1, high2 = result.limits.expected
             outer, inner = (
-                {"color": "#f5e27a", "label": "95% of experiments"},
-                {"color": "#8fd18a", "label": "68% of experiments"},
+                {"color": OUTER, "label": "95% of experiments"},
+                {"color": INNER, "label": "68% of experiments"},
             )
             last = {"label": None} if y != place[0] else {}
             axis.barh(y, high2 - low2, left=low2, height=0.5, **{**outer, **last})
@@ -98,7 +99,7 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
             axis.plot([median, median], [y - 0.25, y + 0.25], color="black", linewidth=3, linestyle="--")
             if result.limits.observed is not None:
                 axis.plot(result.limits.observed, y, marker="o", color="black", markersize=11, linestyle="none")
-            text = f"limit ${_digits(median)}$, significance ${_digits(result.significance)}\\,\\sigma$"
+            text = f"median limit ${_digits(median)}$, significance ${_digits(result.significance)}\\,\\sigma$"
             axis.text(low2, y + 0.29, text, ha="left", va="bottom", fontsize=17)
         axis.set_yticks(place, [str(styles[method]["label"]) for method in results])
         axis.tick_params(axis="y", which="both", left=False, right=False)
@@ -106,7 +107,8 @@ def draw_methods(write: Writer, name: str, results: Mapping[str, FitResult]) -> 
         axis.tick_params(axis="y", which="minor", left=False, right=False)
         level = 100 * next(iter(results.values())).limits.level
         high = max(result.limits.expected[-1] for result in results.values())
-        axis.set(xlabel=f"{level:g}% CLs upper limit on $\\mu$", xlim=(0, 1.08 * high), ylim=(-0.6, len(results) + 0.2))
+        axis.set(xlim=(0, 1.08 * high), ylim=(-0.6, len(results) + 0.2))
+        axis.set_xlabel(f"{level:g}% CL$_s$ upper limit on the signal strength $\\mu$")
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axis.legend(loc="upper right", ncols=2, fontsize=18)
@@ -125,8 +127,8 @@ def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, 
         (axis,) = axes
         texts = [_in_words(p.name, result, names) for p in shown]
         axis.figure.subplots_adjust(left=float(np.clip(0.1 + 0.014 * max(map(len, texts)), 0.2, 0.5)))
-        axis.axvspan(-2, 2, color="#f5e27a", linewidth=0)
-        axis.axvspan(-1, 1, color="#8fd18a", linewidth=0)
+        axis.axvspan(-2, 2, color=OUTER, linewidth=0)
+        axis.axvspan(-1, 1, color=INNER, linewidth=0)
         axis.errorbar([p.pull for p in shown], place, xerr=[p.constraint for p in shown], fmt="o", color="black")
         axis.set_yticks(place, texts, fontsize=18 if len(shown) < 15 else 14)
         axis.tick_params(axis="y", which="minor", left=False, right=False)
@@ -136,7 +138,7 @@ def draw_pulls(write: Writer, name: str, result: FitResult, names: Mapping[str, 
         notes += [f"{left_out} smaller ones not shown"] if left_out else []
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none"}
         axis.text(0.98, 0.96, ", ".join(notes), transform=axis.transAxes, ha="right", va="top", fontsize=18, bbox=box)
-        axis.set(xlabel="(fitted − nominal) / error before the fit", xlim=(-3, 3))
+        axis.set(xlabel="(fitted − nominal) / uncertainty before the fit", xlim=(-3, 3))
         axis.set_ylim(-0.7, len(shown) - 0.3 + 0.7 * len(shown) / (height - 2.5))  # with room for the text
 
 
@@ -178,7 +180,10 @@ def draw_scan(write: Writer, name: str, result: FitResult, method: str = "") -> 
         errors = f"^{{+{_digits(high)}}}_{{−{_digits(-low)}}}"
         kind = "data" if result.options.unblind else "Asimov data"
         text = f"{method}: " * bool(method) + f"$\\mu = {_digits(fit.mu)}{errors}$ ({kind})"
-        axis.text(0.5, 0.95, text, transform=axis.transAxes, ha="center", va="top", fontsize=26)
+        axis.text(0.04, 0.95, text, transform=axis.transAxes, ha="left", va="top", fontsize=24)
+        if result.scan.mu[0] == 0:
+            note = "drawn for $\\mu \\geq 0$, where the signal adds events"
+            axis.text(0.04, 0.85, note, transform=axis.transAxes, ha="left", va="top", fontsize=20)
         axis.set(xlabel="Signal strength $\\mu$", ylabel="$-2\\,\\Delta\\ln L$", ylim=(0, None))
         axis.set_xlim(result.scan.mu[0], result.scan.mu[-1])
         axis.xaxis.set_major_locator(MaxNLocator(5))

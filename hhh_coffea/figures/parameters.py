@@ -10,9 +10,9 @@ import numpy as np
 from hhh_coffea.figures.style import Writer, styles_of
 
 AXES = {
-    "full": "Share of full events that are right",
+    "full": "Share of full events that are correct",
     "share": "Share of selected events that are full",
-    "selected": "Share of selected events that are right",
+    "selected": "Share of selected events that are correct",
     "purity": "Purity",
     "efficiency": "Efficiency",
 }

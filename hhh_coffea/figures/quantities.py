@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hist
-import mplhep
 import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from hhh_coffea.figures import palette
+from hhh_coffea.figures.confusion import draw_shares
+from hhh_coffea.figures.palette import BACKGROUNDS
+from hhh_coffea.figures.parts import draw_parts
 from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.spectra import between, coarser, counted
-from hhh_coffea.figures.style import NAMES, PALETTE, Writer, color_of, styles_of
+from hhh_coffea.figures.spectra import FloatArray, between, between_all, coarseness, counted
+from hhh_coffea.figures.style import NAMES, Writer, color_of, styles_of
 from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
 from hhh_coffea.results.quantities import (
     ANY_METHOD,
@@ -28,7 +32,8 @@ from hhh_coffea.results.quantities import (
 from hhh_coffea.results.summary import COVERAGE, counts
 
 NAMES_OF_OUTCOMES = {RIGHT: "correct"}
-COLORS = {WRONG: "#94a4a2", NOT_RECONSTRUCTABLE: "#dcdcdc"}  # others have the colour of their method
+# others have the colour of their method
+COLORS = {WRONG: palette.WRONG, NOT_RECONSTRUCTABLE: palette.NOT_RECONSTRUCTABLE}
 PEAK = 10  # times the next bin: what is beside such a peak is seen on a logarithmic axis alone
 CENTRAL = (0.5 * (1 - COVERAGE), 0.5 * (1 + COVERAGE))
 
@@ -59,20 +64,25 @@ def _spectra(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[
     if not parts:
         return
     method = key["method"]
+    every = {item: _of_all_methods(histogram, {**key, "of": item}) for item in parts}
     unsplit = all(set(found) == {NOT_SPLIT} for found in parts.values())
     suffix = "" if method == ANY_METHOD else f"_by_{method.replace(':', '_')}"
     place = f"{key['dataset']}/spectrum_{name}{suffix}"
     with write.figure(place, str(info["label"]), panels=1 if unsplit else len(parts)) as axes:
         if unsplit:
             total = sum(found[NOT_SPLIT] for found in parts.values())
-            drawn = _stacked(axes[0], {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}, PALETTE)
-            _dress(axes[0], drawn, _spread(total))
+            shown = {_label(info, item): found[NOT_SPLIT] for item, found in parts.items()}
+            drawn, heights = _stacked(axes[0], shown, BACKGROUNDS, [total])
+            _dress(axes[0], drawn, _spread(total), between(total))
             if total.values().max() > PEAK * np.sort(total.values())[-2]:
-                _logarithmic(axes[0], drawn)
+                _logarithmic(axes[0], heights)
         else:
             for axis, (item, found) in zip(axes, parts.items(), strict=True):
-                drawn = _stacked(axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found])
-                _dress(axis, drawn, f"{_label(info, item)}, {NAMES.get(method, method)}")
+                drawn, _ = _stacked(
+                    axis, found, [COLORS.get(outcome, color_of(method)) for outcome in found], every[item]
+                )
+                title = f"{_label(info, item)}, {NAMES.get(method, method)}"
+                _dress(axis, drawn, title, between_all(every[item]))
 
 
 def _outcomes(histogram: Hist, key: dict[str, str]) -> Iterator[tuple[str, Hist]]:
@@ -82,35 +92,34 @@ def _outcomes(histogram: Hist, key: dict[str, str]) -> Iterator[tuple[str, Hist]
             yield outcome, histogram[{name: hist.loc(value) for name, value in {**key, "outcome": outcome}.items()}]
 
 
-def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Any) -> Hist:
-    """Draw the parts on each other, in bins that have enough entries; returns their sum."""
-    drawn = coarser(list(parts.values()))
-    mplhep.histplot(
-        drawn,
-        ax=axis,
-        stack=True,
-        histtype="fill",
-        label=[NAMES_OF_OUTCOMES.get(outcome, outcome) for outcome in parts],
-        color=list(colors)[: len(parts)],
-        flow="none",
-    )
-    total: Hist = sum(drawn)
-    middle, half = total.axes[0].centers, np.sqrt(total.variances())
-    axis.errorbar(middle, total.values(), half, linestyle="none", color="black", linewidth=1, label="statistical error")
-    return total
+def _of_all_methods(histogram: Hist, key: dict[str, str]) -> list[Hist]:
+    """The spectrum of an item with every method, all outcomes together: they have the same axis and bins in their figures."""
+    chosen = {name: hist.loc(value) for name, value in key.items() if name != "method"}
+    spectra = [histogram[{**chosen, "method": hist.loc(method), "outcome": sum}] for method in histogram.axes["method"]]
+    return [spectrum for spectrum in spectra if spectrum.values().sum() > 0]
 
 
-def _dress(axis: Axes, total: Hist, title: str) -> None:
+def _stacked(axis: Axes, parts: Mapping[str, Hist], colors: Iterable[str], like: Sequence[Hist]) -> tuple[Hist, Any]:
+    """Draw the parts on each other, in bins that have enough entries in each spectrum of ``like``; their sum, and its heights."""
+    factor = coarseness(like)
+    drawn = [
+        (spectrum[:: hist.rebin(factor)], NAMES_OF_OUTCOMES.get(outcome, outcome), color)
+        for (outcome, spectrum), color in zip(parts.items(), itertools.cycle(colors), strict=False)
+    ]
+    heights = draw_parts(axis, drawn)
+    return sum(spectrum for spectrum, _, _ in drawn), heights
+
+
+def _dress(axis: Axes, total: Hist, title: str, shown: tuple[float, float]) -> None:
     width = np.diff(total.axes[0].edges)[0]
     unit = " GeV" if "GeV" in total.axes[0].label else ""
-    axis.set(xlabel=total.axes[0].label, ylabel=f"{counted('Events', total)} / {width:.3g}{unit}", xlim=between(total))
+    axis.set(xlabel=total.axes[0].label, ylabel=f"{counted('Events', total)} / {width:.3g}{unit}", xlim=shown)
     axis.set_ylim(0, 1.45 * axis.get_ylim()[1] / 1.05)
     axis.legend(title=title, fontsize=20, title_fontsize=22, loc="upper right")
 
 
-def _logarithmic(axis: Axes, total: Hist) -> None:
+def _logarithmic(axis: Axes, values: FloatArray) -> None:
     """A logarithmic axis of events, with room for the legend."""
-    values = total.values()
     low, high = 0.5 * values[values > 0].min(), values.max()
     axis.set(yscale="log", ylim=(low, high * (high / low) ** 0.4))
 
@@ -122,7 +131,7 @@ def _spread(total: Hist) -> str:
     low, high = np.interp(CENTRAL, share, edges)
     mean = np.average(middle, weights=values)
     rms = np.sqrt(np.average((middle - mean) ** 2, weights=values))
-    return f"68%: {low:.3g} to {high:.3g}, RMS {rms:.3g}"
+    return f"68%: {low:.3g} to {high:.3g}, RMS {rms:.3g}".replace("-", "−")
 
 
 def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mapping[str, Any], name: str) -> None:
@@ -162,20 +171,10 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: Mappin
         matrix = np.array([[table[given.index(g), true.index(t)] for t in columns] for g in names])
         file = f"{key['dataset']}/assignment_confusion_{method.replace(':', '_')}"
         with write.figure(file, str(info["label"])) as (axis,):
-            share = matrix / matrix.sum(axis=1, keepdims=True)
-            image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
-            for row, column in np.ndindex(*share.shape):
-                color = "black" if share[row, column] > 0.5 else "white"
-                text = f"{100 * share[row, column]:.1f}%\n({int(matrix[row, column]):,})"
-                axis.text(column, row, text, ha="center", va="center", fontsize=18, color=color)
-            axis.set_xticks(range(len(columns)), [_place_label(info, name) for name in columns])
-            axis.set_yticks(range(len(names)), [_place_label(info, name) for name in names])
-            axis.tick_params(which="both", top=False, right=False, length=0)
-            axis.minorticks_off()
-            axis.set_xlabel("Truly of")
-            axis.set_ylabel(f"Assigned to by {NAMES.get(method, method)}", labelpad=14)
-            label = f"Share of the row's objects ({int(matrix.sum()):,} in all)"
-            axis.figure.colorbar(image, ax=axis, shrink=0.85, label=label)
+            rows, true_places = ([_place_label(info, name) for name in some] for some in (names, columns))
+            draw_shares(axis, matrix, rows, true_places, "objects", "assigned objects")
+            axis.set_xlabel("True position")
+            axis.set_ylabel(f"Position assigned by {NAMES.get(method, method)}", labelpad=14)
 
 
 def _places(histogram: Hist, info: Mapping[str, Any]) -> list[str]:

@@ -47,8 +47,12 @@ def draw_ratios(
         low, high = clopper_pearson_interval(passed[use], total[use], coverage=COVERAGE)
         bars = np.clip([value - low, high - value], 0, None)  # rounding may leave an end a hair inside the value
         middle = ((low_edge + high_edge) / 2 + place)[use]
-        axis.hlines(value, low_edge[use], high_edge[use], color=styles[name]["color"], linewidth=1, alpha=0.5)
-        axis.errorbar(middle, value, bars, linestyle="none", **{"markersize": 8, **styles[name]})
+        style = {"markersize": 8, **styles[name], "linestyle": "none"}
+        line = styles[name].get("linestyle", "-")
+        axis.hlines(value, low_edge[use], high_edge[use], color=style["color"], linewidth=1, alpha=0.5, linestyle=line)
+        drawn = axis.errorbar(middle, value, bars, **style)
+        for error in drawn.lines[2]:
+            error.set_linestyle(line)
 
 
 def joined(totals: Sequence[npt.NDArray[Any]], fewest: int = FEWEST) -> npt.NDArray[np.int64]:

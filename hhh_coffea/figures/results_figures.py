@@ -5,14 +5,12 @@ They are those of arXiv:2412.03819 and its repository (§7 of the published anal
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import hist
-import matplotlib as mpl
 import mplhep
 import numpy as np
 from hist import Hist
@@ -20,6 +18,8 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.datasets.normalisation import NormalisationError
 from hhh_coffea.figures import mass_plane as figures_mass_plane
+from hhh_coffea.figures import masses as figures_masses
+from hhh_coffea.figures import multiplicity as figures_multiplicity
 from hhh_coffea.figures import parameters as figures_parameters
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
@@ -27,35 +27,33 @@ from hhh_coffea.figures import sculpting as figures_sculpting
 from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
+from hhh_coffea.figures.confusion import draw_shares
 from hhh_coffea.figures.labels import labels_of
+from hhh_coffea.figures.masses import methods_of
 from hhh_coffea.figures.models import bdt as figures_bdt
 from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.spectra import between, coarseness, coarser, counted
 from hhh_coffea.figures.style import (
-    BAND,
     DEFINITION_NAMES,
-    FEWEST_IN_SHAPE,
     FORMATS,
     NAMES,
     PALETTE,
     PT_CENTERS,
     PT_EDGES,
     Writer,
-    category_name,
     color_of,
-    density,
     lighter,
-    line_widths,
     show_overflow,
     styles_of,
+    title_of,
 )
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
 from hhh_coffea.results.event_observables import PLANE
-from hhh_coffea.results.histograms import CORRECT, MAIN_HISTOGRAMS, NAMES_OF_ALL, UNKNOWN, WRONG, usual
+from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, NAMES_OF_ALL, usual
 from hhh_coffea.results.summary import by_pt, confusion_matrix, counts
 
 PUBLISHED = " (published)"
+LONGEST_OF_TWO = 36  # letters of an entry of a legend with two columns
 
 
 def draw_all(
@@ -90,22 +88,20 @@ def draw_all(
             _any_histogram(write, name, histograms[name])
         return write.written
     for name, info in datasets.items():
-        label = str(info["label"])
         for definition in _definitions(histograms, info):
             key = {"dataset": name, "definition": definition}
             for category in info["categories"][definition]:
                 _purity_efficiency(write, histograms, {**key, "category": category}, info, overlay_published)
             _confusion(write, histograms["confusion"], key, info)
             figures_targets.draw(write, histograms, key, info)
-        for first in _definitions(histograms, info)[:1]:
-            for category in _with_one_mass(info, info["categories"][first])[0]:
-                _candidate_mass(write, histograms, {"dataset": name, "definition": first, "category": category}, info)
+        if _definitions(histograms, info):
+            figures_masses.draw_candidates(write, histograms, {"dataset": name}, info)
         for first in _definitions(histograms, info)[:1]:
             figures_quantities.draw(write, histograms, name, first, info)
             figures_systematics.draw(write, varied["candidate_mass"], name, first, info)
         figures_mass_plane.draw(write, histograms, name, info)
-        _multiplicity(write, histograms["multiplicity"], name, label)
-    _mass_sculpting(write, histograms, datasets)
+        figures_multiplicity.draw(write, histograms["multiplicity"], name, str(info["label"]))
+    figures_masses.draw_sculpting(write, histograms, datasets)
     figures_sculpting.draw(write, histograms, datasets)
     if (folder / "summary.json").is_file():  # a run draws once all its JSON files are written
         figures_parameters.draw(write, results.read_json(folder / "summary.json").get("parameters", {}))
@@ -134,7 +130,7 @@ def draw_comparison(
             for category in info["categories"][definition]:
                 key = {"dataset": name, "definition": definition, "category": category}
                 _purity_efficiency(write, histograms, key, info, overlay_published)
-    _mass_sculpting(write, histograms, datasets)
+    figures_masses.draw_sculpting(write, histograms, datasets)
     return write.written
 
 
@@ -142,7 +138,7 @@ def _purity_efficiency(
     write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any], overlay: bool
 ) -> None:
     """Purity against reconstructed and efficiency against generated pT, all methods (figures 1 and 2)."""
-    names = _methods(histograms)
+    names = methods_of(histograms)
     if not info["is_signal"] or not any(counts(histograms["candidates"], {**key, "method": m}).sum() for m in names):
         return
     name = f"{key['dataset']}/{key['definition']}_purity_efficiency_{key['category']}"
@@ -156,45 +152,26 @@ def _purity_efficiency(
             entries = sorted(
                 zip(*axis.get_legend_handles_labels(), strict=True), key=lambda entry: entry[1].endswith(PUBLISHED)
             )
-            rows = (len(entries) + 1) // 2
+            columns = 2 if max(len(label) for _, label in entries) <= LONGEST_OF_TWO else 1
+            rows = -(-len(entries) // columns)
             axis.set(ylim=(-0.02, 1.15 + 0.06 * rows), ylabel=f"Reconstruction {what}")
             show_overflow(axis)
             axis.set_yticks(np.arange(0, 1.1, 0.2))
             axis.set_xlabel(f"{'Reco.' if what == 'purity' else 'Gen.'} {_symbol(info, key['category'])} $p_T$ [GeV]")
             axis.legend(
                 *zip(*entries, strict=True),
-                title=f"{_title(info, key['category'])} ({DEFINITION_NAMES[key['definition']]})",
+                title=f"{title_of(info, key['category'])} ({DEFINITION_NAMES[key['definition']]})",
                 loc="upper left",
-                ncols=2,
+                ncols=columns,
                 fontsize=18,
                 title_fontsize=20,
                 alignment="left",
             )
 
 
-def _title(info: Mapping[str, Any], category: str) -> str:
-    """What figures call a category: as the analysis does, if it has a label for it."""
-    return str(info.get("labels", {}).get(category, category_name(category)))
-
-
-def _with_one_mass(info: Mapping[str, Any], categories: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Categories whose candidates stand for particles of one mass, and the kinds beside them.
-
-    Kinds may be ways to see the same particle, and then the first category has all of them; or they are particles.
-    """
-    if sum(info["kinds"].values()) != info["particles"]:
-        return [categories[0]], list(info["kinds"])
-    return [c for c in categories if c in info["kinds"]] or list(categories), []
-
-
 def _symbol(info: Mapping[str, Any], category: str) -> str:
     """The particle whose momentum a category shows: that of its kind where the analysis has several particles."""
     return str(info.get("labels", {}).get(category, info["symbol"]))
-
-
-def _methods(histograms: dict[str, Hist]) -> list[str]:
-    """Those of all figures: a method looks the same in each, whichever others it shows."""
-    return sorted({m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"]})
 
 
 def _overlay(axis: Axes, analysis: str, category: str, what: str) -> None:
@@ -217,27 +194,10 @@ def _confusion(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         with write.figure(
             f"{key['dataset']}/{key['definition']}_confusion_{_file_name(method)}", str(info["label"])
         ) as (axis,):
-            rows = matrix.sum(axis=1, keepdims=True)
-            share = np.divide(matrix, rows, out=np.zeros_like(matrix, dtype=float), where=rows > 0)
-            image = axis.imshow(share, cmap="cividis", vmin=0, vmax=1)
-            for row, column in np.ndindex(*share.shape):
-                axis.text(
-                    column,
-                    row,
-                    f"{share[row, column]:.3f}\n({int(matrix[row, column])})" if matrix[row, column] else "0",
-                    ha="center",
-                    va="center",
-                    fontsize=18,
-                    color="black" if share[row, column] > 0.5 else "white",
-                )
-            axis.set_xticks(range(len(names)), names)
-            axis.set_yticks(range(len(names)), names)
-            axis.tick_params(which="both", top=False, right=False, length=0)
-            axis.minorticks_off()
+            base = f"complete events, {DEFINITION_NAMES[key['definition']]}"
+            draw_shares(axis, matrix, names, names, "events", base)
             letters = ", ".join(f"{letter}: {kind}" for kind, letter in _initials(kinds).items())
             axis.set(xlabel=f"Candidates of {NAMES.get(method, method)}", ylabel=f"Targets ({letters})")
-            text = f"Share of the row's events ({DEFINITION_NAMES[key['definition']]}, {int(matrix.sum()):,} complete events)"
-            axis.figure.colorbar(image, ax=axis, shrink=0.85).set_label(text, fontsize=18)
 
 
 def _definitions(histograms: dict[str, Hist], info: dict[str, Any]) -> list[str]:
@@ -255,102 +215,6 @@ def _initials(kinds: list[str]) -> dict[str, str]:
 
 def _file_name(method: str) -> str:
     return method.replace(":", "_")
-
-
-def _candidate_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:
-    """Mass of each method's surviving candidates, correct and wrong ones stacked where there is truth."""
-    histogram = histograms["candidate_mass"]
-    for method in histogram.axes["method"]:
-        place = {**key, "method": method}
-        if not counts(histograms["candidates"], place).sum():
-            continue
-        chosen = histogram[{name: hist.loc(value) for name, value in place.items()}]
-        kind = "" if key["category"] not in info["kinds"] else f"_{key['category']}"
-        with write.figure(f"{key['dataset']}/candidate_mass{kind}_{_file_name(method)}", str(info["label"])) as (axis,):
-            parts = [
-                (chosen[:, hist.loc(value)], name, color)
-                for value, name, color in (
-                    (WRONG, "wrong", "#94a4a2"),
-                    (CORRECT, "correct", color_of(method)),
-                    (UNKNOWN, "candidates", color_of(method)),
-                )
-            ]
-            parts = [part for part in parts if part[0].values().sum()]
-            drawn = coarser([spectrum for spectrum, _, _ in parts])
-            mplhep.histplot(
-                drawn,
-                ax=axis,
-                stack=True,
-                histtype="fill",
-                label=[p[1] for p in parts],
-                color=[p[2] for p in parts],
-                flow="none",
-            )
-            together = sum(drawn)
-            edges, total, error = together.axes[0].edges, together.values(), np.sqrt(together.variances())
-            axis.stairs(total + error, edges, baseline=total - error, label="stat. unc.", **BAND)
-            axis.set(
-                xlim=between(together),
-                xlabel="Candidate mass [GeV]",
-                ylabel=f"{counted('Candidates', together)} / {edges[1] - edges[0]:g} GeV",
-            )
-            title = NAMES.get(method, method) + (
-                f", {info.get('labels', {}).get(key['category'], key['category'])}" if kind else ""
-            )
-            axis.legend(title=title, fontsize=20, title_fontsize=20)
-
-
-def _mass_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
-    """Mass shape of all candidates in background, all methods over each other (figure 3)."""
-    for name, info in datasets.items():
-        for definition in [] if info["is_signal"] else _definitions(histograms, info)[:1]:
-            key = {"dataset": name, "definition": definition}
-            for what in itertools.chain(*_with_one_mass(info, info["categories"][definition])):
-                finer = f"{what}_mass" in histograms
-                histogram = histograms[f"{what}_mass" if finer else "candidate_mass"]
-                _mass_shapes(write, histograms, histogram, key if finer else {**key, "category": what}, what, info)
-
-
-def _mass_shapes(
-    write: Writer, histograms: dict[str, Hist], histogram: Hist, key: dict[str, str], what: str, info: dict[str, Any]
-) -> None:
-    spectra = []
-    for method in histogram.axes["method"]:
-        place = {**key, "method": method}
-        if counts(histogram, place).sum() > 0:  # negative weights may have the upper hand
-            spectra.append((method, histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")))
-    entries = {m: counts(histograms["candidates"], {**key, "category": what, "method": m}).sum() for m, _ in spectra}
-    if max(entries.values(), default=0) < FEWEST_IN_SHAPE:
-        return
-    shapes = [spectrum for method, spectrum in spectra if entries[method] >= FEWEST_IN_SHAPE]
-    factor = coarseness(shapes)
-    with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
-        styles = styles_of(_methods(histograms))
-        for position, ((method, spectrum), width) in enumerate(zip(spectra, line_widths(len(spectra)), strict=True)):
-            if entries[method] < FEWEST_IN_SHAPE:
-                axis.plot([], [], " ", label=f"{styles[method]['label']}: {entries[method]:.0f} entries, not drawn")
-            else:
-                line = "--" if position % 2 else "-"  # of two that coincide, both are seen
-                shown = {part: styles[method][part] for part in ("color", "label")}
-                density(axis, spectrum[:: hist.rebin(factor)], width, linestyle=line, **shown)
-        axis.set(xlim=between(sum(shapes)), xlabel="Mass [GeV]", ylabel="Density [1/GeV]")
-        axis.legend(title=_title(info, what), fontsize=20, title_fontsize=20)
-
-
-def _multiplicity(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
-    """Objects per event, before the jet cut (figure 6)."""
-    names = {"jets": "small-radius jets", "fatjets": "large-radius jets", "leptons": "leptons"}
-    found = {name: counts(histogram, {"dataset": dataset, "collection": name}) for name in names}
-    found = {name: values for name, values in found.items() if np.count_nonzero(values) > 1}  # nothing to see otherwise
-    if not found:
-        return
-    with write.figure(f"{dataset}/multiplicity", label, panels=len(found)) as axes:
-        for axis, (collection, values) in zip(axes, found.items(), strict=True):
-            last = int(np.flatnonzero(values)[-1])
-            edges = np.arange(last + 2) - 0.5
-            mplhep.histplot(values[: last + 1] / values.sum(), edges, ax=axis, color="black", linewidth=2)
-            axis.set(xlim=(edges[0], edges[-1]), xlabel=f"Number of {names[collection]}", ylabel="Share of events")
-            axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
 
 
 def _any_histogram(write: Writer, name: str, histogram: Hist) -> None:

@@ -13,7 +13,7 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, within
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import (
     CATEGORY_NAMES,
     DEFINITION_NAMES,
@@ -84,7 +84,7 @@ def _spectra(
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
         below.axhline(1, color="black", linewidth=1, linestyle="--")
         below.axvspan(110, 140, color="0.9", zorder=0)
-        below.set(xlabel="Mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
+        below.set(xlabel="Candidate mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
 
 
 def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:

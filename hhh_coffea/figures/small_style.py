@@ -8,8 +8,13 @@ STYLE: Any = {
     **{f"{axis}tick.direction": "in" for axis in "xy"},
     "xtick.top": True,
     "ytick.right": True,
-    "font.size": 12,
-    "axes.titlesize": 14,
+    "xaxis.labellocation": "right",
+    "yaxis.labellocation": "top",
+    "font.size": 13,
+    "axes.labelsize": 14,
+    "axes.titlesize": 15,
+    "legend.frameon": False,
 }
-# colours of what is no method, from viridis: values in order, two directions, quantities
-SEQUENCE = ("#440154", "#31688e", "#35b779", "#b5de2b")
+# those of mplhep; the second has what the first lacks
+FONTS: Any = {"font.family": ["TeX Gyre Heros", "DejaVu Sans"]}
+LETTERS_PER_INCH = 11.5  # of text of size 13

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import hist
 import numpy as np
+import numpy.typing as npt
 from hist import Hist
+
+from hhh_coffea.figures.ratios import joined
 
 CONTENT = (0.002, 0.998)  # quantiles of the entries between which the axis lies
 SIXTY_EIGHT = (0.16, 0.84)
 IN_A_BIN = 15  # entries that a bin of the central 68% has on average, if bins can be joined to that
 FEWEST_BINS = 20  # of the whole axis
+FloatArray = npt.NDArray[np.float64]
 
 
 def between(histogram: Hist, quantiles: tuple[float, float] = CONTENT) -> tuple[float, float]:
@@ -23,6 +25,12 @@ def between(histogram: Hist, quantiles: tuple[float, float] = CONTENT) -> tuple[
     share = np.cumsum(values) / values.sum()
     first, last = np.searchsorted(share, quantiles)
     return float(edges[min(first, len(share) - 1)]), float(edges[min(last, len(share) - 1) + 1])
+
+
+def between_all(spectra: Sequence[Hist]) -> tuple[float, float]:
+    """The smallest range that has :func:`between` of each spectrum."""
+    ranges = [between(spectrum) for spectrum in spectra]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def coarseness(spectra: Iterable[Hist]) -> int:
@@ -44,13 +52,30 @@ def coarseness(spectra: Iterable[Hist]) -> int:
     return max(factors)
 
 
+def effective(values: FloatArray, variances: FloatArray) -> FloatArray:
+    """Entries without weights that would be as well known, (Σw)²/Σw², in each bin."""
+    return np.divide(values**2, variances, out=np.zeros(len(values)), where=variances > 0)
+
+
+def well_filled(entries: FloatArray) -> npt.NDArray[np.int64]:
+    """Borders, as positions of edges, of bins that are joined until each has :data:`hhh_coffea.figures.ratios.FEWEST` entries.
+
+    Empty bins at both ends are left out first: no bin reaches where there is nothing.
+    """
+    filled = np.flatnonzero(entries > 0)
+    if not len(filled):
+        return np.array([0, len(entries)], dtype=np.int64)
+    first, stop = filled[0], filled[-1] + 1
+    return np.array([*(first + joined([entries[first:stop]])), stop], dtype=np.int64)
+
+
+def merged(values: FloatArray, borders: npt.NDArray[np.int64]) -> FloatArray:
+    """Sums of the bins between ``borders`` (:func:`well_filled`)."""
+    sums: FloatArray = np.add.reduceat(values[: borders[-1]], borders[:-1])
+    return sums
+
+
 def counted(what: str, histogram: Hist) -> str:
     """``what`` as the axis of a spectrum says it: weighted if entries have other weights than 1."""
     same = np.allclose(histogram.values(flow=True), histogram.variances(flow=True))
     return what if same else f"Weighted {what.lower()}"
-
-
-def coarser(spectra: Sequence[Hist]) -> list[Any]:
-    """The spectra in the bins that their sum allows; overflow is kept."""
-    factor = coarseness([sum(spectra)]) if spectra else 1
-    return [spectrum[:: hist.rebin(factor)] for spectrum in spectra]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import hist
@@ -12,14 +12,14 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.figures.palette import BACKGROUNDS, SIGNALS
 from hhh_coffea.figures.spectra import between, coarseness
-from hhh_coffea.figures.style import BAND, NAMES, PALETTE, Writer
+from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
 from hhh_coffea.results.observables import values_of
 
 FloatArray = npt.NDArray[np.float64]
-SIGNAL = "#bd1f01"
 RANKS = ("leading", "second", "third", "fourth")
 DEFINITION = "default"
 LEGEND = 0.55  # of the height that the spectra take, on a logarithmic axis, above them
@@ -126,7 +126,7 @@ def _figure(
     with write.figure(name, "", **rows) as axes:
         upper, lowest = axes[0], axes[-1]
         stack(upper, edges, processes, signals)
-        band(upper, edges, total, error, "statistical uncertainty")
+        band(upper, edges, total, error, STATISTICAL)
         signal_shape(upper, edges, processes, signals)
         if data:
             ratio_panel(upper, lowest, edges, total, error, np.sum(data, axis=0))
@@ -153,14 +153,16 @@ def ratio_panel(
 
 
 def stack(axis: Axes, edges: FloatArray, processes: Mapping[str, FloatArray], signals: Collection[str]) -> None:
-    """Events per width, smallest at the bottom, signals on top, each with an area of its own."""
-    widths, colors = np.diff(edges) / _unit(edges), _colors()
+    """Events per width, smallest at the bottom, signals on top, each with an area of its own.
+
+    The colour of a process depends on its place among ``processes`` alone: it is the same for every method and observable.
+    """
+    widths, colors = np.diff(edges) / _unit(edges), colors_of(processes, signals)
     order = sorted(processes, key=lambda p: (p in signals, processes[p].sum()))
     below = np.zeros(len(widths))
-    for number, process in enumerate(order):
+    for process in order:
         above = below + processes[process] / widths
-        color = SIGNAL if process in signals and number == len(order) - 1 else next(colors)
-        axis.stairs(above, edges, baseline=below, fill=True, color=color, label=process)
+        axis.stairs(above, edges, baseline=below, fill=True, color=colors[process], label=process)
         below = above
 
 
@@ -177,7 +179,8 @@ def signal_shape(axis: Axes, edges: FloatArray, processes: Mapping[str, FloatArr
     if rounded > 1:
         text = f"{rounded:,.0f}" if rounded < 1e5 else f"$10^{{{np.log10(rounded):.0f}}}$"
         factor = rounded if rounded < 1e5 else 10 ** np.round(np.log10(rounded))
-        axis.stairs(signal * factor, edges, color=SIGNAL, linewidth=3, label=f"signal × {text}")
+        name = next(iter(signals)) if len(signals) == 1 else "signals"
+        axis.stairs(signal * factor, edges, color=SIGNALS[0], linewidth=3, label=f"{name} × {text}")
 
 
 def band(axis: Axes, edges: FloatArray, middle: FloatArray, error: FloatArray, label: str | None = None) -> None:
@@ -219,6 +222,7 @@ def _unit(edges: FloatArray) -> float:
     return float(widths[0]) if np.allclose(widths, widths[0]) else 1.0
 
 
-def _colors() -> Iterator[str]:
-    while True:
-        yield from (color for color in PALETTE if color != SIGNAL)
+def colors_of(processes: Collection[str], signals: Collection[str]) -> dict[str, str]:
+    """Colour of each process: signals and backgrounds have sequences of their own."""
+    own = {True: itertools.cycle(SIGNALS), False: itertools.cycle(BACKGROUNDS)}
+    return {process: next(own[process in signals]) for process in processes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
+from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
-# and SPANet in cool ones; "spanet" is "spanet:joint" in our definitions and "spanet:all" where every particle is assigned,
+# and SPANet in cool ones; "spanet" is "spanet:expected" in our definitions and "spanet:all" where every particle is assigned,
 # so these share a colour. The methods of tops take colours of methods that tops do not have
 METHOD_STYLES = {
     "chi2": ("#ffa90e", "o"),
@@ -28,18 +29,17 @@ METHOD_STYLES = {
     "chi2+bdt": ("#bd1f01", "s"),
     "chi2+bdt_as_published": ("#e76300", "P"),
     "spanet": ("#3f90da", "^"),
-    "spanet:joint": ("#3f90da", "v"),
+    "spanet:joint": ("#92dadd", "v"),
     "spanet:reference": ("#832db6", "X"),
     "spanet:greedy": ("#717581", "*"),
-    "spanet:expected": ("#92dadd", "d"),
+    "spanet:expected": ("#3f90da", "d"),
     "spanet:all": ("#3f90da", "D"),
     "dhh": ("#b9ac70", "p"),
     "likelihood": ("#a96b59", "s"),
     "pdnn": ("#832db6", "D"),
 }
-# the whole sequence, for what has no style of its own: methods of users, and methods that several runs have. First those
-# that no method above has, so that a figure of a user's method alone is not taken for one of them
-PALETTE = ("#94a4a2", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e", "#3f90da")
+# for methods of users: first colours that no method above has, so that a figure of one of them alone is not taken for theirs
+PALETTE = ("#c44cb0", "#00695c", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e76300", "#832db6", "#bd1f01", "#ffa90e")
 # a second result of the network: dark SPANet blue
 DARK_BLUE = "#0b3c6e"
 MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h", "8", "H")
@@ -74,15 +74,25 @@ def category_name(category: str) -> str:
     return CATEGORY_NAMES.get(category, category)
 
 
+def title_of(info: Mapping[str, Any], category: str) -> str:
+    """What figures call a category of a dataset: as its analysis does, if it has a label for it."""
+    return str(info.get("labels", {}).get(category, category_name(category)))
+
+
 RUN = " @ "  # between a method and the run it is from, where several are compared
+SAME = " = "  # between runs in which a method gives the same
+# runs beside each other: how much of their markers is filled, and their lines. The colour is that of the method
+RUN_FILLS = ("full", "none", "left", "right", "top", "bottom")
+RUN_LINES = ("-", "--", "-.", ":")
 PT_WIDTH = 50
 PT_EDGES = np.arange(0, 1051, PT_WIDTH)  # the last bin is the overflow, drawn as 1000–1050
 PT_CENTERS = (PT_EDGES[:-1] + PT_EDGES[1:]) / 2
 LAST_BIN = f"> {PT_EDGES[-2]}"  # what stands below it
 FORMATS = ("png", "pdf")
 FEWEST_IN_SHAPE = 50  # entries; fewer make no shape
-# statistical uncertainty around a histogram, as options of stairs()
-BAND: dict[str, Any] = {"fill": True, "color": "black", "alpha": 0.25, "linewidth": 0}
+# statistical uncertainty around a histogram, as options of stairs(): hatched, so that it is not taken for a part of a stack
+BAND: dict[str, Any] = {"fill": True, "facecolor": "none", "edgecolor": "0.2", "hatch": "/////", "linewidth": 0}
+STATISTICAL = "statistical uncertainty"
 
 
 class Writer:
@@ -142,20 +152,32 @@ class Writer:
 def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and legend entry of each method in one figure, no two alike.
 
-    Of a method of several runs (``method @ run``) the first looks as ever; the others, and methods that are not known
-    here, take what is left.
+    Methods that are not known here take what is left. A method of several runs (``method @ run``) has its own colour and
+    marker in all of them; filling and ``linestyle`` tell the runs apart.
     """
-    first = {method.partition(RUN)[0]: method for method in reversed(methods)}
-    taken = {style for name in first for style in METHOD_STYLES.get(name, ())}
+    names = list(dict.fromkeys(method.partition(RUN)[0] for method in methods))
+    taken = {style for name in names for style in METHOD_STYLES.get(name, ())}
     colors, markers = (itertools.cycle([s for s in some if s not in taken]) for some in (PALETTE, MARKERS))
+    looks = {name: METHOD_STYLES.get(name) or (next(colors), next(markers)) for name in names}
+    runs = list(dict.fromkeys(_first_run(method) for method in methods if RUN in method))
     styles = {}
     for method in methods:
         name, _, run = method.partition(RUN)
-        known = METHOD_STYLES.get(name) if first[name] == method else None
-        color, marker = known or (next(colors), next(markers))
-        label = NAMES.get(name, name) + (f" ({run})" if run else "")
-        styles[method] = {"color": color, "marker": marker, "label": label}
+        styles[method] = dict(zip(("color", "marker"), looks[name], strict=True)) | {"label": NAMES.get(name, name)}
+        if run:
+            place = runs.index(_first_run(method))
+            words = f"same in {', '.join(run.split(SAME))}" if SAME in run else run
+            styles[method] |= {
+                "label": f"{styles[method]['label']} ({words})",
+                "fillstyle": RUN_FILLS[place % len(RUN_FILLS)],
+                "linestyle": RUN_LINES[place % len(RUN_LINES)],
+            }
     return styles
+
+
+def _first_run(method: str) -> str:
+    """The run of ``method @ run``; the first of those in which it gives the same."""
+    return method.partition(RUN)[2].partition(SAME)[0]
 
 
 def color_of(method: str) -> str:
@@ -183,15 +205,17 @@ def show_overflow(axis: Axes) -> None:
 
 
 def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> None:
-    """Shape with statistical errors, normalised to the entries in range."""
-    total = histogram.values().sum()
-    if total <= 0:
+    """Shape with statistical errors, normalised to the entries in range; bins with few entries are joined."""
+    values, variances = histogram.values(), histogram.variances()
+    if values.sum() <= 0:
         return
-    scale = 1 / total / histogram.axes[0].widths
-    errors = np.sqrt(histogram.variances()) * scale
+    borders = well_filled(effective(values, variances))
+    edges = histogram.axes[0].edges[borders]
+    scale = 1 / values.sum() / np.diff(edges)
+    errors = np.sqrt(merged(variances, borders)) * scale
     mplhep.histplot(
-        histogram.values() * scale,
-        histogram.axes[0].edges,
+        merged(values, borders) * scale,
+        edges,
         yerr=errors,
         ax=axis,
         linewidth=linewidth,

@@ -12,9 +12,9 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.spectra import counted
-from hhh_coffea.figures.style import NAMES, Writer
+from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer, title_of
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.histograms import REGION, VARIATION
 
@@ -38,7 +38,7 @@ def draw(write: Writer, masses: Hist, dataset: str, definition: str, info: Mappi
             continue
         for source in _sources(spectra):
             name = f"{dataset}/systematics_{method}_{category}_with_{source}"
-            title = f"{NAMES.get(method, method)}, {info.get('labels', {}).get(category, category)}"
+            title = f"{NAMES.get(method, method)}, {title_of(info, category)}"
             _variation(write, name, spectra, source, title, str(info["label"]))
 
 
@@ -57,7 +57,7 @@ def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str,
         some = nominal.values() > 0
         below = np.where(some, nominal.values(), 1.0)
         relative = np.where(some, error / below, 0)
-        ratio.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color="#d3d3d3")
+        ratio.stairs(1 + relative, edges, baseline=1 - relative, label=STATISTICAL, **BAND)
         reach = 0.05  # of the ratio, over bins that are known to 10%
         for way, color in zip(DIRECTIONS, (UP, DOWN), strict=True):
             if f"{source}_{way}" in spectra.axes["variation"]:
@@ -72,5 +72,6 @@ def _variation(write: Writer, name: str, spectra: Hist, source: str, title: str,
         )
         spectrum.legend(title=title, loc="upper right", ncols=3)
         ratio.axhline(1, color="black", linewidth=1)
+        ratio.legend(fontsize=16, loc="upper right")
         ratio.set(xlabel=nominal.axes[0].label, ylabel="varied / nominal", xlim=(edges[0], edges[-1]))
         ratio.set_ylim(1 - reach, 1 + reach)

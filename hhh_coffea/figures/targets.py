@@ -8,15 +8,19 @@ from typing import Any
 import hist
 import mplhep
 import numpy as np
+import numpy.typing as npt
 from hist import Hist
+from matplotlib.axes import Axes
 
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.spectra import between, coarseness
+from hhh_coffea.figures.spectra import between, coarseness, merged, well_filled
 from hhh_coffea.figures.style import (
     DEFINITION_NAMES,
     FEWEST_IN_SHAPE,
     MARKERS,
     PT_EDGES,
+    PT_WIDTH,
     Writer,
     density,
     show_overflow,
@@ -24,8 +28,9 @@ from hhh_coffea.figures.style import (
 from hhh_coffea.results.histograms import generated
 from hhh_coffea.results.summary import counts
 
-COLORS = ("#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd")  # Petroff, six colours: one a kind
+COLORS = (SEQUENCE[0], SEQUENCE[2], SEQUENCE[1], SEQUENCE[3], "#8a70a8", "black")  # one per kind
 LINES = ("-", "--", "-.", ":")
+SPACE = 0.03
 MADE_OF = {"resolved": "two small-radius jets", "boosted": "one large-radius jet"}
 
 
@@ -54,24 +59,23 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         height_ratios=(3, 1),
     ) as (axis, below):
         if not apart:
-            mplhep.histplot(every, PT_EDGES, ax=axis, yerr=np.sqrt(every), color="black", label=everything, linewidth=2)
+            _spectrum(axis, every, color="black", label=everything)
         shares, styles = {}, {}
         for kind, color, marker in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False):
             values = counts(histogram, {**key, "target": kind})
-            name = MADE_OF.get(kind) or _label(info, kind, kind)
+            name = _label(info, kind, kind.capitalize())
+            name += f": {MADE_OF[kind]}" if kind in MADE_OF else ""
             if apart:
                 line: dict[str, Any] = {"color": color, "linestyle": "--", "linewidth": 1.5}
-                axis.stairs(own[kind], PT_EDGES, label=f"{name}, generated", **line)
+                _spectrum(axis, own[kind], errors=False, label=f"{name}, generated", **line)
                 name += ", with target"
-            mplhep.histplot(values, PT_EDGES, ax=axis, yerr=np.sqrt(values), color=color, label=name, linewidth=2)
+            _spectrum(axis, values, color=color, label=name)
             shares[kind] = own[kind] if apart else every, values
             styles[kind] = {"color": color, "marker": marker, "markersize": 6}
         draw_ratios(below, PT_EDGES, shares, styles)
         axis.set(yscale="log", ylabel="Particles / 50 GeV", xlabel="")
         axis.legend(
-            title=DEFINITION_NAMES[key["definition"]]
-            if apart
-            else f"matched to ({DEFINITION_NAMES[key['definition']]})",
+            title=("Generated particles" if apart else "Targets") + f" ({DEFINITION_NAMES[key['definition']]})",
             fontsize=20,
             title_fontsize=20,
             ncols=2 if apart and len(own) > 2 else 1,
@@ -79,6 +83,16 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         below.set_ylabel(f"Share of\n{'generated' if apart else everything}", fontsize=22)
         below.set(ylim=(0, 1.1), xlabel=f"Gen. {info['symbol']} $p_T$ [GeV]")
         show_overflow(below)
+
+
+def _spectrum(axis: Axes, values: npt.NDArray[Any], errors: bool = True, **style: Any) -> None:
+    """Particles per bin of :data:`PT_EDGES`; bins with few are joined."""
+    borders = well_filled(values)
+    edges = PT_EDGES[borders]
+    scale = PT_WIDTH / np.diff(edges)
+    number = merged(values, borders)
+    error = np.sqrt(number) * scale if errors else None
+    mplhep.histplot(number * scale, edges, ax=axis, yerr=error, **{"linewidth": 2, **style})
 
 
 def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:
@@ -109,7 +123,8 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
                     shape = spectra[name][kind][:: hist.rebin(factor)]
                     density(axis, shape, color=color, linestyle=line, label=label)
             low, high = between(sum(spectra[name].values()))
-            axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low, high))
+            beside = SPACE * (high - low)  # narrow peaks stand off the sides
+            axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low - beside, high + beside))
             axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
             for kind in (k for k, number in entries.items() if 0 < number < FEWEST_IN_SHAPE):
                 text = f"{_label(info, kind, kind.capitalize())}: {entries[kind]:.0f} entries, not drawn"

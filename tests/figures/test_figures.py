@@ -1,15 +1,19 @@
 """Results on disk and the figures made of them."""
 
+import itertools
 import json
 
 import hist
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hist import Hist
+from kept_axes import Kept
 
-from hhh_coffea.figures import published
+from hhh_coffea.figures import palette, published
+from hhh_coffea.figures.masses import draw_candidates
 from hhh_coffea.figures.ratios import joined, side_by_side
-from hhh_coffea.figures.spectra import between, coarseness, coarser, counted
+from hhh_coffea.figures.spectra import between, coarseness, counted, effective, merged, well_filled
 from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
@@ -148,13 +152,22 @@ def test_confusion_matrix_by_hand():
 
 
 def test_methods_look_different_and_always_the_same():
-    methods = [*METHOD_STYLES, "mine", "chi2 @ a", "chi2 @ b", "spanet @ a"]
+    methods = [*METHOD_STYLES, "mine", "another"]
     styles = styles_of(methods)
     assert len({(s["color"], s["marker"]) for s in styles.values()}) == len(methods)
     for method, style in METHOD_STYLES.items():
         assert (styles[method]["color"], styles[method]["marker"]) == style
-    runs = styles_of(["chi2", "spanet @ a", "spanet @ b"])
-    assert runs["spanet @ a"]["color"] == METHOD_STYLES["spanet"][0] != runs["spanet @ b"]["color"]
+
+
+def test_runs_differ_by_filling_and_line_never_by_colour():
+    """Of the same method; what is the same in both runs says so, and looks like the first of them."""
+    runs = styles_of(["chi2 @ a", "chi2 @ b", "mine @ b", "spanet @ a = b"])
+    assert runs["chi2 @ a"]["color"] == runs["chi2 @ b"]["color"] == METHOD_STYLES["chi2"][0]
+    assert runs["chi2 @ a"]["marker"] == runs["chi2 @ b"]["marker"]
+    assert [runs[name]["fillstyle"] for name in runs] == ["full", "none", "none", "full"]
+    assert [runs[name]["linestyle"] for name in runs] == ["-", "--", "--", "-"]
+    labels = ["χ² (a)", "χ² (b)", "mine (b)", "SPANet (same in a, b)"]
+    assert [runs[name]["label"] for name in runs] == labels
 
 
 def test_points_side_by_side_stay_together():
@@ -177,14 +190,80 @@ def test_bins_of_a_spectrum_follow_its_entries():
     many.fill(np.tile(axis.centers[20:60], 100))
     assert coarseness([many]) == 1
     assert coarseness([many, spectrum]) == 2
-    (drawn,) = coarser([spectrum])
-    assert drawn.axes[0].size == 40
-    assert drawn.values().sum() == spectrum.values().sum()
     weighted = Hist(axis, storage=hist.storage.Weight())
     weighted.fill(axis.centers, weight=0.5)
     assert [counted("Events", h) for h in (many, weighted)] == ["Events", "Weighted events"]
     empty = Hist(axis, storage=hist.storage.Weight())
     assert (coarseness([empty]), between(empty)) == (1, (0.0, 400.0))
+
+
+def test_bins_of_few_entries_are_joined_within_what_is_filled():
+    """By hand: empty bins at both ends are left out, those in between belong to the next bin on the left."""
+    entries = np.array([0, 3, 9, 8, 0, 2, 3, 0], dtype=float)
+    borders = well_filled(entries)
+    assert borders.tolist() == [1, 3, 5, 7]
+    assert merged(entries, borders).tolist() == [12, 8, 5]
+    assert well_filled(np.zeros(4)).tolist() == [0, 4]
+    assert effective(np.array([6.0, 0.0]), np.array([12.0, 0.0])).tolist() == [3, 0]
+
+
+# P. Machado et al., IEEE Trans. Vis. Comput. Graph. 15 (2009) 1291, severity 1.0; they act on linear RGB
+VISION = {
+    "all colours": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def lab(color, vision):
+    """CIE L*a*b* of a colour of sRGB as someone sees it."""
+    rgb = np.array(mpl.colors.to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    xyz = to_xyz @ seen / to_xyz.sum(axis=1)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(
+    "colors", [palette.SIGNALS[:1] + palette.BACKGROUNDS, palette.SIGNALS, palette.PARTICLES, palette.WRONG_CANDIDATES]
+)
+def test_colours_beside_each_other_are_told_apart(colors, vision):
+    """A difference of 2.3 is just noticed; areas and lines need more."""
+    seen = [lab(color, vision) for color in colors]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 10
+
+
+def test_kinds_of_events_have_no_colour_of_a_method():
+    methods = {color for color, _ in METHOD_STYLES.values()}
+    for color in (*palette.SIGNALS, *palette.BACKGROUNDS, *palette.PARTICLES, *palette.WRONG_CANDIDATES, palette.WRONG):
+        distance = min(np.linalg.norm(lab(color, "all colours") - lab(other, "all colours")) for other in methods)
+        assert distance > 10
+
+
+def test_candidate_masses_have_the_same_axis_for_all_methods(results, tmp_path):
+    """Both spectra by hand: one method is narrow, the other wide; the wide one has entries above the axis."""
+    axes = [hist.axis.StrCategory([], growth=True, name=n) for n in ("dataset", "method", "definition", "category")]
+    correct = hist.axis.Integer(-1, 2, flow=False, name="correct")
+    mass, pt = hist.axis.Regular(40, 30, 230, name="mass"), hist.axis.Regular(2, 0, 1000, underflow=False, name="pt")
+    histograms = {
+        "candidate_mass": Hist(*axes, mass, correct, storage=hist.storage.Weight()),
+        "candidates": Hist(*axes, pt, correct, storage=hist.storage.Int64()),
+    }
+    place = {"dataset": "d", "definition": "default", "category": "all"}
+    for method, low, high in (("chi2", 40, 280), ("spanet", 100, 150)):
+        values = np.linspace(low, high, 1000)
+        histograms["candidate_mass"].fill(**place, method=method, mass=values, correct=1)
+        histograms["candidates"].fill(**place, method=method, pt=np.full(1000, 50.0), correct=1)
+    info = {"label": "d", "kinds": {}, "particles": 0, "categories": {"default": ["all"]}}
+    write = Kept(tmp_path)
+    draw_candidates(write, histograms, {"dataset": "d"}, info)
+    wide, narrow = (write.axes[f"d/candidate_mass_{method}"][0] for method in ("chi2", "spanet"))
+    assert wide.get_xlim() == narrow.get_xlim() == (40.0, 230.0)
+    assert [text.get_text() for text in wide.get_legend().get_texts()][-1] == "21% are above 230 GeV"
+    assert len(narrow.get_legend().get_texts()) == 2
 
 
 def test_bins_are_joined_until_every_method_has_five_entries():

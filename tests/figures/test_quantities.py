@@ -36,9 +36,9 @@ def test_figures_of_signal_and_background(results, tmp_path):
     titles = [axis.get_legend().get_title().get_text() for axis in write.axes["tth/spectrum_mass_by_chi2"]]
     assert titles == ["$t_H$, χ²", "$W$ of $t_H$, χ²", "$t_L$, χ²", "$H$, χ²"]
     entries = [text.get_text() for text in write.axes["tth/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
-    assert set(entries) == {"correct", "wrong", "not reconstructable", "statistical error"}
+    assert set(entries) == {"correct", "wrong", "not reconstructable", "statistical uncertainty"}
     entries = [text.get_text() for text in write.axes["ttbb/spectrum_mass_by_chi2"][0].get_legend().get_texts()]
-    assert set(entries) == {"no truth", "statistical error"}
+    assert set(entries) == {"no truth", "statistical uncertainty"}
     labels = [text.get_text() for text in write.axes["tth/assignment_confusion_chi2"][0].get_yticklabels()]
     assert labels == ["$t_H$\nb", "$t_H$\nq1, q2", "$t_L$\nb", "$H$\nb1, b2"]
     shares = [
@@ -85,4 +85,4 @@ def test_spread_of_a_known_shape():
     """A flat distribution from −1 to 1: central 68.27%, and RMS 1/√3."""
     flat = hist.Hist(hist.axis.Regular(2000, -1, 1, name="value"), storage=hist.storage.Weight())
     flat.fill(np.linspace(-0.9995, 0.9995, 2000))
-    assert quantities._spread(flat) == "68%: -0.683 to 0.683, RMS 0.577"
+    assert quantities._spread(flat) == "68%: −0.683 to 0.683, RMS 0.577"

@@ -13,6 +13,7 @@ from conftest import DEMO
 
 from hhh_coffea.figures.compare import read_runs
 from hhh_coffea.figures.report import captions
+from hhh_coffea.figures.report.html_report import _labels_of_quantities
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms
 from hhh_coffea.results.summary import counts
@@ -72,8 +73,9 @@ def test_the_report_holds_everything_and_loads_nothing(runs):
     figures = {str(p.relative_to(runs[0] / "plots").with_suffix("")) for p in (runs[0] / "plots").rglob("*.png")}
     assert len(page.images) == len(figures) > 5
     text = " ".join(" ".join(page.text).split())
-    for name in figures:
-        assert f"{name}." in text
+    assert {image["title"] for image in page.images} == {f"plots/{name}.png" for name in figures}
+    assert text.count("68% Clopper–Pearson intervals") == 3  # main figure, and once for each of two datasets
+    assert "Clopper" not in page.images[-1]["alt"]
     summary, provenance, cutflow = (
         json.loads((runs[0] / f"{n}.json").read_text()) for n in ("summary", "provenance", "cutflow")
     )
@@ -117,7 +119,10 @@ def test_a_report_of_tops(tmp_path):
     assert section.count("<td") > 20
     assert not re.findall(r"<td[^>]*></td>", section)
     assert "<td>t_H</td>" in raw
-    assert "of the t_H candidates of χ²" in captions.caption("ttbar/candidate_mass_ht_chi2", {"ht": "t_H"})
+    assert captions.caption("ttbar/candidate_mass_ht_chi2", {"ht": "t_H"}) == "χ²: mass of the t_H candidates."
+    labels = _labels_of_quantities(json.loads((folder / "histograms.json").read_text())["histograms"])
+    words = captions.caption("ttbar/efficiency_ttbar_mass", {}, labels)
+    assert words == "Efficiency against: Generated m_tt̄."  # as on the axis
 
 
 def test_every_figure_has_a_caption(runs):
@@ -146,20 +151,24 @@ def test_the_report_in_a_browser(runs, tmp_path):
 
 
 def test_runs_are_compared_in_the_same_figures(runs, tmp_path):
-    """χ² is the same in both and stays one curve; chi2+bdt of the second run joins it; what differs carries its run."""
+    """χ² is the same in both and stays one curve that says so; every curve says which run it is from."""
     histograms, datasets = read_runs(runs)
     assert list(datasets) == ["HHH", "HH"]
-    assert set(histograms["candidates"].axes["method"]) == {"chi2", "chi2+bdt"}
-    for method, own in (("chi2", runs[0]), ("chi2+bdt", runs[1])):
+    assert set(histograms["candidates"].axes["method"]) == {"chi2 @ a = b", "chi2 @ a", "chi2+bdt @ b"}
+    key = {"definition": "default", "category": "merged"}
+    assert counts(histograms["candidates"], {**key, "dataset": "HH", "method": "chi2 @ a"}).sum() > 0
+    assert counts(histograms["candidates"], {**key, "dataset": "HHH", "method": "chi2 @ a"}).sum() == 0
+    for method, own in (("chi2 @ a = b", runs[0]), ("chi2+bdt @ b", runs[1])):
         key = {"dataset": "HHH", "definition": "default", "category": "merged", "method": method}
-        expected = counts(read_histograms(own)[0]["candidates"], key)
+        expected = counts(read_histograms(own)[0]["candidates"], {**key, "method": method.partition(" @ ")[0]})
         np.testing.assert_array_equal(counts(histograms["candidates"], key), expected)
         assert expected.sum() > 0
     more = tmp_path / "eight"
     options = ["--fileset", "demo", "--datasets", "HHH", "--max-chunks", "1", "--chunksize", "1500", "--no-plots"]
     assert run([*options, "--metrics", "default", "--chi2-jets", "8", "--output", str(more)]) == 0
     both = [*map(str, (runs[1], more)), "--output", str(tmp_path / "both"), "--formats", "png"]
-    assert set(read_runs([runs[1], more])[0]["targets"].axes["method"]) == {"chi2 @ b", "chi2 @ eight", "chi2+bdt"}
+    expected = {"chi2 @ b", "chi2 @ eight", "chi2+bdt @ b"}
+    assert set(read_runs([runs[1], more])[0]["targets"].axes["method"]) == expected
     assert plot(both) == 0
     assert (tmp_path / "both" / "HHH" / "default_purity_efficiency_merged.png").stat().st_size > 10_000
 

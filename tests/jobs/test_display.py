@@ -8,8 +8,12 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
-from hhh_coffea.figures.event.display import COLORS, UNUSED, draw_event, draw_matrices
+from hhh_coffea.figures.event.display import draw_event
+from hhh_coffea.figures.event.legend import UNUSED
+from hhh_coffea.figures.event.matrices import draw_matrices
+from hhh_coffea.figures.event.places import Disc, beside
 from hhh_coffea.figures.event.view import read_event
+from hhh_coffea.figures.palette import PARTICLES
 from hhh_coffea.methods import method_options
 from hhh_coffea.run import main as run
 
@@ -81,7 +85,7 @@ def test_assignment_matrices(event):
 def test_figures(event):
     """Correct candidates carry the colour of the Higgs they found, unused jets none."""
     figure = draw_event(event)
-    truth, *methods = figure.axes[::3]
+    truth, *methods = figure.axes[::2]
     assert [axis.get_title() for axis in (truth, *methods)] == ["Truth", "χ²", "χ² + BDT", "SPANet"]
     import matplotlib as mpl
 
@@ -92,8 +96,29 @@ def test_figures(event):
         assert [color != UNUSED for color in colors] == [position in used for position in range(len(colors))]
         for candidate in event.candidates[method]:
             if candidate["particle"] is not None and candidate["kind"] == "resolved":
-                assert {colors[jet] for jet in jets_of(candidate)} == {COLORS[candidate["particle"]]}
-    assert len(draw_matrices(event).axes) == 7  # three pairs, three fat jets, the colour scale
+                assert {colors[jet] for jet in jets_of(candidate)} == {PARTICLES[candidate["particle"]]}
+    matrices = draw_matrices(event)
+    assert len(matrices.axes) == 7  # three pairs, three fat jets, the colour scale
+    for axis, matrix in zip(matrices.axes, event.matrices, strict=False):  # all that is possible adds up to DP
+        if matrix.probability.ndim == 2:
+            shown = np.nansum(axis.images[0].get_array().filled(0)) / 2
+            assert shown == pytest.approx(matrix.detection, abs=1e-3)
+    words = [text.get_text() for text in figure.texts]
+    first = words.index(next(text for text in words if text.startswith("H1")))
+    assert [text[:2] for text in words[first : first + 3]] == ["H1", "H2", "H3"]
+
+
+def test_names_stand_beside_their_circles():
+    """By hand: right of a lonely circle, elsewhere where another one is on the right, never outside the axes."""
+    alone = Disc(0.0, 0.0, 0.4, filled=True)
+    (box,) = beside([(alone, 0.1, 0.15)], [alone], [], (3.0, 3.5))
+    assert (box.x, box.y) == pytest.approx((0.57, 0.0))
+    neighbour = Disc(0.9, 0.0, 0.4, filled=True)
+    (box,) = beside([(alone, 0.1, 0.15)], [alone, neighbour], [], (3.0, 3.5))
+    assert (box.x, box.y) == pytest.approx((-0.57, 0.0))
+    corner = Disc(2.8, 0.0, 0.4, filled=True)
+    (box,) = beside([(corner, 0.1, 0.15)], [corner], [], (3.0, 3.5))
+    assert box.x + box.half_width < 3.0
 
 
 def test_command(tmp_path, capsys, monkeypatch):

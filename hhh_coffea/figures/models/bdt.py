@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import hist
@@ -11,15 +13,15 @@ from hist import Hist
 from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, Writer, color_of
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 
 BDT_COLOR = color_of("chi2+bdt")
-CLASS_STYLES = {TARGET: ("H → bb", BDT_COLOR, "o"), OTHER: ("other large-radius jets", "#717581", "s")}
-LINE_COLORS = (BDT_COLOR, *SEQUENCE, "#717581", "#94a4a2")
+CLASS_STYLES = {TARGET: ("H → bb", SEQUENCE[0], "o"), OTHER: ("other large-radius jets", SEQUENCE[2], "s")}
+LINES = ("-", "--", ":", "-.")  # of models
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD large-radius jets (§3)
 PUBLISHED_ROC = np.array(
@@ -47,9 +49,10 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
         used |= {"bdt_score", "bdt_importance"}
         _scores(write, histograms["bdt_score"])
         _roc(write, histograms["bdt_score"], datasets)
-        _importance(write, histograms["bdt_importance"])
         features = [str(name) for name in histograms["bdt_importance"].axes[0]]
-        _features(write, {name: histograms[f"bdt_feature_{name}"] for name in features})
+        found = {name: histograms[f"bdt_feature_{name}"] for name in features}
+        _importance(write, histograms["bdt_importance"], found)
+        _features(write, found)
         used |= {f"bdt_feature_{name}" for name in features}
     if SCAN in histograms:
         used.add(SCAN)
@@ -96,9 +99,10 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
     own = _own(histogram)
     backgrounds = [name for name, info in datasets.items() if not info["is_signal"]]
     with write.figure("bdt_roc", f"{part.capitalize()} events" if part != "test" else "Test files") as (axis,):
-        position = 0
-        for model in sorted(histogram.axes["model"], key=lambda name: name != own):
-            for signal in (name for name in datasets if name not in backgrounds):
+        signals = [name for name in datasets if name not in backgrounds]
+        models = sorted(histogram.axes["model"], key=lambda name: name != own)
+        for model, line in zip(models, itertools.cycle(LINES), strict=False):
+            for signal, color in zip(signals, itertools.cycle(SEQUENCE), strict=False):
                 found = _scores_of(histogram, model, part, [signal, *backgrounds], TARGET)[::-1].cumsum()
                 fakes = _scores_of(histogram, model, part, [signal, *backgrounds], OTHER)[::-1].cumsum()
                 if not found[-1] or not fakes[-1]:
@@ -106,11 +110,11 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
                 axis.plot(
                     found / found[-1],
                     fakes / fakes[-1],
-                    color=LINE_COLORS[position % len(LINE_COLORS)],
-                    linestyle="-" if model == own else "--",
+                    color=color,
+                    linestyle=line,
+                    linewidth=2.5,
                     label=f"{model}: {' + '.join([signal, *backgrounds])}",
                 )
-                position += 1
         axis.plot(
             *PUBLISHED_ROC.T, "ko", markerfacecolor="none", markersize=9, label="arXiv:2412.03819, its own events"
         )
@@ -120,22 +124,22 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
         axis.legend(fontsize=20, loc="lower right")
 
 
-def _importance(write: Writer, histogram: Hist) -> None:
-    """Share of each feature in the total gain."""
+def _importance(write: Writer, histogram: Hist, features: Mapping[str, Hist]) -> None:
+    """Share of each feature in the total gain; features are called as on the axes of their own figures."""
     names = np.array(list(histogram.axes[0]))
     order = np.argsort(histogram.values())
     with write.figure("bdt_importance", "") as (axis,):
         axis.barh(range(len(names)), histogram.values()[order], color=BDT_COLOR)
         for row, name in enumerate(names[order]):
-            axis.text(histogram.values()[order][row] + 0.01, row, name, va="center", fontsize=20)
+            label = str(features[name].axes["value"].label).partition(" [")[0]
+            axis.text(histogram.values()[order][row] + 0.01, row, label, va="center", fontsize=20)
         axis.set(xlabel="Share of the total gain", ylabel="Feature", xlim=(0, 1), yticks=[])
 
 
 def _features(write: Writer, histograms: dict[str, Hist]) -> None:
     """Shape of every feature by class, all datasets together."""
-    rows = -(-len(histograms) // 3)
-    with write.figure("bdt_features", "", columns=3, rows=rows, height=9 * rows, hspace=0.2) as axes:
-        for axis, histogram in zip(axes, histograms.values(), strict=False):
+    with write.figure("bdt_features", "", panels=len(histograms)) as axes:
+        for axis, histogram in zip(axes, histograms.values(), strict=True):
             for name, (label, color, _) in CLASS_STYLES.items():
                 if name not in histogram.axes["class"]:
                     continue
@@ -149,9 +153,7 @@ def _features(write: Writer, histograms: dict[str, Hist]) -> None:
             unit = " [1/GeV]" if value.label.endswith("[GeV]") else ""
             axis.set(xlabel=value.label, ylabel=f"Density{unit}", xlim=value.edges[[0, -1]])
             axis.set_ylim(0, axis.get_ylim()[1] * 1.25)
-        axes[0].legend(fontsize=22)
-        for axis in axes[len(histograms) :]:
-            axis.remove()
+        axes[0].legend(fontsize=20)
 
 
 def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> None:

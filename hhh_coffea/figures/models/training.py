@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.small_style import SEQUENCE, STYLE
+from hhh_coffea.figures.labels import Labels
+from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.style import Writer
 
+LOSSES = (
+    ("training_loss", "training, current weights", "o-", "#717581"),
+    ("validation_loss", "validation, averaged weights", "s-", "black"),
+)
 # each curve has its own marker too
 CURVES = {
     "purity": ("purity", SEQUENCE[0], "s-"),
@@ -35,64 +42,41 @@ def roc_curve(scores: Sequence[Sequence[float]]) -> tuple[FloatArray, FloatArray
 
 def draw_roc(folder: str | Path) -> Path | None:
     """Draw ``class_scores.json`` of a model directory as ``roc.png`` beside it; None where the model has no two classes."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     source, path = Path(folder) / "class_scores.json", Path(folder) / "roc.png"
     if not source.is_file():
         return None
     content = json.loads(source.read_text(encoding="utf-8"))["class_0_and_1"]
-    with mpl.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(5, 5), layout="constrained")
+    with Writer(Path(folder), ("png",), Labels(source="Training of SPANet")).figure("roc", "") as (axis,):
         for (key, scores), (_, color, _) in zip(content.items(), CURVES.values(), strict=False):
             none, one, area = roc_curve(scores)
-            axis.plot(one, none, color=color, label=f"{key}, area {area:.4f}")
-        axis.set(
-            xlabel="share of class 1 kept", ylabel="share of class 0 kept", xlim=(0, 1), ylim=(1e-4, 1), yscale="log"
-        )
-        axis.legend(loc="upper left", fontsize=9, frameon=False)
-        figure.savefig(path, dpi=100)
-        plt.close(figure)
+            axis.plot(one, none, color=color, linewidth=3, label=f"{key}, area {area:.4f}")
+        axis.set(xlabel="Share of class 1 kept", ylabel="Share of class 0 kept", xlim=(0, 1), ylim=(1e-4, 1))
+        axis.set_yscale("log")
+        axis.legend(loc="upper left", fontsize=20)
     return path
 
 
 def draw_history(folder: str | Path) -> Path:
     """Draw ``history.json`` of a model directory as ``history.png`` beside it."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     folder = Path(folder)
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     epochs = history["epochs"]
     x = [e["epoch"] for e in epochs]
-    path = folder / "history.png"
-    with mpl.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-        left.plot(x, [e["training_loss"] for e in epochs], "o-", color="#717581", label="training, current weights")
-        left.plot(x, [e["validation_loss"] for e in epochs], "s-", color="black", label="validation, averaged weights")
-        left.set(xlabel="epoch", ylabel="loss")
+    write = Writer(folder, ("png",), Labels(source="Training of SPANet"))
+    with write.figure("history", "", columns=2, height=9) as (left, right):
+        for key, label, line, color in LOSSES:
+            left.plot(x, [e[key] for e in epochs], line, color=color, linewidth=2, markersize=8, label=label)
+        left.set(ylabel="Loss")
         for name, (label, color, line) in CURVES.items():
             if all(name in e for e in epochs):
-                right.plot(x, [e[name] for e in epochs], line, color=color, label=label)
-        right.axvline(history["best_epoch"], color="grey", linestyle=":", label="kept")
-        right.set(xlabel="epoch", ylabel="validation, merged, expected decoding")
-        for axes in (left, right):
-            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        left.legend()
-        right.margins(y=0.05)
-        right.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=3,
-            columnspacing=1,
-            handlelength=1.2,
-            fontsize=9,
-            frameon=False,
-        )
-        figure.savefig(path, dpi=100)
-        plt.close(figure)
-    return path
+                right.plot(x, [e[name] for e in epochs], line, color=color, linewidth=2, markersize=8, label=label)
+        right.set(ylabel="Share (validation events)")
+        for axis in (left, right):
+            axis.axvline(history["best_epoch"], color="grey", linestyle=":", linewidth=2, label="epoch that is kept")
+            axis.set(xlabel="Epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.xaxis.set_minor_locator(NullLocator())
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
+            axis.legend(fontsize=18, ncols=1 if axis is left else 2, loc="upper left")
+    return folder / "history.png"

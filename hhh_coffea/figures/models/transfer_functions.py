@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.small_style import STYLE
 from hhh_coffea.training.transfer_fit import chi2_of_pulls
 
 EDGES = np.linspace(-4, 4, 33)
@@ -21,27 +23,28 @@ CURVE, POINTS = SEQUENCE[2], "black"
 
 def draw_pulls(pulls: Mapping[str, FloatArray], path: Path) -> Path:
     """One panel per transfer function: its pulls, the normal distribution, and χ² per degree of freedom (20 bins)."""
-    columns = min(COLUMNS, len(pulls))
-    rows = math.ceil(len(pulls) / columns)
-    figure = Figure(figsize=(2.9 * columns, 2.4 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    centres, width = (EDGES[1:] + EDGES[:-1]) / 2, EDGES[1] - EDGES[0]
-    fine = np.linspace(EDGES[0], EDGES[-1], 200)
-    for axis, (name, values) in zip(axes.flat, pulls.items(), strict=False):
-        counts, _ = np.histogram(values, EDGES)
-        normal = len(values) * width * np.exp(-(fine**2) / 2) / math.sqrt(2 * math.pi)
-        axis.plot(fine, normal, color=CURVE, label="normal distribution")
-        axis.errorbar(
-            centres, counts, np.sqrt(counts), fmt=".", color=POINTS, markersize=4, linewidth=0.8, label="pairs"
-        )
-        axis.set_title(f"{name}: χ²/ndf {chi2_of_pulls(values):.1f}", fontsize=9.5)
-        axis.set_yscale("log")
-        axis.set_ylim(bottom=0.5)
-    for axis in axes.flat[len(pulls) :]:
-        axis.set_visible(False)
-    axes.flat[0].legend(fontsize=8.5, loc="lower center", frameon=False)
-    figure.supxlabel("pull", fontsize=11)
-    figure.supylabel("pairs per bin of 0.25", fontsize=11)
-    figure.savefig(path, dpi=100)
+    with mpl.rc_context(STYLE):
+        columns = min(COLUMNS, len(pulls))
+        rows = math.ceil(len(pulls) / columns)
+        figure = Figure(figsize=(2.9 * columns, 2.4 * rows + 0.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+        centres, width = (EDGES[1:] + EDGES[:-1]) / 2, EDGES[1] - EDGES[0]
+        fine = np.linspace(EDGES[0], EDGES[-1], 200)
+        for axis, (name, values) in zip(axes.flat, pulls.items(), strict=False):
+            counts, _ = np.histogram(values, EDGES)
+            normal = len(values) * width * np.exp(-(fine**2) / 2) / math.sqrt(2 * math.pi)
+            axis.plot(fine, normal, color=CURVE, label="normal distribution")
+            axis.errorbar(
+                centres, counts, np.sqrt(counts), fmt=".", color=POINTS, markersize=4, linewidth=0.8, label="pairs"
+            )
+            axis.set_title(f"{name}: χ²/ndf {chi2_of_pulls(values):.1f}", fontsize=9.5)
+            axis.set_yscale("log")
+            axis.set_ylim(bottom=0.5)
+        for axis in axes.flat[len(pulls) :]:
+            axis.set_visible(False)
+        axes.flat[0].legend(fontsize=8.5, loc="lower center", frameon=False)
+        figure.supxlabel("pull", fontsize=11)
+        figure.supylabel("pairs per bin of 0.25", fontsize=11)
+        figure.savefig(path, dpi=100)
     return path

@@ -25,6 +25,7 @@ from hhh_coffea.results.console.tables import (
     short_percent,
 )
 from hhh_coffea.results.headline import headline_tables, plain
+from hhh_coffea.results.quantities import PREFIX
 
 REPORT = "report.html"
 Figure = dict[str, Any]  # name, caption, data, wide
@@ -46,7 +47,8 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         if one of the JSON files is missing or broken.
     """
     contents = {name: results.read_json(folder / f"{name}.json") for name in ("summary", "cutflow", "provenance")}
-    datasets = results.read_json(folder / "histograms.json")["datasets"]
+    stored = results.read_json(folder / "histograms.json")
+    datasets = stored["datasets"]
     assignments = contents["summary"].get("assignments", {})
     if overlay_published is None:
         overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
@@ -54,7 +56,8 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     environment.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
     environment.filters["short_percent"] = short_percent
     labels = {name: {kind: plain(info, kind) for kind in info.get("kinds", ())} for name, info in datasets.items()}
-    figures = _figures(folder / "plots", {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]})
+    kinds = {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]}
+    figures = _figures(folder / "plots", kinds, _labels_of_quantities(stored["histograms"]))
     main_figures = _take_main_figures(figures)
     text = environment.get_template("report.html.j2").render(
         **contents,
@@ -69,6 +72,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         uncertainty=uncertainty,
         figures=figures,
         main_figures=main_figures,
+        note=captions.note,
         sigma_left=SIGMA_LEFT,
         as_published=as_published,
         as_published_words=AS_PUBLISHED,
@@ -119,13 +123,26 @@ def _seen_twice(info: dict[str, Any]) -> bool:
     return bool(sum(info.get("kinds", {}).values()) > info.get("particles", 0))
 
 
-def _figures(folder: Path, datasets: dict[str, dict[str, str]]) -> dict[str, dict[str, list[Figure]]]:
+def _labels_of_quantities(histograms: dict[str, Any]) -> dict[str, str]:
+    """What the axis of each quantity says, by its name."""
+    return {
+        name.removeprefix(PREFIX): axis["metadata"]["label"]
+        for name, histogram in histograms.items()
+        if name.startswith(PREFIX)
+        for axis in histogram["axes"]
+        if axis.get("metadata", {}).get("name") == "value" and axis["metadata"].get("label")
+    }
+
+
+def _figures(
+    folder: Path, datasets: dict[str, dict[str, str]], quantities: dict[str, str]
+) -> dict[str, dict[str, list[Figure]]]:
     """dataset → kind → figures; those of no dataset come last. ``datasets`` have the labels of the kinds of their targets."""
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")]
     found: dict[str, dict[str, list[Figure]]] = {name: {} for name in datasets}
     for name in sorted(names, key=captions.order):
         dataset = name.split("/", 1)[0]
-        caption = captions.caption(name, datasets.get(dataset))
+        caption = captions.caption(name, datasets.get(dataset), quantities)
         figure: Figure = {"name": name, "caption": caption, "data": image(folder / f"{name}.png")}
         figure["wide"] = is_wide(folder / f"{name}.png")
         kinds = found.setdefault(dataset if dataset in datasets else "", {})
@@ -146,10 +163,16 @@ def _take_main_figures(figures: dict[str, dict[str, list[Figure]]]) -> list[Figu
             if places and len(found) < MAIN_FIGURES:
                 group, figure = places[0]
                 group.remove(figure)
-                found.append({**figure, "dataset": dataset})
+                found.append({**_with_note(figure), "dataset": dataset})
         if found:
             return found
     return []
+
+
+def _with_note(figure: Figure) -> Figure:
+    """A figure that stands by itself: its caption has what is written above those of its kind."""
+    words = f"{figure['caption']} {captions.note(captions.kind(figure['name']))}"
+    return {**figure, "caption": words.strip()}
 
 
 def _fit(folder: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea.figures.small_style import SEQUENCE
+from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import METHOD_STYLES, NAMES, Writer
 from hhh_coffea.inference.mass_fit import Histograms, ellipse
 from hhh_coffea.inference.mass_model import EDGES, MassModel

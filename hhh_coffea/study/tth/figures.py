@@ -37,7 +37,7 @@ def name_of(discriminant: str) -> str:
 
 def color_of(discriminant: str) -> str:
     """The colour of the method, of the classes of the network their own."""
-    return COLORS.get(discriminant) or METHOD_STYLES.get(discriminant, (PALETTE[7], "o"))[0]
+    return COLORS.get(discriminant) or METHOD_STYLES.get(discriminant, (PALETTE[8], "o"))[0]
 
 
 def draw_roc(write: Writer, separations: Mapping[str, Mapping[str, Any]]) -> Path:
