@@ -44,7 +44,7 @@ def test_sums_equal_the_list_of_interpretations(n, n_jets, n_fat):
     singles[:, -1:, 0] = -torch.inf
     pairs[:, :1, 1] = -torch.inf
     near = torch.rand(batch, n_jets, n_fat) < 0.3
-    log_z, of_pairs, of_singles = sums(pairs, singles, near)
+    log_z, of_pairs, of_singles, alone = sums(pairs, singles, near)
     for b in range(batch):
         found = {"pair": np.zeros(pairs.shape[:2]), "single": np.zeros(singles.shape[:2])}
         z = 0.0
@@ -56,6 +56,7 @@ def test_sums_equal_the_list_of_interpretations(n, n_jets, n_fat):
         assert float(log_z[b]) == pytest.approx(math.log(z), abs=1e-5)
         np.testing.assert_allclose(of_pairs[..., b], found["pair"] / z, atol=1e-5)
         np.testing.assert_allclose(of_singles[..., b], found["single"] / z, atol=1e-5)
+    torch.testing.assert_close(alone, sums(pairs, singles[:, :0], None).pairs, atol=1e-6, rtol=1e-5)
 
 
 def test_the_gradient_of_the_logarithm_is_the_probability():
@@ -101,7 +102,7 @@ def test_probabilities_of_the_network(events, lengths, name):
         log_ap, _, _ = candidates(target, out.assignment[target.name], spans(topology, sizes), own=True)
         probability = log_ap.exp() * out.detection[target.name].sigmoid().unsqueeze(1)
         torch.testing.assert_close(probability, p, atol=3e-6, rtol=1e-4)
-        for kind in ("assignment", "gain"):
+        for kind in ("assignment", "gain", "marginal"):
             torch.testing.assert_close(
                 getattr(packed, kind)[target.name], getattr(out, kind)[target.name], atol=2e-4, rtol=1e-4
             )

@@ -39,7 +39,6 @@ from hhh_coffea.spanet.decoding.candidates import (
     spans,
 )
 from hhh_coffea.spanet.decoding.joint import BoolArray, best_interpretation
-from hhh_coffea.spanet.network.interpretations import gains_of, sums
 from hhh_coffea.spanet.network.outputs import Outputs
 from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Topology, is_of_pairs_and_singles, pairs_and_singles
@@ -191,14 +190,12 @@ def expected(
     if not is_of_pairs_and_singles(topology):
         return disjoint(outputs, topology, lengths, detection=True, least=least, prices=prices)
     found = _candidates(outputs, topology, lengths)
-    if outputs.gain and not by_kind:
-        _, *parts = sums(*gains_of(outputs, topology), overlaps)
-        of_each = {
-            i: p
-            for members, part in zip(pairs_and_singles(topology), parts, strict=True)
-            for i, p in zip(members, part.transpose(1, 2), strict=False)
-        }
-        own = [of_each[i] for i in range(len(found))]
+    if outputs.marginal and not by_kind:
+        of_each = zip(topology.targets, found, strict=True)
+        own = [
+            outputs.marginal[t.name].flatten(1).index_select(1, flat).exp() * len(t.group)
+            for t, (_, _, flat) in of_each
+        ]
     else:
         own = marginals(topology, outputs, [log_ap for log_ap, _, _ in found])
     right = chance_of_being_right(topology, own)

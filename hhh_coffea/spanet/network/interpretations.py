@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ def log_sum(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> Tensor:
 class _LogSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> Tensor:
-        log_z, of_pairs, of_singles = sums(pairs, singles, overlaps)
+        log_z, of_pairs, of_singles, _ = sums(pairs, singles, overlaps)
         ctx.save_for_backward(of_pairs, of_singles)
         return log_z
 
@@ -58,11 +58,24 @@ class _LogSum(torch.autograd.Function):
         return gradient * of_pairs, gradient * of_singles, None
 
 
-def sums(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """ln Z ``(B)``, and the probability of each candidate, ``(n, Q, B)`` and ``(n, F, B)``. Arguments as for :func:`log_sum`."""
+class Sums(NamedTuple):
+    """ln Z ``(B)``, and the probability of each candidate, ``pairs (n, Q, B)`` and ``singles (n, F, B)``.
+
+    ``pairs_alone``: that of pairs if no single object is chosen.
+    """
+
+    log_z: Tensor
+    pairs: Tensor
+    singles: Tensor
+    pairs_alone: Tensor
+
+
+def sums(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> Sums:
+    """Sums over all consistent interpretations; arguments as for :func:`log_sum`."""
     n = len(pairs)
     n_jets = round((1 + (1 + 8 * pairs.shape[1]) ** 0.5) / 2) if pairs.shape[1] else 0
     a, h = (x.float().clamp_max(LARGEST / n).exp() for x in (pairs, singles))
+    alone = a
     z, of_pairs, of_singles = torch.zeros_like(a[0, :1].sum(0)), torch.zeros_like(a), torch.zeros_like(h)
     exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
     real = h.amax(0) > 0 if h.shape[1] else None  # (F, B)
@@ -96,13 +109,15 @@ def sums(pairs: Tensor, singles: Tensor, overlaps: Tensor | None) -> tuple[Tenso
                     here_singles[p, f] += total
                 for t in others:
                     here_pairs[t] += weight * left[t] * rest.beside(tuple(i for i in others if i != t))
+            if not m:
+                alone = here_pairs / here
             if events is None:
                 z, of_pairs, of_singles = z + here, of_pairs + here_pairs, of_singles + here_singles
             else:
                 z.index_add_(0, events, here)
                 of_pairs.index_add_(2, events, here_pairs)
                 of_singles.index_add_(2, events, here_singles)
-    return z.log(), of_pairs / z, of_singles / z
+    return Sums(z.log(), of_pairs / z, of_singles / z, alone)
 
 
 class _Rest:
@@ -175,31 +190,39 @@ def views(
     return [*everything, (resolved, (pairs, singles[:, :0], None)), (boosted, (pairs[:, :0], singles, None))]
 
 
-def with_probabilities(outputs: Outputs, topology: Topology) -> Outputs:
-    """Outputs whose AP and DP are sums over interpretations, of pairs alone or of singles alone; ``gain`` stays what it was.
+def with_probabilities(outputs: Outputs, topology: Topology, overlaps: Tensor | None) -> Outputs:
+    """Outputs whose AP and DP are sums over interpretations of pairs alone or of singles alone; ``gain`` stays what it was.
 
-    AP·DP is the probability of a candidate, DP the sum of these over all candidates of a target.
+    AP·DP is then the probability of a candidate, DP the sum of these over all candidates of a target. ``marginal`` is the
+    logarithm of the probability of each assignment in the sum over all interpretations.
     """
     resolved, boosted = pairs_and_singles(topology)
     pairs, singles = gains_of(outputs, topology)
-    for members, gains, alone in (
-        (resolved, pairs, (pairs, singles[:, :0])),
-        (boosted, singles, (pairs[:, :0], singles)),
+    every = sums(pairs, singles, overlaps)
+    singles_alone = sums(pairs[:, :0], singles, None).singles if resolved and boosted else every.singles
+    for members, gains, alone, together in (
+        (resolved, pairs, every.pairs_alone, every.pairs),
+        (boosted, singles, singles_alone, every.singles),
     ):
-        if not members:
-            continue
-        for i, gain, p in zip(
-            members, gains, sums(*alone, None)[1 if members is resolved else 2], strict=True
-        ):  # (C, B)
+        for i, gain, p, q in zip(members, gains, alone, together, strict=False):  # (C, B)
             name = topology.targets[i].name
-            present = p.sum(0)  # (B)
-            log_p = torch.where(gain > -math.inf, p.clamp_min(LEAST).log(), -math.inf)  # improbable is not impossible
-            log_ap = torch.where(gain > -math.inf, log_p - log_p.logsumexp(0), -math.inf).T  # (B, C)
-            if members is resolved:
-                n_jets = outputs.gain[name].shape[-1]
-                places = pair_numbers(n_jets, p.device).flatten()
-                log_ap = F.pad(log_ap - math.log(2), (0, 1), value=-math.inf).index_select(1, places)
-                log_ap = log_ap.view(-1, n_jets, n_jets)
-            outputs.assignment[name] = log_ap
-            outputs.detection[name] = present.clamp(CLOSE, 1 - CLOSE).logit()
+            shape = outputs.gain[name].shape
+            log_p = _log(p, gain)
+            outputs.assignment[name] = _table(log_p - log_p.logsumexp(0), gain, shape)
+            outputs.detection[name] = p.sum(0).clamp(CLOSE, 1 - CLOSE).logit()
+            outputs.marginal[name] = _table(_log(q, gain), gain, shape)
     return outputs
+
+
+def _log(p: Tensor, gain: Tensor) -> Tensor:
+    """Logarithms of probabilities; improbable is not impossible."""
+    return torch.where(gain > -math.inf, p.clamp_min(LEAST).log(), -math.inf)
+
+
+def _table(log_p: Tensor, gain: Tensor, shape: Sequence[int]) -> Tensor:
+    """ln P of candidates ``(C, B)`` as a table ``(B, F)``, or ``(B, N, N)`` with half of P for either order; −∞ where the gain is."""
+    log_p = torch.where(gain > -math.inf, log_p, -math.inf).T
+    if len(shape) == 2:
+        return log_p
+    places = pair_numbers(shape[-1], log_p.device).flatten()
+    return F.pad(log_p - math.log(2), (0, 1), value=-math.inf).index_select(1, places).view(-1, *shape[1:])

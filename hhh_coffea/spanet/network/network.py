@@ -31,7 +31,7 @@ from hhh_coffea.spanet.network.features import (
     transverse_features,
     undirected,
 )
-from hhh_coffea.spanet.network.interpretations import with_probabilities
+from hhh_coffea.spanet.network.interpretations import overlaps_of, with_probabilities
 from hhh_coffea.spanet.network.layers import PADDED, DecoderLayer, EncoderLayer, FeedForward
 from hhh_coffea.spanet.network.options import DefaultOptions
 from hhh_coffea.spanet.network.outputs import Outputs, masked_log_softmax, valid_combinations
@@ -192,7 +192,7 @@ class DefaultSPANet(nn.Module):
                 detection = out.detection[target.name].view(-1, *(1,) * target.degree)
                 out.gain[target.name] = out.assignment[target.name] + detection
             if not self.training:  # the loss needs the gains alone
-                return with_probabilities(out, self.topology)
+                return with_probabilities(out, self.topology, overlaps_of(self.topology, inputs, masks))
         return out
 
     def _embed(self, i: int, x: Tensor, mask: Tensor) -> Tensor:

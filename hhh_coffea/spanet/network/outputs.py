@@ -24,7 +24,8 @@ class Outputs:
     ``detection[p]``: logit of "p is present", ``(B,)``. ``regression[key]``: ``(B,)``. ``classification[key]``:
     logits ``(B, classes)``. ``vectors``: embedding of the event (``EVENT``) and of each target, ``(B, D)``.
     ``gain[p]``: of networks with ``interpretations`` alone, in the shape of ``assignment[p]``: what the assignment adds to the
-    logarithm of an interpretation's weight (:mod:`.interpretations`).
+    logarithm of an interpretation's weight (:mod:`.interpretations`). ``marginal[p]``: likewise, ln of the probability of the
+    assignment in the sum over all interpretations.
     """
 
     assignment: dict[str, Tensor]
@@ -33,6 +34,7 @@ class Outputs:
     classification: dict[str, Tensor] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
     gain: dict[str, Tensor] = field(default_factory=dict)
+    marginal: dict[str, Tensor] = field(default_factory=dict)
 
 
 def masked_log_softmax(scores: Tensor, valid: Tensor, batch_axes: int = 1) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hhh_coffea.spanet.checkpoint import SPANet
 
 SMALLEST, LARGEST = 128, 384  # events in a lot: what is worth a lot of its own, and what fits the cache
-TABLES = ("assignment", "gain")  # over the objects
+TABLES = ("assignment", "gain", "marginal")  # over the objects
 OTHERS = ("detection", "regression", "classification", "vectors")
 
 

@@ -174,8 +174,9 @@ def _joined(parts: Sequence[Outputs], topology: Topology, lengths: dict[str | No
     for target in topology.targets:
         full = [lengths[source] for source in target.sources]
         out.assignment[target.name] = _padded([part.assignment[target.name] for part in parts], full)
-        if parts[0].gain:
-            out.gain[target.name] = _padded([part.gain[target.name] for part in parts], full)
+        for kind in ("gain", "marginal"):
+            if getattr(parts[0], kind):
+                getattr(out, kind)[target.name] = _padded([getattr(part, kind)[target.name] for part in parts], full)
         out.detection[target.name] = torch.cat([part.detection[target.name] for part in parts])
     for key in parts[0].regression:
         out.regression[key] = torch.cat([part.regression[key] for part in parts])
