@@ -16,7 +16,7 @@ from hhh_coffea.spanet.network.outputs import Outputs, representatives
 from hhh_coffea.spanet.network.sets import IntArray
 from hhh_coffea.topology.topology import Target, Topology
 
-TINY, TIE = 1e-6, 3e-6
+TINY = 1e-6
 LEAST = (
     0.3  # probability of being right above which a candidate is worth declaring: half the purity that can be expected
 )
@@ -89,13 +89,11 @@ def chance_of_being_right(topology: Topology, own: Sequence[Tensor]) -> list[Ten
     """Probability that the objects of each assignment are a true target, ``(B, C)`` for each target.
 
     ``own``: probability that they are this very target. A candidate may be any of the targets that the event exchanges: it is
-    summed over them. No two of them are the same particle, so these exclude each other. Of equals, the target whose own
-    probability is largest is preferred, by :data:`TIE` of it, so that rounding does not decide which target a candidate is.
+    summed over them. No two of them are the same particle, so these exclude each other.
     """
     found: dict[int, Tensor] = {}
     for members in topology.symmetric_classes:
-        total = torch.stack([own[i] for i in members]).sum(0)
-        found |= {i: total + TIE * own[i] for i in members}
+        found |= dict.fromkeys(members, torch.stack([own[i] for i in members]).sum(0))
     return [found[i] for i in range(len(own))]
 
 

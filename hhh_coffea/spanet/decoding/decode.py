@@ -164,7 +164,7 @@ def joint(
         else:
             gain = log_ap + outputs.detection[target.name].unsqueeze(1)
         gains.append(gain + presence)
-    return _best(gains, found, outputs, topology, overlaps)
+    return _decoded(_choice(gains, topology, overlaps), found, outputs, topology)
 
 
 def expected(
@@ -204,7 +204,8 @@ def expected(
             paid(p, prices[target.name].flatten(1).index_select(1, flat), log_ap)
             for target, p, (log_ap, _, flat) in zip(topology.targets, right, found, strict=True)
         ]
-    return _best([p - least for p in right], found, outputs, topology, overlaps, by_kind)
+    choice = _choice([p - least for p in right], topology, overlaps, by_kind)
+    return _decoded(_claimed(choice, own, topology, not by_kind), found, outputs, topology)
 
 
 Candidate = tuple[Tensor, IntArray, Tensor]
@@ -215,26 +216,51 @@ def _candidates(outputs: Outputs, topology: Topology, lengths: Sequence[int]) ->
     return [candidates(t, outputs.assignment[t.name], places, own=True) for t in topology.targets]
 
 
-def _best(
-    gains: Sequence[Tensor],
-    found: Sequence[Candidate],
-    outputs: Outputs,
-    topology: Topology,
-    overlaps: Tensor | None,
-    by_kind: bool = False,
-) -> Decoded:
-    """The consistent choice with the largest sum of ``gains (B, C)`` of pairs and single objects, together or each by itself."""
+def _choice(
+    gains: Sequence[Tensor], topology: Topology, overlaps: Tensor | None, by_kind: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The consistent pairs and single objects with the largest sum of ``gains (B, C)``, together or each by itself."""
     resolved, boosted = pairs_and_singles(topology)
     pairs, singles = [gains[i] for i in resolved], [gains[i] for i in boosted]
     if by_kind and pairs and singles:
-        pair, single = best_interpretation(pairs, [], None)[0], best_interpretation([], singles, None)[1]
-    else:
-        pair, single = best_interpretation(pairs, singles, overlaps)  # (B, n) each
-    k = max(t.degree for t in topology.targets)
-    batch, p = gains[0].shape[0], len(topology.targets)
-    chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=gains[0].device)
-    ap = gains[0].new_zeros((batch, p))
-    for members, picks in ((resolved, pair), (boosted, single)):
+        return best_interpretation(pairs, [], None)[0], best_interpretation([], singles, None)[1]
+    return best_interpretation(pairs, singles, overlaps)  # (B, n) each
+
+
+def _claimed(
+    choice: tuple[Tensor, Tensor], own: Sequence[Tensor], topology: Topology, together: bool
+) -> tuple[Tensor, Tensor]:
+    """The same candidates, each of them the target that claims it among those that the event exchanges.
+
+    p is the same for all of these. Of the permutations of particles that leave the event as it is, the one with the largest
+    Σ ``own (B, C)`` is taken, for both kinds ``together`` or for each.
+    """
+    resolved, boosted = pairs_and_singles(topology)
+    members = resolved or boosted
+    orders = torch.tensor(sorted({tuple(members.index(g[i]) for i in members) for g in topology.event_group}))
+    orders = orders.to(choice[0].device)  # (orders, n): whose pick each particle gets
+    place = torch.arange(len(members), device=orders.device)
+    totals = []
+    for kind, picks in zip((resolved, boosted), choice, strict=True):
+        total = own[0].new_zeros(len(picks), len(orders))
+        if kind:
+            of_each = torch.stack([own[i].gather(1, picks.clamp_min(0)) for i in kind], dim=1)  # (B, particle, pick)
+            total = torch.where(picks.unsqueeze(1) >= 0, of_each, 0.0)[:, place, orders].sum(-1)
+        totals.append(total)
+    if together:
+        totals = [totals[0] + totals[1]] * 2
+    pair, single = (picks.gather(1, orders[total.argmax(1)]) for picks, total in zip(choice, totals, strict=True))
+    return pair, single
+
+
+def _decoded(
+    choice: tuple[Tensor, Tensor], found: Sequence[Candidate], outputs: Outputs, topology: Topology
+) -> Decoded:
+    """What the pairs and the single objects chosen for each particle, ``(B, n)`` twice, are."""
+    batch, p, k = len(choice[0]), len(topology.targets), max(t.degree for t in topology.targets)
+    chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=choice[0].device)
+    ap = found[0][0].new_zeros((batch, p))
+    for members, picks in zip(pairs_and_singles(topology), choice, strict=True):
         for column, i in enumerate(members):
             log_ap, objects, _ = found[i]
             pick = picks[:, column]

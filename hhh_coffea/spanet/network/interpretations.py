@@ -220,7 +220,7 @@ def _log(p: Tensor, gain: Tensor) -> Tensor:
 
 
 def _table(log_p: Tensor, gain: Tensor, shape: Sequence[int]) -> Tensor:
-    """ln P of candidates ``(C, B)`` as a table ``(B, F)``, or ``(B, N, N)`` with half of P for either order; −∞ where the gain is."""
+    """ln P of candidates ``(C, B)`` as a table ``(B, F)``, or ``(B, N, N)`` with P/2 for either order; −∞ where the gain is."""
     log_p = torch.where(gain > -math.inf, log_p, -math.inf).T
     if len(shape) == 2:
         return log_p
