@@ -20,8 +20,8 @@ DECODINGS = ("spanet:joint", "spanet:expected", "spanet:reference", "spanet:gree
 KEPT = (
     *(f"default_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved")),
     *(f"reference_purity_efficiency_{c}" for c in ("merged", "boosted", "resolved", "resolved_after_overlap_removal")),
-    *(f"default_confusion_{m}" for m in ("chi2", "chi2+bdt", "spanet_joint", "spanet_greedy")),
-    *(f"reference_confusion_{m}" for m in ("chi2+bdt", "spanet_reference")),
+    *(f"default_confusion_{m}" for m in ("chi2", "chi2+bdt", "spanet_expected", "spanet_greedy")),
+    *(f"reference_confusion_{m}" for m in ("chi2+bdt", "spanet_expected")),
 )
 
 
