@@ -285,6 +285,33 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
     assert some > 10
 
 
+@pytest.mark.parametrize("by_kind", [False, True])
+def test_a_candidate_is_the_target_that_claims_it(by_kind):
+    """Of HH, Σ AP·DP is at least that of the same candidates with the two Higgs bosons exchanged, together or by kind."""
+    topology, lengths, batch = Topology.bundled("hh"), [6, 2], 60
+    masks = random_masks(lengths, batch, minimum=2)
+    outputs = random_outputs(topology, lengths, masks)
+    decoded = expected(outputs, topology, lengths, least=0.1, by_kind=by_kind)
+    exchanged = 0
+    for b in range(batch):
+        own = {}
+        for i, name in enumerate(topology.target_names):
+            for j in (0, 1) if i < 2 else (2, 3):  # what target i says of the candidate of target j
+                at = decoded.objects[b, j, : 2 if i < 2 else 1]
+                chance = 0.0
+                if decoded.selected[b, j]:
+                    at = tuple((at - (0 if i < 2 else 6)).tolist())
+                    chance = len(at) * float(
+                        outputs.assignment[name][b][at].exp() * outputs.detection[name][b].sigmoid()
+                    )
+                own[i, j] = chance
+        gains = [own[k, k] + own[k + 1, k + 1] - own[k, k + 1] - own[k + 1, k] for k in (0, 2)]
+        for gain in gains if by_kind else [sum(gains)]:
+            assert gain >= -1e-6
+            exchanged += gain > 1e-3
+    assert exchanged > 10
+
+
 @pytest.mark.parametrize("name", ["ttbar_semileptonic", "ttbar"])
 def test_expected_of_other_targets_is_brute_force(name):
     """Disjoint choices of t → bqq and t → b, or of two t → bqq that are exchanged."""
