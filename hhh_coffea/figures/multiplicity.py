@@ -32,7 +32,8 @@ def draw(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     edges = np.arange(last + 2) - 0.5
     with write.figure(f"{dataset}/multiplicity", label) as (axis,):
         for (name, (values, variances)), color, line in zip(found.items(), SEQUENCE, LINES, strict=False):
-            shares, errors = (numbers[: last + 1] / values.sum() for numbers in (values, np.sqrt(variances)))
+            total = values.sum()  # weights may be negative, and so may it
+            shares, errors = values[: last + 1] / total, np.sqrt(variances[: last + 1]) / abs(total)
             style = {"color": color, "linestyle": line, "linewidth": 2.5, "label": NAMES[name]}
             mplhep.histplot(shares, edges, yerr=errors, ax=axis, **style)
         axis.set(xlim=(edges[0], edges[-1]), ylabel="Share of events")

@@ -47,7 +47,7 @@ def test_report_and_figure(results):
     assert (results / "r" / "plots" / "along_kl.png").stat().st_size > 10_000
     report = (results / "r" / "report.html").read_text()
     assert "Along kl, in %" in report
-    assert "Figures of merit against the parameter kl" in report
+    assert "Against the parameter kl of the datasets" in report
 
 
 def test_purity_and_efficiency_of_other_analyses(tmp_path, write_fileset):

@@ -244,7 +244,7 @@ def test_impossible_truth_and_divergence_are_errors():
 def test_events_without_any_target_have_a_finite_gradient():
     topology = Topology.bundled("hhh")
     model = build(topology, "default", {"hidden_dim": 16})
-    inputs = [torch.zeros(2, 10, 6), torch.zeros(2, 3, 11)]
+    inputs = [torch.zeros(2, 10, 8), torch.zeros(2, 3, 11)]
     masks = [torch.zeros(2, 10, dtype=torch.bool), torch.zeros(2, 3, dtype=torch.bool)]
     truth = Truth(
         {t.name: torch.full((2, t.degree), -1) for t in topology.targets},

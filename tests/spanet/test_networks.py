@@ -233,7 +233,7 @@ def test_normalisation_is_fitted_to_real_objects_only(events):
 
 def test_log_of_nonsense_is_finite():
     normaliser = Normaliser(Topology.bundled("hhh").inputs[0])
-    x = torch.full((1, 2, 6), -999.0)
+    x = torch.full((1, 2, 8), -999.0)
     assert torch.isfinite(normaliser(x, torch.ones(1, 2, dtype=torch.bool))).all()
 
 

@@ -45,7 +45,7 @@ def test_round_trip(written, tmp_path):
     data, file = written
     with h5py.File(file) as content:
         jets = content["INPUTS/Jets"]
-        assert set(jets) == {"MASK", "pt", "eta", "sinphi", "cosphi", "btag", "mass"}
+        assert set(jets) == {"MASK", "pt", "eta", "sinphi", "cosphi", "btag", "mass", "ncharged", "nneutral"}
         assert jets["MASK"].shape == jets["pt"].shape == (len(data), 10)
         assert jets["pt"][...][jets["MASK"][...]].min() > 20
         assert set(content["TARGETS/h1"]) == {"MASK", "b1", "b2"}
