@@ -75,13 +75,16 @@ def _display(options: argparse.Namespace) -> int:
     dataset = next(iter(datasets.values()))
     analysis = load_analyses({dataset.name: dataset})[dataset.metadata.analysis]
     methods = list(options.methods)
+    if options.methods == DEFAULT:  # not asked for by name: what does not apply is left out
+        methods = [name for name in methods if name in analysis.methods]
+        methods = [m for m in methods if m != "chi2+bdt" or dataset.metadata.format == "delphes" or "bdt" in options]
     if unknown := [name for name in methods if name not in analysis.methods and not is_user_method(name)]:
         raise UserError(
             f"option --methods: no method {unknown[0]!r}; the methods are {', '.join(analysis.methods)}, and your own files"
         )
     model = options.model if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
-    made = method_options(methods, options.chi2_jets, model=model, device="cpu", **settings)
+    made = method_options(methods, options.chi2_jets, model=model, device="cpu", analyses=[analysis], **settings)
     methods = list(made.methods)
     if "spanet" in methods and options.methods == DEFAULT:
         try:

@@ -65,7 +65,7 @@ def _tradeoff(options: argparse.Namespace) -> int:
     if not options.models and options.redraw is None:
         raise UserError("name at least one model")
     from hhh_coffea.figures import sculpting as figures_sculpting  # heavy: only once the options are known to be good
-    from hhh_coffea.jobs.tradeoff import compare, markdown, read
+    from hhh_coffea.jobs.tradeoff import compare, lines, read
 
     folder = options.redraw or options.output
     if options.redraw is None:
@@ -73,7 +73,7 @@ def _tradeoff(options: argparse.Namespace) -> int:
             compare(options.fileset, options.models, folder, options.device)
     content = read(folder)
     drawn = figures_sculpting.draw_tradeoff(folder, content)
-    sys.stdout.write(f"{markdown(content)}\n")
+    sys.stdout.write("\n".join(["", *lines(content), "", ""]))
     say(f"written to {folder.resolve()}: tradeoff.json, tradeoff.md, {drawn}")
     return EXIT_OK
 

@@ -24,7 +24,9 @@ class Cartesian(NamedTuple):
 
 def cartesian(pt: Array, eta: Array, phi: Array, mass: Array) -> Cartesian:
     """(pT, η, φ, m) → (E, px, py, pz); inputs broadcast, the outputs are float64."""
-    parts = np.broadcast_arrays(pt, np.exp(eta, dtype=np.float64), phi, mass)  # numpy's exp is several times faster
+    given = [np.asarray(part) for part in (pt, np.exp(eta, dtype=np.float64), phi, mass)]  # numpy's exp is faster
+    shape = np.broadcast_shapes(*(part.shape for part in given))
+    parts = [np.broadcast_to(part, shape) for part in given]  # read-only views: numba is told so without a warning
     made: FloatArray = _cartesian(*(part.ravel() for part in parts))
     return Cartesian(*made.reshape(4, *parts[0].shape))
 

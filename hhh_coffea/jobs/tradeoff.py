@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,11 @@ def compare(fileset: str, models: Sequence[str], output: Path, device: str = "au
         folder = output / RUNS / name
         given: dict[str, Any] = {"fileset": fileset, "processor": "sculpting", "definitions": "default", "plots": False}
         given |= {"methods": BASELINE} if model is None else {"methods": "spanet", "model": model, "device": device}
-        if run_job(make_config({**given, "output": str(folder), "on_error": "stop"})) != EXIT_OK:
+        printed = io.StringIO()  # each run has its own report; here one table for all
+        with redirect_stdout(printed):
+            code = run_job(make_config({**given, "output": str(folder), "on_error": "stop"}))
+        if code != EXIT_OK:
+            sys.stdout.write(printed.getvalue())
             raise TradeoffError(f"{folder}: the run was not completed")
         points.append(_point(name, folder, signal[0], background[0]))
     _relate(points)
@@ -141,6 +148,23 @@ def markdown(content: dict[str, Any]) -> str:
             f"| {_pm(narrow['emd_to_random_gev'], 2)} | {_pm(wide['peak_share'], 3)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def lines(content: dict[str, Any]) -> list[str]:
+    """The comparison in 80 columns."""
+    title = f"{'model':<26} {'purity':>7} {'effic.':>7} {'product':>8}{'EMD 30–225':>14}{'EMD 75–175':>14}"
+    found = [title, "─" * len(title)]
+    for p in content["points"]:
+        narrow = p["sculpting"]["75-175"]["emd_to_random_gev"]
+        numbers = f"{p['purity']['value']:>7.4f} {p['efficiency']['value']:>7.4f} {p['product']:>8.4f}"
+        found.append(f"{p['name']:<26} {numbers}{_pm(emd(p), 2):>14}{_pm(narrow, 2):>14}")
+    return [
+        *found,
+        "",
+        f"Merged candidates, our definitions: purity and efficiency in {content['signal']}.",
+        f"EMD: earth mover's distance (GeV) of the masses of candidates in {content['background']} to",
+        "random pairing of the same jets, over two windows of the mass (GeV).",
+    ]
 
 
 def _pm(entry: dict[str, float | None], digits: int) -> str:

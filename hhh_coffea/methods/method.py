@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -101,9 +101,9 @@ def _model_for(analysis: Analysis, models: Iterable[Model], method: str, advice:
 
 
 def _for_any(models: tuple[Model, ...], analyses: Iterable[Analysis]) -> tuple[Model, ...]:
-    """The models for the targets of one of the analyses; all where there is none, for the message that says so."""
-    wanted = [analysis.kinds for analysis in analyses]
-    return tuple(m for m in models if any(same_targets(m.kinds, kinds) for kinds in wanted)) or models
+    """The model of each of the analyses, as :func:`_model_for`; all where there is none, for the message that says so."""
+    own = [next((m for m in models if same_targets(m.kinds, analysis.kinds)), None) for analysis in analyses]
+    return tuple(m for m in models if any(m is one for one in own)) or models
 
 
 Candidates = dict[str, ak.Array]  # by definition
@@ -319,7 +319,10 @@ def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodO
 
 def extra_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
     """Large-radius-jet features beyond the kinematics that these methods read."""
-    return sorted({feature for name in methods for feature in options.method(name, analysis).extra_features(options)})
+    own = replace(
+        options, spanet=_for_any(options.spanet, [analysis])
+    )  # other analyses' networks may read what is not there
+    return sorted({feature for name in methods for feature in options.method(name, analysis).extra_features(own)})
 
 
 def reconstruct(

@@ -79,7 +79,8 @@ def fit(
     for turn in range(ROUNDS + 1):
         found, random = _spectra(parts, _price(price, topology), topology)
         course.append((float(found.sum()), distance(found, random, window)))
-        say(f"round {turn}/{ROUNDS}: {course[-1][0]:,.0f} candidates, {course[-1][1]:.2f} GeV from random pairing")
+        if turn % 5 == 0:
+            say(f"round {turn}/{ROUNDS}: {course[-1][0]:,.0f} candidates, {course[-1][1]:.2f} GeV from random pairing")
         if turn == 0:
             before = found
         if not (found * inside(window)).sum() > 0:
