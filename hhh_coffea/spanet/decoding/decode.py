@@ -242,7 +242,7 @@ def _claimed(
     place = torch.arange(len(members), device=orders.device)
     totals = []
     for kind, picks in zip((resolved, boosted), choice, strict=True):
-        total = own[0].new_zeros(len(picks), len(orders))
+        total = own[0].new_zeros(picks.shape[0], len(orders))
         if kind:
             of_each = torch.stack([own[i].gather(1, picks.clamp_min(0)) for i in kind], dim=1)  # (B, particle, pick)
             total = torch.where(picks.unsqueeze(1) >= 0, of_each, 0.0)[:, place, orders].sum(-1)
@@ -257,7 +257,7 @@ def _decoded(
     choice: tuple[Tensor, Tensor], found: Sequence[Candidate], outputs: Outputs, topology: Topology
 ) -> Decoded:
     """What the pairs and the single objects chosen for each particle, ``(B, n)`` twice, are."""
-    batch, p, k = len(choice[0]), len(topology.targets), max(t.degree for t in topology.targets)
+    batch, p, k = choice[0].shape[0], len(topology.targets), max(t.degree for t in topology.targets)
     chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=choice[0].device)
     ap = found[0][0].new_zeros((batch, p))
     for members, picks in zip(pairs_and_singles(topology), choice, strict=True):
