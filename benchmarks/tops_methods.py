@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--methods", default="chi2,likelihood,pdnn")
     parser.add_argument("--kinds", default="ttbar,tth")
     options = parser.parse_args()
+    missing = [SAMPLES[kind] for kind in options.kinds.split(",") if not (options.folder / SAMPLES[kind]).is_file()]
+    if missing:
+        parser.error(f"{options.folder} has no {', '.join(missing)} (docs/training.md, larger samples)")
     torch.set_num_threads(1)
     for kind in options.kinds.split(","):
         analysis = load_analysis(f"{kind}_semileptonic")

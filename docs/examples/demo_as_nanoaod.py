@@ -9,6 +9,6 @@ from nanoaod_writer import write_nanoaod  # noqa: E402
 
 Path("nano").mkdir(exist_ok=True)
 for name, signal in (("HH", True), ("QCD", False)):
-    write_nanoaod(
-        REPOSITORY / "fileset" / "demo" / f"{name.lower()}.root", Path("nano", f"{name}.root"), 15, signal=signal
-    )
+    target = Path("nano", f"{name}.root")
+    write_nanoaod(REPOSITORY / "fileset" / "demo" / f"{name.lower()}.root", target, 15, signal=signal)
+    sys.stdout.write(f"wrote {target}\n")

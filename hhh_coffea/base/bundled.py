@@ -9,6 +9,8 @@ from typing import Literal
 Kind = Literal["processors", "models", "fileset"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 SUFFIXES = {"processors": (".py",), "models": ("",), "fileset": (".json", ".json.gz")}
+SAMPLES = "shared/data/"  # where bundled filesets expect the large samples of the project, beside the repository
+OF_THE_PROJECT = " (the large samples are not part of the repository: docs/training.md#larger-samples)"
 
 
 def bundled_folder(kind: Kind) -> Path:

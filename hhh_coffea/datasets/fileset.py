@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
-from hhh_coffea.base.bundled import find_bundled, list_bundled
+from hhh_coffea.base.bundled import OF_THE_PROJECT, SAMPLES, find_bundled, list_bundled
 from hhh_coffea.base.errors import UserError, did_you_mean, listed
 from hhh_coffea.base.strict import Positive, Strict, in_plain_words
 from hhh_coffea.base.user_files import expanded, unique_keys
@@ -336,7 +336,8 @@ def _expand(where: str, pattern: str, folder: Path) -> list[str]:
         return [str(Path(full).resolve())]  # a missing file is reported by name when it is opened, beside the others
     found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not found:
-        raise FilesetError(f"{where}, field 'files': no file matches {pattern!r} in {folder.resolve()}")
+        hint = OF_THE_PROJECT if SAMPLES in pattern else ""
+        raise FilesetError(f"{where}, field 'files': no file matches {pattern!r} in {folder.resolve()}{hint}")
     return [str(Path(file).resolve()) for file in found]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import uproot
 
+from hhh_coffea.base.bundled import OF_THE_PROJECT, SAMPLES
 from hhh_coffea.events.missing import MissingError
 
 
@@ -40,8 +41,6 @@ def open_file(path: str) -> Any:
 
 
 COPY_AGAIN = "copy it again from its source, or take it out of the fileset"
-SAMPLES = "shared/data/"  # where bundled filesets expect the large samples of the project, beside the repository
-OF_THE_PROJECT = " (the large samples are not part of the repository: docs/training.md#larger-samples)"
 
 
 def explain(error: BaseException, path: str) -> str:

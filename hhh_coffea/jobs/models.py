@@ -82,7 +82,8 @@ def mass_price(arguments: argparse.Namespace) -> None:
     price, report = fit(model, data, arguments.slope, say, arguments.window)
     made = {**report, "of_model": path.name, "background": data.provenance()}
     training = description.get("training")
-    say(f"wrote {save(model, arguments.output, training=training, price=price.description() | {'made': made})}")
+    folder = save(model, arguments.output, training=training, price=price.description() | {"made": made})
+    say(f"wrote {folder}: model.yaml, weights.safetensors, README.md")
     say(
         f"{report['emd_before_gev']:.2f} → {report['emd_gev']:.2f} GeV from random pairing in this background; measure the "
         f"cost in signal with hhh tradeoff {arguments.model} {arguments.output} --fileset JSON (a signal and a background)"

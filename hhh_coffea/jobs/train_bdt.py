@@ -178,7 +178,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     if not options.keep_table:
         shutil.rmtree(table)
     say(bdt_card.summary(card), console)
-    say(f"model written to {output.resolve()}", console)
+    say(f"model written to {output.resolve()}: {', '.join(sorted(p.name for p in output.iterdir()))}", console)
 
 
 def make_table(
