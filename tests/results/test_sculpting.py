@@ -324,7 +324,7 @@ def test_tradeoff(tmp_path, capsys):
     fileset = demo_fileset(tmp_path, validation_fraction=0.2)
     arguments = ["spanet_hhh", "--fileset", str(fileset), "--output", str(tmp_path / "t"), "--device", "cpu"]
     assert tradeoff(arguments) == 0
-    assert "| `spanet_hhh` |" in capsys.readouterr().out
+    assert "\nspanet_hhh  " in capsys.readouterr().out
     content = json.loads((tmp_path / "t" / "tradeoff.json").read_text())
     baseline, network = content["points"]
     assert baseline["name"] == "chi2+bdt"

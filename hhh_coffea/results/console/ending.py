@@ -68,12 +68,16 @@ def print_end(console: Console, plan: Plan, total: Partial, wall: float, output:
         )
     elif not plan.events:
         say("there was nothing to process: the files have no events", console, "warning:", "yellow")
+    elif not total.chunks:
+        lost = f"all of the {plural(plan.events, 'planned event')} were skipped"
+        say(lost, console, "nothing was processed:", "red")
     else:
         say(
             f"processed {total.events:,} of {plural(plan.events, 'planned event')}, {total.chunks:,} of "
             f"{plural(len(plan.chunks), 'chunk')} {speed}",
             console,
         )
-    say(f"written to {output.resolve()}: {', '.join(written)}", console)
+    words = "written to" if total.chunks else "written, without any event, to"
+    say(f"{words} {output.resolve()}: {', '.join(written)}", console)
     if "report.html" in written:
         say(f"report: {output.resolve() / 'report.html'}", console)
