@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
+from hhh_coffea.figures.letters import set_bars
 from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
@@ -136,6 +137,7 @@ class Writer:
             yield axes.ravel()[:used]
             for axis in axes[0]:
                 self.labels.write(axis, label)
+            set_bars(figure)
             figure.align_ylabels()
             path = self.folder / name
             # names come from files, which come from anywhere

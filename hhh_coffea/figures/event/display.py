@@ -23,6 +23,7 @@ from hhh_coffea.figures.event.legend import HATCH, MET, UNUSED, UNUSED_EDGE, dra
 from hhh_coffea.figures.event.places import Disc, beside
 from hhh_coffea.figures.event.view import EventView
 from hhh_coffea.figures.labels import source_of
+from hhh_coffea.figures.letters import set_bars
 from hhh_coffea.figures.palette import PARTICLES, WRONG_CANDIDATES
 from hhh_coffea.figures.small_style import FONTS, LETTERS_PER_INCH, STYLE
 from hhh_coffea.figures.style import NAMES
@@ -80,6 +81,7 @@ def draw_event(event: EventView) -> Figure:
                 figure.text(left, (below - 0.1 - ROW * row) / height, text, color=color, va="top", fontsize=13)
                 row += text.count("\n") + 1
         figure.text(0.02, 0.15 / height, notes, va="bottom", fontsize=13, color="0.25")
+        set_bars(figure)
     return figure
 
 
