@@ -117,22 +117,13 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
                 linestyle="none",
                 label=NAMES.get(point["name"], point["name"]),
             )
-        half = 0.5 * min(emd["value"] for emd in emds[:2])
-        aim = 0.95 * points[min(1, len(points) - 1)]["product"]
-        low, high = axis.get_ylim()
-        span = max(high, aim) - low
-        top = max(high, aim) + 0.12 * span
-        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - 0.05 * span, top))
-        axis.fill_between([0, half], aim, top, color="0.92", zorder=0)
-        axis.plot([half, half, 0], [top, aim, aim], color="0.6", linestyle=":", linewidth=2, zorder=0)
-        words = axis.text(
-            0.5 * half, top, "\naim: half of the\nsculpting for 5%\nof the product", fontsize=14, color="0.35"
-        )
-        words.set(ha="center", va="top")
         axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
         axis.set_ylabel("Purity × efficiency, merged")
-        # beside the points, which lie around a rising curve
-        axis.set_ylim(low - 0.05 * span - 0.04 * span * max(len(points) - 3, 0), top)
+        low, high = axis.get_ylim()
+        span = high - low
+        # room for the legend beside the points, which lie around a rising curve
+        below = 0.05 + 0.04 * max(len(points) - 3, 0)
+        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - below * span, high + 0.12 * span))
         axis.legend(loc="lower right", fontsize=18)
     return "tradeoff.png"
 
