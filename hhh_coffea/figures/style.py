@@ -193,9 +193,12 @@ def lighter(color: str) -> tuple[float, ...]:
     return tuple(0.5 + 0.5 * part for part in mpl.colors.to_rgb(color))
 
 
-def line_widths(number: int) -> Any:
-    """Of so many lines, the first behind and widest: those that coincide all stay seen."""
-    return 2 + 1.2 * np.arange(number)[::-1]
+def line_widths(number: int, spread: float = 0) -> Any:
+    """Of so many lines, the first behind and widest: those that coincide all stay seen.
+
+    Few lines differ more if they have a ``spread`` (points) to share.
+    """
+    return 2 + max(1.2, spread / number) * np.arange(number)[::-1]
 
 
 def show_overflow(axis: Axes) -> None:
