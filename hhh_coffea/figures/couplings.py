@@ -46,9 +46,7 @@ def draw_effective_events(write: Writer, name: str, scans: Mapping[str, LimitSca
     styles = styles_of(list(scans))
     if _alike(list(scans.values())):
         scans = {"": next(iter(scans.values()))}
-        styles = {
-            "": {"color": "black", "label": "all methods" if len(styles) > 1 else next(iter(styles.values()))["label"]}
-        }
+        styles = {"": {"color": "black", "label": "all methods"} if len(styles) > 1 else next(iter(styles.values()))}
     with write.figure(name, label) as axes:
         (axis,) = axes
         for (method, scan), width in zip(scans.items(), line_widths(len(scans)), strict=True):

@@ -15,6 +15,7 @@ from hhh_coffea.figures import palette
 from hhh_coffea.figures.parts import draw_parts
 from hhh_coffea.figures.spectra import between_all, coarseness, counted
 from hhh_coffea.figures.style import (
+    DEFINITION_NAMES,
     FEWEST_IN_SHAPE,
     NAMES,
     RUN,
@@ -29,6 +30,7 @@ from hhh_coffea.results.histograms import CORRECT, UNKNOWN, WRONG
 from hhh_coffea.results.summary import counts
 
 MASS = "Candidate mass [GeV]"
+SPREAD = 6  # points; of line widths where runs are compared: dashes then tell the runs apart and not the methods
 BEYOND = 0.005  # of the candidates: so many outside the axis are written into the legend
 
 
@@ -105,6 +107,9 @@ def _shapes(
         place = {**key, "method": method}
         if counts(histogram, place).sum() > 0:  # negative weights may have the upper hand
             spectra.append((method, histogram[{k: hist.loc(v) for k, v in place.items()}].project("mass")))
+    # the runs of a method beside each other, so that no wide line is drawn over a narrow one
+    first = list(dict.fromkeys(method.partition(RUN)[0] for method, _ in spectra))
+    spectra.sort(key=lambda spectrum: first.index(spectrum[0].partition(RUN)[0]))
     entries = {m: counts(histograms["candidates"], {**key, "category": what, "method": m}).sum() for m, _ in spectra}
     if max(entries.values(), default=0) < FEWEST_IN_SHAPE:
         return
@@ -113,18 +118,20 @@ def _shapes(
     with write.figure(f"{key['dataset']}/mass_sculpting_{what}", str(info["label"])) as (axis,):
         styles = styles_of(methods_of(histograms))
         own = [method.partition(RUN)[0] for method, _ in spectra]
-        widths = dict(zip(dict.fromkeys(own), line_widths(len(set(own))), strict=True))
+        spread = SPREAD if any(RUN in method for method, _ in spectra) else 0
+        widths = dict(zip(dict.fromkeys(own), line_widths(len(set(own)), spread), strict=True))
         for position, ((method, spectrum), name) in enumerate(zip(spectra, own, strict=True)):
             style, width = styles[method], widths[name]
             if entries[method] < FEWEST_IN_SHAPE:
                 axis.plot([], [], " ", label=f"{style['label']}: {entries[method]:,.0f} entries, not drawn")
             else:
-                # of two that coincide, both are seen
+                # of two methods that coincide, both are seen: by dashes, and by widths where dashes stand for runs
                 line = style.get("linestyle", "--" if position % 2 else "-")
                 shown = {part: style[part] for part in ("color", "label")}
                 density(axis, spectrum[:: hist.rebin(factor)], width, linestyle=line, **shown)
         axis.set(xlim=between_all(shapes), xlabel=MASS, ylabel="Density [1/GeV]")
-        axis.legend(title=title_of(info, what), fontsize=20, title_fontsize=20)
+        title = f"{title_of(info, what)} ({DEFINITION_NAMES[key['definition']]})"
+        axis.legend(title=title, fontsize=20, title_fontsize=20)
 
 
 def methods_of(histograms: Mapping[str, Hist]) -> list[str]:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.base.mass_measures import EDGES, within
+from hhh_coffea.base.mass_measures import EDGES, PEAK, within
 from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.spectra import effective, well_filled
 from hhh_coffea.figures.style import (
     CATEGORY_NAMES,
     DEFINITION_NAMES,
@@ -27,7 +28,7 @@ from hhh_coffea.figures.style import (
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]
-WIDTH = EDGES[1] - EDGES[0]
+SHADE = "0.9"  # of the masses around that of the Higgs boson
 RANK_NAMES = {0: "", 1: "leading in pT", 2: "second in pT", 3: "third in pT"}
 FEWEST = 50  # candidates below which a spectrum is no shape
 
@@ -74,23 +75,30 @@ def _spectra(
         styles = styles_of([method for method, _, _ in pairs])
         for (method, shape, random), width in zip(pairs, line_widths(len(pairs)), strict=True):
             style = styles[method]
-            _steps(axis, shape / WIDTH, color=style["color"], label=style["label"], linewidth=width)
-            axis.stairs(random[0] / WIDTH, EDGES, color=style["color"], linestyle="--", linewidth=1.5)
-            ratio = np.divide(shape, random, out=np.full_like(shape, np.nan), where=random > 0)
-            _steps(below, ratio, color=style["color"], linewidth=width)
+            # bins of few candidates are joined; random pairings have more
+            borders = well_filled(effective(shape[0], shape[1:].var(axis=0)))
+            edges, widths = EDGES[borders], np.diff(EDGES[borders])
+            ours, chance = (np.add.reduceat(some[:, : borders[-1]], borders[:-1], axis=1) for some in (shape, random))
+            _steps(axis, edges, ours / widths, color=style["color"], label=style["label"], linewidth=width)
+            axis.stairs(chance[0] / widths, edges, color=style["color"], linestyle="--", linewidth=1.5)
+            ratio = np.divide(ours, chance, out=np.full_like(ours, np.nan), where=chance > 0)
+            _steps(below, edges, ratio, color=style["color"], linewidth=width)
             highest = max(highest, 1.15 * float(np.nanmax(ratio[0])))
         axis.plot([], [], color="black", linestyle="--", label="random pairing of the same jets")
+        low, high = PEAK
+        below.axvspan(low, high, color=SHADE, linewidth=0, zorder=0, label=f"{low:g}–{high:g} GeV")
+        below.legend(fontsize=16, loc="upper right", borderaxespad=0.1)
         axis.set(xlim=(EDGES[0], EDGES[-1]), ylabel="Density [1/GeV]", ylim=(0, 1.5 * axis.get_ylim()[1]))
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
         below.axhline(1, color="black", linewidth=1, linestyle="--")
-        below.axvspan(110, 140, color="0.9", zorder=0)
-        below.set(xlabel="Candidate mass [GeV]", ylabel="Ratio", ylim=(0, min(highest, 6.0)))
+        below.set(xlabel="Candidate mass [GeV]", ylim=(0, min(highest, 6.0)))
+        below.set_ylabel("Ratio to\nrandom pairing", fontsize=17, linespacing=1)
 
 
-def _steps(axis: Axes, replicas: FloatArray, **style: Any) -> None:
+def _steps(axis: Axes, edges: FloatArray, replicas: FloatArray, **style: Any) -> None:
     """The sample ``replicas[0]`` as steps, with the replicas' standard deviation as bars."""
-    axis.stairs(replicas[0], EDGES, **style)
-    centres = (EDGES[1:] + EDGES[:-1]) / 2
+    axis.stairs(replicas[0], edges, **style)
+    centres = (edges[1:] + edges[:-1]) / 2
     axis.errorbar(
         centres, replicas[0], yerr=replicas[1:].std(axis=0), linestyle="none", linewidth=1, color=style["color"]
     )
@@ -117,22 +125,13 @@ def draw_tradeoff(folder: Path, content: dict[str, Any]) -> str:
                 linestyle="none",
                 label=NAMES.get(point["name"], point["name"]),
             )
-        half = 0.5 * min(emd["value"] for emd in emds[:2])
-        aim = 0.95 * points[min(1, len(points) - 1)]["product"]
-        low, high = axis.get_ylim()
-        span = max(high, aim) - low
-        top = max(high, aim) + 0.12 * span
-        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - 0.05 * span, top))
-        axis.fill_between([0, half], aim, top, color="0.92", zorder=0)
-        axis.plot([half, half, 0], [top, aim, aim], color="0.6", linestyle=":", linewidth=2, zorder=0)
-        words = axis.text(
-            0.5 * half, top, "\naim: half of the\nsculpting for 5%\nof the product", fontsize=14, color="0.35"
-        )
-        words.set(ha="center", va="top")
         axis.set_xlabel("EMD of masses in background to random pairing [GeV]")
         axis.set_ylabel("Purity × efficiency, merged")
-        # beside the points, which lie around a rising curve
-        axis.set_ylim(low - 0.05 * span - 0.04 * span * max(len(points) - 3, 0), top)
+        low, high = axis.get_ylim()
+        span = high - low
+        # room for the legend beside the points, which lie around a rising curve
+        below = 0.05 + 0.04 * max(len(points) - 3, 0)
+        axis.set(xlim=(0, 1.15 * axis.get_xlim()[1]), ylim=(low - below * span, high + 0.12 * span))
         axis.legend(loc="lower right", fontsize=18)
     return "tradeoff.png"
 

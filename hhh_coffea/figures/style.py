@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.figures.labels import Labels
+from hhh_coffea.figures.letters import set_bars
 from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
@@ -136,6 +137,7 @@ class Writer:
             yield axes.ravel()[:used]
             for axis in axes[0]:
                 self.labels.write(axis, label)
+            set_bars(figure)
             figure.align_ylabels()
             path = self.folder / name
             # names come from files, which come from anywhere
@@ -191,9 +193,12 @@ def lighter(color: str) -> tuple[float, ...]:
     return tuple(0.5 + 0.5 * part for part in mpl.colors.to_rgb(color))
 
 
-def line_widths(number: int) -> Any:
-    """Of so many lines, the first behind and widest: those that coincide all stay seen."""
-    return 2 + 1.2 * np.arange(number)[::-1]
+def line_widths(number: int, spread: float = 0) -> Any:
+    """Of so many lines, the first behind and widest: those that coincide all stay seen.
+
+    Few lines differ more if they have a ``spread`` (points) to share.
+    """
+    return 2 + max(1.2, spread / number) * np.arange(number)[::-1]
 
 
 def show_overflow(axis: Axes) -> None:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.figures.labels import Labels, labels_of
+from hhh_coffea.figures.letters import set_bars, with_bars
 from hhh_coffea.figures.stack import draw, per_width, ratio_panel, selected_alike, stack
 from hhh_coffea.figures.style import Writer
 
@@ -80,6 +81,33 @@ def test_long_labels_fit():
     renderer = axis.figure.canvas.get_renderer()
     left, right = (t.get_window_extent(renderer) for t in (axis._left_title, axis._right_title))
     assert left.x1 < right.x0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hadronic tt\u0304", r"Hadronic t$\bar{\mathregular{t}}$"),
+        ("bb\u0305, ν\u0304", r"b$\bar{\mathregular{b}}$, $\bar{\mathregular{ν}}$"),
+        ("m($tt\u0304$) of tt\u0304", r"m($t\bar{t}$) of t$\bar{\mathregular{t}}$"),
+        ("tt\u0304 for 5 $", r"t$\bar{\mathregular{t}}$ for 5 \$"),
+        ("5 $ and $p_T$, χ²", "5 $ and $p_T$, χ²"),
+    ],
+)
+def test_letters_with_a_bar(text, expected):
+    assert with_bars(text) == expected
+
+
+def test_every_text_of_a_figure_has_its_bars():
+    axis = axes()
+    axis.plot([0, 1], label="tt\u0304")
+    axis.set(xlabel="m(tt\u0304)")
+    axis.legend(title="tt\u0304")
+    Labels().write(axis, "tt\u0304")
+    set_bars(axis.figure)
+    legend = axis.get_legend()
+    texts = [axis.xaxis.label, axis._right_title, legend.get_title(), *legend.get_texts()]
+    assert all(r"\bar" in text.get_text() and "\u0304" not in text.get_text() for text in texts)
+    axis.figure.canvas.draw()
 
 
 def test_stack_adds_up():

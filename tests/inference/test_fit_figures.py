@@ -9,7 +9,7 @@ from kept_axes import Kept
 from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits
 from hhh_coffea.figures.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
 from hhh_coffea.figures.labels import Labels
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.style import Writer, color_of
 from hhh_coffea.inference.fit import FitOptions, fit
 from hhh_coffea.inference.model import ModelOptions
 from hhh_coffea.inference.polynomial import grid
@@ -62,8 +62,11 @@ def test_effective_events_of_the_same_events_are_one_line(tmp_path):
     write = Kept(tmp_path)
     draw_effective_events(write, "same", {"chi2": first, "spanet": first})
     draw_effective_events(write, "different", {"chi2": first, "spanet": other})
+    draw_effective_events(write, "alone", {"chi2": first})
     legends = {n: [t.get_text() for t in axes[0].get_legend().get_texts()] for n, axes in write.axes.items()}
-    assert legends == {"same": ["all methods"], "different": ["χ²", "SPANet"]}
+    assert legends == {"same": ["all methods"], "different": ["χ²", "SPANet"], "alone": ["χ²"]}
+    colors = {name: axes[0].get_lines()[0].get_color() for name, axes in write.axes.items()}
+    assert colors == {"same": "black", "different": color_of("chi2"), "alone": color_of("chi2")}
 
 
 def test_no_offset_on_an_axis(tmp_path):

@@ -8,7 +8,7 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
-from hhh_coffea.figures.event.display import draw_event
+from hhh_coffea.figures.event.display import colors_of_wrong, draw_event
 from hhh_coffea.figures.event.legend import UNUSED
 from hhh_coffea.figures.event.matrices import draw_matrices
 from hhh_coffea.figures.event.places import Disc, beside
@@ -56,6 +56,23 @@ def event(table, options):
 def jets_of(candidate):
     """Positions of its small-radius jets."""
     return candidate["objects"] if candidate["kind"] == "resolved" else []
+
+
+def test_the_same_wrong_candidate_has_one_colour():
+    def pair(*jets, particle=None):
+        return {"kind": "resolved", "objects": list(jets), "particle": particle}
+
+    found = colors_of_wrong(
+        {
+            "chi2": [pair(0, 1), pair(2, 3), pair(4, 5, particle=0)],
+            "chi2+bdt": [pair(3, 2), pair(0, 4)],
+            "spanet": [pair(1, 4), pair(0, 5), pair(2, 3)],
+        }
+    )
+    pairs = [("resolved", *jets) for jets in (("0", "1"), ("2", "3"), ("0", "4"), ("1", "4"), ("0", "5"))]
+    assert list(found) == pairs
+    assert len({found[place] for place in pairs[:4]}) == 4  # as many as there are colours
+    assert len({found[pairs[place]] for place in (1, 3, 4)}) == 3  # those of one panel
 
 
 def test_it_shows_what_the_main_job_found(event, table):

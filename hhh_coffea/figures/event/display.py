@@ -1,13 +1,15 @@
 """Pictures of one event: η–φ and transverse views of truth and of each method.
 
 Colours stand for particles, the same in every panel: a correct candidate has the colour of the particle it is, a wrong one a
-colour that is left, and is hatched. Filled circles: small-radius jets; dashed ones: large-radius jets; triangles: leptons;
-dash-dotted lines: missing transverse momentum. Numbers are positions in the file.
+colour that is left, and is hatched; the same wrong one of several methods has the same. Filled circles: small-radius jets;
+dashed ones: large-radius jets; triangles: leptons; dash-dotted lines: missing transverse momentum. Numbers are positions in
+the file.
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from hhh_coffea.figures.event.legend import HATCH, MET, UNUSED, UNUSED_EDGE, dra
 from hhh_coffea.figures.event.places import Disc, beside
 from hhh_coffea.figures.event.view import EventView
 from hhh_coffea.figures.labels import source_of
+from hhh_coffea.figures.letters import set_bars
 from hhh_coffea.figures.palette import PARTICLES, WRONG_CANDIDATES
 from hhh_coffea.figures.small_style import FONTS, LETTERS_PER_INCH, STYLE
 from hhh_coffea.figures.style import NAMES
@@ -80,6 +83,7 @@ def draw_event(event: EventView) -> Figure:
                 figure.text(left, (below - 0.1 - ROW * row) / height, text, color=color, va="top", fontsize=13)
                 row += text.count("\n") + 1
         figure.text(0.02, 0.15 / height, notes, va="bottom", fontsize=13, color="0.25")
+        set_bars(figure)
     return figure
 
 
@@ -99,14 +103,37 @@ def _truth(event: EventView) -> list[dict[str, Any]]:
     return sorted(found, key=lambda target: target["particle"])
 
 
+def colors_of_wrong(candidates: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, ...], str]:
+    """Colour of every wrong candidate, by :func:`_objects`: the same in the panels of all methods.
+
+    Two of one panel have different colours as long as there are enough; two of different panels if any are left.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for some in candidates.values():
+        wrong = [_objects(candidate) for candidate in some if candidate["particle"] is None]
+        for position, objects in enumerate(wrong):
+            if objects in found:
+                continue
+            here = {found[other] for other in wrong if other in found}
+            taken = set(found.values()) if set(found.values()) < set(WRONG_CANDIDATES) else here
+            free = [color for color in WRONG_CANDIDATES if color not in taken]
+            found[objects] = free[0] if free else WRONG_CANDIDATES[position % len(WRONG_CANDIDATES)]
+    return found
+
+
+def _objects(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a candidate is made of, whatever the order of its daughters."""
+    return (candidate["kind"], *sorted(map(str, candidate["objects"])))
+
+
 def _candidates(event: EventView, method: str) -> list[dict[str, Any]]:
-    found, others = [], 0
+    found, others, wrong = [], 0, colors_of_wrong(event.candidates)
     for candidate in event.candidates[method]:
         particle = candidate["particle"]
         if particle is not None:
             look = Look(PARTICLES[particle % len(PARTICLES)])
         elif event.known:
-            look = Look(WRONG_CANDIDATES[others % len(WRONG_CANDIDATES)], HATCH)
+            look = Look(wrong[_objects(candidate)], HATCH)
         else:  # without truth none is wrong
             look = Look(PARTICLES[others % len(PARTICLES)])
         others += particle is None

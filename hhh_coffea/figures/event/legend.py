@@ -63,8 +63,10 @@ def notes_of(event: EventView) -> str:
             notes.append("No target: not every decay product of the particle matches an object of its own.")
     else:
         notes.append("Colours: the candidates of a method.")
-    if any(c["detection_probability"] != 1 for some in event.candidates.values() for c in some):
-        notes.append("AP: assignment probability. DP: detection probability, of the BDT its score.")
+    uncertain = [m for m, some in event.candidates.items() if any(c["detection_probability"] != 1 for c in some)]
+    if uncertain:
+        score = ", of the BDT its score" if any("bdt" in method for method in uncertain) else ""
+        notes.append(f"AP: assignment probability. DP: detection probability{score}.")
     return " ".join(notes)
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from hhh_coffea.figures.event.view import EventView, Matrix
 from hhh_coffea.figures.labels import source_of
+from hhh_coffea.figures.letters import set_bars
 from hhh_coffea.figures.palette import PARTICLES, WRONG
 from hhh_coffea.figures.small_style import FONTS, LETTERS_PER_INCH, STYLE
 
@@ -52,6 +53,7 @@ def draw_matrices(event: EventView) -> Figure:
             place = grid[0, columns - 1].get_position(figure)
             bar = figure.add_axes((1 - 1.1 / width, place.y0 + 0.05, 0.2 / width, place.height - 0.1))
             figure.colorbar(images[0], cax=bar).set_label("AP × DP", fontsize=14)
+        set_bars(figure)
     return figure
 
 

@@ -89,7 +89,7 @@ def _scores(write: Writer, histogram: Hist) -> None:
                         middle, density, error, color=color, fmt=marker, markersize=6, label=f"{label}, {part}"
                     )
         axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, axis.get_ylim()[1] * 8), xlabel="BDT score", ylabel="Density")
-        axis.legend(fontsize=20, ncols=2)
+        axis.legend(fontsize=17, ncols=2, loc="upper center", columnspacing=1)
 
 
 def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
