@@ -104,7 +104,7 @@ def test_every_command_of_every_page_is_understood(capsys):
 
     understood, bundled = parser(), list_bundled("fileset")
     # pages say how to make these
-    own = ("hhh.json", "nano.json", "my_ttbar.json", "results/skim/fileset.json", "more_tops.json")
+    own = ("hhh.json", "nano.json", "my_ttbar.json", "skimmed/skim/fileset.json", "more_tops.json")
     seen, wrong = 0, []
     for page in PAGES:
         for words in commands(page):
