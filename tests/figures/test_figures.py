@@ -14,7 +14,7 @@ from hhh_coffea.figures import palette, published
 from hhh_coffea.figures.masses import draw_candidates
 from hhh_coffea.figures.ratios import joined, side_by_side
 from hhh_coffea.figures.spectra import between, coarseness, counted, effective, merged, well_filled
-from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, styles_of
+from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
 from hhh_coffea.results.histograms import canonical
@@ -168,6 +168,12 @@ def test_runs_differ_by_filling_and_line_never_by_colour():
     assert [runs[name]["linestyle"] for name in runs] == ["-", "--", "--", "-"]
     labels = ["χ² (a)", "χ² (b)", "mine (b)", "SPANet (same in a, b)"]
     assert [runs[name]["label"] for name in runs] == labels
+
+
+def test_lines_that_coincide_stay_seen():
+    np.testing.assert_allclose(line_widths(3), [4.4, 3.2, 2])
+    np.testing.assert_allclose(line_widths(2, spread=6), [5, 2])  # runs: 1.5 points are seen on both sides
+    np.testing.assert_allclose(line_widths(6, spread=6), line_widths(6))
 
 
 def test_points_side_by_side_stay_together():
