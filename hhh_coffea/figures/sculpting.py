@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, PEAK, within
 from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.spectra import effective, well_filled
+from hhh_coffea.figures.spectra import effective, merged, well_filled
 from hhh_coffea.figures.style import (
     CATEGORY_NAMES,
     DEFINITION_NAMES,
@@ -80,7 +80,9 @@ def _spectra(
             edges, widths = EDGES[borders], np.diff(EDGES[borders])
             ours, chance = (np.add.reduceat(some[:, : borders[-1]], borders[:-1], axis=1) for some in (shape, random))
             _steps(axis, edges, ours / widths, color=style["color"], label=style["label"], linewidth=width)
-            axis.stairs(chance[0] / widths, edges, color=style["color"], linestyle="--", linewidth=1.5)
+            own = well_filled(effective(random[0], random[1:].var(axis=0)))  # it may reach further than the candidates
+            density = merged(random[0], own) / np.diff(EDGES[own])
+            axis.stairs(density, EDGES[own], color=style["color"], linestyle="--", linewidth=1.5)
             ratio = np.divide(ours, chance, out=np.full_like(ours, np.nan), where=chance > 0)
             _steps(below, edges, ratio, color=style["color"], linewidth=width)
             highest = max(highest, 1.15 * float(np.nanmax(ratio[0])))

@@ -178,7 +178,8 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     if not options.keep_table:
         shutil.rmtree(table)
     say(bdt_card.summary(card), console)
-    say(f"model written to {output.resolve()}: {', '.join(sorted(p.name for p in output.iterdir()))}", console)
+    files = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
+    say(f"model written to {output.resolve()}: {', '.join(files)}", console)
 
 
 def make_table(
