@@ -318,10 +318,9 @@ def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodO
 
 
 def extra_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
-    """Large-radius-jet features beyond the kinematics that these methods read."""
-    own = replace(
-        options, spanet=_for_any(options.spanet, [analysis])
-    )  # other analyses' networks may read what is not there
+    """What these methods read of objects beyond their kinematics, in one analysis."""
+    # networks of other analyses may read what is not there
+    own = replace(options, spanet=_for_any(options.spanet, [analysis]))
     return sorted({feature for name in methods for feature in options.method(name, analysis).extra_features(own)})
 
 

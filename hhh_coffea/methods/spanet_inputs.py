@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from hhh_coffea.topology.topology import Input, Topology
 
 # Event-YAML feature → field of the record; sines and cosines of φ are made here
+CONSTITUENTS = {"ncharged": "n_charged", "nneutral": "n_neutral"}  # of jets: read where a model takes them
 JET_FEATURES = {name: name for name in ("pt", "eta", "phi", "mass", "btag", "btag_score", "btag_wp3", "btag_wp5")}
-JET_FEATURES |= {"ncharged": "n_charged", "nneutral": "n_neutral"}  # constituents
+JET_FEATURES |= CONSTITUENTS
 FATJET_FEATURES = {
     "fj_pt": "pt",
     "fj_eta": "eta",
@@ -76,7 +77,7 @@ def extra_features_of(topology: Topology) -> tuple[str, ...]:
     """Extra features that a topology takes: of large-radius jets beyond the kinematics, of jets their constituents."""
     named = [name for i in topology.inputs for name in i.feature_names]
     of_fatjets = {FATJET_FEATURES.get(name, "") for name in named} - {"", "pt", "eta", "phi", "mass"}
-    of_jets = {OF_JETS + JET_FEATURES[name] for name in named if name in ("ncharged", "nneutral")}
+    of_jets = {OF_JETS + CONSTITUENTS[name] for name in named if name in CONSTITUENTS}
     return tuple(sorted(of_fatjets | of_jets))
 
 
