@@ -53,46 +53,56 @@ def test_plurals():
     assert [plural(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("widths")
-
-
+# Lines of one entry build on each other: the tests of one module may run in different processes.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("line", "code"),
+    "lines",
     [
-        ("run --fileset demo --methods chi2,spanet --dry-run", 0),
-        (
-            "run --fileset demo_hh4b --methods chi2,dhh --no-plots --output hh4b --candidates --region many=sum(jets.btag)>=4",
-            0,
-        ),
-        ("run --fileset demo_tops --no-plots --output tops --overlay-published --verbose", 0),
-        ("run --fileset demo --no-plots --output sculpting --processor sculpting --methods chi2,chi2+bdt", 0),
-        (
-            "run --fileset demo_hhh --methods chi2,chi2+bdt,spanet --no-plots --output results --verbose --luminosity 3000",
-            0,
-        ),
-        ("fit results --no-plots", 0),
-        ("run --fileset demo --datasets HH --processor bdt_scan --no-plots --output scan", 0),
-        ("plot scan --formats png", 0),
-        ("display --fileset demo --event 5 --methods chi2", 0),
-        ("train data --fileset demo --datasets HH --topology hh --output data", 0),
-        ("train spanet --data data --config hh --output model --set epochs=1 --set max_events=300 --device cpu", 0),
-        ("train spanet --data data --config nowhere.yaml --output model", 2),
-        ("run --fileset nowhere.json", 2),
+        ["run --fileset demo --methods chi2,spanet --dry-run"],
+        ["run --fileset demo_hh4b --methods chi2,dhh --no-plots --candidates --region many=sum(jets.btag)>=4"],
+        ["run --fileset demo_tops --no-plots --output tops --overlay-published --verbose"],
+        ["run --fileset demo --no-plots --output sculpting --processor sculpting --methods chi2,chi2+bdt"],
+        [
+            "run --fileset demo_hhh --methods chi2,chi2+bdt,spanet --no-plots --verbose --luminosity 3000",
+            "fit results --no-plots",
+        ],
+        [
+            "run --fileset demo --datasets HH --processor bdt_scan --no-plots --output scan",
+            "plot scan --formats png",
+        ],
+        ["display --fileset demo --event 5 --methods chi2"],
+        [
+            "train data --fileset demo --datasets HH --topology hh --output data",
+            "train spanet --data data --config hh --output model --set epochs=1 --set max_events=300 --device cpu",
+        ],
     ],
+    ids=lambda lines: lines[-1],
 )
-def test_everything_printed(line, code, folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
+def test_everything_printed(lines, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        words = line.split()
+        if words[0] == "run":
+            words += ["--max-chunks", "1", "--chunksize", "400"]
+        assert printed_by(words, monkeypatch, capsys) == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["train spanet --data data --config nowhere.yaml --output model", "run --fileset nowhere.json"]
+)
+def test_mistakes_fit_too(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert printed_by(line.split(), monkeypatch, capsys) == 2
+
+
+def printed_by(words, monkeypatch, capsys):
+    """Exit code of a command; what it prints fits."""
     monkeypatch.setenv("COLUMNS", str(WIDTH))
-    words = line.split()
-    if words[0] == "run" and code == 0:
-        words += ["--max-chunks", "1", "--chunksize", "400"]
-    assert main(words) == code
+    code = main(words)
     printed = capsys.readouterr()
     assert printed.out + printed.err
     assert too_wide(printed.out) == too_wide(printed.err) == []
+    return code
 
 
 def test_wide_tables_are_printed_in_parts():
