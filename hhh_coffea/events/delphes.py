@@ -59,17 +59,17 @@ def branches(
     FilesetError
         naming the features that Delphes does not provide, or that these files without large-radius jets lack.
     """
-    of_jets, of_fatjets = shared_out(extra_features)
-    for wanted, known, what in ((of_jets, JET_BRANCHES, "jets"), (of_fatjets, FATJET_BRANCHES, "large-radius jets")):
-        if unknown := sorted(set(wanted) - set(known)):
+    extra = shared_out(extra_features)
+    for name, known, what in (("jets", JET_BRANCHES, "jets"), ("fatjets", FATJET_BRANCHES, "large-radius jets")):
+        if unknown := sorted(set(extra[name]) - set(known)):
             raise FilesetError(f"Delphes files do not have the features {unknown} of {what}; they have {listed(known)}")
-    if metadata.fatjets is None and of_fatjets:
+    if metadata.fatjets is None and extra["fatjets"]:
         raise FilesetError(
-            f"the features {listed(of_fatjets)} of large-radius jets are needed, but the metadata field 'fatjets' is "
+            f"the features {listed(extra['fatjets'])} of large-radius jets are needed, but the metadata field 'fatjets' is "
             "null: choose methods that do not use large-radius jets, or name the collection"
         )
-    fatjet_leaves = sorted({leaf for feature in of_fatjets for leaf in FATJET_BRANCHES[feature]})
-    jet_leaves = [JET_BRANCHES[feature] for feature in of_jets]
+    fatjet_leaves = sorted({leaf for feature in extra["fatjets"] for leaf in FATJET_BRANCHES[feature]})
+    jet_leaves = [JET_BRANCHES[feature] for feature in extra["jets"]]
     leaves = {metadata.jets: [*KINEMATICS.values(), "BTag", "Flavor", *jet_leaves]}
     if metadata.event is not None:
         leaves[metadata.event] = ["Weight", *(["Scale"] if SCALE in collections else [])]
@@ -132,8 +132,8 @@ def read(
             metadata.btag_seed,
         ).astype(np.int8)
     columns["flavor"] = flavor
-    of_jets, of_fatjets = shared_out(extra_features)
-    columns |= {feature: flat(_branch(jets, metadata.jets, JET_BRANCHES[feature])) for feature in of_jets}
+    extra = shared_out(extra_features)
+    columns |= {feature: flat(_branch(jets, metadata.jets, JET_BRANCHES[feature])) for feature in extra["jets"]}
     selection = metadata.selection
     finite = finite_kinematics(columns)
     dropped["jets with non-finite kinematics"] = int((~finite).sum())
@@ -146,7 +146,7 @@ def read(
     if "fatjets" in collections:
         if metadata.fatjets is None:
             branches(metadata, extra_features)  # none may be needed
-        record["fatjets"] = _fatjets(events, metadata, of_fatjets, dropped)
+        record["fatjets"] = _fatjets(events, metadata, extra["fatjets"], dropped)
     if "leptons" in collections:
         record["leptons"] = _leptons(events, metadata, dropped)
     if "met" in collections:

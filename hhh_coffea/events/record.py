@@ -41,10 +41,12 @@ MULTI_HIGGS = ("fatjets", "higgs")
 OF_JETS = "jets."  # before the name of a property of jets beyond their kinematics; without it, of large-radius jets
 
 
-def shared_out(extra_features: Collection[str]) -> tuple[list[str], list[str]]:
-    """Names of extra features of jets (``jets.n_charged`` → ``n_charged``), and of large-radius jets (``tau21``)."""
-    jets = [name.removeprefix(OF_JETS) for name in extra_features if name.startswith(OF_JETS)]
-    return jets, [name for name in extra_features if not name.startswith(OF_JETS)]
+def shared_out(extra_features: Collection[str]) -> dict[str, list[str]]:
+    """Extra features by collection: ``jets.n_charged`` is ``n_charged`` of ``jets``, ``tau21`` is one of ``fatjets``."""
+    return {
+        "jets": [name.removeprefix(OF_JETS) for name in extra_features if name.startswith(OF_JETS)],
+        "fatjets": [name for name in extra_features if not name.startswith(OF_JETS)],
+    }
 
 
 class Reading(NamedTuple):

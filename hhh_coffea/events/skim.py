@@ -62,7 +62,7 @@ def branches(
 ) -> list[str]:
     """Names of the branches that :func:`read` may touch; of these only what a skim has is read."""
     found = [ENTRY, WEIGHT, *IDENTITY]
-    extra = dict(zip(("jets", "fatjets"), shared_out(extra_features), strict=True))
+    extra = shared_out(extra_features)
     for name in _lists(metadata, collections):
         leaves = [*LEAVES[name], *extra.get(name, ())]
         leaves += [f"{part}_{leaf}" for part in PARTS.get(name, ()) for leaf in (*KINEMATICS, "pid")]
@@ -86,7 +86,7 @@ def read(
         naming what the run that made the skim did not read.
     """
     record: dict[str, Any] = {name: _list(events, name) for name in _lists(metadata, collections)}
-    for name, features in zip(("jets", "fatjets"), shared_out(extra_features), strict=True):
+    for name, features in shared_out(extra_features).items():
         for feature in features:
             _column(events, f"{name}_{feature}")
     selection = metadata.selection

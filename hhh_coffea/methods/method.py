@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -150,7 +150,7 @@ class SharedWork:
 Reconstruct = Callable[[SharedWork, Sequence[str]], Candidates]
 
 
-def _no_features(_: MethodOptions) -> tuple[str, ...]:
+def _no_features(_: MethodOptions, __: Analysis) -> tuple[str, ...]:
     return ()
 
 
@@ -159,13 +159,13 @@ class Method:
     """A reconstruction method.
 
     ``reconstruct(shared, definitions)`` returns candidates for each definition: the same ones unless the published
-    analysis ran the method differently. ``extra_features(options)``: what it reads of objects beyond their kinematics, as
-    ``tau21`` of large-radius jets or ``jets.n_charged``. ``needs``: the kind of model it needs. ``decodings``: for SPANet, how
-    its output is read in each definition. ``settings``: the model of the options that this method alone has.
+    analysis ran the method differently. ``extra_features(options, analysis)``: what it reads of objects beyond their
+    kinematics, as ``tau21`` of large-radius jets or ``jets.n_charged``. ``needs``: the kind of model it needs. ``decodings``:
+    for SPANet, how its output is read in each definition. ``settings``: the model of the options that this method alone has.
     """
 
     reconstruct: Reconstruct
-    extra_features: Callable[[MethodOptions], tuple[str, ...]] = _no_features
+    extra_features: Callable[[MethodOptions, Analysis], tuple[str, ...]] = _no_features
     needs: Literal["bdt", "spanet", "pdnn"] | None = None
     decodings: Mapping[str, str] = field(default_factory=dict)
     settings: type[Strict] | None = None
@@ -191,7 +191,7 @@ def method_of(reconstruct: Callable[[ak.Array, Analysis], ak.Array], extra_featu
         found = reconstruct(shared.record, shared.analysis)
         return dict.fromkeys(definitions, checked(found, len(shared.record), at))
 
-    return Method(run, lambda _: tuple(extra_features))
+    return Method(run, lambda *_: tuple(extra_features))
 
 
 def _of_user(method: UserMethod) -> Method:
@@ -205,13 +205,14 @@ def bdt_of(options: MethodOptions) -> BdtModel:
     return options.bdt
 
 
-def bdt_features(options: MethodOptions) -> tuple[str, ...]:
+def bdt_features(options: MethodOptions, _: Analysis) -> tuple[str, ...]:
     """Large-radius-jet features that the BDT reads."""
     return bdt_of(options).substructure
 
 
-def _spanet_features(options: MethodOptions) -> tuple[str, ...]:
-    return tuple(feature for model in options.spanet for feature in model.extra_features)
+def _spanet_features(options: MethodOptions, analysis: Analysis) -> tuple[str, ...]:
+    # networks of other analyses may read what is not there
+    return tuple(feature for model in _for_any(options.spanet, [analysis]) for feature in model.extra_features)
 
 
 SPANET = {
@@ -319,9 +320,8 @@ def jets_paired(method: str, analysis: Analysis, max_jets: int, options: MethodO
 
 def extra_features(methods: Iterable[str], options: MethodOptions, analysis: Analysis) -> list[str]:
     """What these methods read of objects beyond their kinematics, in one analysis."""
-    # networks of other analyses may read what is not there
-    own = replace(options, spanet=_for_any(options.spanet, [analysis]))
-    return sorted({feature for name in methods for feature in options.method(name, analysis).extra_features(own)})
+    each = (options.method(name, analysis).extra_features(options, analysis) for name in methods)
+    return sorted({feature for features in each for feature in features})
 
 
 def reconstruct(

@@ -78,9 +78,9 @@ def branches(
     }
     leaves[JETS] |= {f"btag{tagger}" for tagger in nanoaod_names.WORKING_POINTS} | {"hadronFlavour"}
     singles = {"run", "luminosityBlock", "event", "genWeight"}
-    of_jets, of_fatjets = shared_out(extra_features)
-    leaves[JETS] |= set(jet_list.leaves(of_jets))
-    singles |= set(nanoaod_fatjets.branches(of_fatjets)) | set(event_cuts.branches(options))
+    extra = shared_out(extra_features)
+    leaves[JETS] |= set(jet_list.leaves(extra["jets"]))
+    singles |= set(nanoaod_fatjets.branches(extra["fatjets"])) | set(event_cuts.branches(options))
     singles |= set(nanoaod_leptons.lepton_branches(options.leptons)) if "leptons" in collections else set()
     singles |= set(nanoaod_leptons.met_branches(options)) if "met" in collections else set()
     singles |= {mark for marks in nanoaod_names.YEAR_MARKS.values() for _, mark in marks}
@@ -159,8 +159,8 @@ def read(
         gained = columns["pt"] / np.where(jets.regressed["pt"] > 0, jets.regressed["pt"], 1) - 1
         record |= nanoaod_leptons.met(events, options, names.version, counts, jets.stored, gained)
     columns |= once("tags", lambda: _tags(events, names, data))
-    of_jets, of_fatjets = shared_out(extra_features)
-    columns |= jet_list.features(events, of_jets)
+    extra = shared_out(extra_features)
+    columns |= jet_list.features(events, extra["jets"])
     pt = jet_list.threshold_pt(options.jets, jets, columns)
     keep = accepted({**columns, "pt": pt}, selection.jet_pt_min, selection.jet_abs_eta_max)
     keep = _identified(events, JETS, columns, keep, options, names, dropped, "jets", once)
@@ -171,7 +171,7 @@ def read(
     if "fatjets" in collections:
         own = variation if affects(options.corrections.fatjets, variation) else NOMINAL
         record["fatjets"] = once(
-            ("fatjets", own), lambda: _fatjets(events, metadata, of_fatjets, own, names, dropped, once)
+            ("fatjets", own), lambda: _fatjets(events, metadata, extra["fatjets"], own, names, dropped, once)
         )
     if metadata.is_signal:
         truth = {"higgs": generated_higgs, "hard_higgs": higgs_before_shower, "tops": generated_tops}
