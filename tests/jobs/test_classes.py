@@ -18,8 +18,8 @@ from hhh_coffea.run import main
 from hhh_coffea.spanet.training.config import ConfigError, TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.loss import effective_number_weights
+from hhh_coffea.spanet.training.preparation import prepare
 from hhh_coffea.spanet.training.state import TrainingError
-from hhh_coffea.spanet.training.trainer import prepare
 from hhh_coffea.train import main as train
 
 torch.set_num_threads(1)

@@ -65,7 +65,7 @@ def test_a_frozen_trunk_leaves_assignments_as_they_are(data, tmp_path):
 
 
 def fresh(config, data):
-    from hhh_coffea.spanet.training.trainer import prepare
+    from hhh_coffea.spanet.training.preparation import prepare
 
     return prepare(config, data).model.eval()
 

@@ -141,7 +141,7 @@ def test_background_trains_classes_alone(tops):
     from hhh_coffea.spanet.training.batches import make_batch
     from hhh_coffea.spanet.training.config import TrainingConfig
     from hhh_coffea.spanet.training.loss import symmetric_loss
-    from hhh_coffea.spanet.training.trainer import prepare
+    from hhh_coffea.spanet.training.preparation import prepare
 
     network = {"hidden_dim": 16, "num_encoder_layers": 1, "spectators": True, "combination_score": True}
     loss = {"regression": 1.0, "classification": 1.0, "detection_over_present": False}

@@ -14,7 +14,7 @@ from hhh_coffea.spanet.training.state import Progress
 from hhh_coffea.spanet.training.validation import Validation
 
 if TYPE_CHECKING:
-    from hhh_coffea.spanet.training.trainer import Trainer
+    from hhh_coffea.spanet.training.preparation import Trainer
 
 
 def provenance(trainer: Trainer, progress: Progress) -> dict[str, Any]:

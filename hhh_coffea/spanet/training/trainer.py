@@ -6,49 +6,38 @@ in the state written at the end of the last one. So a training that is killed an
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hhh_coffea.spanet.checkpoint import SPANet, build, normalisers_of, save
+from hhh_coffea.spanet.checkpoint import save
 from hhh_coffea.spanet.network.interpretations import overlaps_of
 from hhh_coffea.spanet.training import report as training_report
 from hhh_coffea.spanet.training.batches import (
-    EVEN,
-    ODD,
     Batch,
     augment,
-    fit_normalisers,
-    fit_regressions,
     forward_in_groups,
     make_batch,
-    presence_codes,
     reordered,
-    under_reflection,
 )
 from hhh_coffea.spanet.training.config import TrainingConfig
 from hhh_coffea.spanet.training.dataset import TrainingData
 from hhh_coffea.spanet.training.loss import (
-    effective_number_weights,
     presence_code,
-    presence_table,
     symmetric_loss,
 )
-from hhh_coffea.spanet.training.optimiser import optimisers
 from hhh_coffea.spanet.training.parallel import ALONE, Workers, joined
-from hhh_coffea.spanet.training.start import load_start, load_trunk
+from hhh_coffea.spanet.training.preparation import Trainer, prepare
 from hhh_coffea.spanet.training.state import Progress, TrainingError, read_state, write_state
 from hhh_coffea.spanet.training.validation import Validation, validate
 
@@ -58,29 +47,6 @@ STATE_FOLDER = "training_state"
 REPORT_SECONDS = 60.0  # between progress lines within an epoch
 VALIDATION_BATCH = 1024
 LATER = ("class_weights", "optimiser")  # settings that older trainings do not have
-
-
-@dataclass
-class Trainer:
-    """What a training works with. ``average`` holds the moving average of ``model``'s weights: what is kept."""
-
-    config: TrainingConfig
-    data: TrainingData
-    device: torch.device
-    model: SPANet
-    average: SPANet
-    optimisers: list[torch.optim.Optimizer]
-    train: npt.NDArray[np.int32]  # rows to train on
-    validation: npt.NDArray[np.int32]
-    balance: Tensor | None  # event weight by presence code, (2^P)
-    regression_scale: dict[str, float]  # standard deviation of each regression in the training events
-    class_weight: dict[str, Tensor]  # of each class, by classification; empty where classes count by their events
-    workers: Workers = ALONE
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch; what does not fill one is left for the next epoch's shuffle."""
-        return max(1, len(self.train) // self.config.batch_size)
 
 
 def train(
@@ -178,75 +144,6 @@ def _train(trainer: Trainer, folder: Path, resume: bool, say: Say, record: Recor
         write_state(folder / STATE_FOLDER, trainer.model, trainer.average, trainer.optimisers, progress)
         training_report.write_history(folder, progress)
     return progress
-
-
-def prepare(
-    config: TrainingConfig, data: TrainingData, device: str | torch.device = "cpu", workers: Workers = ALONE
-) -> Trainer:
-    """Split the data, build and initialise the network from the seed, fit its normalisation."""
-    chosen, topology = torch.device(device), data.topology
-    augments = config.rotate_phi or config.reflect_eta or config.reflect_phi or config.scale_range
-    unknown = [r.key for r in topology.regressions if under_reflection(r.key) is None]
-    if unknown and config.loss_options().regression and augments:
-        raise TrainingError(
-            f"the name of {', '.join(unknown)} does not define how it changes under rotations and reflections: it must end in "
-            f"{', '.join((*ODD, *EVEN[:-1]))} or begin with log: set rotate_phi, reflect_eta and reflect_phi to false and "
-            "leave out scale_range, or loss.regression to 0"
-        )
-    split, codes = data.column("split"), presence_codes(data)
-    use = split >= config.validation_fraction
-    if not config.partial_events:  # every particle seen in some way
-        for alternative in topology.alternatives:
-            use &= (codes & sum(1 << i for i in alternative)) != 0
-    train_rows = np.flatnonzero(use).astype(np.int32)
-    if config.max_events:
-        # the smallest hashes: a sample of a sample, whatever the size
-        order = np.argsort(split[train_rows], kind="stable")
-        train_rows = np.sort(train_rows[order[: config.max_events]])
-    validation = np.flatnonzero(split < config.validation_fraction).astype(np.int32)
-    # by their hashes, not by file: a batch of one dataset alone would have another mean loss than one of all
-    validation = validation[np.argsort(split[validation], kind="stable")]
-    if config.batch_size % workers.size:
-        raise TrainingError(f"batch_size = {config.batch_size} is not a multiple of the {workers.size} processes")
-    if len(train_rows) < config.batch_size:
-        raise TrainingError(
-            f"{data.path}: {len(train_rows)} training events are fewer than batch_size = {config.batch_size}"
-        )
-    torch.manual_seed(config.seed)
-    model = build(topology, config.architecture, config.network, data.classes)
-    chosen_rows = np.zeros(len(data), dtype=bool)
-    chosen_rows[train_rows] = True
-    if config.start_from:
-        load_start(model, config.start_from)
-    elif config.fine_tune:
-        new = load_trunk(model, config.fine_tune)
-        fit_regressions(model, data, chosen_rows, [key for key in new if key in {r.key for r in topology.regressions}])
-    else:
-        fit_normalisers(normalisers_of(model), data, chosen_rows)
-        fit_regressions(model, data, chosen_rows)
-    scale = {r.key: float(s) for r, s in zip(topology.regressions, model.regression_scale[:, 1], strict=True)}
-    model = model.to(chosen)
-    if config.freezes:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("heads."))
-    chosen_optimisers = optimisers(model, config.optimiser, config.learning_rate, config.weight_decay)
-    average = copy.deepcopy(model).requires_grad_(False).eval()
-    balance = _balance(config, data, codes[train_rows]).to(chosen) if config.balance_presence else None
-    classes = _class_weights(data, chosen_rows, chosen) if config.class_weights == "balanced" else {}
-    return Trainer(
-        config,
-        data,
-        chosen,
-        model,
-        average,
-        chosen_optimisers,
-        train_rows,
-        validation,
-        balance,
-        scale,
-        classes,
-        workers,
-    )
 
 
 def run_epoch(trainer: Trainer, epoch: int, say: Say) -> float:
@@ -347,29 +244,6 @@ def _update_average(trainer: Trainer, step: int) -> None:
         torch._foreach_lerp_(list(trainer.average.parameters()), list(trainer.model.parameters()), 1 - decay)
         for mine, theirs in zip(trainer.average.buffers(), trainer.model.buffers(), strict=True):
             mine.copy_(theirs)  # normalisation; running statistics of batch normalisation are averages already
-
-
-def _balance(config: TrainingConfig, data: TrainingData, codes: npt.NDArray[np.int32]) -> Tensor:
-    """Event weight by presence code: the table of the loss to a power, averaging 1 over the training events."""
-    bits = torch.from_numpy((codes[:, None] >> np.arange(len(data.topology.targets))) & 1)
-    table = presence_table(data.topology, bits) ** config.balance_presence
-    return table / table[torch.from_numpy(codes).long()].mean()
-
-
-def _class_weights(data: TrainingData, use: npt.NDArray[np.bool_], device: torch.device) -> dict[str, Tensor]:
-    """Weights of the classes from the sums of event weights in each, in units of the mean weight."""
-    weight, found = data.column("weight").astype(np.float64), {}
-    for key, number in data.classes.items():
-        target = data.column(f"classifications/{key}")
-        known = use & (target >= 0)
-        sums = np.bincount(target[known], weights=weight[known], minlength=number)
-        if (sums <= 0).any():
-            raise TrainingError(
-                f"{data.path}: class {int(np.argmin(sums))} of {key} has events of weight {sums.min():g} together: "
-                "class_weights: balanced needs events of every class"
-            )
-        found[key] = effective_number_weights(torch.from_numpy(sums * known.sum() / sums.sum())).to(device)
-    return found
 
 
 def _codes(batch: Batch, trainer: Trainer) -> Tensor:
