@@ -54,7 +54,7 @@ def test_onnx_decodes_as_torch_does(session, events, name, architecture, options
                 query.weight *= 20
     inputs, masks = events(topology, 50)
     # a few objects: what takes the exporter minutes with ten jets takes it seconds, and is the same code
-    shorter = [6 if m.shape[1] > 6 else m.shape[1] for m in masks]
+    shorter = [4 if m.shape[1] > 4 else m.shape[1] for m in masks]
     inputs = [x[:, :n] for x, n in zip(inputs, shorter, strict=True)]
     masks = [m[:, :n] for m, n in zip(masks, shorter, strict=True)]
     lengths = {i.name: m.shape[1] for i, m in zip(topology.inputs, masks, strict=True)}
