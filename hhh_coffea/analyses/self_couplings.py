@@ -9,7 +9,7 @@ bosons are c1 = 1, c2 = −1 and c3 = 2; a form factor that depends on the total
 
 The weight relative to the standard model is A(κ)²/A(1)². The interference of the diagrams has no effect of the mass of
 the top quark in this limit: it is exact for samples that were generated with this interaction, and an approximation for
-others, which bring matrix-element weights or samples at several points (:mod:`hhh_coffea.inference.polynomial`).
+others, which bring matrix-element weights or samples at several points (:mod:`hhh_coffea.inference.couplings.polynomial`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import Cartesian, cartesian
-from hhh_coffea.inference.polynomial import Polynomial
+from hhh_coffea.inference.couplings.polynomial import Polynomial
 
 FloatArray = npt.NDArray[np.float64]
 C1, C2, C3 = 1.0, -1.0, 2.0  # contact terms: derivatives of log(1 + h) at 0

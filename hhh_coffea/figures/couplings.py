@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from hhh_coffea.figures.palette import INNER, OUTER
 from hhh_coffea.figures.style import Writer, line_widths, styles_of
-from hhh_coffea.inference.scans import LEVELS, LikelihoodScan, LimitScan
+from hhh_coffea.inference.couplings.scans import LEVELS, LikelihoodScan, LimitScan
 
 LEGEND = 0.3  # of the range of the second coupling, above it
 SYMBOLS = {"kappa3": "$\\kappa_3$", "kappa4": "$\\kappa_4$"}

@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hhh_coffea.inference.couplings.scans import LikelihoodScan, LimitScan
 from hhh_coffea.inference.fit import FitResult
-from hhh_coffea.inference.scans import LikelihoodScan, LimitScan
 from hhh_coffea.inference.yields import RegionYields
 
 WIDTH = 80

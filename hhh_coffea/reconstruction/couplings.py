@@ -13,7 +13,12 @@ from hhh_coffea.base.errors import UserError, did_you_mean
 from hhh_coffea.datasets.couplings import Point
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.record import COUPLING_WEIGHTS
-from hhh_coffea.inference.polynomial import CouplingError, Polynomial, coefficients_from_weights, condition_warning
+from hhh_coffea.inference.couplings.polynomial import (
+    CouplingError,
+    Polynomial,
+    coefficients_from_weights,
+    condition_warning,
+)
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -2,8 +2,8 @@
 
 ``observable_NAME``: region × dataset × method × value. ``observable_NAME_couplings_ANALYSIS_sums`` and ``…_products`` have one
 more axis: the weight of an event is a polynomial in the couplings, and sums of its coefficients and of their products give value
-and error at any couplings after one pass (:mod:`hhh_coffea.inference.moments`). ``mass_plane``: region × dataset × method × mass
-× mass, of analyses that declare it.
+and error at any couplings after one pass (:mod:`hhh_coffea.inference.couplings.moments`). ``mass_plane``: region × dataset ×
+method × mass × mass, of analyses that declare it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hist import Hist
 
 from hhh_coffea.base.arrays import pad
-from hhh_coffea.inference import moments
+from hhh_coffea.inference.couplings import moments
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.observables import EVERYWHERE, EventObservable, values_of
 

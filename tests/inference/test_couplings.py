@@ -10,11 +10,8 @@ import pytest
 
 from hhh_coffea.analyses.self_couplings import HH, HHH
 from hhh_coffea.inference.binning import TransformationD
-from hhh_coffea.inference.likelihood import Likelihood
-from hhh_coffea.inference.limits import expected_limits
-from hhh_coffea.inference.model import ModelOptions, build_workspace
-from hhh_coffea.inference.moments import Moments, book, fill, moments_of
-from hhh_coffea.inference.polynomial import (
+from hhh_coffea.inference.couplings.moments import Moments, book, fill, moments_of
+from hhh_coffea.inference.couplings.polynomial import (
     CouplingError,
     coefficients_from_weights,
     condition_warning,
@@ -23,7 +20,10 @@ from hhh_coffea.inference.polynomial import (
     pairs,
     sample_coefficients,
 )
-from hhh_coffea.inference.scans import CouplingTemplates, crossings, prepare, scan_likelihood, scan_limits
+from hhh_coffea.inference.couplings.scans import CouplingTemplates, crossings, prepare, scan_likelihood, scan_limits
+from hhh_coffea.inference.likelihood import Likelihood
+from hhh_coffea.inference.limits import expected_limits
+from hhh_coffea.inference.model import ModelOptions, build_workspace
 from hhh_coffea.inference.templates import Region, Template, Templates
 
 RNG = np.random.default_rng(11)

@@ -10,10 +10,10 @@ from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, d
 from hhh_coffea.figures.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
 from hhh_coffea.figures.labels import Labels
 from hhh_coffea.figures.style import Writer, color_of
+from hhh_coffea.inference.couplings.polynomial import grid
+from hhh_coffea.inference.couplings.scans import LikelihoodScan, LimitScan
 from hhh_coffea.inference.fit import FitOptions, fit
 from hhh_coffea.inference.model import ModelOptions
-from hhh_coffea.inference.polynomial import grid
-from hhh_coffea.inference.scans import LikelihoodScan, LimitScan
 
 EVERYTHING = ModelOptions(luminosity_uncertainty=0.017, normalisation={"tt": 0.2}, mc_statistics=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hhh_coffea.analyses.self_couplings import HH, HHH
-from hhh_coffea.inference.samples import SampleSet, combine
+from hhh_coffea.inference.couplings.samples import SampleSet, combine
 from hhh_coffea.inference.templates import NOMINAL, Region, Template, Templates
 
 RNG = np.random.default_rng(5)

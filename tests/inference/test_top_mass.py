@@ -7,8 +7,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import landau, norm
 
-from hhh_coffea.inference.mass_fit import asimov, contour, ellipse, fit, fit_many
-from hhh_coffea.inference.mass_model import (
+from hhh_coffea.inference.top_mass.mass_fit import asimov, contour, ellipse, fit, fit_many
+from hhh_coffea.inference.top_mass.mass_model import (
     CATEGORIES,
     EDGES,
     OBSERVABLES,
@@ -18,7 +18,7 @@ from hhh_coffea.inference.mass_model import (
     fit_line,
     fit_model,
 )
-from hhh_coffea.inference.mass_shapes import (
+from hhh_coffea.inference.top_mass.mass_shapes import (
     Shape,
     ShapeError,
     basis,

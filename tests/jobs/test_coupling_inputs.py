@@ -12,7 +12,7 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events import delphes
 from hhh_coffea.fit import main as fit
-from hhh_coffea.inference.polynomial import Polynomial
+from hhh_coffea.inference.couplings.polynomial import Polynomial
 from hhh_coffea.run import main as run
 
 EVENTS = 1500

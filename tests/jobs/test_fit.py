@@ -304,7 +304,7 @@ def test_couplings_at_the_standard_model(with_regions):
     sums = histograms["observable_lead_couplings_hhh_sums"][{"dataset": "HHH", "method": "chi2"}]
     np.testing.assert_allclose(sums.values(flow=True).sum(axis=-1), plain.values(flow=True), rtol=1e-9, atol=1e-9)
     products = histograms["observable_lead_couplings_hhh_products"][{"dataset": "HHH", "method": "chi2"}]
-    from hhh_coffea.inference.polynomial import pair_monomials
+    from hhh_coffea.inference.couplings.polynomial import pair_monomials
 
     errors = products.values(flow=True) @ pair_monomials(np.ones(9))
     np.testing.assert_allclose(errors, plain.variances(flow=True), rtol=1e-9, atol=1e-9)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.inference.moments import Moments, moments_of
-from hhh_coffea.inference.polynomial import grid
-from hhh_coffea.inference.samples import ByPlace
-from hhh_coffea.inference.scans import (
+from hhh_coffea.inference.couplings.moments import Moments, moments_of
+from hhh_coffea.inference.couplings.polynomial import grid
+from hhh_coffea.inference.couplings.samples import ByPlace
+from hhh_coffea.inference.couplings.scans import (
     CouplingTemplates,
     LikelihoodScan,
     LimitScan,

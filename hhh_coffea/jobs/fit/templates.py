@@ -12,8 +12,8 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.inference.polynomial import CouplingError, Polynomial, condition_warning, sample_coefficients
-from hhh_coffea.inference.samples import ByPlace, SampleSet, combine
+from hhh_coffea.inference.couplings.polynomial import CouplingError, Polynomial, condition_warning, sample_coefficients
+from hhh_coffea.inference.couplings.samples import ByPlace, SampleSet, combine
 from hhh_coffea.inference.templates import Templates, from_histogram
 from hhh_coffea.jobs.fit.config import FitConfig
 from hhh_coffea.reconstruction.observables import EVERYWHERE

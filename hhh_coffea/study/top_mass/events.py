@@ -19,7 +19,7 @@ from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import FloatArray, invariant_mass
 from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.record import SCALE
-from hhh_coffea.inference.mass_model import EDGES
+from hhh_coffea.inference.top_mass.mass_model import EDGES
 from hhh_coffea.reconstruction.analysis import Analysis
 from hhh_coffea.reconstruction.composites import assigned_momentum
 from hhh_coffea.study.event_table import Columns

@@ -10,9 +10,9 @@ import numpy as np
 
 from hhh_coffea.figures.palette import SEQUENCE
 from hhh_coffea.figures.style import METHOD_STYLES, NAMES, Writer
-from hhh_coffea.inference.mass_fit import Histograms, ellipse
-from hhh_coffea.inference.mass_model import EDGES, MassModel
-from hhh_coffea.inference.mass_shapes import CENTRAL_MASS
+from hhh_coffea.inference.top_mass.mass_fit import Histograms, ellipse
+from hhh_coffea.inference.top_mass.mass_model import EDGES, MassModel
+from hhh_coffea.inference.top_mass.mass_shapes import CENTRAL_MASS
 from hhh_coffea.study.reconstructed import PERFECT
 
 CATEGORY_COLORS = {"incorrect": "#94a4a2", "unmatched": "#dcdcdc"}  # correct ones have the colour of their method

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.inference.mass_fit import Histograms, MassFit, asimov, contour, fit, fit_many
-from hhh_coffea.inference.mass_model import CATEGORIES, OBSERVABLES, MassModel, fit_model
-from hhh_coffea.inference.mass_shapes import CENTRAL_MASS
+from hhh_coffea.inference.top_mass.mass_fit import Histograms, MassFit, asimov, contour, fit, fit_many
+from hhh_coffea.inference.top_mass.mass_model import CATEGORIES, OBSERVABLES, MassModel, fit_model
+from hhh_coffea.inference.top_mass.mass_shapes import CENTRAL_MASS
 from hhh_coffea.study.top_mass.events import Selected
 from hhh_coffea.study.top_mass.templates import (
     MassSteps,

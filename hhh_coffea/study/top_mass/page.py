@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.figures.report.page import Figure, Page, Section, Table
-from hhh_coffea.inference.mass_model import CATEGORIES, EDGES, OBSERVABLES, Line, MassModel
-from hhh_coffea.inference.mass_shapes import Shape
+from hhh_coffea.inference.top_mass.mass_model import CATEGORIES, EDGES, OBSERVABLES, Line, MassModel
+from hhh_coffea.inference.top_mass.mass_shapes import Shape
 from hhh_coffea.study.quality import NAMES as QUALITIES
 from hhh_coffea.study.reconstructed import PERFECT
 from hhh_coffea.study.study import Study

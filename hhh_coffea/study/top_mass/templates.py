@@ -14,8 +14,8 @@ import numpy as np
 from hhh_coffea.base.arrays import IntArray
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.inference.mass_fit import Histograms, asimov, fit_many
-from hhh_coffea.inference.mass_model import CATEGORIES, EDGES, MassModel, Samples, fit_model
+from hhh_coffea.inference.top_mass.mass_fit import Histograms, asimov, fit_many
+from hhh_coffea.inference.top_mass.mass_model import CATEGORIES, EDGES, MassModel, Samples, fit_model
 from hhh_coffea.study.split import BoolArray
 from hhh_coffea.study.top_mass.events import Selected, blocks
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea.inference.mass_model import MassModel, fit_model
-from hhh_coffea.inference.mass_shapes import ShapeError
+from hhh_coffea.inference.top_mass.mass_model import MassModel, fit_model
+from hhh_coffea.inference.top_mass.mass_shapes import ShapeError
 from hhh_coffea.study.top_mass.events import Selected
 from hhh_coffea.study.top_mass.templates import MassSteps, expected_error, rows_at, samples
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.inference.mass_shapes import FloatArray, Prior, Shape, ShapeError, basis, fit_shape
+from hhh_coffea.inference.top_mass.mass_shapes import FloatArray, Prior, Shape, ShapeError, basis, fit_shape
 
 OBSERVABLES = ("top", "w")
 EDGES = {"top": np.arange(120.0, 230.5), "w": np.arange(40.0, 120.5)}  # GeV

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from hist import Hist
 
-from hhh_coffea.inference.polynomial import CouplingError, Polynomial, pair_monomials, pairs
+from hhh_coffea.inference.couplings.polynomial import CouplingError, Polynomial, pair_monomials, pairs
 from hhh_coffea.inference.templates import FloatArray, Template
 
 MONOMIAL, PAIR = "monomial", "pair"  # names of the last axes

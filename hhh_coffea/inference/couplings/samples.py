@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hhh_coffea.inference.moments import Moments
-from hhh_coffea.inference.polynomial import Polynomial, pairs, sample_coefficients
+from hhh_coffea.inference.couplings.moments import Moments
+from hhh_coffea.inference.couplings.polynomial import Polynomial, pairs, sample_coefficients
 from hhh_coffea.inference.templates import NOMINAL, FloatArray, Region, Template, Templates
 
 ByPlace = dict[tuple[str, str, str], Moments]  # (region, process, variation)

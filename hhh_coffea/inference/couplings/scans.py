@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from hhh_coffea.inference.binning import TransformationD, region_boundaries
 from hhh_coffea.inference.checks import usable, with_background
+from hhh_coffea.inference.couplings.moments import Moments
+from hhh_coffea.inference.couplings.polynomial import CouplingError, Polynomial
 from hhh_coffea.inference.likelihood import Likelihood
 from hhh_coffea.inference.limits import Five, expected_limits
 from hhh_coffea.inference.minimum import minimum
 from hhh_coffea.inference.model import ModelOptions, build_workspace
-from hhh_coffea.inference.moments import Moments
-from hhh_coffea.inference.polynomial import CouplingError, Polynomial
 from hhh_coffea.inference.templates import NOMINAL, FloatArray, Region, Template, Templates
 
 # −2Δ ln L of 68% and 95% for one and for two parameters (Particle Data Group, statistics, table 40.2)

@@ -14,8 +14,8 @@ from iminuit import Minuit
 from scipy.special import xlogy
 from scipy.stats import chi2
 
-from hhh_coffea.inference.mass_model import OBSERVABLES, MassModel
-from hhh_coffea.inference.mass_shapes import CENTRAL_JSF, CENTRAL_MASS, FloatArray, ShapeError
+from hhh_coffea.inference.top_mass.mass_model import OBSERVABLES, MassModel
+from hhh_coffea.inference.top_mass.mass_shapes import CENTRAL_JSF, CENTRAL_MASS, FloatArray, ShapeError
 
 JSF_RANGE = (0.96, 1.04)
 MASS_RANGE = (150.0, 196.0)  # GeV: wide, so that no fit to few events ends here

@@ -1,0 +1,1 @@
+"""Signals whose yields are polynomials in couplings: at any couplings, from weights or from several samples."""
