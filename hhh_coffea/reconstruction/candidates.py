@@ -10,6 +10,7 @@ network (``score``), say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import awkward as ak
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.arrays import IntArray, counts_of, event_index, flat, pad, true_in_row, unflatten
-from hhh_coffea.base.compiled import compiled
 from hhh_coffea.base.kinematics import Cartesian, FloatArray, delta_r_squared, polar
 from hhh_coffea.events.record import momentum
 from hhh_coffea.topology.kinds import NONE, Kind
@@ -120,17 +120,10 @@ def _check_positions(record: ak.Array, kind: Kind, event: IntArray, chosen: IntA
 
 def summed_momentum(record: ak.Array, kind: Kind, event: IntArray, objects: IntArray) -> Cartesian:
     """Summed momenta (GeV) of the daughters at ``(C, k)`` positions in the events ``(C,)``."""
-    total = np.zeros((4, len(event)))
-    for d, name in enumerate(kind.collections):
-        _add_momenta(total, tuple(momentum(record[name])), _starts(record[name])[event] + objects[:, d])
-    return Cartesian(*total)
-
-
-@compiled
-def _add_momenta(total, parts, place):  # type: ignore[no-untyped-def]
-    for component in range(4):
-        for i in range(len(place)):
-            total[component, i] += parts[component][place[i]]
+    daughters = (
+        momentum(record[name], _starts(record[name])[event] + objects[:, d]) for d, name in enumerate(kind.collections)
+    )
+    return reduce(lambda some, more: Cartesian(*(a + b for a, b in zip(some, more, strict=True))), daughters)
 
 
 def merge(record: ak.Array, displacing: ak.Array, kind: Kind, others: ak.Array) -> ak.Array:

@@ -55,10 +55,9 @@ class Comparison:
 
     def found(self, use: BoolArray) -> BoolArray:
         """``(N, n)``: particles of which some candidate in ``use`` is a target."""
-        candidate, particle = self._matches
-        used = use[candidate]
+        candidate, place = self._matches
         result = np.zeros(self.targets.pt.shape, dtype=bool)
-        result[self.event[candidate[used]], particle[used]] = True
+        result.reshape(-1)[place[use[candidate]]] = True
         return result
 
     @cached_property
@@ -80,16 +79,18 @@ class Comparison:
 
     @cached_property
     def _matches(self) -> tuple[IntArray, IntArray]:
-        """Every candidate that is a target of its kind (flat index), and the particle that it is."""
-        candidates, particles = [], []
+        """Every candidate that is a target of its kind, and the particle that it is: their flat indices."""
+        n_particles = self.targets.pt.shape[1]
+        candidates, places = [], []
         for kind in self.kinds.values():
             own = np.flatnonzero(self.kind == kind.number)
             made_of, target = kind.identity(self._objects[own]), kind.identity(self.targets.objects[kind.name])
+            event = self.event[own]
             for member, particle in enumerate(kind.particles):
-                same = (made_of == target[self.event[own], member]) & (made_of >= 0)
+                same = np.flatnonzero((made_of == target[event, member]) & (made_of >= 0))
                 candidates.append(own[same])
-                particles.append(np.full(len(candidates[-1]), particle))
-        return np.concatenate(candidates), np.concatenate(particles)
+                places.append(event[same] * n_particles + particle)
+        return np.concatenate(candidates), np.concatenate(places)
 
 
 Category = Callable[[Comparison], Counted]
