@@ -2,7 +2,7 @@
 # make test   build the environment and run the tests
 # make docs   build the documentation site, strictly
 # make results  compare the methods on the test files: docs/results.md, docs/results_details.md, the models' cards
-# make exhaustive  the tests that take many minutes: the likelihood fit against scipy
+# make exhaustive  the tests that take many minutes: the likelihood fit against scipy, the commands of every page
 # make chaos  runs with faults injected: killed workers, schedulers, drivers; hangs; full disks; bad files
 # make lint   ruff and mypy          make benchmark   speed of the main job (needs DELPHES=folder of the real samples)
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3))
@@ -64,7 +64,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) --editable '.[dev]' | $(PROGRESS)
 	@touch $@
 
-# chi2 and SPANet in a fit of the self-couplings, on the test samples: docs/fit.md
+# chi2 and SPANet in a fit of the self-couplings, on the test samples: docs/developers/couplings.md
 SCAN = --background-model normsys --scan
 couplings: $(VENV)/.installed
 	for n in hhh=kappa3=-12:16:41,kappa4=-160:180:35 hh=kappa3=-5:8:27; do \

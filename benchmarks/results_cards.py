@@ -13,7 +13,7 @@ from hhh_coffea.results import directory as results
 HEAD = """## Test
 
 {files}, {events:,} selected events, in %, from `python benchmarks/results.py`;
-[docs/results.md](../../docs/results.md) has more. No choice was made on these events. Errors are 68.27% intervals that
+[docs/results.md](../../docs/results.md) has more. No choice was made on these events. Errors are 68% intervals that
 account for the correlation of candidates in one event.
 
 | definitions | method | category | purity | efficiency |

@@ -19,7 +19,7 @@ This page compares all methods on identical test events, with the shipped models
 these events. Every table is for merged candidates (resolved and boosted ones together), in %. Purity is the share of
 candidates that are correct, and efficiency is the share of targets that are found; the product is purity times
 efficiency. The first columns use our definitions (`default`), the last two the published definitions (`reference`); see
-[definitions](definitions.md). Errors are 68.27% intervals that account for the correlation of candidates in one event.
+[definitions](definitions.md). Errors are 68% intervals that account for the correlation of candidates in one event.
 For purity and efficiency, the larger of the two sides is given.
 
 [Definitions](definitions.md), [BDT](bdt.md) and [SPANet](spanet.md) explain the methods `chi2`, `chi2+bdt` and
@@ -37,7 +37,7 @@ DETAILS = """# Results in detail
 {written}
 [Results]({page}) has one table per process; this page has all tables and figures.
 [Definitions](definitions.md) explains every number in our definitions (`default`) and in the published definitions
-(`reference`). Purity and efficiency have 68.27% intervals that account for the correlation of candidates in one event.
+(`reference`). Purity and efficiency have 68% intervals that account for the correlation of candidates in one event.
 Errors of products and ratios are propagated from the counts of each event, so common fluctuations of two methods on
 identical events cancel (`hhh_coffea/results/paired.py`). The methods `spanet:…` are four
 [decodings](spanet.md#decoding) of the same network: `joint`, `expected`, the published post-processing (`reference`), and the

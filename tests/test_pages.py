@@ -1,4 +1,8 @@
-"""Every shell and Python line of README.md and of the quick start runs, in order, and gives what the page shows."""
+"""Pages: their commands run in a fresh clone and give what the page shows, their options exist, and so do linked files.
+
+A block ```sh runs in a fresh clone (docs/developers/index.md). README and the quick start are followed in every run of the
+tests, the other pages by make exhaustive.
+"""
 
 import json
 import os
@@ -16,30 +20,37 @@ INSTALLING = ("make ", "python3 -m venv ", ". .venv/", "pip install ", "eval ")
 
 
 def blocks(page):
-    """(language, text) of the code blocks of a page, in order."""
-    return re.findall(
-        r"^```(\w+)\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    """(language, text, name of a file that the text before it names last) of the code blocks of a page, in order."""
+    text, end = (REPOSITORY / page).read_text(encoding="utf-8"), 0
+    for block in re.finditer(r"^( *)```(\w+)\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
+        names = re.findall(r"`([\w.]+\.(?:json|yaml))`", text[end : block.start()])
+        yield block[2], block[3], names[-1] if names else None
+        end = block.end()
+
+
+def lines_of(text):
+    """Commands of a block; a backslash at the end of a line continues it."""
+    return [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def run(words, folder):
     environment = {**os.environ, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, f"{shlex.join(map(str, words))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 
 
-def follow(page, folder):
-    """Do what a page says; a JSON block is the fileset that the commands after it name."""
+def follow(page, folder, languages=("sh", "python")):
+    """Do what a page says, in order; JSON and YAML blocks are the files that the text before them names."""
     printed = []
-    for language, text in blocks(page):
-        if language == "json":
-            (folder / "hhh.json").write_text(text, encoding="utf-8")
-        elif language == "python":
+    for language, text, name in blocks(page):
+        if language in ("json", "yaml"):
+            if name:
+                (folder / name).write_text(text, encoding="utf-8")
+        elif language == "python" and language in languages:
             printed.append(run([sys.executable, "-c", text], folder))
-        else:
-            assert language == "sh"
-            for line in text.splitlines():
+        elif language == "sh":
+            for line in lines_of(text):
                 words = shlex.split(line, comments=True)
                 if words and not line.startswith(INSTALLING):
                     assert words[0] in ("hhh", "python"), line
@@ -50,12 +61,23 @@ def follow(page, folder):
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder with what pages name: events of one's own, and the examples of the repository."""
+    """A folder with what README and the quick start name: events of one's own, and the examples of the repository."""
     for folder, file in (("hhh", "hhh.root"), ("qcd", "qcd.root")):
         (tmp_path / folder).mkdir()
         shutil.copy(DEMO / file, tmp_path / folder)
     (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
     return tmp_path
+
+
+@pytest.fixture
+def fresh_clone(tmp_path):
+    """Every file of the repository and nothing else, the package included: python -m takes it from this folder."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        target = tmp_path / "clone" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, target)
+    return tmp_path / "clone"
 
 
 def test_readme(clone):
@@ -81,15 +103,36 @@ def test_quick_start(clone):
 
 PAGES = sorted(
     str(path.relative_to(REPOSITORY))
-    for pattern in ("README.md", "docs/*.md", "docs/developers/*.md", "models/**/*.md")
+    for pattern in ("README.md", "docs/**/*.md", "models/**/*.md")
     for path in REPOSITORY.glob(pattern)
 )
+FOLLOWED = [
+    page
+    for page in PAGES
+    if page not in ("README.md", "docs/quick_start.md")  # they have tests of their own
+    and any(language == "sh" for language, _, _ in blocks(page))
+]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_every_command_of_a_page_runs_in_a_fresh_clone(page, fresh_clone):
+    follow(page, fresh_clone, languages=("sh",))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_linked_files_exist(page):
+    """make docs checks the pages of the site, and this the links of README and of the models' cards too."""
+    text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "#"))]
+    missing = [link for link in linked if link and not (REPOSITORY / page).parent.joinpath(link).exists()]
+    assert not missing
 
 
 def commands(page):
     """Every `hhh …` of a page, in words: of its blocks, and of its text if they name a fileset. An ellipsis is no command."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
-    lines = [line.strip() for _, block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line.strip() for _, block, _ in blocks(page) for line in lines_of(block)]
     lines += [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.startswith("    hhh ")]
     lines += re.findall(r"`(hhh [^`]*--fileset[^`]*)`", text.replace("\n", " "))
     for line in lines:
@@ -130,8 +173,8 @@ def test_coming_from_other_frameworks(clone, monkeypatch):
 
     pytest.importorskip("onnxscript")
     monkeypatch.chdir(clone)
-    for language, text in blocks("docs/coming_from.md"):
-        for line in text.splitlines() if language == "sh" else ():
+    for language, text, _ in blocks("docs/coming_from.md"):
+        for line in lines_of(text) if language == "sh" else ():
             words = shlex.split(line)
             assert words[0] == "hhh"
             assert main([*words[1:], *(["--no-plots"] if words[1] in ("run", "fit") else [])]) == 0, line
