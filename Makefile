@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.installed-dev
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --site-dir site  # --quiet would hide warnings from strict too
 
 # the figures of README.md and docs/, after a change of the shipped models or of how figures look
 docs-figures: $(VENV)/.installed
