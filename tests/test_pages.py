@@ -72,7 +72,9 @@ def clone(tmp_path):
 @pytest.fixture
 def fresh_clone(tmp_path):
     """Every file of the repository and nothing else, the package included: python -m takes it from this folder."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     for name in filter(None, listed.split("\0")):
         target = tmp_path / "clone" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,9 @@ def test_every_command_of_a_page_runs_in_a_fresh_clone(page, fresh_clone):
 def test_linked_files_exist(page):
     """make docs checks the pages of the site, and this the links of README and of the models' cards too."""
     text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "#"))]
+    linked = [
+        link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "#"))
+    ]
     missing = [link for link in linked if link and not (REPOSITORY / page).parent.joinpath(link).exists()]
     assert not missing
 
