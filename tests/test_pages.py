@@ -119,7 +119,7 @@ FOLLOWED = [
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("page", FOLLOWED)
 def test_every_command_of_a_page_runs_in_a_fresh_clone(page, fresh_clone):
-    follow(page, fresh_clone, languages=("sh",))
+    assert follow(page, fresh_clone, languages=("sh",))
 
 
 @pytest.mark.parametrize("page", PAGES)
