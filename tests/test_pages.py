@@ -123,13 +123,15 @@ def test_every_command_of_a_page_runs_in_a_fresh_clone(page, fresh_clone):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_linked_files_exist(page):
-    """make docs checks the pages of the site, and this the links of README and of the models' cards too."""
+def test_files_that_a_page_links_or_names_exist(page):
+    """make docs checks the links of the site, and this those of README and of the models' cards, and paths in the text."""
     text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     linked = [
         link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "#"))
     ]
     missing = [link for link in linked if link and not (REPOSITORY / page).parent.joinpath(link).exists()]
+    named = re.findall(r"`((?:hhh_coffea|tests|benchmarks|processors|fileset|docs)/[\w/.-]+)`", text)
+    missing += [path for path in named if not (REPOSITORY / path).exists()]
     assert not missing
 
 
