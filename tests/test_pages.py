@@ -40,7 +40,12 @@ def run(words, folder):
     return done.stdout
 
 
-def follow(page, folder, languages=("sh", "python")):
+def by_a_process(words, folder):
+    """A command of the shell, in a process of its own."""
+    return run([sys.executable, *(words[1:] if words[0] == "python" else ["-m", "hhh_coffea", *words[1:]])], folder)
+
+
+def follow(page, folder, languages=("sh", "python"), command=by_a_process):
     """Do what a page says, in order; JSON and YAML blocks are the files that the text before them names."""
     printed = []
     for language, text, name in blocks(page):
@@ -54,8 +59,7 @@ def follow(page, folder, languages=("sh", "python")):
                 words = shlex.split(line, comments=True)
                 if words and not line.startswith(INSTALLING):
                     assert words[0] in ("hhh", "python"), line
-                    rest = words[1:] if words[0] == "python" else ["-m", "hhh_coffea", *words[1:]]
-                    printed.append(run([sys.executable, *rest], folder))
+                    printed.append(command(words, folder))
     return printed
 
 
@@ -67,6 +71,21 @@ def clone(tmp_path):
         shutil.copy(DEMO / file, tmp_path / folder)
     (tmp_path / "docs").symlink_to(REPOSITORY / "docs")
     return tmp_path
+
+
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """Commands of ``hhh`` without the seconds in which a new process imports everything."""
+    from hhh_coffea.__main__ import main
+
+    def command(words, folder):
+        if words[0] != "hhh":
+            return by_a_process(words, folder)
+        monkeypatch.chdir(folder)
+        assert main(words[1:]) == 0, shlex.join(words)
+        return capsys.readouterr().out
+
+    return command
 
 
 @pytest.fixture
@@ -82,8 +101,8 @@ def fresh_clone(tmp_path):
     return tmp_path / "clone"
 
 
-def test_readme(clone):
-    follow("README.md", clone)
+def test_readme(clone, here):
+    follow("README.md", clone, command=here)
     results = json.loads((clone / "results" / "summary.json").read_text())["results"]
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for dataset in ("HHH", "HH"):
@@ -97,8 +116,8 @@ def test_readme(clone):
     assert len(text.splitlines()) <= 120
 
 
-def test_quick_start(clone):
-    printed = follow("docs/quick_start.md", clone)
+def test_quick_start(clone, here):
+    printed = follow("docs/quick_start.md", clone, command=here)
     assert any(re.search(r"^863 ", text, re.MULTILINE) for text in printed)
     assert (clone / "HHH_863_event.png").stat().st_size > 10_000
 
@@ -175,19 +194,14 @@ def test_every_command_of_every_page_is_understood(capsys):
 
 
 @pytest.mark.slow
-def test_coming_from_other_frameworks(clone, monkeypatch):
+def test_coming_from_other_frameworks(clone, here):
     """Every command of the page, in order, in a folder of one's own: from the comparison to the fit and the ONNX file."""
-    from hhh_coffea.__main__ import main
-
     pytest.importorskip("onnxscript")
-    monkeypatch.chdir(clone)
-    for language, text, _ in blocks("docs/coming_from.md"):
-        for line in lines_of(text) if language == "sh" else ():
-            if line.startswith(INSTALLING):
-                continue
-            words = shlex.split(line)
-            assert words[0] == "hhh"
-            assert main([*words[1:], *(["--no-plots"] if words[1] in ("run", "fit") else [])]) == 0, line
+
+    def without_figures(words, folder):
+        return here([*words, *(["--no-plots"] if words[1] in ("run", "fit") else [])], folder)
+
+    follow("docs/coming_from.md", clone, languages=("sh",), command=without_figures)
     assert json.loads((clone / "models" / "my_hh" / "seeds.json").read_text())["seeds"] == [1, 2]
     assert any((clone / "results_hh" / "events").iterdir())
     assert (clone / "my_hh.onnx").is_file()
