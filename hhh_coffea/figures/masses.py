@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from hhh_coffea.figures import palette
 from hhh_coffea.figures.parts import draw_parts
-from hhh_coffea.figures.spectra import between_all, coarseness, counted
+from hhh_coffea.figures.spectra import between_all, coarseness, counted, say_what_is_beyond
 from hhh_coffea.figures.style import (
     DEFINITION_NAMES,
     FEWEST_IN_SHAPE,
@@ -31,7 +31,6 @@ from hhh_coffea.results.summary import counts
 
 MASS = "Candidate mass [GeV]"
 SPREAD = 6  # points; of line widths where runs are compared: dashes then tell the runs apart and not the methods
-BEYOND = 0.005  # of the candidates: so many outside the axis are written into the legend
 
 
 def draw_candidates(write: Writer, histograms: dict[str, Hist], key: dict[str, str], info: dict[str, Any]) -> None:
@@ -59,7 +58,7 @@ def draw_candidates(write: Writer, histograms: dict[str, Hist], key: dict[str, s
             with write.figure(name, str(info["label"])) as (axis,):
                 _stacked(axis, found[{"mass": slice(None, None, hist.rebin(factor))}], color_of(method))
                 axis.set(xlim=shown, xlabel=MASS)
-                _say_what_is_beyond(axis, found[{"correct": sum}])
+                say_what_is_beyond(axis, found[{"correct": sum}])
                 axis.legend(title=title, fontsize=20, title_fontsize=22)
 
 
@@ -71,19 +70,6 @@ def _stacked(axis: Axes, found: Hist, color: str) -> None:
     draw_parts(axis, parts)
     total = found[{"correct": sum}]
     axis.set_ylabel(f"{counted('Candidates', total)} / {total.axes[0].widths[0]:g} GeV")
-
-
-def _say_what_is_beyond(axis: Axes, spectrum: Hist) -> None:
-    """An entry in the legend if a share of the candidates worth saying is outside the axis."""
-    values, edges = spectrum.values(flow=True), spectrum.axes[0].edges
-    low, high = axis.get_xlim()
-    below, above = np.searchsorted(edges, low), np.searchsorted(edges, high)
-    for share, where in (
-        (values[: below + 1].sum(), f"below {low:g} GeV"),
-        (values[above + 1 :].sum(), f"above {high:g} GeV"),
-    ):
-        if share > BEYOND * values.sum() > 0:
-            axis.plot([], [], " ", label=f"{100 * share / values.sum():.2g}% are {where}")
 
 
 def draw_sculpting(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 from hist import Hist
+from matplotlib.axes import Axes
 
 from hhh_coffea.figures.ratios import joined
 
@@ -14,6 +15,7 @@ CONTENT = (0.002, 0.998)  # quantiles of the entries between which the axis lies
 SIXTY_EIGHT = (0.16, 0.84)
 IN_A_BIN = 15  # entries that a bin of the central 68% has on average, if bins can be joined to that
 FEWEST_BINS = 20  # of the whole axis
+BEYOND = 0.005  # of the entries: so many outside the axis are written into the legend
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -57,22 +59,36 @@ def effective(values: FloatArray, variances: FloatArray) -> FloatArray:
     return np.divide(values**2, variances, out=np.zeros(len(values)), where=variances > 0)
 
 
-def well_filled(entries: FloatArray) -> npt.NDArray[np.int64]:
-    """Borders, as positions of edges, of bins that are joined until each has :data:`hhh_coffea.figures.ratios.FEWEST` entries.
+def well_filled(*entries: FloatArray) -> npt.NDArray[np.int64]:
+    """Borders, as positions of edges, of bins that are joined until each has enough of each of the ``entries``.
 
-    Empty bins at both ends are left out first: no bin reaches where there is nothing.
+    Enough is :data:`hhh_coffea.figures.ratios.FEWEST`. Bins at both ends in which all are empty are left out first: no bin
+    reaches where there is nothing.
     """
-    filled = np.flatnonzero(entries > 0)
+    filled = np.flatnonzero(np.sum(entries, axis=0) > 0)
     if not len(filled):
-        return np.array([0, len(entries)], dtype=np.int64)
+        return np.array([0, len(entries[0])], dtype=np.int64)
     first, stop = filled[0], filled[-1] + 1
-    return np.array([*(first + joined([entries[first:stop]])), stop], dtype=np.int64)
+    return np.array([*(first + joined([some[first:stop] for some in entries])), stop], dtype=np.int64)
 
 
 def merged(values: FloatArray, borders: npt.NDArray[np.int64]) -> FloatArray:
     """Sums of the bins between ``borders`` (:func:`well_filled`)."""
     sums: FloatArray = np.add.reduceat(values[: borders[-1]], borders[:-1])
     return sums
+
+
+def say_what_is_beyond(axis: Axes, spectrum: Hist) -> None:
+    """An entry in the legend if a share of the entries worth saying is outside the axis."""
+    values, edges = spectrum.values(flow=True), spectrum.axes[0].edges
+    low, high = axis.get_xlim()
+    below, above = np.searchsorted(edges, low), np.searchsorted(edges, high)
+    for share, where in (
+        (values[: below + 1].sum(), f"below {low:g} GeV"),
+        (values[above + 1 :].sum(), f"above {high:g} GeV"),
+    ):
+        if share > BEYOND * values.sum() > 0:
+            axis.plot([], [], " ", label=f"{100 * share / values.sum():.2g}% are {where}")
 
 
 def counted(what: str, histogram: Hist) -> str:

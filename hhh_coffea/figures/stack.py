@@ -13,7 +13,7 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.figures.palette import BACKGROUNDS, SIGNALS
-from hhh_coffea.figures.spectra import between, coarseness
+from hhh_coffea.figures.spectra import between_all, coarseness, effective, merged, say_what_is_beyond, well_filled
 from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
@@ -48,14 +48,16 @@ def draw(
         filled = [name for name in names if name in values_of(masses, "dataset")]
         if len(filled) < 2:
             continue
-        for method in values_of(masses, "method"):
-            for rank in range(min(int(datasets[names[0]]["particles"]), len(RANKS))):
-                place = {"method": hist.loc(method), "definition": hist.loc(definition), "rank": rank, "correct": sum}
-                spectra = {name: masses[{**place, "dataset": hist.loc(name)}] for name in filled}
-                if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
-                    name = f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}"
-                    title = f"{RANKS[rank]} candidate, {NAMES.get(method, method)}"
-                    _figure(write, name, title, spectra, datasets, scales)
+        for rank in range(min(int(datasets[names[0]]["particles"]), len(RANKS))):
+            place = {"definition": hist.loc(definition), "rank": rank, "correct": sum}
+            figures = {
+                (
+                    f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}",
+                    f"{RANKS[rank]} candidate, {NAMES.get(method, method)}",
+                ): {name: masses[{**place, "method": hist.loc(method), "dataset": hist.loc(name)}] for name in filled}
+                for method in values_of(masses, "method")
+            }
+            _figures(write, figures, datasets, scales)
 
 
 def draw_observables(
@@ -77,13 +79,16 @@ def draw_observables(
             filled = [dataset for dataset in names if dataset in values_of(values, "dataset")]
             if len(filled) < 2:
                 continue
-            for region, method in itertools.product(values_of(values, "region"), values_of(values, "method")):
-                place = {"region": hist.loc(region), "method": hist.loc(method)}
-                spectra = {dataset: values[{**place, "dataset": hist.loc(dataset)}] for dataset in filled}
-                if sum(spectrum.values().sum() for spectrum in spectra.values()) > 0:
+            for region in values_of(values, "region"):
+                figures = {}
+                for method in values_of(values, "method"):
                     title = ", ".join([NAMES.get(method, method), *([] if region == EVERYWHERE else [region])])
                     parts = (analysis, name.removeprefix(PREFIX), region, method.replace(":", "_"))
-                    _figure(write, f"stack_{'_'.join(parts)}", title, spectra, datasets, scales)
+                    place = {"region": hist.loc(region), "method": hist.loc(method)}
+                    figures[f"stack_{'_'.join(parts)}", title] = {
+                        dataset: values[{**place, "dataset": hist.loc(dataset)}] for dataset in filled
+                    }
+                _figures(write, figures, datasets, scales)
     return drawn
 
 
@@ -99,6 +104,27 @@ def selected_alike(datasets: Mapping[str, Mapping[str, Any]]) -> dict[str, list[
     return found
 
 
+def _figures(
+    write: Writer,
+    figures: Mapping[tuple[str, str], Mapping[str, Hist]],
+    datasets: Mapping[str, Mapping[str, Any]],
+    scales: Mapping[str, float],
+) -> None:
+    """Figures of one kind by their name and title, with spectra by dataset: their axis and bins are the same."""
+    expected = {
+        place: sum(h * scales[dataset] for dataset, h in spectra.items() if dataset in scales)
+        for place, spectra in figures.items()
+        if any(dataset in scales for dataset in spectra) and sum(h.values().sum() for h in spectra.values()) > 0
+    }
+    filled = [spectrum for spectrum in expected.values() if spectrum.values().sum() > 0]
+    if not filled:
+        return
+    factor, shown = coarseness(filled), between_all(filled)
+    for (name, title), total in expected.items():
+        coarse = {dataset: h[:: hist.rebin(factor)] for dataset, h in figures[name, title].items()}
+        _figure(write, name, title, coarse, datasets, scales, total, shown)
+
+
 def _figure(
     write: Writer,
     name: str,
@@ -106,34 +132,45 @@ def _figure(
     spectra: Mapping[str, Hist],
     datasets: Mapping[str, Mapping[str, Any]],
     scales: Mapping[str, float],
+    total: Hist,
+    shown: tuple[float, float],
 ) -> None:
-    if not any(dataset in scales for dataset in spectra):
-        return
-    factor = coarseness([sum(h * scales[d] for d, h in spectra.items() if d in scales)])
-    spectra = {dataset: spectrum[:: hist.rebin(factor)] for dataset, spectrum in spectra.items()}
+    """``total`` is the sum of the expected events in the finest bins, ``shown`` the range of the axis."""
     axis_of_bins = next(iter(spectra.values())).axes[0]
-    edges = axis_of_bins.edges
-    labels = {dataset: str(datasets[dataset]["label"]) for dataset in spectra}
     simulated = {d: h for d, h in spectra.items() if d in scales}
-    processes = {labels[d]: h.values() * scales[d] for d, h in simulated.items()}
-    error = np.sqrt(np.sum([h.variances() * scales[d] ** 2 for d, h in simulated.items()], axis=0))
-    data = [h.values() for d, h in spectra.items() if d not in scales]
+    borders = _borders(simulated, datasets, scales)
+    edges = axis_of_bins.edges[borders]
+    labels = {dataset: str(datasets[dataset]["label"]) for dataset in spectra}
+    processes = {labels[d]: merged(h.values() * scales[d], borders) for d, h in simulated.items()}
+    variances = np.sum([h.variances() * scales[d] ** 2 for d, h in simulated.items()], axis=0)
+    error = np.sqrt(merged(variances, borders))
+    data = [merged(h.values(), borders) for d, h in spectra.items() if d not in scales]
     signals = {labels[d] for d in simulated if datasets[d]["is_signal"]}
-    total = np.sum(list(processes.values()), axis=0)
+    sums = np.sum(list(processes.values()), axis=0)
     rows: dict[str, Any] = {}
     if data:
         rows = {"rows": 2, "height": 12, "sharex": True, "gridspec_kw": {"height_ratios": [3, 1]}}
     with write.figure(name, "", **rows) as axes:
         upper, lowest = axes[0], axes[-1]
         stack(upper, edges, processes, signals)
-        band(upper, edges, total, error, STATISTICAL)
+        band(upper, edges, sums, error, STATISTICAL)
         signal_shape(upper, edges, processes, signals)
         if data:
-            ratio_panel(upper, lowest, edges, total, error, np.sum(data, axis=0))
-        logarithmic(upper, edges, total)
+            ratio_panel(upper, lowest, edges, sums, error, np.sum(data, axis=0))
+        logarithmic(upper, edges, sums)
+        lowest.set(xlabel=axis_of_bins.label, xlim=shown)
+        say_what_is_beyond(upper, total)
         upper.set_ylabel(per_width(edges, axis_of_bins.label))
         upper.legend(title=title, loc="upper right", ncols=2, fontsize=20, title_fontsize=20)
-        lowest.set(xlabel=axis_of_bins.label, xlim=between(sum(spectra.values())))
+
+
+def _borders(
+    simulated: Mapping[str, Hist], datasets: Mapping[str, Mapping[str, Any]], scales: Mapping[str, float]
+) -> npt.NDArray[np.int64]:
+    """Borders of bins in which signals and backgrounds, each by themselves, have entries enough."""
+    groups = [[d for d in simulated if datasets[d]["is_signal"] == wanted] for wanted in (True, False)]
+    sums = [sum(simulated[d] * scales[d] for d in group) for group in groups if group]
+    return well_filled(*(effective(one.values(), one.variances()) for one in sums))
 
 
 def ratio_panel(
@@ -207,7 +244,7 @@ def logarithmic(axis: Axes, edges: FloatArray, total: FloatArray) -> None:
 
 
 def per_width(edges: FloatArray, label: str) -> str:
-    """Label of the axis of events: in one bin if all are equal, else divided by the width."""
+    """Label of the axis of events: those in the narrowest bin, or in a unit where other bins are no multiples of it."""
     unit = label.rpartition("[")[2].removesuffix("]") if label.endswith("]") else ""
     if _unit(edges) != 1.0:
         return f"Events / {_unit(edges):g} {unit}".rstrip()
@@ -217,9 +254,10 @@ def per_width(edges: FloatArray, label: str) -> str:
 
 
 def _unit(edges: FloatArray) -> float:
-    """The width that events are given for: that of all bins if they are equal, else 1."""
+    """The width that events are given for: the narrowest one if all are multiples of it, else 1."""
     widths = np.diff(edges)
-    return float(widths[0]) if np.allclose(widths, widths[0]) else 1.0
+    multiples = widths / widths.min()
+    return float(widths.min()) if np.allclose(multiples, np.round(multiples)) else 1.0
 
 
 def colors_of(processes: Collection[str], signals: Collection[str]) -> dict[str, str]:
