@@ -30,6 +30,7 @@ from hhh_coffea.engine.dask_executor import DaskExecutor
 from hhh_coffea.engine.dask_futures import ClusterLostError
 from hhh_coffea.engine.executors import dashboard_of, make_executor, performance_report
 from hhh_coffea.engine.processors import ProcessorSource, load_processor
+from hhh_coffea.jobs import dry_run
 from hhh_coffea.jobs.generator_check import empty_signals
 from hhh_coffea.jobs.planning import make_plan
 from hhh_coffea.jobs.progress import drawing, progress_bar
@@ -141,8 +142,12 @@ def _run_job(
         known = resume.KnownFiles(output if store is not None else None)
         plan = make_plan(config, datasets, source, executor, console, known)
         if config.dry_run:
-            report.print_plan(console, plan, datasets, analyses, sources_of(datasets, source, config.max_files))
-            return exit_code(plan, None) or (EXIT_SKIPPED if any(info.missing for info in plan.files) else EXIT_OK)
+            there = dry_run.branches_there(plan.files)
+            sources = sources_of(datasets, source, config.max_files)
+            report.print_plan(console, plan, datasets, analyses, sources, there)
+            report.print_warnings(console, lost := dry_run.missing_cuts(datasets, there))
+            lost += [name for info in plan.files for name in info.missing]
+            return exit_code(plan, None) or (EXIT_SKIPPED if lost else EXIT_OK)
         report.print_warnings(console, plan.warnings)
         if config.on_error == "stop" and plan.failures:
             return _stopped(console, plan.failures[0])
@@ -266,14 +271,13 @@ def _print_results(
     published: dict[str, Any] | None,
     cutflow: dict[str, Any],
 ) -> None:
-    """The headline, or every table with ``--verbose``; with a luminosity the cutflow too, for it has the expected events."""
+    """The headline, or every table with ``--verbose``."""
     if not config.verbose:
         print_headline(console, headline_tables(summary, table_1, described))
     if config.verbose or published is not None:
         print_assignments(console, table_1, described, published)
     if config.verbose:
         report.print_summary(console, summary, datasets)
-    if config.verbose or config.luminosity is not None:
         report.print_cutflow(console, cutflow)
 
 

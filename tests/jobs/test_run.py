@@ -129,6 +129,20 @@ def test_dry_run_notices_missing_collections(tmp_path, write_fileset, capsys, re
     assert not (tmp_path / "r").exists()
 
 
+def test_dry_run_notices_missing_triggers_and_lists_what_is_there(tmp_path, write_fileset, capsys, relaid):
+    """Branches of other versions of NanoAOD are not listed; a trigger that the file lacks is named, with exit 3."""
+    nano = {"format": "nanoaod", "nanoaod": {"triggers": ["HLT_Even", "HLT_Nowhere"]}}
+    path = write_fileset(A=([str(relaid[12])], nano))
+    assert main(["--fileset", str(path), "--dry-run", "--output", str(tmp_path / "r")]) == 3
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "dataset 'A': no branch 'HLT_Nowhere' (metadata field 'nanoaod.triggers') in its first file" in printed
+    assert "no branch 'HLT_Even'" not in printed
+    listed = printed.partition("A: branches ")[2].partition(" warning:")[0].split(", ")
+    there = set(uproot.open(f"{relaid[12]}:Events").keys())
+    assert "Jet_pt" in listed
+    assert set(listed) <= there
+
+
 def test_the_summary_says_what_its_words_mean(tmp_path, capsys):
     """χ² finds boosted targets without boosted candidates: a reader must not take that for a mistake."""
     options = ["--fileset", "demo", "--max-chunks", "1", "--chunksize", "300", "--no-plots"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -49,9 +49,14 @@ def definitions_of(name: str) -> str:
 
 
 def print_plan(
-    console: Console, plan: Plan, datasets: dict[str, Dataset], analyses: Analyses, sources: list[SourceFile]
+    console: Console,
+    plan: Plan,
+    datasets: dict[str, Dataset],
+    analyses: Analyses,
+    sources: list[SourceFile],
+    there: Mapping[str, Collection[str]],
 ) -> None:
-    """What ``--dry-run`` says."""
+    """What ``--dry-run`` says; ``there``: dataset → which branches it has, where that is known."""
     table = table_of("would be read", ("dataset", "format", "analysis"), ("files", "chunks", "events"))
     for name, dataset in datasets.items():
         chunks = [c for c in plan.chunks if c.dataset == name]
@@ -68,7 +73,8 @@ def print_plan(
         say(f"{analysis.name}: targets {targets_in_words(analysis)}", console)
     read: dict[tuple[str, ...], list[str]] = {}
     for name in datasets:
-        read.setdefault(next((s.branches for s in sources if s.dataset == name), ()), []).append(name)
+        branches = next((s.branches for s in sources if s.dataset == name), ())
+        read.setdefault(tuple(b for b in branches if b in there.get(name, branches)), []).append(name)
     for branches, names in read.items():
         if branches:
             say(f"{', '.join(names)}: branches {', '.join(b.split('/')[-1] for b in branches)}", console)
