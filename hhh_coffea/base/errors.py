@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 
+ALIKE = 0.7  # of difflib: "trian" is meant as "train", "sigma" is not "skim"
+
+
 class UserError(ValueError):
     """What the user gave cannot be used; the message names the file, branch, key or option and says why."""
 
@@ -29,8 +32,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'name'?)`` of the known name that looks most like ``word``, in capitals or not; empty for none."""
     names = list(known)
     folded = {name.casefold(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word, names, n=1) or [
-        folded[name] for name in difflib.get_close_matches(word.casefold(), list(folded), n=1)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=ALIKE) or [
+        folded[name] for name in difflib.get_close_matches(word.casefold(), list(folded), n=1, cutoff=ALIKE)
     ]
     exact = folded.get(word.casefold())  # the same in other capitals is what was meant
     return f" (did you mean {(exact or close[0])!r}?)" if exact or close else ""

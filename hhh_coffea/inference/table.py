@@ -15,6 +15,10 @@ from hhh_coffea.inference.yields import RegionYields
 
 WIDTH = 80
 LARGEST_PULLS = 8
+OTHER_ROWS = (
+    "The first row of a method is its result, with the model of --background-model; the other row shows how much the result "
+    "depends on this model. "
+)
 MODELS = {
     "shapesys": "per bin",
     "normsys": "in total",
@@ -43,9 +47,9 @@ def methods_table(results: Mapping[str, FitResult], observable: str = "") -> Tab
     ranks = "rank: candidates by falling pT, 0 is the leading one. " if "rank=" in observable else ""
     table.caption = ranks + (
         "μ: signal strength, the rate of the signal in units of its expected rate; limit: upper limit by CLs. Background ±: "
-        "uncertainty of the background, independent per bin or one in total. The first row of a method is its result, with "
-        "the model of --background-model; the other row shows how much the result depends on this model. Expected events, "
-        "best fit and pulls: table.txt, or --verbose"
+        "uncertainty of the background, independent per bin or one in total. "
+        + OTHER_ROWS * any(result.alternatives for result in results.values())
+        + "Expected events, best fit and pulls: table.txt, or --verbose"
     )
     table.caption_justify = "left"
     for method, result in results.items():

@@ -50,6 +50,8 @@ def test_capitals(capsys):
     assert did_you_mean("Spanett", ["chi2", "spanet"]) == " (did you mean 'spanet'?)"
     assert did_you_mean("SPANET", ["chi2", "spanet"]) == " (did you mean 'spanet'?)"
     assert did_you_mean("xyz", ["chi2"]) == ""
+    assert did_you_mean("trian", ["skim", "train"]) == " (did you mean 'train'?)"
+    assert did_you_mean("sigma", ["skim", "train"]) == ""
 
 
 def test_a_recipe_that_does_not_exist(tmp_path, capsys):
