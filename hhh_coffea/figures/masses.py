@@ -116,7 +116,7 @@ def _shapes(
                 shown = {part: style[part] for part in ("color", "label")}
                 density(axis, spectrum[:: hist.rebin(factor)], width, linestyle=line, **shown)
         axis.set(xlim=between_all(shapes), xlabel=MASS, ylabel="Density [1/GeV]")
-        title = f"{title_of(info, what)} ({DEFINITION_NAMES[key['definition']]})"
+        title = f"{'All candidates' if what == 'all' else title_of(info, what)} ({DEFINITION_NAMES[key['definition']]})"
         axis.legend(title=title, fontsize=20, title_fontsize=20)
 
 

@@ -16,6 +16,7 @@ ASSIGNMENTS = (
     "All: events in which any target can be found; correct if all these targets are correct. Full: events in which every "
     "target can be found; correct if all targets are correct. The other columns have each target in the Full events."
 )
+ORDER = "the generated particles in the order of the file"
 NOTHING = {"–": {"targets": 0, "candidates": 0, "purity": None, "efficiency": None}}
 Info = Mapping[str, Any]  # of a dataset: labels, is_signal …
 
@@ -48,7 +49,8 @@ def headline_tables(
     tables = [_assignments(name, assignments[name], datasets[name]) for name in with_rows]
     if tables:
         spelt = "".join(f" {label}: {words}." for label, words in SPELT_OUT.items() if label in tables[-1].numbers)
-        tables[-1] = tables[-1]._replace(note=f"{ASSIGNMENTS}{spelt}", more="By number of jets")
+        numbered = "".join(dict.fromkeys(numbered_targets(datasets[name]) for name in with_rows))
+        tables[-1] = tables[-1]._replace(note=f"{ASSIGNMENTS}{spelt}{numbered}", more="By number of jets")
     others = {name: _whole(results[name]) for name in datasets if name not in assignments and results.get(name)}
     truth = {
         name: methods for name, methods in others.items() if any(row["targets"] is not None for row in methods.values())
@@ -66,6 +68,15 @@ def headline_tables(
 def plain(info: Info, name: str) -> str:
     """The name of a target as text: ``t_H`` where figures have ``$t_H$``."""
     return str(info.get("labels", {}).get(name, name)).replace("$", "")
+
+
+def numbered_targets(info: Info) -> str:
+    """What ``H1`` and ``H2`` are, for an analysis whose targets are numbered; empty for others."""
+    targets = list(info.get("targets", ()))
+    if targets[:1] != [f"{info.get('symbol')}1"]:
+        return ""
+    between = " to " if len(targets) > 2 else " and "
+    return f" {between.join((targets[0], targets[-1]))}: {ORDER}."
 
 
 def _assignments(dataset: str, definitions: Mapping[str, Any], info: Info) -> HeadlineTable:

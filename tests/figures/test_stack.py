@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import hist
 import matplotlib as mpl
 import numpy as np
@@ -139,7 +141,8 @@ def test_ratio():
     ("edges", "label", "expected"),
     [
         ([0, 5, 10], "m [GeV]", "Events / 5 GeV"),
-        ([0, 5, 20], "m [GeV]", "Events / GeV"),
+        ([0, 5, 20], "m [GeV]", "Events / 5 GeV"),
+        ([0, 5, 12], "m [GeV]", "Events / GeV"),
         ([0, 1, 2], "jets", "Events"),
         ([0, 1, 3], "score", "Events / bin width"),
         ([0, 0.5, 1.0], "score", "Events / 0.5"),
@@ -149,12 +152,12 @@ def test_label_of_events(edges, label, expected):
     assert per_width(np.array(edges, dtype=float), label) == expected
 
 
-def masses() -> Hist:
+def masses(bins: int = 8) -> Hist:
     names = [hist.axis.StrCategory([], growth=True, name=n) for n in ("dataset", "method", "definition")]
     result = Hist(
         *names,
         hist.axis.Integer(0, 4, underflow=False, name="rank"),
-        hist.axis.Regular(8, 30, 230, name="mass", label="Candidate mass [GeV]"),
+        hist.axis.Regular(bins, 30, 230, name="mass", label="Candidate mass [GeV]"),
         hist.axis.Integer(-1, 2, flow=False, name="correct"),
         storage=hist.storage.Weight(),
     )
@@ -174,3 +177,43 @@ def test_which_stacks_are_drawn(tmp_path):
     without = {name: info for name, info in DATASETS.items() if name != "Data"}
     draw(write, {"ranked_mass": masses()}, without, {"HHH": 0.01, "QCD": 1.0, "HH": 1.0})
     assert write.written[1].with_suffix(".png").read_bytes() != first
+
+
+class Kept(Writer):
+    """Keeps the axes of the figures it writes."""
+
+    def __init__(self, folder):
+        super().__init__(folder, ("png",))
+        self.axes = {}
+
+    @contextmanager
+    def figure(self, name, label, **layout):
+        with super().figure(name, label, **layout) as axes:
+            self.axes[name] = axes[0]
+            yield axes
+
+
+def test_stacks_of_all_methods_have_one_axis_and_filled_bins(tmp_path):
+    """No bin has fewer than five simulated events of signal or of background, and what is beyond the axis is written."""
+    histogram, rng = masses(bins=40), np.random.default_rng(2)
+    for name, number in (("HHH", 4000), ("QCD", 60)):
+        histogram.fill(name, "spanet", "default", 0, rng.normal(120, 12, number), 1)
+        histogram.fill(name, "chi2", "default", 0, np.full(100, 500.0), 1)
+    datasets = {name: DATASETS[name] for name in ("HHH", "QCD")}
+    scales = {"HHH": 0.01, "QCD": 1000.0}
+    write = Kept(tmp_path)
+    draw(write, {"ranked_mass": histogram}, datasets, scales)
+    chi2, spanet = (write.axes[f"stack_hhh_mass_1_{method}"] for method in ("chi2", "spanet"))
+    assert chi2.get_xlim() == spanet.get_xlim()
+    assert any("are above 2" in text.get_text() for text in chi2.get_legend().get_texts())
+    for axis, method in ((chi2, "chi2"), (spanet, "spanet")):
+        label = axis.get_ylabel()
+        width = float(label.removeprefix("Events / ").split()[0]) if label != "Events / GeV" else 1.0
+        for patch in axis.patches[:2]:
+            values, edges, below = patch.get_data()
+            scale = scales[next(name for name in datasets if DATASETS[name]["label"] == patch.get_label())]
+            entries = (values - below) * np.diff(edges) / width / scale
+            assert entries.min() >= 5 - 1e-6
+            name = next(name for name in datasets if DATASETS[name]["label"] == patch.get_label())
+            place = {"dataset": hist.loc(name), "method": hist.loc(method), "definition": sum, "rank": 0, "correct": sum}
+            assert entries.sum() == pytest.approx(histogram[place].values().sum())

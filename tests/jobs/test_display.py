@@ -1,5 +1,7 @@
 """The event display: what it shows is what the main job found; the figures themselves are drawn and not empty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
@@ -8,11 +10,11 @@ from hhh_coffea.analyses.higgs import higgs
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.datasets.fileset import load_fileset
 from hhh_coffea.display import main
-from hhh_coffea.figures.event.display import colors_of_wrong, draw_event
+from hhh_coffea.figures.event.display import _free_angle, colors_of_wrong, draw_event
 from hhh_coffea.figures.event.legend import UNUSED
-from hhh_coffea.figures.event.matrices import draw_matrices
+from hhh_coffea.figures.event.matrices import _title, draw_matrices
 from hhh_coffea.figures.event.places import Disc, beside
-from hhh_coffea.figures.event.view import read_event
+from hhh_coffea.figures.event.view import Matrix, read_event
 from hhh_coffea.figures.palette import PARTICLES
 from hhh_coffea.methods import method_options
 from hhh_coffea.run import main as run
@@ -73,6 +75,22 @@ def test_the_same_wrong_candidate_has_one_colour():
     assert list(found) == pairs
     assert len({found[place] for place in pairs[:4]}) == 4  # as many as there are colours
     assert len({found[pairs[place]] for place in (1, 3, 4)}) == 3  # those of one panel
+
+
+def test_numbers_of_circles_are_where_neither_jets_nor_angles_are():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        jets = rng.uniform(-np.pi, np.pi, rng.integers(1, 8))
+        place = _free_angle(list(jets))
+        others = np.array([*jets, 0, np.pi / 2, np.pi, -np.pi / 2])
+        apart = np.abs((others - place + np.pi) % (2 * np.pi) - np.pi)
+        assert apart.min() >= 2 * np.pi / len(others) / 2 - 1e-9  # at least half the mean gap
+
+
+def test_titles_of_matrices_are_those_of_figures():
+    matrix = Matrix("lt", "lt", np.ones(2), 0.5, "$t_L$")
+    assert _title(matrix) == "$t_L$: DP 0.50"
+    assert _title(replace(matrix, target="h1", kind="resolved", label="")) == "h1 (resolved): DP 0.50"
 
 
 def test_it_shows_what_the_main_job_found(event, table):

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from hhh_coffea.results.console.headline import print_headline
-from hhh_coffea.results.headline import headline_tables
+from hhh_coffea.results.headline import headline_tables, numbered_targets
 
 HALF = {"value": 0.5, "low": 0.45, "high": 0.56, "numerator": 1, "denominator": 2}
 
@@ -44,3 +44,12 @@ def test_right_assignments():
     assert max(map(len, lines)) <= 80
     assert [line.split() for line in lines if "likelihood" in line] == [["likelihood", *["50.0", "±", "6.0"] * 5]]
     assert any(line.split() == ["method", "All", "Full", "t_H", "lt", "h"] for line in lines)
+
+
+def test_numbered_targets_are_explained():
+    rows = {"all": dict.fromkeys(("event", "H1", "H2"), HALF)}
+    table = {"HH": {"default": {"chi2": {"all": rows, "full": rows, "selected": rows, "shares": {}}}}}
+    text = printed({"HH": {"default": {}}}, table, {"HH": {"symbol": "H", "targets": ["H1", "H2"]}})
+    assert "H1 and H2: the generated particles in the order of the file." in " ".join(text.split())
+    assert numbered_targets({"symbol": "H", "targets": ["H1", "H2", "H3"]}).startswith(" H1 to H3: ")
+    assert numbered_targets({"symbol": "t", "targets": ["ht", "lt"]}) == ""

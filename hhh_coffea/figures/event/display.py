@@ -34,6 +34,7 @@ JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
 LETTER, LINE = 0.13, 0.16  # half the width of a letter and half the height of a line of names, on the η–φ axes
 ROW = 0.23  # inches of a line of words
 WORDS_ACROSS = 4.2  # inches of a panel
+ANGLES = {0.0: "φ=0", np.pi / 2: "π/2", np.pi: "π", 1.5 * np.pi: "−π/2"}  # on the circle
 STEPS = (20, 40, 100, 200, 400, 1000)  # between circles of equal pT (GeV)
 LIGHT = 0.42  # luminance of text that can be read on white
 
@@ -220,8 +221,9 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
     step = next(step for step in STEPS if 4 * step >= largest or step == STEPS[-1])
     axis.set_yticks([step * factor for factor in (0.25, 1, 2, 3, 4) if step * factor < 0.9 * largest])
     axis.tick_params(labelsize=12, pad=6)
-    axis.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["φ=0", "π/2", "π", "−π/2"])
-    axis.set_rlabel_position(np.degrees(_free_angle([o["phi"] for some in event.objects.values() for o in some])))
+    axis.set_xticks(list(ANGLES), list(ANGLES.values()))
+    azimuths = [o["phi"] for some in event.objects.values() for o in some] + ([event.met[1]] if event.met else [])
+    axis.set_rlabel_position(np.degrees(_free_angle(azimuths)))
     for label in axis.get_yticklabels():
         label.set_path_effects([withStroke(linewidth=3, foreground="white")])
     axis.text(1.14, -0.1, "radius: $p_T$ [GeV]", fontsize=12, ha="right", va="bottom", transform=axis.transAxes)
@@ -229,8 +231,8 @@ def _transverse(axis: Any, event: EventView, assigned: list[dict[str, Any]]) -> 
 
 
 def _free_angle(azimuths: list[float]) -> float:
-    """Middle of the largest gap between the jets."""
-    ordered = np.sort(np.asarray(azimuths))
+    """Middle of the largest gap between the jets and the numbers on the circle."""
+    ordered = np.sort(np.mod([*azimuths, *ANGLES], 2 * np.pi))
     gaps = np.diff(np.append(ordered, ordered[0] + 2 * np.pi))
     widest = int(np.argmax(gaps))
     return float(ordered[widest] + gaps[widest] / 2)

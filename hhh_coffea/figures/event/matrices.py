@@ -129,4 +129,4 @@ def _bars(axis: Axes, event: EventView, matrix: Matrix) -> None:
 
 def _title(matrix: Matrix) -> str:
     kind = "" if matrix.kind == matrix.target else f" ({matrix.kind})"
-    return f"{matrix.target}{kind}: DP {matrix.detection:.2f}"
+    return f"{matrix.label or matrix.target}{kind}: DP {matrix.detection:.2f}"

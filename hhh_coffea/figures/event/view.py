@@ -37,6 +37,7 @@ class Matrix:
     kind: str
     probability: npt.NDArray[np.float64]
     detection: float
+    label: str = ""  # what figures call the target, where its analysis says so
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def assignment_matrices(record: ak.Array, model: SpanetModel, analysis: Analysis
         probability = probability[(own,) * target.degree]
         if target.degree == 2:
             probability = probability + probability.T
-        found.append(
-            Matrix(target.name, kind.name, probability, float(torch.sigmoid(outputs.detection[target.name][0])))
-        )
+        detection = float(torch.sigmoid(outputs.detection[target.name][0]))
+        label = str(analysis.labels.get(target.name, ""))
+        found.append(Matrix(target.name, kind.name, probability, detection, label))
     return found

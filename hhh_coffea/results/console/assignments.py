@@ -10,7 +10,7 @@ from rich.console import Console
 from hhh_coffea.results.assignment_efficiency import EVENT, KINDS
 from hhh_coffea.results.console.layout import show, table_of
 from hhh_coffea.results.console.tables import count, definitions_of, short_percent
-from hhh_coffea.results.headline import plain
+from hhh_coffea.results.headline import numbered_targets, plain
 
 TITLES = {
     "all": "correct assignments in %, All",
@@ -36,7 +36,8 @@ def print_assignments(
             )
             _selected(console, f"{dataset}, {definitions_of(definition)}", targets, methods)
     if table_1:
-        console.print(f"[dim]{MEANING}[/]\n", highlight=False)
+        numbered = "".join(dict.fromkeys(numbered_targets(datasets[name]) for name in table_1))
+        console.print(f"[dim]{MEANING}.{numbered}[/]\n", highlight=False)
     for source in sorted({rows["source"] for rows in (published or {}).values()}):
         console.print(f"[dim]published: {source}, from other events[/]\n", highlight=False)
 
