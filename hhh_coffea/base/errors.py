@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 ALIKE = 0.7  # of difflib: "trian" is meant as "train", "sigma" is not "skim"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hist
-import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 

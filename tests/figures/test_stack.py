@@ -215,5 +215,11 @@ def test_stacks_of_all_methods_have_one_axis_and_filled_bins(tmp_path):
             entries = (values - below) * np.diff(edges) / width / scale
             assert entries.min() >= 5 - 1e-6
             name = next(name for name in datasets if DATASETS[name]["label"] == patch.get_label())
-            place = {"dataset": hist.loc(name), "method": hist.loc(method), "definition": sum, "rank": 0, "correct": sum}
+            place = {
+                "dataset": hist.loc(name),
+                "method": hist.loc(method),
+                "definition": sum,
+                "rank": 0,
+                "correct": sum,
+            }
             assert entries.sum() == pytest.approx(histogram[place].values().sum())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import DEMO
+from matplotlib.axes import Axes
 
 from hhh_coffea.base.hashing import is_validation
+from hhh_coffea.figures.models import bdt as figures_bdt
+from hhh_coffea.figures.style import Writer
 from hhh_coffea.jobs import train_bdt as bdt_training
 from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.results import directory as results
@@ -138,6 +142,31 @@ def test_the_whole_command(fileset: Path, test_fileset: Path, tmp_path: Path) ->
         scores[{"model": "my_bdt", "part": "training", "dataset": sum, "class": sum}].values().sum()
         == (~rows.validation).sum()
     )
+
+
+def test_few_entries_are_no_shape(tmp_path: Path) -> None:
+    """Eleven jets are named in the legend and not drawn; of more, no bin has fewer than five."""
+    histograms = bdt_evaluation.book(["pt"])
+    rng = np.random.default_rng(1)
+    for name, number in ((bdt_evaluation.TARGET, 11), (bdt_evaluation.OTHER, 200)):
+        histograms["bdt_feature_pt"].fill(dataset="HHH", value=rng.uniform(250, 350, number), **{"class": name})
+    kept: list[Axes] = []
+
+    class Kept(Writer):
+        @contextmanager
+        def figure(self, *arguments: Any, **layout: Any) -> Iterator[Any]:
+            with super().figure(*arguments, **layout) as axes:
+                kept.extend(axes)
+                yield axes
+
+    figures_bdt._features(Kept(tmp_path, ("png",)), {"pt": histograms["bdt_feature_pt"]})
+    (axis,) = kept
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["H → bb: 11, not drawn", "other large-radius jets"]
+    (steps,) = axis.patches
+    values, edges, _ = steps.get_data()  # type: ignore[attr-defined]
+    assert (values * np.diff(edges) * 200).min() >= 5 - 1e-9
 
 
 def test_the_same_input_gives_the_same_model(fileset: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
 from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, Writer, color_of
+from hhh_coffea.figures.ratios import FEWEST
+from hhh_coffea.figures.spectra import merged, well_filled
+from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, FEWEST_IN_SHAPE, Writer, color_of, density
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
@@ -76,24 +78,32 @@ def _scores(write: Writer, histogram: Hist) -> None:
         for name, (label, color, marker) in CLASS_STYLES.items():
             for part, style in ((unseen, "fill"), ("training", "points")):
                 values = _scores_of(histogram, model, part, trained, name).reshape(50, -1).sum(axis=1)
-                if not values.sum():
+                if _too_few(axis, f"{label}, {part}", values.sum()):
                     continue
-                edges = np.linspace(0, 1, 51)
-                density, error = (v / values.sum() * 50 for v in (values, np.sqrt(values)))
+                borders = well_filled(values)
+                edges, number = np.linspace(0, 1, 51)[borders], merged(values, borders)
+                height, error = (v / values.sum() / np.diff(edges) for v in (number, np.sqrt(number)))
                 if style == "fill":
-                    mplhep.histplot(density, edges, ax=axis, histtype="fill", alpha=0.4, color=color)
-                    mplhep.histplot(density, edges, ax=axis, yerr=False, color=color, label=f"{label}, {part}")
+                    mplhep.histplot(height, edges, ax=axis, histtype="fill", alpha=0.4, color=color)
+                    mplhep.histplot(height, edges, ax=axis, yerr=False, color=color, label=f"{label}, {part}")
                 else:
                     middle = (edges[:-1] + edges[1:]) / 2
                     axis.errorbar(
-                        middle, density, error, color=color, fmt=marker, markersize=6, label=f"{label}, {part}"
+                        middle, height, error, color=color, fmt=marker, markersize=6, label=f"{label}, {part}"
                     )
         axis.set(xlim=(0, 1), yscale="log", ylim=(0.02, axis.get_ylim()[1] * 8), xlabel="BDT score", ylabel="Density")
         axis.legend(fontsize=17, ncols=2, loc="upper center", columnspacing=1)
 
 
+def _too_few(axis: Axes, label: str, entries: float) -> bool:
+    """Whether these entries make no shape; the legend says then how many there are."""
+    if 0 < entries < FEWEST_IN_SHAPE:
+        axis.plot([], [], " ", label=f"{label}: {entries:,.0f}, not drawn")
+    return entries < FEWEST_IN_SHAPE
+
+
 def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
-    """Misidentification against signal efficiency, for each signal with all backgrounds."""
+    """Misidentification against signal efficiency, for each signal with all backgrounds, where five or more are misidentified."""
     parts = list(histogram.axes["part"])
     part = "test" if "test" in parts else "validation"
     own = _own(histogram)
@@ -107,9 +117,10 @@ def _roc(write: Writer, histogram: Hist, datasets: dict[str, Any]) -> None:
                 fakes = _scores_of(histogram, model, part, [signal, *backgrounds], OTHER)[::-1].cumsum()
                 if not found[-1] or not fakes[-1]:
                     continue
+                known = fakes >= FEWEST
                 axis.plot(
-                    found / found[-1],
-                    fakes / fakes[-1],
+                    found[known] / found[-1],
+                    fakes[known] / fakes[-1],
                     color=color,
                     linestyle=line,
                     linewidth=2.5,
@@ -137,18 +148,15 @@ def _importance(write: Writer, histogram: Hist, features: Mapping[str, Hist]) ->
 
 
 def _features(write: Writer, histograms: dict[str, Hist]) -> None:
-    """Shape of every feature by class, all datasets together."""
+    """Shape of every feature by class, all datasets together; bins with few entries are joined."""
     with write.figure("bdt_features", "", panels=len(histograms)) as axes:
         for axis, histogram in zip(axes, histograms.values(), strict=True):
             for name, (label, color, _) in CLASS_STYLES.items():
                 if name not in histogram.axes["class"]:
                     continue
                 chosen = histogram[{"dataset": sum, "class": hist.loc(name)}]
-                values, widths = chosen.values(), chosen.axes[0].widths
-                density = values / values.sum() / widths
-                mplhep.histplot(
-                    density, chosen.axes[0].edges, yerr=False, ax=axis, color=color, label=label, linewidth=2
-                )
+                if not _too_few(axis, label, chosen.values().sum()):
+                    density(axis, chosen, color=color, label=label)
             value = histogram.axes["value"]
             unit = " [1/GeV]" if value.label.endswith("[GeV]") else ""
             axis.set(xlabel=value.label, ylabel=f"Density{unit}", xlim=value.edges[[0, -1]])
