@@ -43,7 +43,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[
                     raise ResultsError(
                         f"dataset {dataset!r}: {key} is {known[key]} in one run and {info[key]} in {name}"
                     )
-    methods = sorted({method for run, _ in runs.values() for method in run["candidates"].axes["method"]})
+    methods = list(dict.fromkeys(method for run, _ in runs.values() for method in run["candidates"].axes["method"]))
     total: dict[str, Hist] = {}
     for dataset, method in itertools.product(datasets, methods):
         having = [n for n, (run, own) in runs.items() if dataset in own and method in run["candidates"].axes["method"]]

@@ -122,7 +122,8 @@ def _shapes(
 def methods_of(histograms: Mapping[str, Hist]) -> list[str]:
     """Those of all figures: a method looks the same in each, whichever others it shows."""
     found = dict.fromkeys(m for kind in ("candidates", "targets") for m in histograms[kind].axes["method"])
-    return sorted(found, key=lambda method: method.partition(RUN)[0])  # runs stay in their order
+    names = list(dict.fromkeys(method.partition(RUN)[0] for method in found))
+    return sorted(found, key=lambda method: names.index(method.partition(RUN)[0]))  # runs stay in their order
 
 
 def with_one_mass(info: Mapping[str, Any], categories: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ def draw(write: Writer, parameters: Mapping[str, Any]) -> None:
         if len({row["value"] for rows in methods.values() for row in rows}) < 2:
             continue
         names = [name for name in AXES if all(name in row for rows in methods.values() for row in rows)]
-        styles = styles_of(sorted(methods))
+        styles = styles_of(list(methods))
         with write.figure(f"along_{parameter}", "", panels=len(names)) as axes:
             for axis, name in zip(axes, names, strict=True):
                 shown = {"same": next(iter(methods.values()))} if name == "share" else methods  # of events alone

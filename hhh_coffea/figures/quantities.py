@@ -143,7 +143,7 @@ def _efficiency(write: Writer, histogram: Hist, key: dict[str, str], info: Mappi
     ]
     if not items:
         return
-    methods = sorted(histogram.axes["method"])
+    methods = list(histogram.axes["method"])
     styles, edges = styles_of(methods), histogram.axes["value"].edges
     with write.figure(f"{key['dataset']}/efficiency_{name}", str(info["label"]), panels=len(items)) as axes:
         for axis, item in zip(axes, items, strict=True):

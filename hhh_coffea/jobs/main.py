@@ -13,6 +13,7 @@ from rich.console import Console
 from hhh_coffea.analyses import Analyses, load_analyses
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.terminal import plural, say
+from hhh_coffea.base.user_code import split_name
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
@@ -47,7 +48,7 @@ from hhh_coffea.results.console.sculpting import print_sculpting
 from hhh_coffea.results.event_observables import EVENTS, empty_regions
 from hhh_coffea.results.expected_events import SUMS, check_rates, sums_of_weights
 from hhh_coffea.results.headline import headline_tables
-from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, usual
+from hhh_coffea.results.histograms import MAIN_HISTOGRAMS, canonical, usual
 from hhh_coffea.results.parameters import along_parameters
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_spectra import SPECTRA
@@ -189,6 +190,8 @@ def _finish(
     resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
     histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
+    asked = [split_name(method)[1] or method for method in config.methods]  # a method of a file is called as its class
+    histograms = {name: canonical(histogram, asked) for name, histogram in histograms.items()}
     nominal = usual(histograms)
     is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
@@ -196,8 +199,8 @@ def _finish(
         name: {d: list(a.categories_of(d)) for d in a.asked_for(config.every_definition)}
         for name, a in of_dataset.items()
     }
-    summary = summarise(nominal, categories, rest.pop("event_sums", None)) if is_main else {}
-    content = results.histogram_file(histograms, datasets, analyses)
+    summary = summarise(nominal, categories, rest.pop("event_sums", None), asked) if is_main else {}
+    content = results.histogram_file(histograms, datasets, analyses, asked)
     table_1 = tables(nominal[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
     cutflow = _cutflow(rest, datasets, config.luminosity)

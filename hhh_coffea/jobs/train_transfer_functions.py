@@ -97,6 +97,7 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     names = sorted(Path(file.source.path).name for file in plan.files)
     functions, found = derive(rows, f"semi-leptonic tt̄: {', '.join(names)}", console)
 
+    from hhh_coffea.figures.labels import source_of
     from hhh_coffea.figures.models.transfer_functions import draw_pulls
 
     output = Path(config.output)
@@ -105,7 +106,8 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     for name, content in ((FILE_NAME, functions.model_dump_json(indent=1) + "\n"), ("README.md", card)):
         with replacing(output / name) as partial:
             partial.write_text(content, encoding="utf-8")
-    draw_pulls(found, output / "pulls.png")
+    formats = {name: {"format": dataset.metadata.format} for name, dataset in datasets.items()}
+    draw_pulls(found, output / "pulls.png", source_of(formats))
     return functions
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -187,16 +187,22 @@ def _write_partial(path: Path, content: Any) -> Path:
 
 
 def histogram_file(
-    histograms: Mapping[str, Hist], datasets: Mapping[str, Dataset], analyses: Analyses | None = None
+    histograms: Mapping[str, Hist],
+    datasets: Mapping[str, Dataset],
+    analyses: Analyses | None = None,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
+    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets.
+
+    ``methods`` are in the order that tables and figures have.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "datasets": {
             name: _described(d, analysis_of(d.metadata, analyses), any(is_of_couplings(n) for n in histograms))
             for name, d in datasets.items()
         },
-        "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
+        "histograms": {name: canonical(histograms[name], methods) for name in sorted(histograms)},
     }
 
 

@@ -9,7 +9,7 @@ them. The histograms of ``--processor systematics`` end with an axis ``variation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -265,17 +265,28 @@ def _along(parts: Mapping[str, Hist]) -> Hist:
     return result
 
 
-def canonical(histogram: Hist) -> Hist:
+AS_PUBLISHED = "_as_published"  # after the name of a method, of what a run adds to it
+
+
+def in_order(names: Iterable[str], asked: Sequence[str]) -> list[str]:
+    """Names of methods in the order in which they were ``asked`` for, others after them in alphabetical order."""
+    places = {name: place for place, name in enumerate(asked)}
+    return sorted(names, key=lambda name: (places.get(name.removesuffix(AS_PUBLISHED), len(places)), name))
+
+
+def canonical(histogram: Hist, methods: Sequence[str] = ()) -> Hist:
     """The same contents with every growing category axis sorted: the order of filling leaves no trace.
 
-    Other axes, and what they have of overflow, stay as they are.
+    The axis of methods is in the order of ``methods`` (:func:`in_order`). Other axes, and what they have of overflow, stay as
+    they are.
     """
     orders, axes = [], []
     for axis in histogram.axes:
         if isinstance(axis, hist.axis.StrCategory | hist.axis.IntCategory) and axis.traits.growth:
             names = list(axis)
-            orders.append(np.argsort(names))
-            axes.append(type(axis)(sorted(names), growth=True, name=axis.name, label=axis.label))
+            ordered = in_order(names, methods) if axis.name == "method" else sorted(names)
+            orders.append(np.array([names.index(name) for name in ordered], dtype=np.int64))
+            axes.append(type(axis)(ordered, growth=True, name=axis.name, label=axis.label))
         else:
             orders.append(np.arange(axis.extent))
             axes.append(axis)

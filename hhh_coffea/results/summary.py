@@ -11,7 +11,7 @@ import numpy as np
 from hist import Hist
 from hist.intervals import clopper_pearson_interval
 
-from hhh_coffea.results.histograms import CORRECT, UNKNOWN
+from hhh_coffea.results.histograms import CORRECT, UNKNOWN, in_order
 
 COVERAGE = 0.6827  # one standard deviation of a Gaussian
 
@@ -47,9 +47,12 @@ Categories = Mapping[str, Mapping[str, Sequence[str]]]  # dataset → definition
 
 
 def summarise(
-    histograms: dict[str, Hist], categories: Categories, event_sums: Mapping[str, Any] | None = None
+    histograms: dict[str, Hist],
+    categories: Categories,
+    event_sums: Mapping[str, Any] | None = None,
+    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """dataset → definition → method → ``{categories, events}``.
+    """dataset → definition → method → ``{categories, events}``, methods in the order of ``methods``.
 
     ``categories`` of each dataset's analysis, by definition, in their order. ``event_sums`` by dataset,
     definition and method, for the intervals: see :func:`ratio`.
@@ -57,13 +60,13 @@ def summarise(
     # a method that found nothing fills no candidates, but its targets and events are on record
     filled = [histograms[name] for name in ("candidates", "targets", "event_efficiency")]
 
-    def values(axis: str) -> list[str]:
-        return sorted({value for histogram in filled for value in histogram.axes[axis]})
+    def values(axis: str) -> set[str]:
+        return {value for histogram in filled for value in histogram.axes[axis]}
 
     summary: dict[str, Any] = {}
-    for dataset in values("dataset"):
+    for dataset in sorted(values("dataset")):
         for definition in categories[dataset]:
-            for method in values("method"):
+            for method in in_order(values("method"), methods):
                 key = {"dataset": dataset, "definition": definition, "method": method}
                 sums = (event_sums or {}).get(dataset, {}).get(definition, {}).get(method, {})
                 if (entry := _method(histograms, key, categories[dataset][definition], sums)) is not None:

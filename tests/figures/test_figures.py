@@ -17,7 +17,7 @@ from hhh_coffea.figures.spectra import between, coarseness, counted, effective, 
 from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
-from hhh_coffea.results.histograms import canonical
+from hhh_coffea.results.histograms import canonical, in_order
 from hhh_coffea.results.summary import confusion_matrix, ratio
 from hhh_coffea.run import main as run
 
@@ -105,6 +105,17 @@ def test_canonical_order_forgets_the_order_of_filling():
     assert make("abc") != make("cab")
     assert canonical(make("abc")) == canonical(make("cab"))
     assert canonical(make("cab"))["a", :].sum() == make("abc")["a", :].sum()
+
+
+def test_methods_keep_the_order_in_which_they_were_asked_for():
+    asked, found = ["spanet", "chi2+bdt", "chi2"], ["chi2", "chi2+bdt", "chi2+bdt_as_published", "mine", "spanet"]
+    assert in_order(found, asked) == ["spanet", "chi2+bdt", "chi2+bdt_as_published", "chi2", "mine"]
+    h = Hist(hist.axis.StrCategory([], growth=True, name="method"), hist.axis.Regular(3, 0, 3, name="y"))
+    for number, name in enumerate(found):
+        h.fill(method=name, y=np.full(number + 1, 1.5))
+    ordered = canonical(h, asked)
+    assert list(ordered.axes["method"]) == in_order(found, asked)
+    assert all(ordered[hist.loc(name), :].sum() == number + 1 for number, name in enumerate(found))
 
 
 def test_any_output_is_split():

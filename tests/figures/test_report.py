@@ -122,7 +122,13 @@ def test_a_report_of_tops(tmp_path):
     assert captions.caption("ttbar/candidate_mass_ht_chi2", {"ht": "t_H"}) == "χ²: mass of the t_H candidates."
     labels = _labels_of_quantities(json.loads((folder / "histograms.json").read_text())["histograms"])
     words = captions.caption("ttbar/efficiency_ttbar_mass", {}, labels)
-    assert words == "Efficiency against: Generated m_tt̄."  # as on the axis
+    assert words == "Efficiency against generated m_tt̄."  # as on the axis
+    assert captions.caption("ttbar/efficiency_number_of_jets", {}, labels) == "Efficiency against number of jets."
+    assert captions.caption("ttbar/spectrum_leptonic_w_mass", {}, labels) == "Distribution of m_ℓν."
+    assert captions.caption("stack_hh_mbb_signal_chi2+bdt") == "χ² + BDT: hh mbb signal."
+    for kind in ("merged", "resolved"):
+        words = captions.caption(f"HHH/default_purity_efficiency_{kind}", {"resolved": "resolved"})
+        assert words.startswith(f"{kind.capitalize()} (our definitions): ")
 
 
 def test_every_figure_has_a_caption(runs):

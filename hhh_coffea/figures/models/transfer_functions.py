@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
+import mplhep  # noqa: F401  # it brings the fonts
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.small_style import STYLE
+from hhh_coffea.figures.small_style import FONTS, STYLE
 from hhh_coffea.training.transfer_fit import chi2_of_pulls
 
 EDGES = np.linspace(-4, 4, 33)
@@ -21,9 +22,12 @@ COLUMNS = 4
 CURVE, POINTS = SEQUENCE[2], "black"
 
 
-def draw_pulls(pulls: Mapping[str, FloatArray], path: Path) -> Path:
-    """One panel per transfer function: its pulls, the normal distribution, and χ² per degree of freedom (20 bins)."""
-    with mpl.rc_context(STYLE):
+def draw_pulls(pulls: Mapping[str, FloatArray], path: Path, source: str = "Delphes simulation") -> Path:
+    """One panel per transfer function: its pulls, the normal distribution, and χ² per degree of freedom (20 bins).
+
+    ``source`` stands above: what the events are.
+    """
+    with mpl.rc_context({**STYLE, **FONTS}):
         columns = min(COLUMNS, len(pulls))
         rows = math.ceil(len(pulls) / columns)
         figure = Figure(figsize=(2.9 * columns, 2.4 * rows + 0.4), layout="constrained")
@@ -38,13 +42,15 @@ def draw_pulls(pulls: Mapping[str, FloatArray], path: Path) -> Path:
             axis.errorbar(
                 centres, counts, np.sqrt(counts), fmt=".", color=POINTS, markersize=4, linewidth=0.8, label="pairs"
             )
-            axis.set_title(f"{name}: χ²/ndf {chi2_of_pulls(values):.1f}", fontsize=9.5)
+            axis.set_title(f"{name}: χ²/ndf {chi2_of_pulls(values):.1f}", fontsize=11)
             axis.set_yscale("log")
             axis.set_ylim(bottom=0.5)
+            axis.tick_params(which="both", labelsize=10)
         for axis in axes.flat[len(pulls) :]:
             axis.set_visible(False)
-        axes.flat[0].legend(fontsize=8.5, loc="lower center", frameon=False)
-        figure.supxlabel("pull", fontsize=11)
-        figure.supylabel("pairs per bin of 0.25", fontsize=11)
+        axes.flat[0].legend(fontsize=10, loc="lower center", frameon=False)
+        figure.suptitle(source, x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.supxlabel("Pull", x=0.99, ha="right", fontsize=13)
+        figure.supylabel("Pairs / 0.25", y=0.95, va="top", fontsize=13)
         figure.savefig(path, dpi=100)
     return path

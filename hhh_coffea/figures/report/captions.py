@@ -12,7 +12,8 @@ from typing import NamedTuple
 from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, NAMES
 
 _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
-_SIGNS = {"\\bar{t}": "t̄", "\\ell": "ℓ", "\\nu": "ν", "\\eta": "η", "$": "", "{": "", "}": "", "\\": ""}
+_ANY_METHOD = "|".join(map(re.escape, sorted(_METHODS, key=len, reverse=True)))
+_SIGNS = {"p_T": "pT", "\\bar{t}": "t̄", "\\ell": "ℓ", "\\nu": "ν", "\\eta": "η", "$": "", "{": "", "}": "", "\\": ""}
 _INTERVALS = "Bars are 68% Clopper–Pearson intervals."
 _SIMULATION = "The hatched band is the statistical uncertainty of the simulation."
 
@@ -80,13 +81,13 @@ _CAPTIONS = (
         "Working points",
         "χ² + BDT ({definition}): purity and efficiency at every working point of the BDT.",
     ),
-    _Caption(r"efficiency_(?P<source>.+)", "Efficiency", "Efficiency against: {source}."),
+    _Caption(r"efficiency_(?P<source>.+)", "Efficiency", "Efficiency against {source}."),
     _Caption(
         r"spectrum_(?P<source>.+?)_by_(?P<method>.+)",
         "Distributions by method",
         "{method}: {source}.",
     ),
-    _Caption(r"spectrum_(?P<source>.+)", "Distributions", "{source}."),
+    _Caption(r"spectrum_(?P<source>.+)", "Distributions", "Distribution of {source}."),
     _Caption(
         r"assignment_confusion_(?P<method>.+)",
         "Which objects were confused",
@@ -97,7 +98,8 @@ _CAPTIONS = (
         "Expected events",
         "{method}: mass of the candidate{rank}.",
     ),
-    _Caption(r"stack_(?P<source>.+)", "Expected events", "{source}."),
+    _Caption(rf"stack_(?P<source>.+?)_(?P<method>{_ANY_METHOD})", "Expected events", "{method}: {source}."),
+    _Caption(r"stack_(?P<source>.+)", "Expected events", "Expected events in {source}."),
     _Caption(
         r"along_(?P<source>.+)", "Along a parameter", "Against the parameter {source} of the datasets, all methods."
     ),
@@ -196,13 +198,16 @@ def caption(name: str, kinds: Mapping[str, str] | None = None, labels: Mapping[s
         kind_of = next((kind for kind in kinds or () if method.startswith(f"{kind}_")), "")
         category, method = f"{(kinds or {})[kind_of]} " if kind_of else "", method.removeprefix(f"{kind_of}_")
     else:
-        category = {**CATEGORY_NAMES, **(kinds or {})}.get(category, category)
+        known_as = {name: text for name, text in (kinds or {}).items() if text != name}
+        category = {**CATEGORY_NAMES, **known_as}.get(category, category)
+        if bare.startswith("mass_sculpting_all"):
+            category = "All candidates"
     source = (labels or {}).get(words["source"])
     rank = f", {_RANKS[int(words['rank']) - 1]}" if words["rank"] else ""
     return form.text.format(
         definition=DEFINITION_NAMES.get(words["definition"], ""),
         category=category,
-        source=in_words(source) if source else words["source"].replace("_", " "),
+        source=_within(in_words(source) if source else words["source"].replace("_", " ")),
         method=in_words(_METHODS.get(method, method)),
         rank=rank,
     )
@@ -226,6 +231,11 @@ def in_words(label: str) -> str:
     for sign, text in _SIGNS.items():
         label = label.replace(sign, text)
     return label.partition(" [")[0]
+
+
+def _within(text: str) -> str:
+    """Text that begins an axis, as it stands within a sentence: ``number of jets`` for ``Number of jets``."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def fit_caption(name: str) -> str:
