@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Labels:
     text: str = ""
     luminosity: float | None = None  # fb⁻¹
     sqrt_s: float | None = None  # TeV
-    warning: str = ""  # on every figure
+    warning: str = ""  # on every figure that shows what came of a model
+    models: frozenset[str] = frozenset()  # kinds of those that the warning is about: spanet, bdt; none: not known
 
     @property
     def conditions(self) -> str:
@@ -56,12 +57,15 @@ class Labels:
 
 
 def labels_of(
-    config: Mapping[str, Any], datasets: Mapping[str, Mapping[str, Any]], foreign: Sequence[str] = ()
+    config: Mapping[str, Any],
+    datasets: Mapping[str, Mapping[str, Any]],
+    foreign: Sequence[str] = (),
+    kinds: Collection[str] = (),
 ) -> Labels:
     """Labels of a run with the options ``config`` (of provenance.json) on these datasets (of histograms.json).
 
     As in mplhep the text is "Simulation" unless a dataset is data or the user says otherwise. ``foreign``: models that were
-    trained on other events, which every figure then names.
+    trained on other events, and ``kinds`` of what kind they are: figures of methods that use them name them.
     """
     has_data = any(info.get("is_data") for info in datasets.values())
     experiment, text = config.get("label") or "", config.get("label_text")
@@ -69,7 +73,7 @@ def labels_of(
         text = "" if has_data or not experiment else "Simulation"
     source = source_of(datasets)
     warning = f"model trained on other events: {', '.join(foreign)}" if foreign else ""
-    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), warning)
+    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), warning, frozenset(kinds))
 
 
 def source_of(datasets: Mapping[str, Mapping[str, Any]]) -> str:

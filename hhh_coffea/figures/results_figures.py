@@ -76,7 +76,8 @@ def draw_all(
     histograms = usual(varied)
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
-    write = Writer(folder / "plots", formats, labels_of(config, datasets, results.foreign_models(provenance)))
+    foreign = results.foreign_models(provenance), results.foreign_kinds(provenance)
+    write = Writer(folder / "plots", formats, labels_of(config, datasets, *foreign))
     scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
         with suppress(NormalisationError):  # the run has warned of it, and a fit refuses it

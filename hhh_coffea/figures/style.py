@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,9 @@ def title_of(info: Mapping[str, Any], category: str) -> str:
     return str(info.get("labels", {}).get(category, category_name(category)))
 
 
+WITHOUT_METHODS = re.compile(
+    r"(default|reference)_(generated_pt|target_mass)|multiplicity|spectrum_(?!.*_by_).*"
+)  # figures of events
 RUN = " @ "  # between a method and the run it is from, where several are compared
 SAME = " = "  # between runs in which a method gives the same
 # runs beside each other: how much of their markers is filled, and their lines. The colour is that of the method
@@ -110,6 +115,7 @@ class Writer:
         ``panels`` stands for as many columns and rows as that many panels take: at most two of them are side by side,
         because more make the letters too small on a page.
         """
+        labels = self.labels if shows_models(name, self.labels.models) else replace(self.labels, warning="")
         if panels:
             columns = min(panels, 2)
             layout["rows"] = -(-panels // columns)
@@ -136,7 +142,7 @@ class Writer:
                 unused.remove()
             yield axes.ravel()[:used]
             for axis in axes[0]:
-                self.labels.write(axis, label)
+                labels.write(axis, label)
             set_bars(figure)
             figure.align_ylabels()
             path = self.folder / name
@@ -149,6 +155,20 @@ class Writer:
                 metadata = {"CreationDate": None} if suffix == "pdf" else None
                 figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=80, metadata=metadata)
             self.written.append(path)
+
+
+def shows_models(name: str, kinds: Collection[str]) -> bool:
+    """Whether the figure ``name`` may show what came of models of these kinds; yes if no kinds are known.
+
+    Figures of one method end in its name, and those of the events alone are of no method.
+    """
+    bare = name.rpartition("/")[2]
+    if not kinds:
+        return True
+    if WITHOUT_METHODS.fullmatch(bare):
+        return False
+    own = [method for method in NAMES if bare.endswith(f"_{method.replace(':', '_')}")]
+    return not own or any(kind in max(own, key=len) for kind in kinds)
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:

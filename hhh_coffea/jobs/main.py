@@ -189,17 +189,19 @@ def _finish(
     finished = [c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost]
     resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
-    histograms, rest = results.split_output(total.output if postprocessed is None else postprocessed)
     asked = [split_name(method)[1] or method for method in config.methods]  # a method of a file is called as its class
-    histograms = {name: canonical(histogram, asked) for name, histogram in histograms.items()}
+    histograms, rest = _in_order(total.output if postprocessed is None else postprocessed, asked)
     nominal = usual(histograms)
-    is_main = set(MAIN_HISTOGRAMS) <= set(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
     categories = {
         name: {d: list(a.categories_of(d)) for d in a.asked_for(config.every_definition)}
         for name, a in of_dataset.items()
     }
-    summary = summarise(nominal, categories, rest.pop("event_sums", None), asked) if is_main else {}
+    summary = (
+        summarise(nominal, categories, rest.pop("event_sums", None), asked)
+        if set(MAIN_HISTOGRAMS) <= set(histograms)
+        else {}
+    )
     content = results.histogram_file(histograms, datasets, analyses, asked)
     table_1 = tables(nominal[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
@@ -262,6 +264,12 @@ def _finish(
         say(f"an earlier run had finished {total.resumed} of {plural(total.chunks, 'chunk')}", console)
     ending.print_end(console, plan, total, wall, output, written)
     return exit_code(plan, total) or (EXIT_SKIPPED if wrong_number else EXIT_OK)
+
+
+def _in_order(output: Any, methods: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Histograms and all else that a processor returned; methods in the order of ``--methods``."""
+    histograms, rest = results.split_output(output)
+    return {name: canonical(histogram, methods) for name, histogram in histograms.items()}, rest
 
 
 def _print_results(

@@ -308,9 +308,18 @@ def _plain(value: Any) -> Any:
 
 def foreign_models(provenance: Mapping[str, Any]) -> list[str]:
     """Models of a run that were trained on no events of a format that it read; of ``provenance.json``."""
+    return [str(model["name"]) for model in _foreign(provenance).values()]
+
+
+def foreign_kinds(provenance: Mapping[str, Any]) -> set[str]:
+    """Of what kind the :func:`foreign_models` are: ``spanet``, ``bdt`` …"""
+    return {kind.partition(" ")[0] for kind in _foreign(provenance)}
+
+
+def _foreign(provenance: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     formats = {str(data["format"]) for data in provenance.get("datasets", {}).values()}
-    return [
-        str(model["name"])
-        for model in provenance.get("models", {}).values()
+    return {
+        kind: model
+        for kind, model in provenance.get("models", {}).items()
         if model.get("trained_on") and not formats <= {*model["trained_on"]}
-    ]
+    }

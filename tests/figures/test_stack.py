@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hhh_coffea.figures.labels import Labels, labels_of
 from hhh_coffea.figures.letters import set_bars, with_bars
 from hhh_coffea.figures.stack import draw, per_width, ratio_panel, selected_alike, stack
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.style import Writer, shows_models
 
 DATASETS = {
     "HHH": {"label": "HHH → 6b", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": True},
@@ -223,3 +223,23 @@ def test_stacks_of_all_methods_have_one_axis_and_filled_bins(tmp_path):
                 "correct": sum,
             }
             assert entries.sum() == pytest.approx(histogram[place].values().sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "expected"),
+    [
+        ("A/default_generated_pt", {"spanet"}, False),
+        ("A/multiplicity", {"spanet"}, False),
+        ("A/spectrum_leptonic_w_mass", {"spanet"}, False),
+        ("A/spectrum_mass_by_spanet", {"spanet"}, True),
+        ("A/candidate_mass_chi2", {"spanet"}, False),
+        ("A/candidate_mass_chi2+bdt", {"bdt"}, True),
+        ("A/default_confusion_spanet_greedy", {"spanet"}, True),
+        ("stack_hh_mass_1_chi2", {"bdt"}, False),
+        ("A/default_purity_efficiency_merged", {"spanet"}, True),
+        ("A/efficiency_generated_pt", {"spanet"}, True),
+        ("A/multiplicity", set(), True),
+    ],
+)
+def test_only_figures_of_models_warn_of_them(name, kinds, expected):
+    assert shows_models(name, kinds) is expected

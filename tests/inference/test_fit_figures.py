@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kept_axes import Kept
 
-from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits
+from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, finer, draw_likelihood, draw_limits
 from hhh_coffea.figures.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
 from hhh_coffea.figures.labels import Labels
 from hhh_coffea.figures.style import Writer, color_of
@@ -101,3 +101,19 @@ def test_luminosity():
     assert Labels(luminosity=140).conditions == "140 fb$^{-1}$"
     assert Labels(luminosity=3000, sqrt_s=14).conditions == "3000 fb$^{-1}$ (14 TeV)"
     assert Labels(sqrt_s=13.6).conditions == "13.6 TeV"
+
+
+def test_contours_are_drawn_on_a_finer_grid():
+    """Exact for a cubic function, the points of the scan are among the finer ones, and holes are left alone."""
+    first, second = np.linspace(-4, 6, 8), np.linspace(-3, 3, 6)
+
+    def height(x, y):
+        return 0.3 * x**2 + 0.1 * x**3 + y**2 - x * y
+
+    x, y, values = finer(first, second, height(first[:, None], second[None, :]))
+    assert values.shape == (57, 41)
+    np.testing.assert_allclose(x[::8], first)
+    np.testing.assert_allclose(values, height(x[:, None], y[None, :]), atol=1e-9)
+    holes = height(first[:, None], second[None, :])
+    holes[0, 0] = np.inf
+    assert finer(first, second, holes)[2] is holes

@@ -30,7 +30,7 @@ def draw_pulls(pulls: Mapping[str, FloatArray], path: Path, source: str = "Delph
     with mpl.rc_context({**STYLE, **FONTS}):
         columns = min(COLUMNS, len(pulls))
         rows = math.ceil(len(pulls) / columns)
-        figure = Figure(figsize=(2.9 * columns, 2.4 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(2.9 * columns, 2.6 * rows + 0.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
         centres, width = (EDGES[1:] + EDGES[:-1]) / 2, EDGES[1] - EDGES[0]
@@ -42,7 +42,7 @@ def draw_pulls(pulls: Mapping[str, FloatArray], path: Path, source: str = "Delph
             axis.errorbar(
                 centres, counts, np.sqrt(counts), fmt=".", color=POINTS, markersize=4, linewidth=0.8, label="pairs"
             )
-            axis.set_title(f"{name}: χ²/ndf {chi2_of_pulls(values):.1f}", fontsize=11)
+            axis.set_title(f"{name}\nχ²/ndf {chi2_of_pulls(values):.1f}", fontsize=11)
             axis.set_yscale("log")
             axis.set_ylim(bottom=0.5)
             axis.tick_params(which="both", labelsize=10)
