@@ -312,7 +312,7 @@ def foreign_models(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def foreign_kinds(provenance: Mapping[str, Any]) -> set[str]:
-    """Of what kind the :func:`foreign_models` are: ``spanet``, ``bdt`` …"""
+    """Of what kind the :func:`foreign_models` are, such as ``spanet`` and ``bdt``."""
     return {kind.partition(" ")[0] for kind in _foreign(provenance)}
 
 

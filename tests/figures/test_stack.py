@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import hist
 import matplotlib as mpl
 import numpy as np
 import pytest
 from hist import Hist
+from kept_axes import Kept
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -179,20 +178,6 @@ def test_which_stacks_are_drawn(tmp_path):
     assert write.written[1].with_suffix(".png").read_bytes() != first
 
 
-class Kept(Writer):
-    """Keeps the axes of the figures it writes."""
-
-    def __init__(self, folder):
-        super().__init__(folder, ("png",))
-        self.axes = {}
-
-    @contextmanager
-    def figure(self, name, label, **layout):
-        with super().figure(name, label, **layout) as axes:
-            self.axes[name] = axes[0]
-            yield axes
-
-
 def test_stacks_of_all_methods_have_one_axis_and_filled_bins(tmp_path):
     """No bin has fewer than five simulated events of signal or of background, and what is beyond the axis is written."""
     histogram, rng = masses(bins=40), np.random.default_rng(2)
@@ -203,7 +188,7 @@ def test_stacks_of_all_methods_have_one_axis_and_filled_bins(tmp_path):
     scales = {"HHH": 0.01, "QCD": 1000.0}
     write = Kept(tmp_path)
     draw(write, {"ranked_mass": histogram}, datasets, scales)
-    chi2, spanet = (write.axes[f"stack_hhh_mass_1_{method}"] for method in ("chi2", "spanet"))
+    chi2, spanet = (write.axes[f"stack_hhh_mass_1_{method}"][0] for method in ("chi2", "spanet"))
     assert chi2.get_xlim() == spanet.get_xlim()
     assert any("are above 2" in text.get_text() for text in chi2.get_legend().get_texts())
     for axis, method in ((chi2, "chi2"), (spanet, "spanet")):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import DEMO
-from matplotlib.axes import Axes
+from kept_axes import Kept
 
 from hhh_coffea.base.hashing import is_validation
 from hhh_coffea.figures.models import bdt as figures_bdt
-from hhh_coffea.figures.style import Writer
 from hhh_coffea.jobs import train_bdt as bdt_training
 from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.results import directory as results
@@ -150,17 +148,9 @@ def test_few_entries_are_no_shape(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for name, number in ((bdt_evaluation.TARGET, 11), (bdt_evaluation.OTHER, 200)):
         histograms["bdt_feature_pt"].fill(dataset="HHH", value=rng.uniform(250, 350, number), **{"class": name})
-    kept: list[Axes] = []
-
-    class Kept(Writer):
-        @contextmanager
-        def figure(self, *arguments: Any, **layout: Any) -> Iterator[Any]:
-            with super().figure(*arguments, **layout) as axes:
-                kept.extend(axes)
-                yield axes
-
-    figures_bdt._features(Kept(tmp_path, ("png",)), {"pt": histograms["bdt_feature_pt"]})
-    (axis,) = kept
+    write = Kept(tmp_path)
+    figures_bdt._features(write, {"pt": histograms["bdt_feature_pt"]})
+    (axis,) = write.axes["bdt_features"]
     legend = axis.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["H → bb: 11, not drawn", "other large-radius jets"]

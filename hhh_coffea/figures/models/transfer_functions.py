@@ -30,7 +30,7 @@ def draw_pulls(pulls: Mapping[str, FloatArray], path: Path, source: str = "Delph
     with mpl.rc_context({**STYLE, **FONTS}):
         columns = min(COLUMNS, len(pulls))
         rows = math.ceil(len(pulls) / columns)
-        figure = Figure(figsize=(2.9 * columns, 2.6 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(2.9 * columns, 2.6 * rows + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
         centres, width = (EDGES[1:] + EDGES[:-1]) / 2, EDGES[1] - EDGES[0]
@@ -49,8 +49,8 @@ def draw_pulls(pulls: Mapping[str, FloatArray], path: Path, source: str = "Delph
         for axis in axes.flat[len(pulls) :]:
             axis.set_visible(False)
         axes.flat[0].legend(fontsize=10, loc="lower center", frameon=False)
-        figure.suptitle(source, x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.suptitle(source, x=0.01, ha="left", fontsize=18, fontweight="bold")
         figure.supxlabel("Pull", x=0.99, ha="right", fontsize=13)
         figure.supylabel("Pairs / 0.25", y=0.95, va="top", fontsize=13)
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=110)
     return path
