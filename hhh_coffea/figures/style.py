@@ -98,6 +98,7 @@ FORMATS = ("png", "pdf")
 FEWEST_IN_SHAPE = 50  # entries; fewer make no shape
 # statistical uncertainty around a histogram, as options of stairs(): hatched, so that it is not taken for a part of a stack
 BAND: dict[str, Any] = {"fill": True, "facecolor": "none", "edgecolor": "0.2", "hatch": "/////", "linewidth": 0}
+ERROR_WIDTH = 1.2  # points
 STATISTICAL = "statistical uncertainty"
 
 
@@ -238,7 +239,7 @@ def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> 
     edges = histogram.axes[0].edges[borders]
     scale = 1 / values.sum() / np.diff(edges)
     errors = np.sqrt(merged(variances, borders)) * scale
-    mplhep.histplot(
+    drawn = mplhep.histplot(
         merged(values, borders) * scale,
         edges,
         yerr=errors,
@@ -247,3 +248,8 @@ def density(axis: Axes, histogram: Hist, linewidth: float = 2, **style: Any) -> 
         flow="none",
         **style,
     )
+    for steps in drawn:  # bars are thin where the line is wide: those of several lines stand in each other's place
+        line, _, of_legend = steps.legend_artist.lines
+        line.set_linewidth(linewidth)
+        for bars in (*steps.errorbar.lines[2], *of_legend):
+            bars.set_linewidth(ERROR_WIDTH)
