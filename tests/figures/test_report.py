@@ -13,7 +13,7 @@ from conftest import DEMO
 
 from hhh_coffea.figures.compare import read_runs
 from hhh_coffea.figures.report import captions
-from hhh_coffea.figures.report.html_report import _labels_of_quantities
+from hhh_coffea.figures.report.html_report import _labels_of_quantities, write_report
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms
 from hhh_coffea.results.summary import counts
@@ -129,6 +129,21 @@ def test_a_report_of_tops(tmp_path):
     for kind in ("merged", "resolved"):
         words = captions.caption(f"HHH/default_purity_efficiency_{kind}", {"resolved": "resolved"})
         assert words.startswith(f"{kind.capitalize()} (our definitions): ")
+
+
+@pytest.mark.parametrize("failures", [True, False])
+def test_nothing_processed_is_said_so(runs, tmp_path, failures):
+    """Whether chunks failed or there were no events: no report of nothing reads like one of a part, or of a success."""
+    for name in ("summary", "cutflow", "histograms", "provenance"):
+        content = json.loads((runs[0] / f"{name}.json").read_text())
+        if name == "provenance":
+            content["ledger"]["events"]["processed"] = 0
+            content["failures"] = content["failures"] if failures else []
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    text = " ".join(Page(write_report(tmp_path).read_text()).text)
+    assert "Nothing" in text
+    assert "Not everything" not in text
+    assert "files were processed" not in text
 
 
 def test_every_figure_has_a_caption(runs):

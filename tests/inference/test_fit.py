@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import iminuit
 import numpy as np
@@ -180,6 +181,13 @@ def test_table_fits_80_columns(two_regions, unblind):
     for word in ("significance", "per bin", "in total", "discovery significance", "95% CLs", "qcd", "hhh", "sum"):
         assert word in text
     assert ("Largest pulls" in text) == unblind
+
+
+def test_other_rows_are_explained_where_there_are_some(two_regions):
+    result = fit(two_regions, FitOptions(model=EVERYTHING))
+    for alternatives in ({"normsys": (1.0, result.limits)}, {}):
+        caption = methods_table({"chi2": replace(result, alternatives=alternatives)}).caption
+        assert ("the other row" in str(caption)) == bool(alternatives)
 
 
 def test_room_needs_no_network_and_no_processor():
