@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from hhh_coffea.results.summary import COVERAGE
 
 FEWEST = 5  # entries of each method in a bin; bins with fewer are joined with their neighbours
+HEARD = 0.25  # of the bins that a count must be able to fill to have a say in which are joined
 STEP = 0.012  # between points that stand side by side, relative to the axis: about the size of their markers
 TOGETHER = 0.8  # of the narrowest bin that all points of a bin may take
 Ratio = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # denominator and numerator in each bin
@@ -55,13 +56,13 @@ def draw_ratios(
             error.set_linestyle(line)
 
 
-def joined(totals: Sequence[npt.NDArray[Any]], fewest: int = FEWEST) -> npt.NDArray[np.int64]:
+def joined(totals: Sequence[npt.NDArray[Any]], fewest: int = FEWEST, share: float = HEARD) -> npt.NDArray[np.int64]:
     """First of the neighbouring bins that are joined to one, so that each of the counts reaches ``fewest`` in it.
 
-    Counts that have few entries everywhere (less than ``fewest`` in every fourth bin) have no say. Bins are closed from the
-    right, where spectra end; what is left on the left goes to its neighbour.
+    Counts that have few entries everywhere (less than ``fewest`` in this ``share`` of the bins) have no say. Bins are closed
+    from the right, where spectra end; what is left on the left goes to its neighbour.
     """
-    heard = [total for total in totals if total.sum() >= fewest * len(total) / 4] or list(totals)
+    heard = [total for total in totals if total.sum() >= fewest * len(total) * share] or list(totals)
     n, starts, stop = len(heard[0]), [], len(heard[0])
     for start in range(n - 1, -1, -1):
         if all(total[start:stop].sum() >= fewest for total in heard):

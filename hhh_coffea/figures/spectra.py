@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.ratios import joined
+from hhh_coffea.figures.ratios import FEWEST, joined
 
 CONTENT = (0.002, 0.998)  # quantiles of the entries between which the axis lies
 SIXTY_EIGHT = (0.16, 0.84)
@@ -62,14 +62,16 @@ def effective(values: FloatArray, variances: FloatArray) -> FloatArray:
 def well_filled(*entries: FloatArray) -> npt.NDArray[np.int64]:
     """Borders, as positions of edges, of bins that are joined until each has enough of each of the ``entries``.
 
-    Enough is :data:`hhh_coffea.figures.ratios.FEWEST`. Bins at both ends in which all are empty are left out first: no bin
-    reaches where there is nothing.
+    Enough is :data:`hhh_coffea.figures.ratios.FEWEST`; entries that have less altogether have no say. Bins at both ends in
+    which all are empty are left out first: no bin reaches where there is nothing.
     """
     filled = np.flatnonzero(np.sum(entries, axis=0) > 0)
     if not len(filled):
         return np.array([0, len(entries[0])], dtype=np.int64)
     first, stop = filled[0], filled[-1] + 1
-    return np.array([*(first + joined([some[first:stop] for some in entries])), stop], dtype=np.int64)
+    inside = [some[first:stop] for some in entries]
+    enough = [some for some in inside if some.sum() >= FEWEST] or inside
+    return np.array([*(first + joined(enough, share=0)), stop], dtype=np.int64)
 
 
 def merged(values: FloatArray, borders: npt.NDArray[np.int64]) -> FloatArray:

@@ -22,6 +22,7 @@ from hhh_coffea.results.observables import values_of
 FloatArray = npt.NDArray[np.float64]
 RANKS = ("leading", "second", "third", "fourth")
 DEFINITION = "default"
+MOST_PARTS = 4  # bins that the narrowest one may have been joined of
 LEGEND = 0.55  # of the height that the spectra take, on a logarithmic axis, above them
 SMALLEST = 1e-4  # of the largest bin: what is below is not worth an axis that shows nothing else
 
@@ -244,7 +245,7 @@ def logarithmic(axis: Axes, edges: FloatArray, total: FloatArray) -> None:
 
 
 def per_width(edges: FloatArray, label: str) -> str:
-    """Label of the axis of events: those in the narrowest bin, or in a unit where other bins are no multiples of it."""
+    """Label of the axis of events: those in a bin before any were joined, or in a unit where bins are no multiples of one."""
     unit = label.rpartition("[")[2].removesuffix("]") if label.endswith("]") else ""
     if _unit(edges) != 1.0:
         return f"Events / {_unit(edges):g} {unit}".rstrip()
@@ -254,10 +255,13 @@ def per_width(edges: FloatArray, label: str) -> str:
 
 
 def _unit(edges: FloatArray) -> float:
-    """The width that events are given for: the narrowest one if all are multiples of it, else 1."""
+    """The width that events are given for: that of the bins which these were joined of, as far as it can be seen, else 1."""
     widths = np.diff(edges)
-    multiples = widths / widths.min()
-    return float(widths.min()) if np.allclose(multiples, np.round(multiples)) else 1.0
+    for parts in range(1, MOST_PARTS + 1):
+        multiples = parts * widths / widths.min()
+        if np.allclose(multiples, np.round(multiples)):
+            return float(widths.min() / parts)
+    return 1.0
 
 
 def colors_of(processes: Collection[str], signals: Collection[str]) -> dict[str, str]:

@@ -141,6 +141,7 @@ def test_ratio():
     [
         ([0, 5, 10], "m [GeV]", "Events / 5 GeV"),
         ([0, 5, 20], "m [GeV]", "Events / 5 GeV"),
+        ([0, 40, 110], "m [GeV]", "Events / 10 GeV"),
         ([0, 5, 12], "m [GeV]", "Events / GeV"),
         ([0, 1, 2], "jets", "Events"),
         ([0, 1, 3], "score", "Events / bin width"),
