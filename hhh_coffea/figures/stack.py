@@ -54,7 +54,7 @@ def draw(
             figures = {
                 (
                     f"stack_{analysis}_mass_{rank + 1}_{method.replace(':', '_')}",
-                    f"{RANKS[rank]} candidate, {NAMES.get(method, method)}",
+                    f"{RANKS[rank].capitalize()} candidate, {NAMES.get(method, method)}",
                 ): {name: masses[{**place, "method": hist.loc(method), "dataset": hist.loc(name)}] for name in filled}
                 for method in values_of(masses, "method")
             }

@@ -133,7 +133,8 @@ _NOTES = {
     "Which objects were confused": "Each cell has the share of the objects of its row, and their number. Matched objects of "
     "targets that cannot be found have a true position too.",
     "Expected events": "All datasets of one analysis. The line is the signal, multiplied by the factor in the legend; points "
-    f"are data. {_SIMULATION}",
+    "are data. Bins are joined until each has five simulated events of signal and of background. The axis is the same for all "
+    f"methods. {_SIMULATION}",
     "Along a parameter": _INTERVALS,
 }
 FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
