@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-ALIKE = 0.7  # of difflib: "trian" is meant as "train", "sigma" is not "skim"
+# of difflib: "trian" is meant as "train", "sigma" is not "skim"; of words of three letters, one may be wrong
+ALIKE, ALIKE_SHORT, SHORT = 0.7, 0.6, 3
 
 
 class UserError(ValueError):
@@ -31,8 +32,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'name'?)`` of the known name that looks most like ``word``, in capitals or not; empty for none."""
     names = list(known)
     folded = {name.casefold(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word, names, n=1, cutoff=ALIKE) or [
-        folded[name] for name in difflib.get_close_matches(word.casefold(), list(folded), n=1, cutoff=ALIKE)
+    cutoff = ALIKE_SHORT if len(word) <= SHORT else ALIKE
+    close = difflib.get_close_matches(word, names, n=1, cutoff=cutoff) or [
+        folded[name] for name in difflib.get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
     ]
     exact = folded.get(word.casefold())  # the same in other capitals is what was meant
     return f" (did you mean {(exact or close[0])!r}?)" if exact or close else ""

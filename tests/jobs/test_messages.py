@@ -52,6 +52,7 @@ def test_capitals(capsys):
     assert did_you_mean("xyz", ["chi2"]) == ""
     assert did_you_mean("trian", ["skim", "train"]) == " (did you mean 'train'?)"
     assert did_you_mean("sigma", ["skim", "train"]) == ""
+    assert did_you_mean("rum", ["run", "train"]) == " (did you mean 'run'?)"
 
 
 def test_a_recipe_that_does_not_exist(tmp_path, capsys):
