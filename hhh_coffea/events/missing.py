@@ -43,9 +43,9 @@ class MissingBranchError(MissingError):
         if leaf and leaves:
             near = difflib.get_close_matches(leaf, leaves, n=FEW, cutoff=0.3) if len(leaves) > FEW else leaves
             hint = (
-                f"{collection} has {', '.join(near)}"
+                f"the file has {', '.join(f'{collection}_{one}' for one in near)}"
                 if near
-                else f"{collection} has {len(leaves)} others, none like it"
+                else f"the file has {len(leaves)} branches {collection}_…, none like it"
             )
         else:
             collections = {name.partition("_")[0] for name in names}

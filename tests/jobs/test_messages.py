@@ -65,8 +65,8 @@ def test_a_recipe_that_does_not_exist(tmp_path, capsys):
 
 def test_branches_that_are_nothing_like_it():
     many = [f"HLT_Path{i}" for i in range(20)]
-    assert "HLT has 20 others, none like it" in str(MissingBranchError("HLT_zzz", "", many))
-    assert "HLT has Path1, Path1" in str(MissingBranchError("HLT_Path1x", "", many))
+    assert "the file has 20 branches HLT_…, none like it" in str(MissingBranchError("HLT_zzz", "", many))
+    assert "the file has HLT_Path1, HLT_Path1" in str(MissingBranchError("HLT_Path1x", "", many))
 
 
 def test_nothing_to_process_is_no_success(tmp_path, capsys):
