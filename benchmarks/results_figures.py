@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.figures import results_figures as figures
-from hhh_coffea.figures.style import DEFINITION_NAMES, NAMES, Writer, color_of, styles_of
+from hhh_coffea.figures.looks.style import DEFINITION_NAMES, NAMES, Writer, color_of, styles_of
 from hhh_coffea.methods.method import SPANET
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.looks.style import Writer
 
 
 class Kept(Writer):

@@ -50,3 +50,12 @@ def test_the_docs_list_the_rooms_in_their_order():
 
 def test_the_top_of_the_package_stays_small():
     assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+def test_no_room_is_crowded():
+    crowded = {
+        str(folder.relative_to(PACKAGE)): n
+        for folder in [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]
+        if "_bundled" not in folder.parts and (n := len([f for f in folder.glob("*.py") if f.name[0] != "_"])) > 18
+    }
+    assert not crowded

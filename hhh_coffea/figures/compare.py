@@ -11,7 +11,7 @@ import hist
 import numpy as np
 from hist import Hist
 
-from hhh_coffea.figures.style import RUN, SAME
+from hhh_coffea.figures.looks.style import RUN, SAME
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.directory import ResultsError
 

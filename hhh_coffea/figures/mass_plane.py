@@ -10,8 +10,8 @@ import numpy as np
 from hist import Hist
 from matplotlib.patches import Circle
 
+from hhh_coffea.figures.looks.style import NAMES, Writer
 from hhh_coffea.figures.spectra import counted
-from hhh_coffea.figures.style import NAMES, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PLANE
 from hhh_coffea.results.summary import counts

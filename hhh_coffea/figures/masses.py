@@ -10,10 +10,8 @@ import hist
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures import palette
-from hhh_coffea.figures.parts import draw_parts
-from hhh_coffea.figures.spectra import between_all, coarseness, counted, say_what_is_beyond
-from hhh_coffea.figures.style import (
+from hhh_coffea.figures.looks import palette
+from hhh_coffea.figures.looks.style import (
     DEFINITION_NAMES,
     FEWEST_IN_SHAPE,
     NAMES,
@@ -25,6 +23,8 @@ from hhh_coffea.figures.style import (
     styles_of,
     title_of,
 )
+from hhh_coffea.figures.parts import draw_parts
+from hhh_coffea.figures.spectra import between_all, coarseness, counted, say_what_is_beyond
 from hhh_coffea.results.histograms import CORRECT, UNKNOWN, WRONG
 from hhh_coffea.results.summary import counts
 

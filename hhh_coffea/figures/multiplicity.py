@@ -8,8 +8,8 @@ import numpy as np
 from hist import Hist
 from matplotlib.ticker import MaxNLocator
 
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import Writer
 
 NAMES = {"jets": "small-radius jets", "fatjets": "large-radius jets", "leptons": "leptons"}
 LINES = ("-", "--", "-.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea.figures.style import Writer, styles_of
+from hhh_coffea.figures.looks.style import Writer, styles_of
 
 AXES = {
     "full": "Share of full events that are correct",

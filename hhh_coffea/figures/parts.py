@@ -9,8 +9,8 @@ import numpy as np
 from hist import Hist
 from matplotlib.axes import Axes
 
+from hhh_coffea.figures.looks.style import BAND, STATISTICAL
 from hhh_coffea.figures.spectra import FloatArray, effective, merged, well_filled
-from hhh_coffea.figures.style import BAND, STATISTICAL
 
 Part = tuple[Hist, str, str]  # spectrum, entry in the legend, colour
 

@@ -12,13 +12,13 @@ from hist import Hist
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from hhh_coffea.figures import palette
 from hhh_coffea.figures.confusion import draw_shares
-from hhh_coffea.figures.palette import BACKGROUNDS
+from hhh_coffea.figures.looks import palette
+from hhh_coffea.figures.looks.palette import BACKGROUNDS
+from hhh_coffea.figures.looks.style import NAMES, Writer, color_of, styles_of
 from hhh_coffea.figures.parts import draw_parts
 from hhh_coffea.figures.ratios import draw_ratios
 from hhh_coffea.figures.spectra import FloatArray, between, between_all, coarseness, counted
-from hhh_coffea.figures.style import NAMES, Writer, color_of, styles_of
 from hhh_coffea.results.assignment_confusion import CONFUSION, NOWHERE
 from hhh_coffea.results.quantities import (
     ANY_METHOD,

@@ -24,15 +24,11 @@ from hhh_coffea.figures import parameters as figures_parameters
 from hhh_coffea.figures import published
 from hhh_coffea.figures import quantities as figures_quantities
 from hhh_coffea.figures import sculpting as figures_sculpting
-from hhh_coffea.figures import stack as figures_stack
 from hhh_coffea.figures import systematics as figures_systematics
 from hhh_coffea.figures import targets as figures_targets
 from hhh_coffea.figures.confusion import draw_shares
-from hhh_coffea.figures.labels import labels_of
-from hhh_coffea.figures.masses import methods_of
-from hhh_coffea.figures.models import bdt as figures_bdt
-from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.style import (
+from hhh_coffea.figures.looks.labels import labels_of
+from hhh_coffea.figures.looks.style import (
     DEFINITION_NAMES,
     FORMATS,
     NAMES,
@@ -46,6 +42,10 @@ from hhh_coffea.figures.style import (
     styles_of,
     title_of,
 )
+from hhh_coffea.figures.masses import methods_of
+from hhh_coffea.figures.measurement import stack as figures_stack
+from hhh_coffea.figures.models import bdt as figures_bdt
+from hhh_coffea.figures.ratios import draw_ratios
 from hhh_coffea.results import directory as results
 from hhh_coffea.results import expected_events
 from hhh_coffea.results.event_observables import PLANE

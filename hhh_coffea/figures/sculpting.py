@@ -13,9 +13,8 @@ from hist import Hist
 from matplotlib.axes import Axes
 
 from hhh_coffea.base.mass_measures import EDGES, PEAK, within
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.spectra import effective, merged, well_filled
-from hhh_coffea.figures.style import (
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import (
     CATEGORY_NAMES,
     DEFINITION_NAMES,
     FORMATS,
@@ -25,6 +24,7 @@ from hhh_coffea.figures.style import (
     line_widths,
     styles_of,
 )
+from hhh_coffea.figures.spectra import effective, merged, well_filled
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ import numpy as np
 from hist import Hist
 
 from hhh_coffea.datasets.nanoaod_options import DIRECTIONS, NOMINAL
-from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import BAND, NAMES, STATISTICAL, Writer, title_of
 from hhh_coffea.figures.spectra import counted
-from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer, title_of
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.histograms import REGION, VARIATION
 

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.ratios import draw_ratios
-from hhh_coffea.figures.spectra import between, coarseness, merged, well_filled
-from hhh_coffea.figures.style import (
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import (
     DEFINITION_NAMES,
     FEWEST_IN_SHAPE,
     MARKERS,
@@ -25,6 +23,8 @@ from hhh_coffea.figures.style import (
     density,
     show_overflow,
 )
+from hhh_coffea.figures.ratios import draw_ratios
+from hhh_coffea.figures.spectra import between, coarseness, merged, well_filled
 from hhh_coffea.results.histograms import generated
 from hhh_coffea.results.summary import counts
 

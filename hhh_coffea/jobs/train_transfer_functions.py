@@ -97,7 +97,7 @@ def train_transfer_functions(config: RunConfig) -> TransferFunctions:
     names = sorted(Path(file.source.path).name for file in plan.files)
     functions, found = derive(rows, f"semi-leptonic tt̄: {', '.join(names)}", console)
 
-    from hhh_coffea.figures.labels import source_of
+    from hhh_coffea.figures.looks.labels import source_of
     from hhh_coffea.figures.models.transfer_functions import draw_pulls
 
     output = Path(config.output)

@@ -14,8 +14,8 @@ from rich.console import Console
 from hhh_coffea import __version__
 from hhh_coffea.base.atomic import replacing
 from hhh_coffea.base.terminal import say
+from hhh_coffea.figures.looks.style import Writer
 from hhh_coffea.figures.report.page import Page, Table, write_page
-from hhh_coffea.figures.style import Writer
 from hhh_coffea.results.console.layout import show, table_of
 from hhh_coffea.study.stages import Stages
 

@@ -10,11 +10,12 @@ import pytest
 from hist import Hist
 from kept_axes import Kept
 
-from hhh_coffea.figures import palette, published
+from hhh_coffea.figures import published
+from hhh_coffea.figures.looks import palette
+from hhh_coffea.figures.looks.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.figures.masses import draw_candidates
 from hhh_coffea.figures.ratios import joined, side_by_side
 from hhh_coffea.figures.spectra import between, coarseness, counted, effective, merged, well_filled
-from hhh_coffea.figures.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.plot import main as plot
 from hhh_coffea.results.directory import ResultsError, read_histograms, split_output, write_json
 from hhh_coffea.results.histograms import canonical, in_order

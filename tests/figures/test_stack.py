@@ -11,10 +11,10 @@ from kept_axes import Kept
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hhh_coffea.figures.labels import Labels, labels_of
-from hhh_coffea.figures.letters import set_bars, with_bars
-from hhh_coffea.figures.stack import draw, per_width, ratio_panel, selected_alike, stack
-from hhh_coffea.figures.style import Writer, shows_models
+from hhh_coffea.figures.looks.labels import Labels, labels_of
+from hhh_coffea.figures.looks.letters import set_bars, with_bars
+from hhh_coffea.figures.looks.style import Writer, shows_models
+from hhh_coffea.figures.measurement.stack import draw, per_width, ratio_panel, selected_alike, stack
 
 DATASETS = {
     "HHH": {"label": "HHH → 6b", "format": "delphes", "analysis": "hhh", "particles": 3, "is_signal": True},

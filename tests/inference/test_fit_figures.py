@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from kept_axes import Kept
 
-from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits, finer
-from hhh_coffea.figures.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
-from hhh_coffea.figures.labels import Labels
-from hhh_coffea.figures.style import Writer, color_of
+from hhh_coffea.figures.looks.labels import Labels
+from hhh_coffea.figures.looks.style import Writer, color_of
+from hhh_coffea.figures.measurement.couplings import (
+    draw_contours,
+    draw_effective_events,
+    draw_likelihood,
+    draw_limits,
+    finer,
+)
+from hhh_coffea.figures.measurement.fit import PULLS_IN_A_FIGURE, _digits, draw_fit, draw_pulls
 from hhh_coffea.inference.couplings.polynomial import grid
 from hhh_coffea.inference.couplings.scans import LikelihoodScan, LimitScan
 from hhh_coffea.inference.fit import FitOptions, fit

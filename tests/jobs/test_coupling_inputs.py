@@ -172,7 +172,7 @@ def test_samples_that_determine_nothing(files, tmp_path, capsys, points, message
 
 
 def test_samples_are_not_stacked_on_each_other():
-    from hhh_coffea.figures.stack import selected_alike
+    from hhh_coffea.figures.measurement.stack import selected_alike
 
     polynomial = {"parameters": ["kappa3"], "reference": [1.0]}
     info = {"analysis": "hh", "couplings": polynomial}

@@ -15,7 +15,7 @@ from hhh_coffea.figures.event.legend import UNUSED
 from hhh_coffea.figures.event.matrices import _title, draw_matrices
 from hhh_coffea.figures.event.places import Disc, beside
 from hhh_coffea.figures.event.view import Matrix, read_event
-from hhh_coffea.figures.palette import PARTICLES
+from hhh_coffea.figures.looks.palette import PARTICLES
 from hhh_coffea.methods import method_options
 from hhh_coffea.run import main as run
 

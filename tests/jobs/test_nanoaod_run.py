@@ -11,7 +11,7 @@ import uproot
 import yaml
 from conftest import DEMO
 
-from hhh_coffea.figures.labels import labels_of
+from hhh_coffea.figures.looks.labels import labels_of
 from hhh_coffea.methods.bdt_model import load_model
 from hhh_coffea.results.directory import foreign_models
 from hhh_coffea.run import main

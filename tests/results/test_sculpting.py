@@ -17,7 +17,7 @@ from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.figures import sculpting as figures_sculpting
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.looks.style import Writer
 from hhh_coffea.methods import random_pairing
 from hhh_coffea.reconstruction.candidates import mark_overlaps
 from hhh_coffea.reconstruction.selection import event_selection

@@ -24,11 +24,11 @@ from matplotlib.patheffects import withStroke
 from hhh_coffea.figures.event.legend import HATCH, MET, UNUSED, UNUSED_EDGE, draw_legend, notes_of
 from hhh_coffea.figures.event.places import Disc, beside
 from hhh_coffea.figures.event.view import EventView
-from hhh_coffea.figures.labels import source_of
-from hhh_coffea.figures.letters import set_bars
-from hhh_coffea.figures.palette import PARTICLES, WRONG_CANDIDATES
-from hhh_coffea.figures.small_style import FONTS, LETTERS_PER_INCH, STYLE
-from hhh_coffea.figures.style import NAMES
+from hhh_coffea.figures.looks.labels import source_of
+from hhh_coffea.figures.looks.letters import set_bars
+from hhh_coffea.figures.looks.palette import PARTICLES, WRONG_CANDIDATES
+from hhh_coffea.figures.looks.small_style import FONTS, LETTERS_PER_INCH, STYLE
+from hhh_coffea.figures.looks.style import NAMES
 
 JET_RADIUS, FATJET_RADIUS = 0.4, 0.8
 LETTER, LINE = 0.13, 0.16  # half the width of a letter and half the height of a line of names, on the η–φ axes

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hhh_coffea.figures.event.view import EventView
-from hhh_coffea.figures.palette import PARTICLES, WRONG_CANDIDATES
+from hhh_coffea.figures.looks.palette import PARTICLES, WRONG_CANDIDATES
 
 UNUSED, UNUSED_EDGE = "#eceff1", "#717581"
 HATCH = "////"

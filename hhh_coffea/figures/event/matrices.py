@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.figures.event.view import EventView, Matrix
-from hhh_coffea.figures.labels import source_of
-from hhh_coffea.figures.letters import set_bars
-from hhh_coffea.figures.palette import PARTICLES, WRONG
-from hhh_coffea.figures.small_style import FONTS, LETTERS_PER_INCH, STYLE
+from hhh_coffea.figures.looks.labels import source_of
+from hhh_coffea.figures.looks.letters import set_bars
+from hhh_coffea.figures.looks.palette import PARTICLES, WRONG
+from hhh_coffea.figures.looks.small_style import FONTS, LETTERS_PER_INCH, STYLE
 
 SHOWN = 0.005  # probabilities below are not written
 

@@ -13,10 +13,10 @@ from hist import Hist
 from hist.intervals import clopper_pearson_interval
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.palette import SEQUENCE
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import CATEGORY_NAMES, DEFINITION_NAMES, FEWEST_IN_SHAPE, Writer, color_of, density
 from hhh_coffea.figures.ratios import FEWEST
 from hhh_coffea.figures.spectra import merged, well_filled
-from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, FEWEST_IN_SHAPE, Writer, color_of, density
 from hhh_coffea.results.bdt_scan import COUNTS, SCAN, WORKING_POINT_NAMES, counts
 from hhh_coffea.results.summary import COVERAGE
 from hhh_coffea.training.bdt_evaluation import OTHER, TARGET

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.labels import Labels
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.style import Writer
+from hhh_coffea.figures.looks.labels import Labels
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import Writer
 
 LOSSES = (
     ("training_loss", "training, current weights", "o-", "#717581"),

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.small_style import FONTS, STYLE
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.small_style import FONTS, STYLE
 from hhh_coffea.training.transfer_fit import chi2_of_pulls
 
 EDGES = np.linspace(-4, 4, 33)

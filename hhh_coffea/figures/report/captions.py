@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hhh_coffea.figures.style import CATEGORY_NAMES, DEFINITION_NAMES, NAMES
+from hhh_coffea.figures.looks.style import CATEGORY_NAMES, DEFINITION_NAMES, NAMES
 
 _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as in the names of files
 _ANY_METHOD = "|".join(map(re.escape, sorted(_METHODS, key=len, reverse=True)))

@@ -167,10 +167,15 @@ def _headline(found: Mapping[str, Fitted], observable: str) -> list[Any]:
 
 
 def _draw(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted]) -> int:
-    from hhh_coffea.figures.couplings import draw_contours, draw_effective_events, draw_likelihood, draw_limits
-    from hhh_coffea.figures.fit import draw_fit, draw_methods
-    from hhh_coffea.figures.labels import labels_of
-    from hhh_coffea.figures.style import FORMATS, NAMES, Writer
+    from hhh_coffea.figures.looks.labels import labels_of
+    from hhh_coffea.figures.looks.style import FORMATS, NAMES, Writer
+    from hhh_coffea.figures.measurement.couplings import (
+        draw_contours,
+        draw_effective_events,
+        draw_likelihood,
+        draw_limits,
+    )
+    from hhh_coffea.figures.measurement.fit import draw_fit, draw_methods
 
     run = results.read_provenance(Path(config.results))["config"]
     shown = {name: inputs.datasets[name] for name in inputs.chosen if config.unblind or name not in inputs.data}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.style import METHOD_STYLES, NAMES, Writer
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import METHOD_STYLES, NAMES, Writer
 from hhh_coffea.inference.top_mass.mass_fit import Histograms, ellipse
 from hhh_coffea.inference.top_mass.mass_model import EDGES, MassModel
 from hhh_coffea.inference.top_mass.mass_shapes import CENTRAL_MASS

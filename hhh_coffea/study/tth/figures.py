@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from hhh_coffea.figures.style import DARK_BLUE, METHOD_STYLES, NAMES, PALETTE, Writer
+from hhh_coffea.figures.looks.style import DARK_BLUE, METHOD_STYLES, NAMES, PALETTE, Writer
 from hhh_coffea.study.tth.discriminants import EFFICIENCIES, FINE_TUNING, PRETRAINING, UNFROZEN, Discriminants
 from hhh_coffea.study.tth.measurement import OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, published

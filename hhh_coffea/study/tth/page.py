@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hhh_coffea.figures.looks.style import NAMES
 from hhh_coffea.figures.report.page import Figure, Page, Section, Table
-from hhh_coffea.figures.style import NAMES
 from hhh_coffea.study.study import Study
 from hhh_coffea.study.tth.discriminants import Discriminants
 from hhh_coffea.study.tth.figures import YIELD_NAMES, draw_learning_curve, draw_roc, draw_scores, draw_table_2, name_of

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.palette import SEQUENCE
-from hhh_coffea.figures.style import DARK_BLUE, METHOD_STYLES, NAMES, Writer
+from hhh_coffea.figures.looks.palette import SEQUENCE
+from hhh_coffea.figures.looks.style import DARK_BLUE, METHOD_STYLES, NAMES, Writer
 from hhh_coffea.study.event_table import Columns
 from hhh_coffea.study.zprime.analysis import SCENARIOS
 from hhh_coffea.study.zprime.events import REGRESSED

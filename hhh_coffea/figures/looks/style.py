@@ -19,8 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.figures.labels import Labels
-from hhh_coffea.figures.letters import set_bars
+from hhh_coffea.figures.looks.labels import Labels
+from hhh_coffea.figures.looks.letters import set_bars
 from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm

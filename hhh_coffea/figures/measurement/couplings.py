@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from scipy.interpolate import RectBivariateSpline
 
 from hhh_coffea.base.kinematics import FloatArray
-from hhh_coffea.figures.palette import INNER, OUTER
-from hhh_coffea.figures.style import Writer, line_widths, styles_of
+from hhh_coffea.figures.looks.palette import INNER, OUTER
+from hhh_coffea.figures.looks.style import Writer, line_widths, styles_of
 from hhh_coffea.inference.couplings.scans import LEVELS, LikelihoodScan, LimitScan
 
 FINER = 8  # times as many points along each coupling where contours are drawn

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from hist import Hist
 from matplotlib.axes import Axes
 
-from hhh_coffea.figures.palette import BACKGROUNDS, SIGNALS
+from hhh_coffea.figures.looks.palette import BACKGROUNDS, SIGNALS
+from hhh_coffea.figures.looks.style import BAND, NAMES, STATISTICAL, Writer
 from hhh_coffea.figures.spectra import between_all, coarseness, effective, merged, say_what_is_beyond, well_filled
-from hhh_coffea.figures.style import BAND, NAMES, STATISTICAL, Writer
 from hhh_coffea.reconstruction.observables import EVERYWHERE
 from hhh_coffea.results.event_observables import PREFIX, is_of_couplings
 from hhh_coffea.results.observables import values_of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from hhh_coffea.figures.palette import INNER, OUTER, SIGNALS
-from hhh_coffea.figures.stack import band, logarithmic, per_width, ratio_panel, signal_shape, stack
-from hhh_coffea.figures.style import Writer, styles_of
+from hhh_coffea.figures.looks.palette import INNER, OUTER, SIGNALS
+from hhh_coffea.figures.looks.style import Writer, styles_of
+from hhh_coffea.figures.measurement.stack import band, logarithmic, per_width, ratio_panel, signal_shape, stack
 from hhh_coffea.inference.couplings.scans import LEVELS
 from hhh_coffea.inference.fit import FitResult
 from hhh_coffea.inference.table import number

@@ -1,6 +1,6 @@
 """Colours of what is no method: quantities, kinds of events, particles. Needs nothing.
 
-No colour here is that of a method (:data:`hhh_coffea.figures.style.METHOD_STYLES`), and those that stand beside each other
+No colour here is that of a method (:data:`hhh_coffea.figures.looks.style.METHOD_STYLES`), and those that stand beside each other
 differ in lightness, so that they are told apart with any colour vision. A test holds both.
 """
 

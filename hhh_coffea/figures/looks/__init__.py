@@ -1,0 +1,1 @@
+"""How figures look: colours and names, ticks and letters, what stands above the axes."""

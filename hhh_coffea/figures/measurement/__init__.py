@@ -1,0 +1,1 @@
+"""Figures of expected events, fits and scans."""
