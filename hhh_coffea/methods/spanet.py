@@ -58,6 +58,7 @@ class Interpretation(NamedTuple):
     selected: npt.NDArray[np.bool_]  # (N, targets)
     assignment_probability: npt.NDArray[np.float32]
     detection_probability: npt.NDArray[np.float32]
+    probability: npt.NDArray[np.float32]
 
     def score(self) -> npt.NDArray[np.float64]:
         """Σ ln M over the targets chosen, M = AP · DP their marginal probability: ``(N,)``."""
@@ -92,7 +93,7 @@ def reconstruct(
     found = {}
     for name, result in results.items():
         decoded = Interpretation(*result)
-        told["event_score"] = decoded.score()
+        told |= {"event_score": decoded.score(), "probability": decoded.probability}
         objects = np.where(decoded.selected[..., None], decoded.objects, NONE)
         parts = []
         for kind, own in pairs:

@@ -328,7 +328,7 @@ class Analysis:
     ) -> ak.Array:
         """Candidates of one kind at ``(N, C, k)`` positions: see :func:`hhh_coffea.reconstruction.candidates.make_candidates`.
 
-        Of ``outputs`` those that the analysis declares become columns.
+        Of ``outputs`` those that the analysis declares become columns, and so does ``probability``.
 
         Raises
         ------
@@ -338,7 +338,9 @@ class Analysis:
         if kind not in self.kinds:
             raise KeyError(f"analysis {self.name!r} has no kind {kind!r}; there are {', '.join(self.kinds)}")
         beyond = self.beyond[kind](record) if kind in self.beyond else None
-        given: dict[str, Any] = {name: (outputs or {}).get(name, np.nan) for name in self.outputs}
+        outputs = outputs or {}
+        given: dict[str, Any] = {name: outputs.get(name, np.nan) for name in self.outputs}
+        given |= {name: outputs[name] for name in ("probability",) if name in outputs}
         probabilities = assignment_probability, detection_probability
         return make_candidates(record, self.kinds[kind], objects, *probabilities, beyond, given)
 

@@ -22,7 +22,7 @@ from hhh_coffea.reconstruction.analysis import Analysis
 WRITTEN = "written_files"  # key of a processor's output: names and bytes of what it wrote, here and in write_skim()
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _BEFORE = (("dataset", _NAME), ("file", _NAME), ("entry", pa.int64()), ("method", _NAME), ("kind", _NAME))
-_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
+_NUMBERS = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "probability")
 _AFTER = (*((name, pa.float64()) for name in _NUMBERS), ("overlaps", pa.bool_()), ("correct", pa.bool_()))
 
 

@@ -1,6 +1,7 @@
 """Candidates: the one form every method returns, and the removal of overlaps between them.
 
-Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, overlaps}``:
+Per event a list of ``{kind, objects, pt, eta, phi, mass, assignment_probability, detection_probability, probability,
+overlaps}``:
 ``kind`` is the number of a :class:`~hhh_coffea.topology.kinds.Kind` of the topology, ``objects`` the positions of its
 daughters in the record's lists (as many as the largest kind has, −1 beyond), and ``overlaps`` marks candidates that
 another kind of candidate displaces. Methods may add what their analysis declares as outputs: ln L of a fit or the score of a
@@ -24,7 +25,7 @@ from hhh_coffea.topology.kinds import NONE, Kind
 
 FIELDS = (
     *("kind", "objects", "pt", "eta", "phi", "mass"),
-    *("assignment_probability", "detection_probability", "overlaps"),
+    *("assignment_probability", "detection_probability", "probability", "overlaps"),
 )
 KINEMATICS = ("pt", "eta", "phi", "mass")
 OVERLAP_RADIUS = 0.5
@@ -57,7 +58,8 @@ def make_candidates(
     beyond
         ``(N,)`` momenta (GeV) that belong to the candidate beside its daughters, as lepton and neutrino to a top quark
     outputs
-        further columns by name, ``(N, C)``, ``(N,)`` for all candidates of an event, or one number
+        further columns by name, ``(N, C)``, ``(N,)`` for all candidates of an event, or one number. ``probability``, that
+        the candidate is a true target, is the product of the other two where it is not given
     """
     if np.ndim(objects) != 3 or objects.shape[2] != kind.degree or not np.issubdtype(objects.dtype, np.integer):
         raise ValueError(
@@ -85,8 +87,9 @@ def make_candidates(
         **dict(zip(KINEMATICS, four_vector, strict=True)),
         "assignment_probability": np.broadcast_to(assignment_probability, exists.shape)[exists].astype(np.float64),
         "detection_probability": np.broadcast_to(detection_probability, exists.shape)[exists].astype(np.float64),
-        "overlaps": np.zeros(len(chosen), dtype=bool),
     }
+    columns["probability"] = columns["assignment_probability"] * columns["detection_probability"]
+    columns["overlaps"] = np.zeros(len(chosen), dtype=bool)
     for name, values in (outputs or {}).items():
         each = np.asarray(values, dtype=np.float64)
         columns[name] = np.broadcast_to(each[:, None] if each.ndim == 1 else each, exists.shape)[exists]

@@ -26,7 +26,7 @@ from hhh_coffea.reconstruction.candidate_table import stem
 from hhh_coffea.reconstruction.metrics import Evaluation
 
 KINEMATICS = ("pt", "eta", "phi", "mass")
-PROBABILITIES = ("assignment_probability", "detection_probability")
+PROBABILITIES = ("assignment_probability", "detection_probability", "probability")
 EXTRA = 2  # jets of no candidate that have columns
 
 

@@ -22,7 +22,7 @@ from hhh_coffea.base.strict import Strict
 from hhh_coffea.reconstruction.candidates import FIELDS
 
 OBJECTS = ("candidates", "jets", "fatjets", "leptons", "met", "sum_et")
-CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability")
+CANDIDATE = ("pt", "eta", "phi", "mass", "assignment_probability", "detection_probability", "probability")
 EVERYWHERE = "all"  # the region of all events: the only one where none is declared
 
 

@@ -242,6 +242,8 @@ def test_joint_maximises_the_likelihood_it_claims():
                 ap = float(outputs.assignment[name][b, *at].exp()) * len(at)
                 assert float(decoded.assignment_probability[b, p]) == pytest.approx(ap, rel=1e-5)
             assert float(decoded.detection_probability[b, p]) == pytest.approx(dp[name], rel=1e-5)
+            product = float(decoded.assignment_probability[b, p]) * dp[name]
+            assert float(decoded.probability[b, p]) == pytest.approx(product, rel=1e-4)
 
 
 @pytest.mark.parametrize(("least", "priced"), [(0.1, False), (0.3, False), (0.5, False), (0.2, True)])
@@ -274,6 +276,13 @@ def test_expected_has_the_largest_sum_of_what_candidates_are_worth(least, priced
             of_fat = [after(p, prices[1][b, f]) if p else -9 for p, f in zip(of_fat, (0, 1), strict=True)]
         worth = [[p - least for p in of_pair]] * 2, [[p - least for p in of_fat]] * 2
         chosen = []
+        for i, name in enumerate(topology.target_names):  # what is stated of a candidate is before any price
+            by_hand = 0.0
+            if decoded.selected[b, i]:
+                at = tuple((decoded.objects[b, i, : 2 if i < 2 else 1] - (0 if i < 2 else 5)).tolist())
+                alike = [n for n in topology.target_names if n.startswith(name[:-1])]
+                by_hand = sum(len(at) * dp[n] * float(outputs.assignment[n][b][at].exp()) for n in alike)
+            assert float(decoded.probability[b, i]) == pytest.approx(min(by_hand, 1), rel=1e-4)
         for i in range(2):
             jets, fat = decoded.objects[b, i].tolist(), int(decoded.objects[b, 2 + i, 0])
             chosen.append(pairs.index(tuple(sorted(jets))) if jets[0] >= 0 else ("fat", fat - 5) if fat >= 0 else None)

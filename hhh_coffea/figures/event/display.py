@@ -259,8 +259,8 @@ def _of_candidate(event: EventView, candidate: dict[str, Any]) -> tuple[str, str
     text = f"{_made_of(event, candidate)}: m = {candidate['mass']:.0f} GeV"
     if event.known:
         text += f", is {event.names[number]}" if number is not None else ", wrong"
-    if not candidate["assignment_probability"] == candidate["detection_probability"] == 1:
-        text += f"\n    AP {candidate['assignment_probability']:.2f}, DP {candidate['detection_probability']:.2f}"
+    if candidate["probability"] != 1:
+        text += f"\n    P = {candidate['probability']:.2f}"
     return text + ("\n    overlaps: dropped" if candidate["overlaps"] else ""), candidate["look"].edge
 
 

@@ -63,10 +63,10 @@ def notes_of(event: EventView) -> str:
             notes.append("No target: not every decay product of the particle matches an object of its own.")
     else:
         notes.append("Colours: the candidates of a method.")
-    uncertain = [m for m, some in event.candidates.items() if any(c["detection_probability"] != 1 for c in some)]
+    uncertain = [m for m, some in event.candidates.items() if any(c["probability"] != 1 for c in some)]
     if uncertain:
-        score = ", of the BDT its score" if any("bdt" in method for method in uncertain) else ""
-        notes.append(f"AP: assignment probability. DP: detection probability{score}.")
+        score = ", for the BDT its score" if any("bdt" in method for method in uncertain) else ""
+        notes.append(f"P: probability that the candidate is correct{score}.")
     return " ".join(notes)
 
 

@@ -69,6 +69,7 @@ def disjoint(
         logs.append(log_ap)
         price_of.append(None if prices is None else prices[target.name].flatten(1).index_select(1, flat))
         objects.append(index)
+    right: list[Tensor] = []
     if least is not None:
         right = chance_of_being_right(topology, marginals(topology, outputs, logs))
         gains = [
@@ -76,14 +77,17 @@ def disjoint(
             for p, price, log_ap in zip(right, price_of, logs, strict=True)
         ]
     absent = 0.0 if detection else FORCED
-    probabilities = []
+    probabilities, chances = [], []
     picks = best_disjoint_choice(gains, objects, absent, [particle_of[i] for i in range(len(gains))])  # (B, P)
     chosen = torch.full((*picks.shape, max(t.degree for t in topology.targets)), -1, device=picks.device)
     for i, (pick, log_ap, index) in enumerate(zip(picks.T, logs, objects, strict=True)):
         have, safe = pick >= 0, pick.clamp_min(0)
         chosen[:, i, : index.shape[1]] = torch.where(have.unsqueeze(1), constant(index, pick)[safe], -1)
         probabilities.append(torch.where(have, log_ap.gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0))
-    return Decoded(chosen, picks >= 0, torch.stack(probabilities, dim=1), detection_of(outputs, topology))
+        if right:
+            chances.append(torch.where(have, right[i].gather(1, safe.unsqueeze(1)).squeeze(1).clamp_max(1), 0.0))
+    ap, dp = torch.stack(probabilities, dim=1), detection_of(outputs, topology)
+    return Decoded(chosen, picks >= 0, ap, dp, torch.stack(chances, dim=1) if right else ap * dp)
 
 
 def _by_multiplicity(

@@ -27,14 +27,16 @@ class Decoded(NamedTuple):
 
     ``objects (B, P, K)``: positions in the list of all sequential objects, −1 where there is none.
     ``selected (B, P)``: this target is part of the interpretation. ``assignment_probability``,
-    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. Objects are given for
-    unselected targets too where the method ranks them (``greedy``, ``reference``).
+    ``detection_probability (B, P)``: AP of the objects given (0 without any) and DP. ``probability (B, P)``: that the
+    objects given are a true target, AP·DP; ``expected`` sums it over the targets that the event exchanges. Objects are given
+    for unselected targets too where the method ranks them (``greedy``, ``reference``).
     """
 
     objects: Tensor
     selected: Tensor
     assignment_probability: Tensor
     detection_probability: Tensor
+    probability: Tensor
 
 
 def spans(topology: Topology, lengths: Sequence[int]) -> dict[str | None, tuple[int, int]]:

@@ -77,7 +77,8 @@ def greedy(
             chosen = torch.where(have[:, column, None], objects[safe[:, column]], -1)
             parts[i] = (chosen, have[:, column], ap[:, column] * (1.0 if group_factor else math.exp(x)))
     chosen, have, ap = (torch.stack(list(part), dim=1) for part in zip(*parts, strict=True))
-    return Decoded(chosen, have, ap, detection_of(outputs, topology))
+    dp = detection_of(outputs, topology)
+    return Decoded(chosen, have, ap, dp, ap * dp)
 
 
 NEVER = -(2.0**100)
@@ -164,7 +165,8 @@ def joint(
         else:
             gain = log_ap + outputs.detection[target.name].unsqueeze(1)
         gains.append(gain + presence)
-    return _decoded(_choice(gains, topology, overlaps), found, outputs, topology)
+    own = marginals(topology, outputs, [log_ap for log_ap, _, _ in found])
+    return _decoded(_choice(gains, topology, overlaps), found, own, outputs, topology)
 
 
 def expected(
@@ -199,13 +201,14 @@ def expected(
     else:
         own = marginals(topology, outputs, [log_ap for log_ap, _, _ in found])
     right = chance_of_being_right(topology, own)
+    worth = right
     if prices is not None:
-        right = [
+        worth = [
             paid(p, prices[target.name].flatten(1).index_select(1, flat), log_ap)
             for target, p, (log_ap, _, flat) in zip(topology.targets, right, found, strict=True)
         ]
-    choice = _choice([p - least for p in right], topology, overlaps, by_kind)
-    return _decoded(_claimed(choice, own, topology, not by_kind), found, outputs, topology)
+    choice = _choice([p - least for p in worth], topology, overlaps, by_kind)
+    return _decoded(_claimed(choice, own, topology, not by_kind), found, right, outputs, topology)
 
 
 Candidate = tuple[Tensor, IntArray, Tensor]
@@ -254,12 +257,16 @@ def _claimed(
 
 
 def _decoded(
-    choice: tuple[Tensor, Tensor], found: Sequence[Candidate], outputs: Outputs, topology: Topology
+    choice: tuple[Tensor, Tensor],
+    found: Sequence[Candidate],
+    right: Sequence[Tensor],
+    outputs: Outputs,
+    topology: Topology,
 ) -> Decoded:
-    """What the pairs and the single objects chosen for each particle, ``(B, n)`` twice, are."""
+    """What the pairs and the single objects chosen for each particle, ``(B, n)`` twice, are; ``right (B, C)``: probabilities."""
     batch, p, k = choice[0].shape[0], len(topology.targets), max(t.degree for t in topology.targets)
     chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=choice[0].device)
-    ap = found[0][0].new_zeros((batch, p))
+    ap, probability = found[0][0].new_zeros((2, batch, p))
     for members, picks in zip(pairs_and_singles(topology), choice, strict=True):
         for column, i in enumerate(members):
             log_ap, objects, _ = found[i]
@@ -268,7 +275,9 @@ def _decoded(
             positions = constant(objects, pick)[safe]
             chosen[:, i, : positions.shape[1]] = torch.where(have.unsqueeze(1), positions, -1)
             ap[:, i] = torch.where(have, log_ap.gather(1, safe.unsqueeze(1)).squeeze(1).exp(), 0.0)
-    return Decoded(chosen, chosen[..., 0] >= 0, ap, detection_of(outputs, topology))
+            chance = right[i].gather(1, safe.unsqueeze(1)).squeeze(1)
+            probability[:, i] = torch.where(have, chance.clamp_max(1), 0.0)  # a sum of AP·DP may exceed 1
+    return Decoded(chosen, chosen[..., 0] >= 0, ap, detection_of(outputs, topology), probability)
 
 
 def reference(
@@ -311,7 +320,7 @@ def reference(
         rows = torch.arange(len(fat), device=fat.device)
         near = overlaps[rows[:, None, None, None], jets[:, :, :, None], fat[:, None, None, :]].any(2)  # (B, n, n)
         selected[:, resolved] &= ~(near & selected[:, boosted].unsqueeze(1)).any(-1)
-    return Decoded(found.objects, selected, ap, dp)
+    return Decoded(found.objects, selected, ap, dp, ap * dp)
 
 
 def most_probable_count(probabilities: Tensor) -> Tensor:
