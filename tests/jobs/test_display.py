@@ -42,7 +42,7 @@ def table(tmp_path_factory):
         "default",
         "--no-plots",
     ]
-    limits = ["--max-chunks", "1", "--chunksize", "100", "--device", "cpu"]
+    limits = ["--max-chunks", "1", "--chunksize", "1000", "--device", "cpu"]
     assert run([*base, *limits, "--candidates", "--output", str(output)]) == 0
     return ds.dataset(output / "candidates").to_table().to_pandas()
 
@@ -103,6 +103,17 @@ def test_it_shows_what_the_main_job_found(event, table):
         np.testing.assert_array_equal(own.mass, [c["mass"] for c in shown])
         np.testing.assert_array_equal(own.correct.astype(bool), [c["particle"] is not None for c in shown])
         np.testing.assert_allclose(own.assignment_probability, [c["assignment_probability"] for c in shown], rtol=1e-5)
+
+
+def test_the_probability_of_a_candidate_is_how_often_it_is_correct(table):
+    own = table[(table.method == "spanet") & ~table.overlaps]
+    for _, some in own.groupby(np.digitize(own.probability, [0.45, 0.6, 0.8])):
+        correct = some.correct.astype(float)
+        assert len(some) > 100
+        assert abs(some.probability.mean() - correct.mean()) < 4 * correct.std() / len(some) ** 0.5
+    others = table[table.method != "spanet"]
+    np.testing.assert_array_equal(others.probability, others.assignment_probability * others.detection_probability)
+    assert (table[table.method == "chi2"].probability == 1).all()
 
 
 def test_assignment_matrices(event):
