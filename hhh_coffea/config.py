@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hhh_coffea.analyses import Analysis, all_methods
-from hhh_coffea.base.errors import UserError, did_you_mean, why_unreadable
+from hhh_coffea.base.errors import UserError, did_you_mean, listed, why_unreadable
 from hhh_coffea.base.strict import Positive, Strict, comma_separated, in_plain_words, pairs
 from hhh_coffea.base.user_files import expanded, load_yaml
 from hhh_coffea.engine.dask_cluster import ClusterOptions
@@ -171,6 +171,13 @@ class RunConfig(Strict):
         if self.processor == "assignment":  # of other processors only their authors know
             self._used_by_methods()
         return self
+
+    def check_formats(self, formats: Collection[str]) -> None:
+        """Refuse what has no effect on datasets of these formats; ConfigError names it."""
+        if self.btagging is not None and "delphes" not in formats:
+            raise ConfigError(
+                f"option 'btagging' has no effect on {listed(formats)} datasets: only b tags of Delphes are re-sampled"
+            )
 
     def check_methods(self, analyses: Iterable[Analysis]) -> None:
         """ConfigError if a method is neither of these analyses nor of a declared one, nor a file."""

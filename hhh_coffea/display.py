@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--bdt-wp", default=argparse.SUPPRESS, metavar="NAME|VALUE", help="as for hhh run")
     p.add_argument("--model", type=names_of, default=argparse.SUPPRESS, metavar="PATH|NAME", help="as for hhh run")
     p.add_argument(
+        "--accept-foreign-model", action="store_true", help="use models that were trained on events of another format"
+    )
+    p.add_argument(
         "--output", type=path_of, default=Path(), metavar="DIR", help="folder for the figures (default: this one)"
     )
     p.add_argument("--format", choices=["png", "pdf", "svg"], default="png")
@@ -67,8 +70,7 @@ def _display(options: argparse.Namespace) -> int:
     from hhh_coffea.figures.event.display import draw_event
     from hhh_coffea.figures.event.matrices import draw_matrices
     from hhh_coffea.figures.event.view import read_event
-    from hhh_coffea.methods import method_options
-    from hhh_coffea.methods.spanet import SpanetError
+    from hhh_coffea.methods import check_usable, method_options
     from hhh_coffea.methods.user_method import is_user_method
 
     datasets = load_fileset(options.fileset, [options.dataset] if options.dataset else None)
@@ -77,21 +79,24 @@ def _display(options: argparse.Namespace) -> int:
     methods = list(options.methods)
     if options.methods == DEFAULT:  # not asked for by name: what does not apply is left out
         methods = [name for name in methods if name in analysis.methods]
-        methods = [m for m in methods if m != "chi2+bdt" or dataset.metadata.format == "delphes" or "bdt" in options]
     if unknown := [name for name in methods if name not in analysis.methods and not is_user_method(name)]:
         raise UserError(
             f"option --methods: no method {unknown[0]!r}; the methods are {', '.join(analysis.methods)}, and your own files"
         )
     model = options.model if "model" in options else ()
     settings = {key: getattr(options, key) for key in ("bdt", "bdt_wp") if key in options}
+    settings["accept_foreign_model"] = options.accept_foreign_model
     made = method_options(methods, options.chi2_jets, model=model, device="cpu", analyses=[analysis], **settings)
-    methods = list(made.methods)
-    if "spanet" in methods and options.methods == DEFAULT:
+    methods = []
+    for method in made.methods:
         try:
-            made.spanet_for(analysis)
-        except SpanetError as error:  # not asked for by name: leave it out, and say so
-            say(f"without spanet: {error}")
-            methods.remove("spanet")
+            check_usable([method], analysis, made, dataset.metadata.format)
+            methods.append(method)
+        except UserError as error:  # not asked for by name: leave it out, and say so
+            named = {"chi2+bdt": "bdt", "spanet": "model"}.get(method)
+            if named is None or options.methods != DEFAULT or named in options:
+                raise
+            say(f"without {method}: {error}")
     event = read_event(
         dataset, analysis, _file(list(dataset.files), options.file), options.event, methods, options.definitions, made
     )

@@ -20,9 +20,9 @@ IN_PLAIN_WORDS = {
     "finite_number": "must be a finite number",
     "list_type": "must be a list: […]",
     "tuple_type": "must be a list: […]",
-    "dict_type": "must be a mapping: {…}",
-    "model_type": "must be a mapping: {…}",
-    "model_attributes_type": "must be a mapping: {…}",
+    "dict_type": "must be a mapping: {{…}}",
+    "model_type": "must be a mapping: {{…}}",
+    "model_attributes_type": "must be a mapping: {{…}}",
     "literal_error": "must be {expected}",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -61,9 +61,9 @@ def pairs(items: Iterable[str], form: str = "NAME=VALUE") -> dict[str, str]:
 def in_plain_words(problem: Any) -> str:
     """One problem of a ValidationError: what the value must be, and what it is, as JSON writes it."""
     kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
-    message = str(IN_PLAIN_WORDS.get(kind, problem["msg"])).removeprefix("Value error, ")
-    if context:
-        message = message.format_map(context) if kind in IN_PLAIN_WORDS else message
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if kind in IN_PLAIN_WORDS:
+        message = IN_PLAIN_WORDS[kind].format_map(context)
     if kind == "literal_error" and f"'{value}'" in message and not isinstance(value, str):
         message = f'must be a text, in quotes: "{value}"'
     elif kind in ("int_type", "float_type") and isinstance(value, str) and _is_number(value):

@@ -67,6 +67,7 @@ def run_job(config: RunConfig) -> int:
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
     analyses = load_analyses(datasets)
     config.check_methods(analyses.values())
+    config.check_formats({dataset.metadata.format for dataset in datasets.values()})
     if config.processor in ("assignment", "systematics"):
         check_together(analyses.values())
     if config.luminosity is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.terminal import plural, say
 from hhh_coffea.cli import add_definitions, path_of
 from hhh_coffea.jobs.event_commands import add_job
@@ -66,9 +67,14 @@ def data(arguments: argparse.Namespace) -> None:
 
     h5py()  # before the work, not after it
     output = arguments.output
+    event = output.with_suffix(".yaml")
+    if event.exists() and not output.exists():
+        raise UserError(
+            f"{event} exists, and the event YAML of {output.name} would replace it: choose another --output"
+        )
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         data = make_training_data(make_config({**given, "output": folder}), arguments.topology, arguments.definitions)
-        say(f"wrote {write_hdf5(data, output)}: {plural(len(data), 'event')}")
+        say(f"wrote {write_hdf5(data, output)}: {plural(len(data), 'event')}, and {event}")
 
 
 def import_hdf5_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ def make_training_data(config: RunConfig, topology: str, truth: str) -> Training
     """
     console = Console(stderr=True)
     datasets = load_fileset(config.fileset, list(config.datasets) if config.datasets else None)
+    config.check_formats({dataset.metadata.format for dataset in datasets.values()})
     analyses = load_analyses(datasets)
     options: dict[str, Any] = {"topology": topology, "data": config.output, "truth_definition": truth}
     processor: Any = load_processor(config.processor, {**options, "btagging": config.btagging, "analyses": analyses})

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hhh_coffea.methods.pdnn import PdnnModel
 
 
+TRAINING = {"delphes": "docs/training.md", "nanoaod": "docs/nanoaod_training.md"}  # page by format
+
+
 def check_models(methods: Iterable[str], analysis: Analysis, options: MethodOptions) -> None:
     """Check methods and their options against an analysis.
 
@@ -75,7 +78,7 @@ def check_trained_on(needs: Collection[str], options: MethodOptions, data_format
             raise ForeignEventsError(
                 f"{kind} model {model.name!r} was trained on {', '.join(model.trained_on)} events: its features "
                 f"{', '.join(features)} are different quantities in {data_format} events. "
-                f"Train a model on {data_format} (docs/nanoaod_training.md), or apply this one with --accept-foreign-model"
+                f"Train a model on {data_format} ({TRAINING[data_format]}), or apply this one with --accept-foreign-model"
             )
 
 

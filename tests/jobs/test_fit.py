@@ -103,6 +103,12 @@ def test_luminosity_scales_the_events(copied):
     assert np.array(many) == pytest.approx(10 * np.array(few))
 
 
+def test_several_entries_of_an_event_are_warned_of(copied):
+    assert not any("one entry per candidate" in text for text in fitted(copied)["warnings"])
+    found = fitted(copied, "--observable", "candidate_mass", "--select", "category=merged")["warnings"]
+    assert any("candidate_mass has one entry per candidate" in text for text in found)
+
+
 def test_options_reach_the_model(copied, tmp_path):
     """From the command line and from a file: the command line wins."""
     (tmp_path / "fit.yaml").write_text("background-uncertainty: 0.3\nz_signal: 1.0\nselect: {rank: 1}\n")

@@ -98,12 +98,21 @@ def test_systematics_without_a_variation(tmp_path, capsys):
         ({"analysis": ""}, 'field \'analysis\' is missing: set what is looked for, as "analysis": "hhh"'),
         ({"format": "root"}, "field 'format': must be 'delphes' or 'nanoaod' (got \"root\")"),
         ({"user": 3}, "field 'user': must be a mapping: {…} (got 3)"),
+        ({"nanoaod": {"lepton_veto": True}}, "field 'nanoaod.lepton_veto': must be a mapping: {…} (got true)"),
+        ({"selection": [20]}, "field 'selection': must be a mapping: {…} (got [20])"),
     ],
 )
 def test_values_of_another_kind(tmp_path, capsys, metadata, says):
     metadata = {"format": "nanoaod", "analysis": "hhh", **metadata}
     (tmp_path / "f.json").write_text(json.dumps({"A": {"files": ["a.root"], "metadata": metadata}}))
     assert says in error_of(capsys, "--fileset", tmp_path / "f.json")
+
+
+def test_b_tags_of_nanoaod_are_not_sampled(tmp_path, capsys):
+    metadata = {"format": "nanoaod", "analysis": "hh"}
+    (tmp_path / "f.json").write_text(json.dumps({"A": {"files": ["a.root"], "metadata": metadata}}))
+    says = error_of(capsys, "--fileset", tmp_path / "f.json", "--btagging", "upart")
+    assert "option 'btagging' has no effect on nanoaod datasets" in says
 
 
 @pytest.mark.parametrize(

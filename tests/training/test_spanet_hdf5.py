@@ -115,6 +115,11 @@ def test_errors_name_file_and_dataset(written, tmp_path, capsys, monkeypatch):
         read_hdf5(tmp_path / "broken.h5", None, tmp_path / "c")
     assert main(["spanet", "--data", str(file), "--config", "hh", "--output", str(tmp_path / "m")]) == 2
     assert "import-hdf5" in capsys.readouterr().err
+    (tmp_path / "own.yaml").write_text("mine: 1\n")
+    ours = ["data", "--fileset", "demo", "--datasets", "HH", "--topology", "hh", "--format", "spanet-hdf5"]
+    assert main([*ours, "--output", str(tmp_path / "own.h5")]) == 2
+    assert "own.yaml exists" in capsys.readouterr().err
+    assert (tmp_path / "own.yaml").read_text() == "mine: 1\n"
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert main(["import-hdf5", str(file), "--output", str(tmp_path / "d")]) == 2
     assert "pip install 'hhh-coffea[hdf5]'" in capsys.readouterr().err

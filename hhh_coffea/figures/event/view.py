@@ -16,6 +16,7 @@ from hhh_coffea.datasets.fileset import Dataset, DatasetMetadata
 from hhh_coffea.engine.chunks import Chunk, FileInfo, Job, SourceFile, inspect_file, process
 from hhh_coffea.engine.processors import ProcessorSource
 from hhh_coffea.events.formats import metadata_of
+from hhh_coffea.events.missing import MissingError
 from hhh_coffea.methods import (
     MethodOptions,
     branches_for,
@@ -111,7 +112,10 @@ def read_event(
         where = f"{dataset.name}, {Path(file).name}"
         raise UserError(f"option --event: {where}: the events are 0 to {info.entries - 1:,}, not {entry:,}")
     job = Job.of(source, {dataset.name: dataset})
-    found = process(job, Chunk(dataset.name, file, dataset.files[file], info.uuid, entry, entry + 1))
+    try:
+        found = process(job, Chunk(dataset.name, file, dataset.files[file], info.uuid, entry, entry + 1))
+    except MissingError as error:
+        raise UserError(f"{file}: {error.args[0]}") from error
     if "failed" in found:
         raise UserError(f"event {entry} of {file} does not pass the selection: {', '.join(found['failed'])}")
     record, targets = found["record"], found["targets"]

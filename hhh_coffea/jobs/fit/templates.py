@@ -96,6 +96,12 @@ def read_inputs(config: FitConfig) -> Inputs:
     in_regions = any(regions[name] for name in chosen) and not config.select
     usual = PREFIX + LEADING_MASS if in_regions and PREFIX + LEADING_MASS in histograms else DEFAULT
     name = _histogram(config.observable, histograms, provenance["config"].get("observables") or {}, usual)
+    if name == "candidates" or (
+        name.endswith("_mass") and name != DEFAULT and not name.startswith((PREFIX, "quantity_"))
+    ):
+        warnings.append(
+            f"{name} has one entry per candidate: the fit counts an event several times, and its errors are wrong"
+        )
     if REGION not in config.select:
         histograms[name] = _of_regions(histograms[name], [r for dataset in chosen for r in regions[dataset]])
     combined = _sample_set(datasets, signals)
