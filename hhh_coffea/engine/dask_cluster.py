@@ -71,12 +71,18 @@ def joined(workers: int, scheduler: str | None, options: ClusterOptions) -> Iter
     """
     import dask
     from distributed import Client
+    from distributed.comm import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
 
     security = options.security
     if scheduler is not None:
         address = scheduler
         try:
             address = _address(scheduler)
+            protocol, place = parse_address(address)
+            get_backend(protocol)  # a Client of another protocol or port would hold up the end of the process
+            if protocol != "inproc":
+                parse_host_port(place)
             client = Client(address, timeout="20s", set_as_default=False, security=security)
         except (OSError, TimeoutError, ValueError, TypeError, KeyError, RecursionError) as error:
             encrypted = security is None and address.startswith("tls:")

@@ -1,5 +1,6 @@
 """The run command as a user meets it: options, errors, outputs, own processors."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -220,8 +221,11 @@ def test_an_existing_scheduler_is_joined_and_a_missing_one_named(tmp_path, capsy
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         assert main([*options, "--scheduler", cluster.scheduler_address, "--chunksize", "2500"]) == 0
     assert json.loads((tmp_path / "r" / "provenance.json").read_text())["ledger"]["events"]["processed"] == 14000
-    assert main([*options, "--scheduler", "nonsense://"]) == 2
-    assert "option 'scheduler': cannot join 'nonsense://'" in capsys.readouterr().err
+    for address in ("nonsense://", "tcp://", "tcp://127.0.0.1:http"):
+        assert main([*options, "--scheduler", address]) == 2
+        assert f"option 'scheduler': cannot join '{address}'" in " ".join(capsys.readouterr().err.split())
+    gc.collect()
+    assert not [c for c in gc.get_objects() if type(c).__name__ == "Client"]  # its end would hold up that of the process
 
 
 def test_config_file_and_command_line(tmp_path):
