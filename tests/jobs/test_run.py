@@ -225,7 +225,9 @@ def test_an_existing_scheduler_is_joined_and_a_missing_one_named(tmp_path, capsy
         assert main([*options, "--scheduler", address]) == 2
         assert f"option 'scheduler': cannot join '{address}'" in " ".join(capsys.readouterr().err.split())
     gc.collect()
-    assert not [c for c in gc.get_objects() if type(c).__name__ == "Client"]  # its end would hold up that of the process
+    assert not [
+        c for c in gc.get_objects() if type(c).__name__ == "Client"
+    ]  # its end would hold up that of the process
 
 
 def test_config_file_and_command_line(tmp_path):
