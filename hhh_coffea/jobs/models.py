@@ -121,4 +121,5 @@ def export_onnx(arguments: argparse.Namespace) -> None:
     model = load(path)
     price = price_of(describe(path), model.topology, str(path))
     lengths = parse_lengths(model.topology, arguments.length)
+    say("writing the graph, which takes from one to a few minutes")
     say(f"wrote {export_onnx(model, arguments.output, lengths, price, arguments.interface)}")

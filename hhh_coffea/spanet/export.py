@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 INTERFACES = ("decoded", "original")
+EXPORTERS = ("torch.onnx", "onnxscript")  # loggers; they warn of torchvision and of constants that stay as they are
 
 
 class Exported(nn.Module):
@@ -163,7 +166,7 @@ def export_onnx(
         tensors, shapes = [*data, *masks], [{0: batch}] * (2 * len(data))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), _errors_only(*EXPORTERS), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.onnx.export(
             wrapped,
@@ -178,6 +181,20 @@ def export_onnx(
             verbose=False,
         )
     return path
+
+
+@contextmanager
+def _errors_only(*names: str) -> Iterator[None]:
+    """These loggers, and those below them, say nothing but errors within."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def parse_lengths(topology: Topology, arguments: Sequence[str]) -> dict[str, int]:
