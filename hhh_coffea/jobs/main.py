@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from hhh_coffea.jobs.provenance import foreign_models, provenance, user_files
 from hhh_coffea.reconstruction.couplings import check_couplings
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.assignment_efficiency import ASSIGNMENTS, published_rows, tables
+from hhh_coffea.results.bdt_scan import SCAN
 from hhh_coffea.results.console import ending
 from hhh_coffea.results.console import tables as report
 from hhh_coffea.results.console.assignments import print_assignments
@@ -53,6 +55,7 @@ from hhh_coffea.results.parameters import along_parameters
 from hhh_coffea.results.quantities import check_together
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 from hhh_coffea.results.skims import size_of, write_fileset
+from hhh_coffea.results.special_tables import special_tables
 from hhh_coffea.results.summary import summarise
 from hhh_coffea.results.systematics import not_varied
 
@@ -248,8 +251,7 @@ def _finish(
         resume.clear(output)  # else what was set aside may be tried again, and the rest comes from the store
     shown = published if config.overlay_published else None
     _print_results(config, console, datasets, summary, table_1, content["datasets"], shown, cutflow)
-    if SPECTRA in histograms:
-        print_sculpting(console, rest.get("sculpting", {}), config.verbose)
+    _print_special(config, console, rest, histograms)
     if any(regions.values()) and EVENTS in histograms:
         print_regions(console, cutflow, config.verbose)
     report.print_warnings(console, [*weight_warnings, *empty, *not_varied(histograms)])
@@ -291,6 +293,14 @@ def _print_results(
     if config.verbose:
         report.print_summary(console, summary, datasets)
         report.print_cutflow(console, cutflow)
+
+
+def _print_special(config: RunConfig, console: Console, rest: dict[str, Any], histograms: Collection[str]) -> None:
+    """What the processors ``bdt_scan`` and ``sculpting`` measured."""
+    if SCAN in histograms:
+        print_headline(console, special_tables(rest, [SCAN], config.verbose))
+    if SPECTRA in histograms:
+        print_sculpting(console, rest.get("sculpting", {}), config.verbose)
 
 
 def _cutflow(rest: dict[str, Any], datasets: dict[str, Dataset], luminosity: float | None) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Study:
             partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         write_page(self.output / REPORT, page)
         self.say(f"\n{page.result}\n")
+        for warning in page.warnings:
+            say(warning, self.console, "warning:", "yellow")
         self.say(f"written to {self.output.resolve()}: {SUMMARY}, {REPORT}, {PLOTS}/")
         self.say(f"report: {(self.output / REPORT).resolve()}")
         return 0

@@ -106,6 +106,26 @@ def test_the_report_says_what_was_set_and_what_words_mean(runs):
         assert unused not in options.partition("dataset")[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "first", "figure"),
+    [
+        (["--processor", "bdt_scan", "--datasets", "HH"], "working points of the BDT", "bdt_scan"),
+        (["--processor", "sculpting"], "masses in QCD", "purity_efficiency"),
+    ],
+)
+def test_reports_of_other_processors_begin_with_what_they_measure(tmp_path, capsys, options, first, figure):
+    folder = tmp_path / "it"
+    short = ["--fileset", "demo", "--metrics", "default", "--max-chunks", "1", "--chunksize", "300"]
+    assert run([*short, *options, "--no-plots", "--output", str(folder)]) == 0
+    assert first in capsys.readouterr().out
+    assert plot([str(folder), "--formats", "png"]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    result = page.partition('<section id="result">')[2].partition("</section>")[0]
+    assert result.partition("<caption>")[2].startswith(first)
+    assert re.findall(r'title="plots/[^"]*' + figure, result)
+    assert "The processor also returned" not in page
+
+
 def test_a_report_of_tops(tmp_path):
     """No text about boosted particles, no cell without content, kinds by the names that figures have."""
     folder = tmp_path / "tops"

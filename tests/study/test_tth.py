@@ -9,10 +9,11 @@ import pytest
 from conftest import REPOSITORY
 from scipy.stats import norm
 
+from hhh_coffea.figures.report.page import Page, Section, Table, write_page
 from hhh_coffea.inference.binning import TransformationD
 from hhh_coffea.study.command import main
 from hhh_coffea.study.event_table import EventTable, Totals
-from hhh_coffea.study.tth import bdt, fine_tuning, measurement, published
+from hhh_coffea.study.tth import bdt, fine_tuning, measurement, page, published
 from hhh_coffea.study.tth.discriminants import Discriminants, separation
 from hhh_coffea.study.tth.fine_tuning import HeadOptions
 from hhh_coffea.study.tth.variables import EVENT_VARIABLES, METHOD_VARIABLES
@@ -61,6 +62,27 @@ def test_table_2_of_gaussians(gaussian):
     rows = measurement.scan_of_shares(gaussian, "far", expected, 5.0)
     assert len(rows) == 11
     assert rows[5]["shapesys"] == pytest.approx(table["far"]["own"]["Run 2"]["shapesys"]["significance"][0])
+
+
+def test_a_classifier_that_learnt_nothing_is_said(gaussian):
+    shown = separation(gaussian, 20, 1)
+    bins = {name: {"edges": [0.0, 0.5, 1.0]} for name in shown}
+    assert page.warnings(shown, bins) == []
+    shown["near"]["auc"] = [0.5, 0.0]  # no tree, as after too few events
+    bins["near"] = {"edges": [0.0, 1.0]}
+    (warning,) = page.warnings(shown, bins)
+    assert "its AUC is 0.500 ± 0.000, and 0.5 is no separation; all events are in one bin" in warning
+
+
+def test_tables_leave_out_empty_columns(tmp_path):
+    table = Table("it", ["method", "published", "ours"], [["a", "–", "1"], ["b", "–", "–"]])
+    assert table.without_empty_columns().header == ["method", "ours"]
+    write_page(tmp_path / "it.html", Page("it", "", "", [Section("one", tables=[table] * 3)], ["nothing learnt"]))
+    text = (tmp_path / "it.html").read_text()
+    assert "Further tables (1)" in text
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert "published" not in text
+    assert "box good" not in text
 
 
 def test_growth_from_run_2_to_run_3(gaussian):

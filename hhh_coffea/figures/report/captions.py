@@ -178,7 +178,7 @@ FIT_CAPTIONS: tuple[tuple[str, str], ...] = (
 
 # the first there is leads the report: a figure, or the first of a kind
 MAIN_FIGURE = "efficiency_number_of_jets"
-MAIN_KINDS = ("Purity and efficiency", "Efficiency", "Mass sculpting", "Candidate masses")
+MAIN_KINDS = ("Purity and efficiency", "Working points", "Efficiency", "Mass sculpting", "Candidate masses")
 _RANKS = ("leading in pT", "second in pT", "third in pT", "fourth in pT")
 
 

@@ -26,6 +26,7 @@ from hhh_coffea.results.console.tables import (
 )
 from hhh_coffea.results.headline import headline_tables, plain
 from hhh_coffea.results.quantities import PREFIX
+from hhh_coffea.results.special_tables import MEASURED, special_tables
 
 REPORT = "report.html"
 Figure = dict[str, Any]  # name, caption, data, wide
@@ -59,6 +60,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
     kinds = {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]}
     figures = _figures(folder / "plots", kinds, _labels_of_quantities(stored["histograms"]))
     main_figures = _take_main_figures(figures)
+    shown = {"read_as", *(entry for name, entry in MEASURED.items() if name in stored["histograms"])}
     text = environment.get_template("report.html.j2").render(
         **contents,
         definitions=sorted({definition for entry in contents["summary"]["results"].values() for definition in entry}),
@@ -66,7 +68,11 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         models=_models(contents["provenance"]["models"]),
         docs=DOCS,
         either_way=any(_seen_twice(info) for info in datasets.values()),
-        headline=headline_tables(contents["summary"]["results"], assignments, datasets),
+        headline=[
+            *special_tables(contents["summary"]["other"], stored["histograms"]),
+            *headline_tables(contents["summary"]["results"], assignments, datasets),
+        ],
+        others=[name for name in contents["summary"]["other"] if name not in shown],
         datasets=datasets,
         plain=plain,
         uncertainty=uncertainty,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hhh_coffea.base.atomic import replacing
 
+OPEN_TABLES = 2  # of a section; the others are folded
 WIDE = 1200  # pixels; one panel of our figures has 880
 
 
@@ -23,6 +24,12 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+
+    def without_empty_columns(self) -> Table:
+        """The same without columns in which every row has a dash, as those of numbers that nobody published."""
+        kept = [i for i in range(len(self.header)) if i == 0 or any(row[i] != "–" for row in self.rows)]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, header=[self.header[i] for i in kept], rows=rows)
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,13 @@ class Section:
 
 @dataclass
 class Page:
-    """A whole page; ``result`` is the first paragraph: what the reader can conclude."""
+    """A whole page; ``result`` is the first paragraph: what the reader can conclude; ``warnings`` stand above it."""
 
     title: str
     subtitle: str
     result: str
     sections: list[Section] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def templates() -> Environment:
@@ -71,7 +79,7 @@ def templates() -> Environment:
 
 def write_page(path: Path, page: Page) -> None:
     """Write the page with all figures in it; it appears whole or not at all."""
-    text = templates().get_template("page.html.j2").render(page=page, image=image)
+    text = templates().get_template("page.html.j2").render(page=page, image=image, open_tables=OPEN_TABLES)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
 

@@ -18,4 +18,5 @@ def print_headline(console: Console, tables: Iterable[HeadlineTable]) -> None:
             shown.add_row(*row)
         show(console, shown)
         if table.note:
-            console.print(f"[dim]{table.note} {table.more}: report.html, or --verbose[/]\n", highlight=False)
+            more = f" {table.more}: report.html, or --verbose" if table.more else ""
+            console.print(f"[dim]{table.note}{more}[/]\n", highlight=False)

@@ -12,9 +12,10 @@ from hhh_coffea.study.tth.figures import YIELD_NAMES, draw_learning_curve, draw_
 from hhh_coffea.study.tth.measurement import MODELS, OWN, PUBLISHED
 from hhh_coffea.study.tth.published import RUNS, SOURCE, published
 
+NO_SEPARATION = 0.5  # area under the ROC curve of random numbers
 YIELDS_AND_MODELS = (
-    "Our yields follow from the cross-sections of the fileset. The paper does not print its yields; 2,750 ttH and 21,500 ttbb "
-    "events at 140 fb⁻¹, which its cross-sections and counts of events allow, are called published yields here. In the models of "
+    "Our yields follow from the cross sections of the fileset. The paper does not print its yields; 2,750 ttH and 21,500 ttbb "
+    "events at 140 fb⁻¹, which its cross sections and counts of events allow, are called published yields here. In the models of "
     "the background, 10% (Run 2) or 7% (Run 3) is uncertain in each bin on its own (shapesys) or in all bins together (normsys)."
 )
 
@@ -62,6 +63,7 @@ def make_page(study: Study, found: Discriminants, summary: dict[str, Any]) -> Pa
             Section("Scores in the bins of the fit", figures=scores),
             Section("Events", tables=[events_table(summary), assignment_table(summary["assignments"])]),
         ],
+        warnings(separations, table),
     )
 
 
@@ -70,6 +72,24 @@ LABELS = {
     "mu_limit": "95% CLs limit on μ",
     "cross_section_limit": "limit on σ(ttH) (pb)",
 }
+
+
+def warnings(separations: dict[str, Any], table: dict[str, Any]) -> list[str]:
+    """One for each discriminant that separates nothing: an AUC within two errors of 0.5, or all events in one bin of the fit."""
+    found = []
+    for name, entry in separations.items():
+        auc, error = entry["auc"]
+        why = []
+        if auc - 2 * error <= NO_SEPARATION:
+            why.append(f"its AUC is {_with_error(entry['auc'], 3)}, and {NO_SEPARATION} is no separation")
+        if len(table[name]["edges"]) <= 2:
+            why.append("all events are in one bin of the fit")
+        if why:
+            found.append(
+                f"{name_of(name)} does not separate ttH from ttbb: {'; '.join(why)}. Its significance and limits are those of "
+                "counting events. Train on more events: leave out --quick, or give a fileset with more files."
+            )
+    return found
 
 
 def conclusion(summary: dict[str, Any]) -> str:
