@@ -9,7 +9,8 @@ It needs no fileset, no processor and no event record of this package (docs/assi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hhh_coffea.base.errors import UserError
+from hhh_coffea.events.missing import FEW
 from hhh_coffea.methods.spanet import SpanetError, decoding, evaluate, load_model
 from hhh_coffea.methods.spanet_inputs import FEATURES, collection_of, padded_length
 from hhh_coffea.topology.topology import Input, Topology
@@ -121,7 +123,7 @@ class Assigner:
             if theirs not in objects.fields:
                 raise UserError(
                     f"model {self.model.name!r} takes {ours!r} of {collection}, and they have no field {theirs!r}; name "
-                    f"yours with names={{...: {ours!r}}}; there are {', '.join(objects.fields)}"
+                    f"yours with names={{...: {ours!r}}}; {_like(theirs, objects.fields)}"
                 )
             columns[ours] = objects[theirs]
         return ak.zip(columns, depth_limit=2 if event_input.kind == "sequential" else 1)
@@ -149,6 +151,15 @@ class Assigner:
         first = dict(zip((i.name for i in topology.sequential), np.cumsum([0, *lengths]), strict=False))
         rows = [[int(first[str(s)]) for s in target.sources] for target in topology.targets]
         return np.array([row + [0] * (width - len(row)) for row in rows])
+
+
+def _like(name: str, there: Sequence[str]) -> str:
+    """Fields that a user may have meant, and how many others there are: NanoAOD has eighty of a jet."""
+    near = list(there) if len(there) <= FEW else difflib.get_close_matches(name, there, n=FEW, cutoff=0.4)
+    others = len(there) - len(near)
+    if not near:
+        return f"none of the {others} fields has a name like it"
+    return f"there are {', '.join(near)}{f' and {others} others' if others else ''}"
 
 
 def _lists(objects: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> ak.Array:

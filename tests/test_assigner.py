@@ -96,3 +96,14 @@ def test_inside_a_plain_coffea_runner():
     out = out[0] if isinstance(out, tuple) else out
     assert out["events"] > 1000
     assert out["pairs"] == 2 * out["events"]
+
+
+def test_a_missing_field_is_told_with_those_like_it(record):
+    many = ak.zip({f"column{i}": record.jets.pt for i in range(80)} | {"btagPNetB": record.jets.btag})
+    jets = ak.without_field(record.jets, "btag")
+    for name in many.fields:
+        jets = ak.with_field(jets, many[name], name)
+    with pytest.raises(UserError, match="btagPNetB") as told:
+        Assigner(MODEL, device="cpu")(jets[:5], record.fatjets[:5])
+    assert "others" in str(told.value)
+    assert len(str(told.value)) < 300
