@@ -320,7 +320,7 @@ def _extras(config: RunConfig, console: Console, histograms: dict[str, Any], any
         left_out = write_root(output / "histograms.root", histograms)
         written.append(
             "histograms.root"
-            + (f" (without {', '.join(left_out)}: they do not have one or two numeric axes)" if left_out else "")
+            + (f" (without {', '.join(left_out)}: ROOT histograms have one or two axes of numbers)" if left_out else "")
         )
     if config.plots and histograms and any_read:
         from hhh_coffea.figures import results_figures as figures

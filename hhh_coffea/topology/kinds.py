@@ -18,6 +18,7 @@ from hhh_coffea.topology.topology import Input, Permutation, Topology
 
 EVENT_FEATURES = ("ht", "n_jets")  # of the jets of an event together
 NONE = -1  # the position of an object that is not there
+READABLE = {"fatjets": "large-radius jets"}  # collections of the record that readers call otherwise
 _BITS = 48  # of the number that names an assignment
 
 
@@ -154,10 +155,14 @@ def daughter_order(kind: Kind, other: Kind) -> Permutation | None:
 
 
 def in_words(kinds: Mapping[str, Kind]) -> str:
-    """Kinds of targets for messages: ``3 × 2 jets, 3 × 1 fatjets``."""
+    """Kinds of targets for messages: ``3 × 2 jets, 3 × 1 large-radius jet``."""
+
+    def some(collection: str, number: int) -> str:
+        words = READABLE.get(collection, collection)
+        return f"{number} {words.removesuffix('s') if number == 1 else words}"
 
     def objects(kind: Kind) -> str:
-        return " + ".join(f"{kind.collections.count(c)} {c}" for c in dict.fromkeys(kind.collections))
+        return " + ".join(some(c, kind.collections.count(c)) for c in dict.fromkeys(kind.collections))
 
     return ", ".join(f"{len(kind.members)} × {objects(kind)}" for kind in kinds.values())
 

@@ -79,6 +79,8 @@ def test_the_report_holds_everything_and_loads_nothing(runs):
     summary, provenance, cutflow = (
         json.loads((runs[0] / f"{n}.json").read_text()) for n in ("summary", "provenance", "cutflow")
     )
+    assert "σ left: cross section" in text
+    assert "Merged: resolved and boosted candidates together" in text
     merged = summary["results"]["HHH"]["default"]["chi2"]["categories"]["merged"]
     for number in (merged["candidates"], merged["retrieved"], cutflow["datasets"]["HHH"]["cuts"][-1]["events"]):
         assert f"{number:,}" in text

@@ -142,7 +142,10 @@ def test_comparison_counts_as_the_summary_does(compared):
 def test_a_missing_model_is_told_before_anything_is_read(tmp_path, capsys):
     arguments = ["--fileset", "demo", "--datasets", "HH", "--processor", "comparison", "--methods", "spanet"]
     assert main([*arguments, "--model", "spanet_hhh", "--device", "cpu", "--output", str(tmp_path / "r")]) == 2
-    missing = "no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets); given: spanet_hhh (3 × 2 jets, 3 × 1 fatjets)"
+    missing = (
+        "no model for analysis 'hh' (2 × 2 jets, 2 × 1 large-radius jet); given: spanet_hhh (3 × 2 jets, 3 × 1 "
+        "large-radius jet)"
+    )
     assert missing in capsys.readouterr().err
 
 

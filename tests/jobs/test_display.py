@@ -171,7 +171,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hhh_coffea.methods.spanet_model.BUNDLED", ("spanet_hhh",))
     assert main(["--fileset", "demo", "--dataset", "HH", "--event", "3", "--output", str(tmp_path)]) == 0
     assert (
-        "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 fatjets)"
+        "without spanet: method 'spanet': no model for analysis 'hh' (2 × 2 jets, 2 × 1 large-radius jet)"
         in capsys.readouterr().out
     )
     assert (tmp_path / "HH_3_event.png").stat().st_size > 10_000

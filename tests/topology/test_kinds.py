@@ -110,7 +110,7 @@ def test_names():
 
 
 def test_in_words():
-    assert in_words(higgs(2).kinds) == "2 × 2 jets, 2 × 1 fatjets"
+    assert in_words(higgs(2).kinds) == "2 × 2 jets, 2 × 1 large-radius jet"
     assert in_words(kinds(MIXED)) == "1 × 1 leptons + 1 jets, 1 × 3 jets"
 
 

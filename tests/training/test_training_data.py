@@ -175,7 +175,7 @@ def test_errors_name_the_cause(hhh, tmp_path, capsys):
         assert main(["data", "--fileset", "demo", "--output", str(tmp_path / "out"), *arguments]) == 2
         return capsys.readouterr().err
 
-    expected = "topology 'hhh' seeks 3 × 2 jets, 3 × 1 fatjets, dataset 'HH' is of analysis 'hh' with 2 × 2 jets, 2 × 1"
+    expected = "topology 'hhh' seeks 3 × 2 jets, 3 × 1 large-radius jet, dataset 'HH' is of analysis 'hh' with 2 × 2 jets, 2 × 1"
     assert expected in error_of("--datasets", "HH")
     assert "no bundled topology 'hhhh'" in error_of("--topology", "hhhh")
     with pytest.raises(DatasetError, match="not a training data directory"):

@@ -15,6 +15,7 @@ _METHODS = {name.replace(":", "_"): text for name, text in NAMES.items()}  # as 
 _ANY_METHOD = "|".join(map(re.escape, sorted(_METHODS, key=len, reverse=True)))
 _SIGNS = {"p_T": "pT", "\\bar{t}": "t̄", "\\ell": "ℓ", "\\nu": "ν", "\\eta": "η", "$": "", "{": "", "}": "", "\\": ""}
 _INTERVALS = "Bars are 68% Clopper–Pearson intervals."
+_MERGED = "Merged: resolved and boosted candidates together."
 _SIMULATION = "The hatched band is the statistical uncertainty of the simulation."
 
 
@@ -205,13 +206,15 @@ def caption(name: str, kinds: Mapping[str, str] | None = None, labels: Mapping[s
             category = "All candidates"
     source = (labels or {}).get(words["source"])
     rank = f", {_RANKS[int(words['rank']) - 1]}" if words["rank"] else ""
-    return form.text.format(
+    together = f" {_MERGED}" if category == CATEGORY_NAMES["merged"] else ""
+    text = form.text.format(
         definition=DEFINITION_NAMES.get(words["definition"], ""),
         category=category,
         source=_within(in_words(source) if source else words["source"].replace("_", " ")),
         method=in_words(_METHODS.get(method, method)),
         rank=rank,
     )
+    return text + together
 
 
 def kind(name: str) -> str:

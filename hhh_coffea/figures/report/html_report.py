@@ -55,7 +55,7 @@ def write_report(folder: Path, overlay_published: bool | None = None) -> Path:
         overlay_published = bool(contents["provenance"]["config"].get("overlay_published"))
     environment = templates()
     environment.filters |= {"count": count, "percent": percent, "number": _number, "short": _short}
-    environment.filters["short_percent"] = short_percent
+    environment.filters |= {"short_percent": short_percent, "sentence": _sentence}
     labels = {name: {kind: plain(info, kind) for kind in info.get("kinds", ())} for name, info in datasets.items()}
     kinds = {name: labels.get(name, {}) for name in contents["provenance"]["datasets"]}
     figures = _figures(folder / "plots", kinds, _labels_of_quantities(stored["histograms"]))
@@ -207,6 +207,11 @@ def _number(value: float | None) -> str:
 
 def _short(value: float | None) -> str:
     return "–" if value is None else _powers(f"{value:,.3g}") if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital letter first; signs as σ stay as they are, Σ is another."""
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text
 
 
 def _powers(number: str) -> str:

@@ -93,7 +93,7 @@ def coefficients_from_weights(polynomial: Polynomial, points: npt.ArrayLike, wei
 def sample_coefficients(polynomial: Polynomial, points: npt.ArrayLike) -> FloatArray:
     """Coefficients ``(samples, monomials)`` of every event of samples generated at ``points``.
 
-    The sum of all samples, each normalised to its own cross-section, is then the prediction at any point: an event of
+    The sum of all samples, each normalised to its own cross section, is then the prediction at any point: an event of
     sample i weighs ℓ_i(κ), for three samples of HH Lagrange's Π_{j≠i} (κ − κ_j) / (κ_i − κ_j). Weights may be negative.
     """
     points = np.asarray(points, dtype=np.float64)

@@ -15,6 +15,7 @@ from hhh_coffea.datasets.normalisation import expected_events
 from hhh_coffea.engine.chunks import Plan, SourceFile
 from hhh_coffea.results.console.ending import print_failures
 from hhh_coffea.results.console.layout import show, table_of
+from hhh_coffea.topology.kinds import READABLE
 
 COLLECTIONS = ("event", "jets", "fatjets", "particles")  # metadata fields that name one
 DEFINITION_TITLES = {"default": "our definitions", "reference": "published definitions (arXiv:2412.03819)"}
@@ -95,7 +96,8 @@ def targets_in_words(analysis: Analysis) -> str:
         spelt = [SPELT_OUT.get(analysis.labels.get(t.name, "").replace("$", "")) for t in targets]
         names = [f"{t.name} ({words})" if words else t.name for t, words in zip(targets, spelt, strict=True)]
         orbits = [" and ".join(kind.daughters[i] for i in orbit) for orbit in targets[0].orbits if len(orbit) > 1]
-        where = "; ".join((", ".join(dict.fromkeys(kind.collections)), *(f"{o} in any order" for o in orbits)))
+        collections = (READABLE.get(c, c) for c in dict.fromkeys(kind.collections))
+        where = "; ".join((", ".join(collections), *(f"{o} in any order" for o in orbits)))
         found.append(f"{', '.join(names)} → {' '.join(kind.daughters)} ({where})")
     return "; ".join(found)
 

@@ -141,7 +141,7 @@ def expected_events(fileset: str, table: EventTable) -> Expected:
     Raises
     ------
     UserError
-        naming the dataset that has no cross-section.
+        naming the dataset that has no cross section.
     """
     luminosity, _ = RUNS["Run 2"]
     rates = {name: d.metadata.normalisation for name, d in load_fileset(fileset, list(table.columns)).items()}

@@ -105,7 +105,7 @@ def cross_section(signal: FloatArray, background: FloatArray, target: float, unc
     while excess(high) < 0:
         high *= 2
         if high > 1e12:
-            raise UserError("no cross-section gives the published significance: there is no signal in the spectrum")
+            raise UserError("no cross section gives the published significance: there is no signal in the spectrum")
     return float(brentq(excess, 0.0, high, rtol=1e-6))
 
 

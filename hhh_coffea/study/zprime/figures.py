@@ -30,7 +30,7 @@ def color_of(method: str) -> str:
 
 
 def draw_spectra(write: Writer, spectra: Mapping[str, Mapping[str, Any]], uncertainty: float) -> Path:
-    """Background and signals of each method per 20 GeV, at the cross-sections of the table; the overflow is not drawn."""
+    """Background and signals of each method per 20 GeV, at the cross sections of the table; the overflow is not drawn."""
     columns = min(2, len(spectra))
     rows = -(-len(spectra) // columns)
     with write.figure("spectra", "", columns=columns, rows=rows, height=9 * rows, sharey=True, hspace=0.2) as axes:

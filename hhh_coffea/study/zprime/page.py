@@ -16,16 +16,16 @@ from hhh_coffea.study.zprime.published import CUTS, TABLE_3
 TITLE = "Z′ → tt̄"
 SOURCE = "M. Fenton et al., Commun. Phys. 7, 139 (2024), arXiv:2309.01886: Table 3, Figure 2, Supplementary Figure 3"
 COMPARISON = (
-    "The cross-section of each mass is chosen such that SPANet without regression has the published significance at "
+    "The cross section of each mass is chosen such that SPANet without regression has the published significance at "
     "{luminosity}; the paper does not give it. All other numbers are results. Errors are those of the comparison with "
-    "that column: bootstrap samples of the simulated events, with the cross-section chosen in each. Significances are local."
+    "that column: bootstrap samples of the simulated events, with the cross section chosen in each. Significances are local."
 )
 OTHER_CUTS = (
     "Local significance [published] with the published cuts instead: 0.43 on the score of the permutation network, 0.078 on the "
-    "marginal probability of SPANet; the cross-section is chosen again"
+    "marginal probability of SPANet; the cross section is chosen again"
 )
 SPECTRA = (
-    "Spectra at {luminosity} after each method's cut, signals at the cross-sections of the table. Bins with fewer than "
+    "Spectra at {luminosity} after each method's cut, signals at the cross sections of the table. Bins with fewer than "
     "{fewest} simulated background events are merged; the overflow is in the fit."
 )
 CUTTING = (
@@ -146,7 +146,7 @@ def _cross_sections(significance: dict[str, Any]) -> Table:
         for mass, entry in significance["masses"].items()
     ]
     note = "Z′ events in its files: after the generator's filters and the selection of events that are written."
-    return Table("Cross-section times branching fraction times acceptance (fb)", ["mass", "fb"], rows, note)
+    return Table("Cross section times branching fraction times acceptance (fb)", ["mass", "fb"], rows, note)
 
 
 def _cut_table(summary: dict[str, Any]) -> Table:

@@ -23,7 +23,7 @@ from hhh_coffea.study.zprime.events import BACKGROUND, METHODS, REGRESSED, UNCUT
 from hhh_coffea.study.zprime.published import CUTS, TABLE_3
 
 FILESET = "study_zprime"
-REFERENCE = "spanet"  # its published significance at 140 fb⁻¹ sets the cross-section of each mass
+REFERENCE = "spanet"  # its published significance at 140 fb⁻¹ sets the cross section of each mass
 SEED = 20230901
 # what numbers of stages depend on
 CODE: tuple[ModuleType, ...] = (analysis, events, published, sys.modules[__name__])
@@ -92,7 +92,7 @@ class Samples:
         Raises
         ------
         UserError
-            if there is no signal, no dataset ``ttbar``, or no cross-section for it.
+            if there is no signal, no dataset ``ttbar``, or no cross section for it.
         """
         datasets = load_fileset(asked.fileset, list(asked.datasets) if asked.datasets else None)
         masses = {name: d.metadata.user["mass"] for name, d in datasets.items() if "mass" in d.metadata.user}
@@ -155,7 +155,7 @@ def _cuts(inputs: Inputs) -> dict[str, Any]:
 def _significance(inputs: Inputs, cuts: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     """Expected significance of each mass, method and scenario, with bootstrap errors; and the spectra.
 
-    The cross-section of each mass is chosen for the reference method, in every bootstrap sample again: errors are those of the
+    The cross section of each mass is chosen for the reference method, in every bootstrap sample again: errors are those of the
     comparison with it.
     """
     signals = {
