@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hhh_coffea.analyses.higgs import CATEGORIES
+from hhh_coffea.figures.report import captions
 from hhh_coffea.methods.method import SPANET
 from hhh_coffea.results import bdt_scan
 from hhh_coffea.results import directory as results
@@ -217,9 +218,24 @@ def _scan(places: dict[str, Path | str], dataset: str) -> list[str]:
 def _figures(page: Path, names: list[str]) -> list[str]:
     lines = []
     for name in names:
-        text = name.removesuffix(".png").replace("_", " ")
-        lines += [f"![{text}](figures/{page.stem}/{name})\n"]
+        text = caption(name.removesuffix(".png"))
+        lines += [f"![{text}](figures/{page.stem}/{name})\n", f"*{text}*\n"]
     return lines
+
+
+def caption(name: str) -> str:
+    """What a figure of these pages shows: the caption of the report, and of which events and network."""
+    if name == "sculpting_tradeoff":
+        return "Purity × efficiency of merged candidates in signal against the EMD of masses in background to random pairing."
+    if name.startswith("sculpting_"):
+        model = name.removeprefix("sculpting_")
+        return f"{model}: mass of the candidates in background and of random pairings of the same jets."
+    dataset, part, bare = name.split("_", 2)
+    if part == "trade":
+        definition = captions.DEFINITION_NAMES[bare.rpartition("_")[2]]
+        return f"{dataset} ({definition}): merged purity and efficiency along the working points of every method."
+    network = ", networks without large-radius jets" if part == "resolved" else ""
+    return f"{dataset}{network}. {captions.caption(bare)}"
 
 
 def interval(fraction: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ def test_names():
 
 def test_in_words():
     assert in_words(higgs(2).kinds) == "2 × 2 jets, 2 × 1 large-radius jet"
-    assert in_words(kinds(MIXED)) == "1 × 1 leptons + 1 jets, 1 × 3 jets"
+    assert in_words(kinds(MIXED)) == "1 × 1 lepton + 1 jet, 1 × 3 jets"
 
 
 def test_models_and_the_analyses_they_are_for():
