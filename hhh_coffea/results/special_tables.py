@@ -21,7 +21,8 @@ MASSES = (
 POINTS = (
     "A large-radius jet is a Higgs boson if the BDT gives it a higher score than the working point, a number or a name of the "
     "model. No score is above 1: there, all candidates are pairs of jets of χ². Purity: share of candidates that are "
-    "correct; efficiency: share of targets that are found; merged: boosted and resolved candidates together."
+    "correct; efficiency: share of targets that are found; merged: boosted and resolved candidates together. Errors are "
+    "68% intervals of independent candidates."
 )
 ALONE = f"{GRID[-1]:.5f}"
 
@@ -42,7 +43,9 @@ def special_tables(other: Mapping[str, Any], histograms: Collection[str], verbos
         for definition in list(definitions)[:1]
     ]
     if tables:
-        tables[-1] = tables[-1]._replace(note=MASSES)
+        tables[-1] = tables[-1]._replace(
+            note=f"{MASSES} Other spectra, kinds and definitions are in summary.json (other.sculpting)."
+        )
     return [*tables, _scan_table(measured[SCAN], verbose)] if measured.get(SCAN) else tables
 
 
