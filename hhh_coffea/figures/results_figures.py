@@ -103,7 +103,7 @@ def draw_all(
         figures_mass_plane.draw(write, histograms, name, info)
         figures_multiplicity.draw(write, histograms["multiplicity"], name, str(info["label"]))
     figures_masses.draw_sculpting(write, histograms, datasets)
-    figures_sculpting.draw(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets, results.chosen_models(provenance))
     if (folder / "summary.json").is_file():  # a run draws once all its JSON files are written
         figures_parameters.draw(write, results.read_json(folder / "summary.json").get("parameters", {}))
     if scales:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,13 @@ LINES = ("-", "--")  # of the methods, in turn
 RANDOM_LINE = ":"
 
 
-def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
-    """Spectra of every background dataset, if the histograms of :mod:`.sculpting_spectra` are there."""
+def draw(
+    write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any], models: Mapping[str, str] | None = None
+) -> None:
+    """Spectra of every background dataset, if the histograms of :mod:`.sculpting_spectra` are there.
+
+    ``models``: names of those that a user chose, by kind (``spanet``), which the legend tells.
+    """
     if SPECTRA not in histograms:
         return
     by_dataset: dict[tuple[str, str], list[dict[str, str]]] = {}
@@ -50,7 +55,9 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
                     continue
                 name = f"{dataset}/{definition}_sculpting_{category}" + (f"_{rank}" if rank else "")
                 title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, DEFINITION_NAMES[definition])))
-                _spectra(write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank)
+                _spectra(
+                    write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank, models or {}
+                )
 
 
 def _spectra(
@@ -62,6 +69,7 @@ def _spectra(
     found: list[dict[str, str]],
     category: str,
     rank: int,
+    models: Mapping[str, str],
 ) -> None:
     """Shapes of candidates and of random pairings (dotted) above, and their ratio, in the same bins, below.
 
@@ -82,6 +90,7 @@ def _spectra(
         lines = zip(pairs, line_widths(len(pairs)), itertools.cycle(LINES), strict=False)
         for (method, shape, random), width, line in lines:
             color, label = styles[method]["color"], styles[method]["label"]
+            label += f" ({model})" if (model := models.get(method.partition(":")[0])) else ""
             borders, beside = common_bins(shape, random)
             edges, widths = EDGES[borders], np.diff(EDGES[borders])
             ours, chance = (np.add.reduceat(some[:, : borders[-1]], borders[:-1], axis=1) for some in (shape, random))

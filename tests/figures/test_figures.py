@@ -12,7 +12,7 @@ from kept_axes import Kept
 
 from hhh_coffea.figures import published
 from hhh_coffea.figures.looks import palette
-from hhh_coffea.figures.looks.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
+from hhh_coffea.figures.looks.style import METHOD_STYLES, NAMES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.figures.masses import draw_candidates
 from hhh_coffea.figures.ratios import joined, side_by_side
 from hhh_coffea.figures.spectra import between, coarseness, counted, effective, merged, well_filled
@@ -171,6 +171,17 @@ def test_methods_look_different_and_always_the_same():
         assert (styles[method]["color"], styles[method]["marker"]) == style
 
 
+def test_no_two_methods_share_a_colour_or_a_name():
+    """But the decodings that are the same as SPANet's own; beside it, the one with its name is called otherwise."""
+    methods = [m for m in METHOD_STYLES if m not in ("spanet:expected", "spanet:all")]
+    styles = styles_of(methods)
+    for of in (styles, {m: {"color": NAMES[m]} for m in methods}):
+        assert len({style["color"] for style in of.values()}) == len(methods)
+    assert styles_of(["spanet:expected"])["spanet:expected"]["label"] == NAMES["spanet"]
+    both = styles_of(["spanet", "spanet:expected"])
+    assert [style["label"] for style in both.values()] == ["SPANet", "SPANet, expected"]
+
+
 def test_runs_differ_by_filling_and_line_never_by_colour():
     """Of the same method; what is the same in both runs says so, and looks like the first of them."""
     runs = styles_of(["chi2 @ a", "chi2 @ b", "mine @ b", "spanet @ a = b"])
@@ -246,7 +257,14 @@ def lab(color, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize(
-    "colors", [palette.SIGNALS[:1] + palette.BACKGROUNDS, palette.SIGNALS, palette.PARTICLES, palette.WRONG_CANDIDATES]
+    "colors",
+    [
+        [*dict.fromkeys(color for color, _ in METHOD_STYLES.values())],
+        palette.SIGNALS[:1] + palette.BACKGROUNDS,
+        palette.SIGNALS,
+        palette.PARTICLES,
+        palette.WRONG_CANDIDATES,
+    ],
 )
 def test_colours_beside_each_other_are_told_apart(colors, vision):
     """A difference of 2.3 is just noticed; areas and lines need more."""
