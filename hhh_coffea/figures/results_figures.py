@@ -76,8 +76,8 @@ def draw_all(
     histograms = usual(varied)
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
-    foreign = results.foreign_models(provenance), results.foreign_kinds(provenance)
-    write = Writer(folder / "plots", formats, labels_of(config, datasets, *foreign))
+    foreign = results.foreign_by_kind(provenance)
+    write = Writer(folder / "plots", formats, labels_of(config, datasets, foreign))
     scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
         with suppress(NormalisationError):  # the run has warned of it, and a fit refuses it

@@ -320,9 +320,9 @@ def foreign_models(provenance: Mapping[str, Any]) -> list[str]:
     return [str(model["name"]) for model in _foreign(provenance).values()]
 
 
-def foreign_kinds(provenance: Mapping[str, Any]) -> set[str]:
-    """Of what kind the :func:`foreign_models` are, such as ``spanet`` and ``bdt``."""
-    return {kind.partition(" ")[0] for kind in _foreign(provenance)}
+def foreign_by_kind(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kind, such as ``spanet`` and ``bdt``, and name of the :func:`foreign_models`."""
+    return [(kind.partition(" ")[0], str(model["name"])) for kind, model in _foreign(provenance).items()]
 
 
 def _foreign(provenance: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hist import Hist
 from kept_axes import Kept
+from matplotlib.patches import Circle, StepPatch
 
-from hhh_coffea.figures import published
+from hhh_coffea.figures import mass_plane, multiplicity, published
 from hhh_coffea.figures.looks import palette
 from hhh_coffea.figures.looks.style import METHOD_STYLES, NAMES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.figures.masses import draw_candidates
@@ -300,6 +301,32 @@ def test_candidate_masses_have_the_same_axis_for_all_methods(results, tmp_path):
     assert wide.get_xlim() == narrow.get_xlim() == (40.0, 230.0)
     assert [text.get_text() for text in wide.get_legend().get_texts()][-1] == "21% are above 230 GeV"
     assert len(narrow.get_legend().get_texts()) == 2
+
+
+def test_few_events_with_many_objects_are_joined(tmp_path):
+    """By hand: of 100 events, one with 9 jets has no bin of its own behind a gap."""
+    names = [hist.axis.StrCategory([], growth=True, name=name) for name in ("dataset", "collection")]
+    histogram = Hist(*names, hist.axis.Integer(0, 12, underflow=False, name="n"), storage=hist.storage.Weight())
+    histogram.fill(dataset="d", collection="jets", n=np.repeat([4, 5, 6, 9], [60, 30, 9, 1]))
+    write = Kept(tmp_path)
+    multiplicity.draw(write, histogram, "d", "")
+    (line,) = [patch for patch in write.axes["d/multiplicity"][0].patches if isinstance(patch, StepPatch)]
+    np.testing.assert_allclose(line.get_data().edges, [3.5, 4.5, 5.5, 9.5])
+    np.testing.assert_allclose(line.get_data().values, [0.6, 0.3, 0.1 / 4])
+
+
+def test_regions_of_the_mass_plane_have_names(tmp_path):
+    """Of an earlier result, the circles alone."""
+    masses = [hist.axis.Regular(30, 50, 200, name=name, label=name) for name in ("m1", "m2")]
+    names = [hist.axis.StrCategory([], growth=True, name=name) for name in ("region", "dataset", "method")]
+    histogram = Hist(*names, *masses, storage=hist.storage.Weight())
+    histogram.fill(region="all", dataset="d", method="chi2", m1=[120.0], m2=[110.0])
+    circles = [(125.0, 120.0, 30.0, "signal"), (185.0, 180.0, 30.0, "validation_signal"), (125.0, 120.0, 55.0)]
+    write = Kept(tmp_path)
+    mass_plane.draw(write, {"mass_plane": histogram}, "d", {"label": "", "mass_plane": circles})
+    axis = write.axes["d/mass_plane_chi2"][0]
+    assert len([patch for patch in axis.patches if isinstance(patch, Circle)]) == 3
+    assert {"signal", "validation\nsignal"} <= {text.get_text() for text in axis.texts}
 
 
 def test_bins_are_joined_until_every_method_has_five_entries():

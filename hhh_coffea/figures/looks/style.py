@@ -118,7 +118,8 @@ class Writer:
         ``panels`` stands for as many columns and rows as that many panels take: at most two of them are side by side,
         because more make the letters too small on a page.
         """
-        labels = self.labels if shows_models(name, self.labels.models) else replace(self.labels, warning="")
+        shown = kinds_shown(name, {kind for kind, _ in self.labels.foreign})
+        labels = replace(self.labels, foreign=tuple(one for one in self.labels.foreign if one[0] in shown))
         if panels:
             columns = min(panels, 2)
             layout["rows"] = -(-panels // columns)
@@ -160,18 +161,16 @@ class Writer:
             self.written.append(path)
 
 
-def shows_models(name: str, kinds: Collection[str]) -> bool:
-    """Whether the figure ``name`` may show what came of models of these kinds; yes if no kinds are known.
+def kinds_shown(name: str, kinds: Collection[str]) -> set[str]:
+    """Of these kinds of models (``spanet``, ``bdt``), those of which the figure ``name`` may show what came.
 
     Figures of one method end in its name, and those of the events alone are of no method.
     """
     bare = name.rpartition("/")[2]
-    if not kinds:
-        return True
     if WITHOUT_METHODS.fullmatch(bare):
-        return False
+        return set()
     own = [method for method in NAMES if bare.endswith(f"_{method.replace(':', '_')}")]
-    return not own or any(kind in max(own, key=len) for kind in kinds)
+    return {kind for kind in kinds if not own or kind in max(own, key=len)}
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
