@@ -10,6 +10,7 @@ Of |A| selected events |F| are full and in |C| of these every pair is right: ε 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from functools import cache, partial
 
@@ -42,7 +43,15 @@ MASS_PLANE = {
     "validation_control": f"{_VALIDATION} >= 30 and {_VALIDATION} < 55",
 }
 PLANE = MassPlane(
-    30, 50.0, 200.0, tuple((*center, radius) for center in ((125.0, 120.0), (185.0, 180.0)) for radius in (30.0, 55.0))
+    30,
+    50.0,
+    200.0,
+    tuple(
+        (*center, radius, name)
+        for (center, radius), name in zip(
+            itertools.product(((125.0, 120.0), (185.0, 180.0)), (30.0, 55.0)), MASS_PLANE, strict=True
+        )
+    ),
 )
 
 

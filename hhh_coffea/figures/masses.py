@@ -28,6 +28,7 @@ from hhh_coffea.figures.spectra import between_all, coarseness, counted, say_wha
 from hhh_coffea.results.histograms import CORRECT, UNKNOWN, WRONG
 from hhh_coffea.results.summary import counts
 
+LONG_DASHES = (0, (9, 3))  # in units of the width of the line
 MASS = "Candidate mass [GeV]"
 SPREAD = 6  # points; of line widths where runs are compared: dashes then tell the runs apart and not the methods
 
@@ -110,8 +111,10 @@ def _shapes(
             if entries[method] < FEWEST_IN_SHAPE:
                 axis.plot([], [], " ", label=f"{style['label']}: {entries[method]:,.0f} entries, not drawn")
             else:
-                # of two methods that coincide, both are seen: by dashes, and by widths where dashes stand for runs
+                # of two methods that coincide, both are seen: by dashes, and by longer ones where dashes stand for runs
                 line = style.get("linestyle", "--" if position % 2 else "-")
+                if line == "-" and list(widths).index(name) % 2:
+                    line = LONG_DASHES
                 shown = {part: style[part] for part in ("color", "label")}
                 density(axis, spectrum[:: hist.rebin(factor)], width, linestyle=line, **shown)
         axis.set(xlim=between_all(shapes), xlabel=MASS, ylabel="Density [1/GeV]")

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hhh_coffea.figures.looks.palette import SEQUENCE
 from hhh_coffea.figures.looks.style import Writer
+from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 NAMES = {"jets": "small-radius jets", "fatjets": "large-radius jets", "leptons": "leptons"}
 LINES = ("-", "--", "-.")
@@ -18,6 +19,7 @@ LINES = ("-", "--", "-.")
 def draw(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     """Share of events by the number of objects of each collection, with statistical errors, all in one panel.
 
+    Numbers of objects that few events have are joined, and the mean of their shares is drawn.
     Collections of which every event has the same number are left out: there is nothing to see.
     """
     found = {}
@@ -29,14 +31,15 @@ def draw(write: Writer, histogram: Hist, dataset: str, label: str) -> None:
     if not found:
         return
     last = max(int(np.flatnonzero(values)[-1]) for values, _ in found.values())
-    edges = np.arange(last + 2) - 0.5
     with write.figure(f"{dataset}/multiplicity", label) as (axis,):
         for (name, (values, variances)), color, line in zip(found.items(), SEQUENCE, LINES, strict=False):
             total = values.sum()  # weights may be negative, and so may it
-            shares, errors = values[: last + 1] / total, np.sqrt(variances[: last + 1]) / abs(total)
+            borders = well_filled(effective(values[: last + 1], variances[: last + 1]))
+            scale = 1 / total / np.diff(borders)
+            shares, errors = merged(values, borders) * scale, np.sqrt(merged(variances, borders)) * abs(scale)
             style = {"color": color, "linestyle": line, "linewidth": 2.5, "label": NAMES[name]}
-            mplhep.histplot(shares, edges, yerr=errors, ax=axis, **style)
-        axis.set(xlim=(edges[0], edges[-1]), ylabel="Share of events")
+            mplhep.histplot(shares, borders - 0.5, yerr=errors, ax=axis, **style)
+        axis.set(xlim=(-0.5, last + 0.5), ylabel="Share of events")
         axis.set_xlabel("Objects in an event" if len(found) > 1 else f"Number of {NAMES[next(iter(found))]}")
         axis.set_ylim(0, 1.2 * axis.get_ylim()[1])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

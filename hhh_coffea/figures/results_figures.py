@@ -76,8 +76,8 @@ def draw_all(
     histograms = usual(varied)
     provenance = results.read_provenance(folder)
     config = {**provenance.get("config", {}), **(labels or {})}
-    foreign = results.foreign_models(provenance), results.foreign_kinds(provenance)
-    write = Writer(folder / "plots", formats, labels_of(config, datasets, *foreign))
+    foreign = results.foreign_by_kind(provenance)
+    write = Writer(folder / "plots", formats, labels_of(config, datasets, foreign))
     scales = {}
     if config.get("luminosity") and provenance.get(expected_events.SUMS):
         with suppress(NormalisationError):  # the run has warned of it, and a fit refuses it
@@ -103,7 +103,7 @@ def draw_all(
         figures_mass_plane.draw(write, histograms, name, info)
         figures_multiplicity.draw(write, histograms["multiplicity"], name, str(info["label"]))
     figures_masses.draw_sculpting(write, histograms, datasets)
-    figures_sculpting.draw(write, histograms, datasets)
+    figures_sculpting.draw(write, histograms, datasets, results.chosen_models(provenance))
     if (folder / "summary.json").is_file():  # a run draws once all its JSON files are written
         figures_parameters.draw(write, results.read_json(folder / "summary.json").get("parameters", {}))
     if scales:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,21 @@ from hhh_coffea.figures.spectra import effective, merged, well_filled
 from hhh_coffea.results.sculpting_spectra import CANDIDATES, RANDOM, SPECTRA, keys, spectrum
 
 FloatArray = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
 SHADE = "0.9"  # of the masses around that of the Higgs boson
 RANK_NAMES = {0: "", 1: "leading in pT", 2: "second in pT", 3: "third in pT"}
 FEWEST = 50  # candidates below which a spectrum is no shape
+LINES = ("-", "--")  # of the methods, in turn
+RANDOM_LINE = ":"
 
 
-def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -> None:
-    """Spectra of every background dataset, if the histograms of :mod:`.sculpting_spectra` are there."""
+def draw(
+    write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any], models: Mapping[str, str] | None = None
+) -> None:
+    """Spectra of every background dataset, if the histograms of :mod:`.sculpting_spectra` are there.
+
+    ``models``: names of those that a user chose, by kind (``spanet``), which the legend tells.
+    """
     if SPECTRA not in histograms:
         return
     by_dataset: dict[tuple[str, str], list[dict[str, str]]] = {}
@@ -47,7 +55,9 @@ def draw(write: Writer, histograms: dict[str, Hist], datasets: dict[str, Any]) -
                     continue
                 name = f"{dataset}/{definition}_sculpting_{category}" + (f"_{rank}" if rank else "")
                 title = ", ".join(filter(None, (CATEGORY_NAMES[category], words, DEFINITION_NAMES[definition])))
-                _spectra(write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank)
+                _spectra(
+                    write, histograms, name, str(datasets[dataset]["label"]), title, found, category, rank, models or {}
+                )
 
 
 def _spectra(
@@ -59,8 +69,12 @@ def _spectra(
     found: list[dict[str, str]],
     category: str,
     rank: int,
+    models: Mapping[str, str],
 ) -> None:
-    """Shapes of candidates (full) and random pairings (dashed) above, their ratio below; bars are bootstrap errors."""
+    """Shapes of candidates and of random pairings (dotted) above, and their ratio, in the same bins, below.
+
+    Bars are bootstrap errors. Every second method is dashed: of two that coincide, both are seen.
+    """
     pairs: list[tuple[str, FloatArray, FloatArray]] = []
     for key in found:
         candidates = spectrum(histograms, key, category, rank, CANDIDATES)
@@ -73,28 +87,46 @@ def _spectra(
     with write.figure(name, label, rows=2, sharex=True, height_ratios=(3, 1)) as (axis, below):
         highest = 2.0
         styles = styles_of([method for method, _, _ in pairs])
-        for (method, shape, random), width in zip(pairs, line_widths(len(pairs)), strict=True):
-            style = styles[method]
-            # bins of few candidates are joined; random pairings have more
-            borders = well_filled(effective(shape[0], shape[1:].var(axis=0)))
+        lines = zip(pairs, line_widths(len(pairs)), itertools.cycle(LINES), strict=False)
+        for (method, shape, random), width, line in lines:
+            color, label = styles[method]["color"], styles[method]["label"]
+            label += f" ({model})" if (model := models.get(method.partition(":")[0])) else ""
+            borders, beside = common_bins(shape, random)
             edges, widths = EDGES[borders], np.diff(EDGES[borders])
             ours, chance = (np.add.reduceat(some[:, : borders[-1]], borders[:-1], axis=1) for some in (shape, random))
-            _steps(axis, edges, ours / widths, color=style["color"], label=style["label"], linewidth=width)
-            own = well_filled(effective(random[0], random[1:].var(axis=0)))  # it may reach further than the candidates
-            density = merged(random[0], own) / np.diff(EDGES[own])
-            axis.stairs(density, EDGES[own], color=style["color"], linestyle="--", linewidth=1.5)
+            _steps(axis, edges, ours / widths, color=color, linestyle=line, label=label, linewidth=width)
+            density = merged(random[0], beside) / np.diff(EDGES[beside])
+            axis.stairs(density, EDGES[beside], color=color, linestyle=RANDOM_LINE, linewidth=2)
             ratio = np.divide(ours, chance, out=np.full_like(ours, np.nan), where=chance > 0)
-            _steps(below, edges, ratio, color=style["color"], linewidth=width)
+            _steps(below, edges, ratio, color=color, linestyle=line, linewidth=width)
             highest = max(highest, 1.15 * float(np.nanmax(ratio[0])))
-        axis.plot([], [], color="black", linestyle="--", label="random pairing of the same jets")
+        axis.plot([], [], color="black", linestyle=RANDOM_LINE, linewidth=2, label="random pairing of the same jets")
         low, high = PEAK
         below.axvspan(low, high, color=SHADE, linewidth=0, zorder=0, label=f"{low:g}–{high:g} GeV")
         below.legend(fontsize=16, loc="upper right", borderaxespad=0.1)
         axis.set(xlim=(EDGES[0], EDGES[-1]), ylabel="Density [1/GeV]", ylim=(0, 1.5 * axis.get_ylim()[1]))
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper right")
-        below.axhline(1, color="black", linewidth=1, linestyle="--")
+        below.axhline(1, color="black", linewidth=1)
         below.set(xlabel="Candidate mass [GeV]", ylim=(0, min(highest, 6.0)))
         below.set_ylabel("Ratio to\nrandom pairing", fontsize=17, linespacing=1)
+
+
+def common_bins(candidates: FloatArray, random: FloatArray) -> tuple[Positions, Positions]:
+    """Borders of bins, as positions of edges, in which both spectra ``(replicas, bins)`` have enough entries.
+
+    The first are those of the candidates and of the ratio. The second are the same and, where random pairings reach further
+    than candidates, bins of their own on both sides.
+    """
+    ours, chance = (effective(some[0], some[1:].var(axis=0)) for some in (candidates, random))
+    filled = np.flatnonzero(ours)
+    first, stop = int(filled[0]), int(filled[-1]) + 1
+    borders = first + well_filled(ours[first:stop], chance[first:stop])
+    beside = [borders]
+    if chance[:first].any():
+        beside.append(well_filled(chance[:first]))
+    if chance[stop:].any():
+        beside.append(stop + well_filled(chance[stop:]))
+    return borders, np.unique(np.concatenate(beside))
 
 
 def _steps(axis: Axes, edges: FloatArray, replicas: FloatArray, **style: Any) -> None:

@@ -63,13 +63,13 @@ def _target_pt(write: Writer, histogram: Hist, key: dict[str, str], info: dict[s
         shares, styles = {}, {}
         for kind, color, marker in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False):
             values = counts(histogram, {**key, "target": kind})
-            name = _label(info, kind, kind.capitalize())
+            name = _label(info, kind)
             name += f": {MADE_OF[kind]}" if kind in MADE_OF else ""
+            shown = name if kind in MADE_OF and not apart else f"{name}, with target"
             if apart:
                 line: dict[str, Any] = {"color": color, "linestyle": "--", "linewidth": 1.5}
                 _spectrum(axis, own[kind], errors=False, label=f"{name}, generated", **line)
-                name += ", with target"
-            _spectrum(axis, values, color=color, label=name)
+            _spectrum(axis, values, color=color, label=shown)
             shares[kind] = own[kind] if apart else every, values
             styles[kind] = {"color": color, "marker": marker, "markersize": 6}
         draw_ratios(below, PT_EDGES, shares, styles)
@@ -119,7 +119,7 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
             factor = coarseness(spectra[name].values())
             for kind, color, line in zip(info["kinds"], itertools.cycle(COLORS), itertools.cycle(LINES), strict=False):
                 if kind in spectra[name]:
-                    label = _label(info, kind, kind.capitalize())
+                    label = _label(info, kind)
                     shape = spectra[name][kind][:: hist.rebin(factor)]
                     density(axis, shape, color=color, linestyle=line, label=label)
             low, high = between(sum(spectra[name].values()))
@@ -127,12 +127,12 @@ def _target_mass(write: Writer, histograms: dict[str, Hist], key: dict[str, str]
             axis.set(xlabel=labels[name], ylabel="Density [1/GeV]", xlim=(low - beside, high + beside))
             axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
             for kind in (k for k, number in entries.items() if 0 < number < FEWEST_IN_SHAPE):
-                text = f"{_label(info, kind, kind.capitalize())}: {entries[kind]:.0f} entries, not drawn"
+                text = f"{_label(info, kind)}: {entries[kind]:.0f} entries, not drawn"
                 axis.plot([], [], " ", label=text)
             title = f"Targets ({DEFINITION_NAMES[key['definition']]})"
             axis.legend(title=title, fontsize=20, title_fontsize=20, loc="upper right")
 
 
-def _label(info: dict[str, Any], kind: str, otherwise: str) -> str:
-    """What the analysis calls a kind in figures."""
-    return str(info.get("labels", {}).get(kind, otherwise))
+def _label(info: dict[str, Any], kind: str) -> str:
+    """What the analysis calls a kind in figures; words are capitalised, and symbols of particles stay what they are."""
+    return str(info.get("labels", {}).get(kind, kind.capitalize() if kind in MADE_OF else kind))

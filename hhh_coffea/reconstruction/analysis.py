@@ -52,7 +52,7 @@ class MassPlane(NamedTuple):
     bins: int  # of each axis
     low: float
     high: float
-    circles: tuple[tuple[float, float, float], ...]  # centre and radius of what its figure shows as regions
+    circles: tuple[tuple[float, float, float, str], ...]  # of what its figure shows as regions: centre, radius, name
 
 
 class PublishedAssignments(NamedTuple):

@@ -306,14 +306,23 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
+def chosen_models(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Names by kind (``spanet``) of the models that ``--model`` named, where it named one of the kind."""
+    given = [Path(model).name for model in provenance.get("config", {}).get("model") or ()]
+    found: dict[str, list[str]] = {}
+    for kind, model in provenance.get("models", {}).items():
+        found.setdefault(kind.partition(" ")[0], []).append(str(model.get("name")))
+    return {kind: names[0] for kind, names in found.items() if len(names) == 1 and names[0] in given}
+
+
 def foreign_models(provenance: Mapping[str, Any]) -> list[str]:
     """Models of a run that were trained on no events of a format that it read; of ``provenance.json``."""
     return [str(model["name"]) for model in _foreign(provenance).values()]
 
 
-def foreign_kinds(provenance: Mapping[str, Any]) -> set[str]:
-    """Of what kind the :func:`foreign_models` are, such as ``spanet`` and ``bdt``."""
-    return {kind.partition(" ")[0] for kind in _foreign(provenance)}
+def foreign_by_kind(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kind, such as ``spanet`` and ``bdt``, and name of the :func:`foreign_models`."""
+    return [(kind.partition(" ")[0], str(model["name"])) for kind, model in _foreign(provenance).items()]
 
 
 def _foreign(provenance: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hist import Hist
 from kept_axes import Kept
+from matplotlib.patches import Circle, StepPatch
 
-from hhh_coffea.figures import published
+from hhh_coffea.figures import mass_plane, multiplicity, published
 from hhh_coffea.figures.looks import palette
-from hhh_coffea.figures.looks.style import METHOD_STYLES, PT_EDGES, line_widths, styles_of
+from hhh_coffea.figures.looks.style import METHOD_STYLES, NAMES, PT_EDGES, line_widths, styles_of
 from hhh_coffea.figures.masses import draw_candidates
 from hhh_coffea.figures.ratios import joined, side_by_side
 from hhh_coffea.figures.spectra import between, coarseness, counted, effective, merged, well_filled
@@ -171,6 +172,17 @@ def test_methods_look_different_and_always_the_same():
         assert (styles[method]["color"], styles[method]["marker"]) == style
 
 
+def test_no_two_methods_share_a_colour_or_a_name():
+    """But the decodings that are the same as SPANet's own; beside it, the one with its name is called otherwise."""
+    methods = [m for m in METHOD_STYLES if m not in ("spanet:expected", "spanet:all")]
+    styles = styles_of(methods)
+    for of in (styles, {m: {"color": NAMES[m]} for m in methods}):
+        assert len({style["color"] for style in of.values()}) == len(methods)
+    assert styles_of(["spanet:expected"])["spanet:expected"]["label"] == NAMES["spanet"]
+    both = styles_of(["spanet", "spanet:expected"])
+    assert [style["label"] for style in both.values()] == ["SPANet", "SPANet, expected"]
+
+
 def test_runs_differ_by_filling_and_line_never_by_colour():
     """Of the same method; what is the same in both runs says so, and looks like the first of them."""
     runs = styles_of(["chi2 @ a", "chi2 @ b", "mine @ b", "spanet @ a = b"])
@@ -246,7 +258,14 @@ def lab(color, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize(
-    "colors", [palette.SIGNALS[:1] + palette.BACKGROUNDS, palette.SIGNALS, palette.PARTICLES, palette.WRONG_CANDIDATES]
+    "colors",
+    [
+        [*dict.fromkeys(color for color, _ in METHOD_STYLES.values())],
+        palette.SIGNALS[:1] + palette.BACKGROUNDS,
+        palette.SIGNALS,
+        palette.PARTICLES,
+        palette.WRONG_CANDIDATES,
+    ],
 )
 def test_colours_beside_each_other_are_told_apart(colors, vision):
     """A difference of 2.3 is just noticed; areas and lines need more."""
@@ -282,6 +301,32 @@ def test_candidate_masses_have_the_same_axis_for_all_methods(results, tmp_path):
     assert wide.get_xlim() == narrow.get_xlim() == (40.0, 230.0)
     assert [text.get_text() for text in wide.get_legend().get_texts()][-1] == "21% are above 230 GeV"
     assert len(narrow.get_legend().get_texts()) == 2
+
+
+def test_few_events_with_many_objects_are_joined(tmp_path):
+    """By hand: of 100 events, one with 9 jets has no bin of its own behind a gap."""
+    names = [hist.axis.StrCategory([], growth=True, name=name) for name in ("dataset", "collection")]
+    histogram = Hist(*names, hist.axis.Integer(0, 12, underflow=False, name="n"), storage=hist.storage.Weight())
+    histogram.fill(dataset="d", collection="jets", n=np.repeat([4, 5, 6, 9], [60, 30, 9, 1]))
+    write = Kept(tmp_path)
+    multiplicity.draw(write, histogram, "d", "")
+    (line,) = [patch for patch in write.axes["d/multiplicity"][0].patches if isinstance(patch, StepPatch)]
+    np.testing.assert_allclose(line.get_data().edges, [3.5, 4.5, 5.5, 9.5])
+    np.testing.assert_allclose(line.get_data().values, [0.6, 0.3, 0.1 / 4])
+
+
+def test_regions_of_the_mass_plane_have_names(tmp_path):
+    """Of an earlier result, the circles alone."""
+    masses = [hist.axis.Regular(30, 50, 200, name=name, label=name) for name in ("m1", "m2")]
+    names = [hist.axis.StrCategory([], growth=True, name=name) for name in ("region", "dataset", "method")]
+    histogram = Hist(*names, *masses, storage=hist.storage.Weight())
+    histogram.fill(region="all", dataset="d", method="chi2", m1=[120.0], m2=[110.0])
+    circles = [(125.0, 120.0, 30.0, "signal"), (185.0, 180.0, 30.0, "validation_signal"), (125.0, 120.0, 55.0)]
+    write = Kept(tmp_path)
+    mass_plane.draw(write, {"mass_plane": histogram}, "d", {"label": "", "mass_plane": circles})
+    axis = write.axes["d/mass_plane_chi2"][0]
+    assert len([patch for patch in axis.patches if isinstance(patch, Circle)]) == 3
+    assert {"signal", "validation\nsignal"} <= {text.get_text() for text in axis.texts}
 
 
 def test_bins_are_joined_until_every_method_has_five_entries():

@@ -9,10 +9,11 @@ import pytest
 import torch
 import yaml
 from conftest import DEMO, REPOSITORY
+from matplotlib.axes import Axes
 from nanoaod_writer import write_nanoaod
 
 from hhh_coffea.assigner import Assigner
-from hhh_coffea.figures.models.training import roc_curve
+from hhh_coffea.figures.models.training import draw_roc, roc_curve
 from hhh_coffea.lazy import event_record, open_events
 from hhh_coffea.run import main
 from hhh_coffea.spanet.training.config import ConfigError, TrainingConfig
@@ -127,3 +128,13 @@ def test_networks_of_b_tag_ordinals(tmp_path):
     record = event_record(open_events("demo_hh4b", "HH", mode="virtual"), ["chi2"])
     with pytest.raises(Exception, match=r"takes 'btag_wp5' of jets, and they have no field 'btag_wp5'"):
         Assigner(tmp_path / "model", device="cpu")(record.jets)
+
+
+def test_the_curve_begins_where_five_events_are_left(tmp_path, monkeypatch):
+    """Of 50 events of class 0, at a tenth; the axes say what is counted."""
+    drawn, plain = [], Axes.set
+    monkeypatch.setattr(Axes, "set", lambda axis, **what: drawn.append(what) or plain(axis, **what))
+    content = {"class_0_and_1": {"EVENT/signal": [[30.0, 15.0, 5.0, 0.0], [0.0, 5.0, 15.0, 20.0]]}}
+    (tmp_path / "class_scores.json").write_text(json.dumps(content))
+    assert draw_roc(tmp_path) == tmp_path / "roc.png"
+    assert any(what.get("ylim") == (0.1, 1) for what in drawn)

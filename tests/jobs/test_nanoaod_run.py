@@ -13,7 +13,7 @@ from conftest import DEMO
 
 from hhh_coffea.figures.looks.labels import labels_of
 from hhh_coffea.methods.bdt_model import load_model
-from hhh_coffea.results.directory import foreign_models
+from hhh_coffea.results.directory import foreign_by_kind, foreign_models
 from hhh_coffea.run import main
 from hhh_coffea.train import main as train
 
@@ -290,4 +290,4 @@ def test_a_model_of_other_events_is_used_only_when_asked_for(tmp_path, capsys):
     provenance = json.loads((tmp_path / "r" / "provenance.json").read_text())
     assert any("spanet_hh_resolved" in warning for warning in provenance["warnings"])
     assert foreign_models(provenance) == ["spanet_hh_resolved"]
-    assert "spanet_hh_resolved" in labels_of({}, {}, foreign_models(provenance)).warning
+    assert "spanet_hh_resolved" in labels_of({}, {}, foreign_by_kind(provenance)).warning

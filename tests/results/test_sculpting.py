@@ -7,6 +7,7 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from scipy.stats import wasserstein_distance
 
 from hhh_coffea.analyses.higgs import higgs
@@ -17,7 +18,7 @@ from hhh_coffea.datasets.fileset import DatasetMetadata
 from hhh_coffea.events.delphes import read
 from hhh_coffea.events.record import selected, truncated
 from hhh_coffea.figures import sculpting as figures_sculpting
-from hhh_coffea.figures.looks.style import Writer
+from hhh_coffea.figures.looks.style import METHOD_STYLES, Writer
 from hhh_coffea.methods import random_pairing
 from hhh_coffea.reconstruction.candidates import mark_overlaps
 from hhh_coffea.reconstruction.selection import event_selection
@@ -280,6 +281,29 @@ def test_figures(results, tmp_path):
     wanted = {f"QCD/default_sculpting_{what}" for what in ("merged", "merged_1", "merged_3", "resolved")}
     assert wanted <= names
     assert all(path.with_name(f"{path.name}.png").stat().st_size > 10_000 for path in write.written)
+
+
+def test_the_ratio_is_that_of_the_lines_above():
+    """By hand: bins with enough candidates and random pairs alike; beside the candidates, those of random pairs alone."""
+    replicas = np.array([-1.0, 1.0] * 8)  # of a standard deviation that makes entries of the values
+    ours, chance = (
+        np.concatenate([[values], values + np.sqrt(values) * replicas[:, None]])
+        for values in np.array([[0, 0, 6, 7, 3, 9, 8, 0], [9, 9, 9, 2, 4, 9, 9, 5.0]])
+    )
+    borders, beside = figures_sculpting.common_bins(ours, chance)
+    assert borders.tolist() == [2, 3, 5, 6, 7]
+    assert beside.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_methods_that_coincide_are_both_seen(results, tmp_path, monkeypatch):
+    """χ² and χ² + BDT have nearly the same masses: one line is dashed, above and below, and neither is the dotted one."""
+    drawn = []
+    stairs = Axes.stairs
+    monkeypatch.setattr(Axes, "stairs", lambda *a, **style: drawn.append(style) or stairs(*a, **style))
+    figures_sculpting.draw(Writer(tmp_path, ("png",)), *read_histograms(results))
+    lines = {(style["color"], style["linestyle"]) for style in drawn}
+    colors = [METHOD_STYLES[method][0] for method in ("chi2", "chi2+bdt")]
+    assert lines == {*zip(colors, ("-", "--"), strict=True), *((color, ":") for color in colors)}
 
 
 def test_chunks_change_nothing_and_the_table_is_printed(results, tmp_path, capsys):

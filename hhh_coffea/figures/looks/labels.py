@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 
 SIZE = 26
+NOTE_COLOR = "#bd1f01"
+NOTE_SIZE, SMALLEST_NOTE = 19, 12  # of the note on models: as large as there is room
 EXPERIMENT_SIZE = 1.3  # relative to the text after it; what stands on the right is as much smaller
 ABOVE, GAP = 8, 7  # points between the axes and the base line, and between the experiment and the text
 POINTS_PER_INCH = 72
@@ -26,8 +28,8 @@ class Labels:
     text: str = ""
     luminosity: float | None = None  # fb⁻¹
     sqrt_s: float | None = None  # TeV
-    warning: str = ""  # on every figure that shows what came of a model
-    models: frozenset[str] = frozenset()  # kinds of those that the warning is about: spanet, bdt; none: not known
+    # trained on other events: (kind, name), such as ("bdt", "hbb_bdt"); figures of methods that use them name them
+    foreign: tuple[tuple[str, str], ...] = ()
 
     @property
     def conditions(self) -> str:
@@ -36,12 +38,21 @@ class Labels:
         energy = "" if self.sqrt_s is None else f"{self.sqrt_s:g} TeV"
         return f"{luminosity} ({energy})" if luminosity and energy else luminosity or energy
 
+    @property
+    def warning(self) -> str:
+        """The note on the models that were trained on other events."""
+        names = ", ".join(dict.fromkeys(name for _, name in self.foreign))
+        return f"model trained on other events: {names}" if names else ""
+
     def write(self, axis: Axes, label: str = "") -> None:
         """Write above ``axis``; ``label`` is what this figure shows, before luminosity and energy."""
         right = ", ".join(filter(None, (label, self.conditions)))
         if self.warning:
-            place: dict[str, Any] = {"transform": axis.transAxes, "ha": "right", "va": "center", "rotation": 90}
-            axis.text(1.03, 0.5, self.warning, color="#bd1f01", fontsize=14, **place)
+            place: dict[str, Any] = {"transform": axis.transAxes, "ha": "left", "va": "top", "rotation": 90}
+            note = axis.text(1.005, 1, self.warning, color=NOTE_COLOR, fontsize=NOTE_SIZE, **place)
+            size = note.get_window_extent(_renderer(axis))
+            if size.y0 < 0:  # as long as from the top of the axes to the end of the figure
+                note.set_fontsize(max(SMALLEST_NOTE, NOTE_SIZE * size.y1 / size.height))
         if not self.experiment:
             left = axis.set_title(self.source, loc="left", fontweight="bold", fontsize=SIZE)
             title = axis.set_title(right, loc="right", fontsize=SIZE)
@@ -59,21 +70,19 @@ class Labels:
 def labels_of(
     config: Mapping[str, Any],
     datasets: Mapping[str, Mapping[str, Any]],
-    foreign: Sequence[str] = (),
-    kinds: Collection[str] = (),
+    foreign: Sequence[tuple[str, str]] = (),
 ) -> Labels:
     """Labels of a run with the options ``config`` (of provenance.json) on these datasets (of histograms.json).
 
-    As in mplhep the text is "Simulation" unless a dataset is data or the user says otherwise. ``foreign``: models that were
-    trained on other events, and ``kinds`` of what kind they are: figures of methods that use them name them.
+    As in mplhep the text is "Simulation" unless a dataset is data or the user says otherwise. ``foreign``: kind and name
+    of models that were trained on other events, which figures of methods that use them name.
     """
     has_data = any(info.get("is_data") for info in datasets.values())
     experiment, text = config.get("label") or "", config.get("label_text")
     if text is None:
         text = "" if has_data or not experiment else "Simulation"
     source = source_of(datasets)
-    warning = f"model trained on other events: {', '.join(foreign)}" if foreign else ""
-    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), warning, frozenset(kinds))
+    return Labels(source, experiment, text, config.get("luminosity"), config.get("sqrt_s"), tuple(foreign))
 
 
 def source_of(datasets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -24,16 +24,16 @@ from hhh_coffea.figures.looks.letters import set_bars
 from hhh_coffea.figures.spectra import effective, merged, well_filled
 
 # one colour and marker a method wherever it appears: Petroff's colour-blind-safe sequence (arXiv:2107.02270), χ² in warm
-# and SPANet in cool ones; "spanet" is "spanet:expected" in our definitions and "spanet:all" where every particle is assigned,
-# so these share a colour. The methods of tops take colours of methods that tops do not have
+# and SPANet in cool ones; "spanet" is "spanet:expected" where particles may be left out and "spanet:all" where every particle
+# is assigned, so these share a colour, and no others do
 METHOD_STYLES = {
     "chi2": ("#ffa90e", "o"),
-    "chi2_as_published": ("#a96b59", "D"),
+    "chi2_as_published": ("#4b0f0f", "D"),
     "chi2+bdt": ("#bd1f01", "s"),
     "chi2+bdt_as_published": ("#e76300", "P"),
     "spanet": ("#3f90da", "^"),
     "spanet:joint": ("#92dadd", "v"),
-    "spanet:reference": ("#832db6", "X"),
+    "spanet:reference": ("#1e1eff", "X"),
     "spanet:greedy": ("#717581", "*"),
     "spanet:expected": ("#3f90da", "d"),
     "spanet:all": ("#3f90da", "D"),
@@ -46,6 +46,7 @@ PALETTE = ("#c44cb0", "#00695c", "#92dadd", "#717581", "#b9ac70", "#a96b59", "#e
 # a second result of the network: dark SPANet blue
 DARK_BLUE = "#0b3c6e"
 MARKERS = (*dict.fromkeys(marker for _, marker in METHOD_STYLES.values()), "<", ">", "h", "8", "H")
+EXPECTED = "spanet:expected"  # the decoding that "spanet" has: it is called by its own name only beside that
 NAMES = {
     "chi2": "χ²",
     "chi2_as_published": "χ² (published pairing)",
@@ -55,7 +56,7 @@ NAMES = {
     "spanet:joint": "SPANet, joint",
     "spanet:reference": "SPANet, published decoding",
     "spanet:greedy": "SPANet, greedy",
-    "spanet:expected": "SPANet, expected",
+    EXPECTED: "SPANet",
     "spanet:all": "SPANet, all assigned",
     "dhh": "$D_{HH}$",
     "likelihood": "likelihood fit",
@@ -69,6 +70,7 @@ CATEGORY_NAMES = {
     "resolved": "Resolved",
     "resolved_after_overlap_removal": "Resolved, after overlap removal",
 }
+EXPECTED_BESIDE = "SPANet, expected"
 DEFINITION_NAMES = {"default": "our definitions", "reference": "published definitions"}
 
 
@@ -116,7 +118,8 @@ class Writer:
         ``panels`` stands for as many columns and rows as that many panels take: at most two of them are side by side,
         because more make the letters too small on a page.
         """
-        labels = self.labels if shows_models(name, self.labels.models) else replace(self.labels, warning="")
+        shown = kinds_shown(name, {kind for kind, _ in self.labels.foreign})
+        labels = replace(self.labels, foreign=tuple(one for one in self.labels.foreign if one[0] in shown))
         if panels:
             columns = min(panels, 2)
             layout["rows"] = -(-panels // columns)
@@ -158,18 +161,16 @@ class Writer:
             self.written.append(path)
 
 
-def shows_models(name: str, kinds: Collection[str]) -> bool:
-    """Whether the figure ``name`` may show what came of models of these kinds; yes if no kinds are known.
+def kinds_shown(name: str, kinds: Collection[str]) -> set[str]:
+    """Of these kinds of models (``spanet``, ``bdt``), those of which the figure ``name`` may show what came.
 
     Figures of one method end in its name, and those of the events alone are of no method.
     """
     bare = name.rpartition("/")[2]
-    if not kinds:
-        return True
     if WITHOUT_METHODS.fullmatch(bare):
-        return False
+        return set()
     own = [method for method in NAMES if bare.endswith(f"_{method.replace(':', '_')}")]
-    return not own or any(kind in max(own, key=len) for kind in kinds)
+    return {kind for kind in kinds if not own or kind in max(own, key=len)}
 
 
 def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -186,7 +187,8 @@ def styles_of(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     styles = {}
     for method in methods:
         name, _, run = method.partition(RUN)
-        styles[method] = dict(zip(("color", "marker"), looks[name], strict=True)) | {"label": NAMES.get(name, name)}
+        label = EXPECTED_BESIDE if name == EXPECTED and "spanet" in names else NAMES.get(name, name)
+        styles[method] = dict(zip(("color", "marker"), looks[name], strict=True)) | {"label": label}
         if run:
             place = runs.index(_first_run(method))
             words = f"same in {', '.join(run.split(SAME))}" if SAME in run else run

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from hhh_coffea.figures.looks.palette import INNER, OUTER, SIGNALS
-from hhh_coffea.figures.looks.style import Writer, styles_of
+from hhh_coffea.figures.looks.style import NAMES, Writer, color_of, styles_of
 from hhh_coffea.figures.measurement.stack import band, logarithmic, per_width, ratio_panel, signal_shape, stack
 from hhh_coffea.inference.couplings.scans import LEVELS
 from hhh_coffea.inference.fit import FitResult
@@ -25,12 +25,14 @@ def draw_fit(
     result: FitResult,
     folder: str = "fit",
     names: Mapping[str, str] | None = None,
-    title: str = "",
+    method: str = "",
 ) -> None:
     """Draw all figures of a fit below ``folder``; Asimov data have no figure after the fit, which changes nothing.
 
-    ``names`` are legend entries of processes that are not to be called as in the templates, ``title`` stands in the legend.
+    ``names`` are legend entries of processes that are not to be called as in the templates. The name of the ``method`` stands
+    in the legend, and the likelihood has its colour.
     """
+    title, color = NAMES.get(method, method), color_of(method) if method else "black"
     stages = ("prefit", "postfit") if result.options.unblind else ("prefit",)
     for stage in stages:
         yields: dict[str, RegionYields] = getattr(result, stage)
@@ -42,7 +44,7 @@ def draw_fit(
     if result.pulls:
         draw_pulls(write, f"{folder}/pulls", result, names or {}, title)
     if result.scan is not None:
-        draw_scan(write, f"{folder}/scan_mu", result, title)
+        draw_scan(write, f"{folder}/scan_mu", result, title, color)
 
 
 def draw_region(
@@ -158,13 +160,13 @@ def _in_words(parameter: str, result: FitResult, names: Mapping[str, str]) -> st
     return parameter
 
 
-def draw_scan(write: Writer, name: str, result: FitResult, method: str = "") -> None:
+def draw_scan(write: Writer, name: str, result: FitResult, method: str = "", color: str = "black") -> None:
     """−2Δ ln L over the signal strength, with its 68% and 95% levels."""
     assert result.scan is not None
     fit = result.best_fit
     with write.figure(name, "") as axes:
         (axis,) = axes
-        axis.plot(result.scan.mu, result.scan.twice_delta_nll, color="black", linewidth=3)
+        axis.plot(result.scan.mu, result.scan.twice_delta_nll, color=color, linewidth=3)
         for level, value in LEVELS[1].items():
             axis.axhline(value, color="grey", linestyle="--", linewidth=1)
             axis.annotate(

@@ -24,6 +24,7 @@ from hhh_coffea.training.bdt_evaluation import OTHER, TARGET
 BDT_COLOR = color_of("chi2+bdt")
 CLASS_STYLES = {TARGET: ("H → bb", SEQUENCE[0], "o"), OTHER: ("other large-radius jets", SEQUENCE[2], "s")}
 LINES = ("-", "--", ":", "-.")  # of models
+LONG_BAR = 0.6  # of the axis: its name stands in it, because there is no room beside it
 PART_MARKERS = {"loose": "o", "medium": "s", "tight": "^"}
 # read back (±0.003) from the ROC of the published BDT on its authors' HHH and QCD large-radius jets (§3)
 PUBLISHED_ROC = np.array(
@@ -143,7 +144,10 @@ def _importance(write: Writer, histogram: Hist, features: Mapping[str, Hist]) ->
         axis.barh(range(len(names)), histogram.values()[order], color=BDT_COLOR)
         for row, name in enumerate(names[order]):
             label = str(features[name].axes["value"].label).partition(" [")[0]
-            axis.text(histogram.values()[order][row] + 0.01, row, label, va="center", fontsize=20)
+            share = histogram.values()[order][row]
+            inside = share > LONG_BAR
+            style = {"color": "white", "ha": "right"} if inside else {"color": "black", "ha": "left"}
+            axis.text(share + (-0.01 if inside else 0.01), row, label, va="center", fontsize=20, **style)
         axis.set(xlabel="Share of the total gain", ylabel="Feature", xlim=(0, 1), yticks=[])
 
 
@@ -176,7 +180,7 @@ def _scan(write: Writer, histogram: Hist, key: dict[str, str], label: str) -> No
                 found = [counts(histogram, {**key, "category": category, "working_point": name}) for name in points]
                 numerator, denominator = (np.array([n[name] for n in found]) for name in (passed, total))
                 _band(axis, np.array(points, dtype=float), numerator, denominator, line, what.capitalize())
-            axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Fraction")
+            axis.set(xlim=(0, 1), ylim=(0, 1.05), xlabel="Working point (BDT score above)", ylabel="Purity, efficiency")
             axis.legend(
                 title=f"{CATEGORY_NAMES[category]} ({DEFINITION_NAMES[key['definition']]})",
                 fontsize=20,

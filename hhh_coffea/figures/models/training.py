@@ -13,6 +13,7 @@ from hhh_coffea.base.kinematics import FloatArray
 from hhh_coffea.figures.looks.labels import Labels
 from hhh_coffea.figures.looks.palette import SEQUENCE
 from hhh_coffea.figures.looks.style import Writer
+from hhh_coffea.figures.ratios import FEWEST
 
 LOSSES = (
     ("training_loss", "training, current weights", "o-", "#717581"),
@@ -41,17 +42,26 @@ def roc_curve(scores: Sequence[Sequence[float]]) -> tuple[FloatArray, FloatArray
 
 
 def draw_roc(folder: str | Path) -> Path | None:
-    """Draw ``class_scores.json`` of a model directory as ``roc.png`` beside it; None where the model has no two classes."""
+    """Draw ``class_scores.json`` of a model directory as ``roc.png`` beside it; None where the model has no two classes.
+
+    The axis of class 0 begins where :data:`hhh_coffea.figures.ratios.FEWEST` of its events are left.
+    """
     source, path = Path(folder) / "class_scores.json", Path(folder) / "roc.png"
     if not source.is_file():
         return None
     content = json.loads(source.read_text(encoding="utf-8"))["class_0_and_1"]
     with Writer(Path(folder), ("png",), Labels(source="Training of SPANet")).figure("roc", "") as (axis,):
+        lowest = 0.1
         for (key, scores), (_, color, _) in zip(content.items(), CURVES.values(), strict=False):
             none, one, area = roc_curve(scores)
-            axis.plot(one, none, color=color, linewidth=3, label=f"{key}, area {area:.4f}")
-        axis.set(xlabel="Share of class 1 kept", ylabel="Share of class 0 kept", xlim=(0, 1), ylim=(1e-4, 1))
-        axis.set_yscale("log")
+            numbers = [float(np.sum(number)) for number in scores]
+            lowest = min(lowest, FEWEST / max(numbers[0], 1.0))
+            text = f"{key}: area {area:.3f}\nclass 0: {numbers[0]:,.0f}, class 1: {numbers[1]:,.0f} events"
+            axis.plot(one, none, color=color, linewidth=3, label=text)
+        axis.set(xlim=(0, 1), yscale="log", ylim=(lowest, 1))
+        kept = "share above a threshold on P(class 1)"
+        axis.set_xlabel(f"True class 1: {kept}", fontsize=22)
+        axis.set_ylabel(f"True class 0: {kept}", fontsize=22)
         axis.legend(loc="upper left", fontsize=20)
     return path
 

@@ -168,7 +168,7 @@ def _headline(found: Mapping[str, Fitted], observable: str) -> list[Any]:
 
 def _draw(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted]) -> int:
     from hhh_coffea.figures.looks.labels import labels_of
-    from hhh_coffea.figures.looks.style import FORMATS, NAMES, Writer
+    from hhh_coffea.figures.looks.style import FORMATS, Writer
     from hhh_coffea.figures.measurement.couplings import (
         draw_contours,
         draw_effective_events,
@@ -185,7 +185,7 @@ def _draw(config: FitConfig, inputs: Inputs, found: Mapping[str, Fitted]) -> int
     if len(found) > 1:
         draw_methods(write, "methods", {method: fitted.result for method, fitted in found.items()})
     for method, fitted in found.items():
-        draw_fit(write, fitted.result, folder_of(method), names, NAMES.get(method, method))
+        draw_fit(write, fitted.result, folder_of(method), names, method)
     scans = {method: fitted.scans for method, fitted in found.items() if fitted.scans is not None}
     for name in config.scan:
         limits = {method: s.limits[name] for method, s in scans.items()}

@@ -16,6 +16,7 @@ from hhh_coffea.inference.top_mass.mass_shapes import CENTRAL_MASS
 from hhh_coffea.study.reconstructed import PERFECT
 
 CATEGORY_COLORS = {"incorrect": "#94a4a2", "unmatched": "#dcdcdc"}  # correct ones have the colour of their method
+LEVELS = {1.0: 3.0, 9.0: 1.5}  # of −2 ln L above its minimum, and the width of the line
 AXES = {"top": "Mass of $t_H$ [GeV]", "w": "Mass of the $W$ of $t_H$ [GeV]"}
 
 
@@ -35,7 +36,7 @@ def draw_ellipses(write: Writer, found: Mapping[str, Mapping[str, Any]], title: 
         for method, entry in found.items():
             covariance = np.array(entry["expected"]["covariance"])
             error, spread = entry["expected"]["top_mass_error"]
-            for level, width in ((1.0, 3.0), (9.0, 1.5)):
+            for level, width in LEVELS.items():
                 curve = ellipse(covariance, level)
                 label = f"{name_of(method)}: {error:.4f} ± {spread:.4f} GeV" if level == 1 else None
                 axis.plot(
@@ -43,10 +44,13 @@ def draw_ellipses(write: Writer, found: Mapping[str, Mapping[str, Any]], title: 
                 )
             minos = np.array(entry["expected"]["minos"])
             axis.plot(minos[:, 0], minos[:, 1], "o", color=color_of(method), markersize=4)
+        for level, width in LEVELS.items():
+            axis.plot([], [], color="0.4", linewidth=width, label=f"$\\Delta(-2\\ln L) = {level:g}$")
+        axis.plot([], [], "o", color="0.4", markersize=4, label=f"MINOS, $\\Delta(-2\\ln L) = {min(LEVELS):g}$")
         axis.set(xlabel="$m_t$ [GeV]", ylabel="JSF")
         axis.ticklabel_format(useOffset=False)
         low, high = axis.get_ylim()
-        axis.set_ylim(low, high + 0.55 * (high - low))
+        axis.set_ylim(low, high + 0.8 * (high - low))
         axis.legend(title=title, fontsize=18, title_fontsize=18, loc="upper left")
     return write.written[-1].with_suffix(".png")
 
