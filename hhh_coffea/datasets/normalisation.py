@@ -1,4 +1,4 @@
-"""From sums of weights to expected events: cross-section, branching fractions, filter efficiency and luminosity."""
+"""From sums of weights to expected events: cross section, branching fractions, filter efficiency and luminosity."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class NormalisationError(UserError):
 class Normalisation(Strict):
     """What the rate of one process is made of.
 
-    The cross-section times ``branching`` times ``filter_efficiency`` times ``k_factor`` is the rate of the events that
+    The cross section times ``branching`` times ``filter_efficiency`` times ``k_factor`` is the rate of the events that
     the generator *wrote*: set ``filter_efficiency`` to the fraction of the events that passed a filter before the file.
     """
 
     cross_section: Positive = Field(description="pb")
     branching: Positive = Field(1.0, description="product of branching fractions of the generated decays")
     filter_efficiency: float = Field(1.0, gt=0, le=1, description="fraction of generated events that were written")
-    k_factor: Positive = Field(1.0, description="higher orders relative to the cross-section")
+    k_factor: Positive = Field(1.0, description="higher orders relative to the cross section")
 
     @property
     def rate(self) -> float:
-        """Effective cross-section of the events in the file, in pb."""
+        """Effective cross section of the events in the file, in pb."""
         return self.cross_section * self.branching * self.filter_efficiency * self.k_factor
 
 
@@ -63,11 +63,11 @@ def event_scales(
     Raises
     ------
     NormalisationError
-        naming the process that has no cross-section, or whose sum of weights is not positive.
+        naming the process that has no cross section, or whose sum of weights is not positive.
     """
     if missing := sorted(set(generated) - set(normalisations)):
         raise NormalisationError(
-            f"process {missing[0]!r} has no cross-section: set 'cross_section' (pb) in the metadata of the dataset"
+            f"process {missing[0]!r} has no cross section: set 'cross_section' (pb) in the metadata of the dataset"
         )
     scales = {}
     for process, total in generated.items():

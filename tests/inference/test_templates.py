@@ -174,7 +174,7 @@ def test_scales():
 @pytest.mark.parametrize(
     ("generated", "luminosity", "message"),
     [
-        ({"hh": 1.0, "qcd": 1.0}, 1, "process 'qcd' has no cross-section: set 'cross_section'"),
+        ({"hh": 1.0, "qcd": 1.0}, 1, "process 'qcd' has no cross section: set 'cross_section'"),
         ({"hh": -3.0}, 1, "process 'hh': the generator weights of all events add up to -3"),
         ({"hh": 1.0}, 0, "luminosity = 0"),
     ],

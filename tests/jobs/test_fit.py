@@ -202,7 +202,7 @@ def test_results_that_cannot_be_fitted(copied, tmp_path, capsys):
     provenance = json.loads((copied / "provenance.json").read_text())
     for change, message in (
         (lambda p: p["config"].update(luminosity=None), "give --luminosity"),
-        (lambda p: p["datasets"]["QCD"].update(cross_section=None), "process 'QCD' has no cross-section"),
+        (lambda p: p["datasets"]["QCD"].update(cross_section=None), "process 'QCD' has no cross section"),
         (lambda p: p["sum_of_weights"].update(QCD=-3.0), "'QCD': the generator weights of all events add up to -3"),
         (lambda p: p.pop("sum_of_weights"), "the sum of its generator weights is not recorded"),
     ):

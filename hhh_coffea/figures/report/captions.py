@@ -70,7 +70,7 @@ _CAPTIONS = (
         _OF_DEFINITION + r"sculpting_(?P<category>[a-z]+)(_(?P<rank>\d+))?",
         "Mass sculpting",
         "{category}{rank} ({definition}): mass of the candidates in background and of random pairings of the same jets "
-        "(dashed), and the ratio of the two.",
+        "(dotted), and the ratio of the two.",
     ),
     _Caption(
         r"systematics_(?P<method>.+)_(?P<category>[^_]+)_with_(?P<source>.+)",
