@@ -14,7 +14,6 @@ from rich.console import Console
 from hhh_coffea.analyses import Analyses, load_analyses
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.terminal import plural, say
-from hhh_coffea.base.user_code import split_name
 from hhh_coffea.cli import EXIT_NOTHING_READ, EXIT_OK, EXIT_SKIPPED, EXIT_UNFINISHED
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
@@ -193,7 +192,7 @@ def _finish(
     finished = [c for c in plan.chunks if (c.dataset, c.path, c.start) not in lost]
     resume.drop_strays(output, finished)
     postprocessed = processor.postprocess(total.output) if total.output is not None else None
-    asked = [split_name(method)[1] or method for method in config.methods]  # a method of a file is called as its class
+    asked = results.asked_for(config.methods)
     histograms, rest = _in_order(total.output if postprocessed is None else postprocessed, asked)
     nominal = usual(histograms)
     of_dataset = {name: analyses[d.metadata.analysis] for name, d in datasets.items()}
@@ -206,7 +205,7 @@ def _finish(
         if set(MAIN_HISTOGRAMS) <= set(histograms)
         else {}
     )
-    content = results.histogram_file(histograms, datasets, analyses, asked)
+    content = results.histogram_file(histograms, datasets, analyses)
     table_1 = tables(nominal[ASSIGNMENTS], content["datasets"]) if ASSIGNMENTS in histograms else {}
     published = published_rows(table_1, of_dataset)
     cutflow = _cutflow(rest, datasets, config.luminosity)

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,7 @@ from hist import Hist
 from hhh_coffea.analyses import Analyses, Analysis, analysis_of
 from hhh_coffea.base.errors import UserError
 from hhh_coffea.base.lock import LOCK, TakenError, locked, remove_if_empty
+from hhh_coffea.base.user_code import split_name
 from hhh_coffea.datasets.fileset import Dataset
 from hhh_coffea.engine import store as resume
 from hhh_coffea.engine.outputs import split
@@ -190,19 +191,15 @@ def histogram_file(
     histograms: Mapping[str, Hist],
     datasets: Mapping[str, Dataset],
     analyses: Analyses | None = None,
-    methods: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets.
-
-    ``methods`` are in the order that tables and figures have.
-    """
+    """Contents of ``histograms.json``: every histogram in canonical order, and what figures need of the datasets."""
     return {
         "schema_version": SCHEMA_VERSION,
         "datasets": {
             name: _described(d, analysis_of(d.metadata, analyses), any(is_of_couplings(n) for n in histograms))
             for name, d in datasets.items()
         },
-        "histograms": {name: canonical(histograms[name], methods) for name in sorted(histograms)},
+        "histograms": {name: canonical(histograms[name]) for name in sorted(histograms)},
     }
 
 
@@ -235,7 +232,7 @@ def read_histograms(folder: Path, every: bool = False) -> tuple[dict[str, Hist],
     """The histograms of a results directory, and what figures need to know of each dataset (:func:`histogram_file`).
 
     They are nominal and of all events (:func:`hhh_coffea.results.histograms.usual`); with ``every`` they keep their axes of
-    variations and of regions.
+    variations and of regions. Methods are in the order in which the run was asked for them.
 
     Raises
     ------
@@ -247,8 +244,14 @@ def read_histograms(folder: Path, every: bool = False) -> tuple[dict[str, Hist],
         raise ResultsError(
             f"{folder / 'histograms.json'}: written by another release (schema version {SCHEMA_VERSION} is needed): run again"
         )
-    histograms = {name: Hist(raw) for name, raw in content["histograms"].items()}
+    methods = asked_for(read_provenance(folder).get("config", {}).get("methods", ()))
+    histograms = {name: canonical(Hist(raw), methods) for name, raw in content["histograms"].items()}
     return histograms if every else usual(histograms), content["datasets"]
+
+
+def asked_for(methods: Iterable[str]) -> list[str]:
+    """Names of methods as results have them: one of a file is called as its class."""
+    return [split_name(method)[1] or method for method in methods]
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
