@@ -266,7 +266,7 @@ def _decoded(
     """What the pairs and the single objects chosen for each particle, ``(B, n)`` twice, are; ``right (B, C)``: probabilities."""
     batch, p, k = choice[0].shape[0], len(topology.targets), max(t.degree for t in topology.targets)
     chosen = torch.full((batch, p, k), -1, dtype=torch.int64, device=choice[0].device)
-    ap, probability = found[0][0].new_zeros((2, batch, p))
+    ap, probability = (found[0][0].new_zeros((batch, p)) for _ in range(2))
     for members, picks in zip(pairs_and_singles(topology), choice, strict=True):
         for column, i in enumerate(members):
             log_ap, objects, _ = found[i]
