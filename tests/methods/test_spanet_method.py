@@ -179,7 +179,8 @@ def test_mistakes_are_named(models, tmp_path, capsys):
 
     code, error = run("--model", str(models / "hhh"), dataset="HH")
     assert code == 2
-    assert "no model for analysis 'hh' (2 × 2 jets, 2 × 1 large-radius jet); given: hhh (3 × 2 jets, 3 × 1 large-radius jet)" in error
+    assert "no model for analysis 'hh' (2 × 2 jets, 2 × 1 large-radius jet)" in error
+    assert "given: hhh (3 × 2 jets, 3 × 1 large-radius jet)" in error
     code, error = run("--model", str(tmp_path / "nowhere"))
     assert code == 2
     assert "no such SPANet model" in error

@@ -98,7 +98,7 @@ def test_of_the_bundled_models_those_of_the_analyses_are_loaded() -> None:
 def test_one_model_for_each_analysis(tmp_path: Path) -> None:
     """Two for the same targets are refused, and so is an analysis without one, or events of another format."""
     ttbar = write(tmp_path / "a", formats=["delphes"])
-    with pytest.raises(PdnnError, match="models 'a' and 'b' both look for 1 × 3 jets, 1 × 1 jets"):
+    with pytest.raises(PdnnError, match="models 'a' and 'b' both look for 1 × 3 jets, 1 × 1 jet"):
         load_models([ttbar, write(tmp_path / "b")], "cpu")
     assert len(load_models([ttbar, write(tmp_path / "c", TTH.topology)], "cpu")) == 2
     options = method_options(["pdnn"], settings={"pdnn": {"model": str(ttbar)}}, device="cpu")
