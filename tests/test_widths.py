@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hhh_coffea import cli
 from hhh_coffea.__main__ import main, usage
-from hhh_coffea.base.terminal import plural, wrapped
+from hhh_coffea.base.terminal import contents, plural, wrapped
 from hhh_coffea.results.console.layout import show, table_of
 
 WIDTH = 80
@@ -47,6 +47,13 @@ def test_long_lines_are_broken_at_spaces_and_paths_are_not_broken():
     text = wrapped(f"  written to {path}: summary.json, provenance.json, plots/", 40)
     assert text.splitlines() == ["  written to", f"    {path}:", "    summary.json, provenance.json,", "    plots/"]
     assert wrapped("a b\n\n  c d", 3, hang="") == "a b\n\n  c\n  d"
+
+
+def test_contents_of_a_folder(tmp_path):
+    for name in ("b.json", "a.yaml", ".lock"):
+        (tmp_path / name).touch()
+    (tmp_path / "plots").mkdir()
+    assert contents(tmp_path) == f"{tmp_path}: a.yaml, b.json, plots/"
 
 
 def test_plurals():

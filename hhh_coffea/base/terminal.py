@@ -7,6 +7,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 
@@ -34,6 +36,12 @@ def say(text: str, console: Console | None = None, mark: str = "", style: str = 
     shown = Text(wrapped(f"{mark} {text}" if mark else text, console.width))
     shown.stylize(style, 0, len(mark) or None)
     console.print(shown, soft_wrap=True, highlight=False)
+
+
+def contents(folder: Path) -> str:
+    """``FOLDER: a.json, b/``: what a command has written there; files that begin with a dot are left out."""
+    names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if not p.name.startswith("."))
+    return f"{folder}: {', '.join(names)}"
 
 
 def plural(number: int, noun: str) -> str:

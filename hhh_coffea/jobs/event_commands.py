@@ -6,7 +6,7 @@ import argparse
 from itertools import pairwise
 from typing import Any
 
-from hhh_coffea.base.terminal import say
+from hhh_coffea.base.terminal import contents, say
 from hhh_coffea.cli import names_of, path_of
 
 
@@ -96,7 +96,7 @@ def transfer_functions(arguments: argparse.Namespace) -> None:
     from hhh_coffea.jobs.train_transfer_functions import train_transfer_functions
 
     train_transfer_functions(make_config(_given(arguments)))
-    say(f"wrote {arguments.output}")
+    say(f"wrote {contents(arguments.output)}")
 
 
 def btag_efficiencies_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,4 +161,4 @@ def pdnn(arguments: argparse.Namespace) -> None:
         make_config(given), read_settings(getattr(arguments, "set", [])), resume=getattr(arguments, "resume", False)
     )
     say(f"kept epoch {progress.best_epoch}: {100 * progress.best_product:.2f}% of the validation events correct")
-    say(f"wrote {arguments.output}")
+    say(f"wrote {contents(arguments.output)}; training_state/ may be deleted")

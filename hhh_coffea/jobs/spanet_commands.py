@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hhh_coffea.base.errors import UserError
-from hhh_coffea.base.terminal import plural, say
+from hhh_coffea.base.terminal import contents, plural, say
 from hhh_coffea.cli import add_definitions, path_of
 from hhh_coffea.jobs.event_commands import add_job
 
@@ -61,7 +61,7 @@ def data(arguments: argparse.Namespace) -> None:
     given = {"processor": "training_data"} | {k: v for k, v in given.items() if v is not None}
     if arguments.format == "directory":
         data = make_training_data(make_config(given), arguments.topology, arguments.definitions)
-        say(f"wrote {data.path}: {plural(len(data), 'event')} in {plural(len(data.shards), 'shard')}")
+        say(f"wrote {plural(len(data), 'event')} into {contents(data.path)}")
         return
     from hhh_coffea.training.spanet_hdf5 import h5py, write_hdf5
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from hhh_coffea import __version__
 from hhh_coffea.base.errors import UserError, listed
 from hhh_coffea.base.lock import LOCK
-from hhh_coffea.base.terminal import say
+from hhh_coffea.base.terminal import contents, say
 from hhh_coffea.config import RunConfig
 from hhh_coffea.datasets.fileset import Dataset, load_fileset
 from hhh_coffea.engine.chunks import Executor, FileInfo, Job, RunStopped
@@ -178,8 +178,7 @@ def train_bdt(config: RunConfig, options: TrainingOptions) -> None:
     if not options.keep_table:
         shutil.rmtree(table)
     say(bdt_card.summary(card), console)
-    files = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
-    say(f"model written to {output.resolve()}: {', '.join(files)}", console)
+    say(f"model written to {contents(output.resolve())}", console)
 
 
 def make_table(
