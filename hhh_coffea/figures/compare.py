@@ -15,7 +15,8 @@ from hhh_coffea.figures.looks.style import RUN, SAME
 from hhh_coffea.results import directory as results
 from hhh_coffea.results.directory import ResultsError
 
-COMPARED = ("candidates", "targets", "candidate_mass", "boosted_mass")  # what the figures of a comparison are made of
+COMPARED = ("candidates", "targets", "candidate_mass")  # what the figures of a comparison are made of
+OF_SOME = ("boosted_mass",)  # likewise, where all runs have it: of Higgs bosons, not of tops
 Run = tuple[dict[str, Hist], dict[str, dict[str, Any]]]
 
 
@@ -43,15 +44,16 @@ def read_runs(folders: Sequence[Path]) -> tuple[dict[str, Hist], dict[str, dict[
                     raise ResultsError(
                         f"dataset {dataset!r}: {key} is {known[key]} in one run and {info[key]} in {name}"
                     )
+    compared = [*COMPARED, *(key for key in OF_SOME if all(key in run for run, _ in runs.values()))]
     methods = list(dict.fromkeys(method for run, _ in runs.values() for method in run["candidates"].axes["method"]))
     total: dict[str, Hist] = {}
     for dataset, method in itertools.product(datasets, methods):
         having = [n for n, (run, own) in runs.items() if dataset in own and method in run["candidates"].axes["method"]]
-        same = _same([runs[name][0] for name in having], dataset, method)
+        same = _same([runs[name][0] for name in having], dataset, method, compared)
         groups = [having] if same and having else [[name] for name in having]
         for names_of_runs in groups:
             new = f"{method}{RUN}{SAME.join(names_of_runs)}"
-            for key in COMPARED:
+            for key in compared:
                 part = _subset(runs[names_of_runs[0]][0][key], dataset, method, new)
                 total[key] = total[key] + part if key in total else part
     return total, datasets
@@ -64,9 +66,9 @@ def _read(folder: Path) -> Run:
     return histograms, datasets
 
 
-def _same(runs: Sequence[Mapping[str, Hist]], dataset: str, method: str) -> bool:
+def _same(runs: Sequence[Mapping[str, Hist]], dataset: str, method: str, compared: Sequence[str]) -> bool:
     """Whether all that is compared is the same in these runs, bin for bin."""
-    contents = [[_contents(_subset(run[key], dataset, method, method)) for key in COMPARED] for run in runs]
+    contents = [[_contents(_subset(run[key], dataset, method, method)) for key in compared] for run in runs]
     return all(other == contents[0] for other in contents[1:])
 
 

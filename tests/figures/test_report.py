@@ -216,6 +216,19 @@ def test_runs_are_compared_in_the_same_figures(runs, tmp_path):
     assert (tmp_path / "both" / "HHH" / "default_purity_efficiency_merged.png").stat().st_size > 10_000
 
 
+def test_runs_without_masses_of_large_radius_jets_are_compared(runs, tmp_path):
+    """As runs of tops, and of resolved HH."""
+    folders = [tmp_path / name for name in "xy"]
+    for folder, own in zip(folders, runs, strict=True):
+        folder.mkdir()
+        content = json.loads((own / "histograms.json").read_text())
+        del content["histograms"]["boosted_mass"]
+        (folder / "histograms.json").write_text(json.dumps(content))
+    assert "boosted_mass" not in read_runs(folders)[0]
+    assert plot([*map(str, folders), "--output", str(tmp_path / "both"), "--formats", "png"]) == 0
+    assert (tmp_path / "both" / "HHH" / "default_purity_efficiency_merged.png").stat().st_size > 10_000
+
+
 def test_what_cannot_be_compared(runs, tmp_path, capsys):
     with pytest.raises(ResultsError, match="two are called the same"):
         read_runs([runs[0], runs[0]])
