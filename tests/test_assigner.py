@@ -91,7 +91,7 @@ class Theirs(ProcessorABC):
 
 def test_inside_a_plain_coffea_runner():
     fileset = {"HH": {"files": {str(DEMO / "hh.root"): "Delphes"}}}
-    run = Runner(IterativeExecutor(), schema=DelphesSchema, chunksize=1500, savemetrics=False)
+    run = Runner(IterativeExecutor(), schema=DelphesSchema, chunksize=1500, savemetrics=False, metadata_cache={})
     out = run(fileset, Theirs(), treename="Delphes")
     out = out[0] if isinstance(out, tuple) else out
     assert out["events"] > 1000

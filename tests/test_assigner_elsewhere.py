@@ -53,7 +53,7 @@ class Theirs(ProcessorABC):
 
 def rows_of(executor):
     fileset = {"HH": {"files": {str(DEMO / "hh.root"): "Delphes"}}}
-    run = Runner(executor, schema=DelphesSchema, chunksize=1200, savemetrics=False)
+    run = Runner(executor, schema=DelphesSchema, chunksize=1200, savemetrics=False, metadata_cache={})
     out = run(fileset, Theirs(), treename="Delphes")
     return sorted((out[0] if isinstance(out, tuple) else out)["rows"])
 

@@ -302,7 +302,7 @@ def test_a_chunk_that_kills_its_worker_is_set_aside(tmp_path, kind):
 def test_a_stock_coffea_runner_runs_our_processors():
     job, chunk = demo_job()
     ours = run_chunk(job, chunk).output
-    runner = Runner(executor=CoffeaIterative(status=False), schema=DelphesSchema, chunksize=2000)
+    runner = Runner(executor=CoffeaIterative(status=False), schema=DelphesSchema, chunksize=2000, metadata_cache={})
     fileset = {"HHH": {"files": {str(DEMO / "hhh.root"): "Delphes"}, "metadata": HHH}}
     theirs = runner(fileset, processor_instance=load_processor("assignment", {}))
     assert theirs["cutflow"] == ours["cutflow"]

@@ -237,7 +237,7 @@ def test_training_data_of_a_stock_runner(relaid, tmp_path):
     processor = load_processor("training_data", {"topology": "hhh_nanoaod", "data": tmp_path / "a"})
     metadata = {"format": "nanoaod", "n_higgs": 3}
     content = {"HHH": {"files": {str(relaid[12]): "Events"}, "metadata": metadata}}
-    Runner(IterativeExecutor(status=False), schema=NanoAODSchema)(
+    Runner(IterativeExecutor(status=False), schema=NanoAODSchema, metadata_cache={})(
         content, processor_instance=processor, treename="Events"
     )
     events = fileset(tmp_path / "f.json", HHH=(relaid[12], {}))
@@ -257,7 +257,7 @@ def test_a_stock_runner_refuses_foreign_models_too(relaid):
     processor = load_processor("assignment", {"methods": ("chi2+bdt",)})
     content = {"HHH": {"files": {str(relaid[15]): "Events"}, "metadata": {"format": "nanoaod", "n_higgs": 3}}}
     with pytest.raises(Exception, match=r"ForeignEventsError.*'hbb_bdt' was trained on delphes"):
-        Runner(IterativeExecutor(status=False, retries=0), schema=NanoAODSchema)(
+        Runner(IterativeExecutor(status=False, retries=0), schema=NanoAODSchema, metadata_cache={})(
             content, processor_instance=processor, treename="Events"
         )
 

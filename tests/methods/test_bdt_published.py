@@ -122,7 +122,7 @@ def test_executors_chunks_and_a_stock_runner_agree(write_fileset: Callable[..., 
     one, many = ((tmp_path / name / "histograms.json").read_bytes() for name in ("one", "many"))
     assert one == many
 
-    runner = Runner(executor=IterativeExecutor(status=False), schema=DelphesSchema, chunksize=2500)
+    runner = Runner(executor=IterativeExecutor(status=False), schema=DelphesSchema, chunksize=2500, metadata_cache={})
     metadata = {"format": "delphes", "n_higgs": 3}
     files = {"HHH": {"files": {str(DEMO / "hhh.root"): "Delphes"}, "metadata": metadata}}
     output = runner(files, processor_instance=load_processor("assignment", {"methods": ("chi2+bdt",)}))

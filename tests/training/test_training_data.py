@@ -89,7 +89,7 @@ def test_stock_runner(tmp_path):
             "metadata": {"format": "delphes", "n_higgs": 2},
         }
     }
-    runner = Runner(IterativeExecutor(status=False), schema=DelphesSchema, chunksize=1500)
+    runner = Runner(IterativeExecutor(status=False), schema=DelphesSchema, chunksize=1500, metadata_cache={})
     runner(fileset, processor_instance=processor, treename="Delphes")
     data = TrainingData.open(tmp_path)
     assert data.topology.target_names == ("h1", "h2")
