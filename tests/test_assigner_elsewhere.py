@@ -96,8 +96,10 @@ def test_two_dask_workers(here):
         Client(cluster) as client,
     ):
         there = rows_of(DaskExecutor(client=client, status=False))
-        networks = client.run(lambda: len(sys.modules["hhh_coffea.methods.spanet_model"]._NETWORKS))
-    assert list(networks.values()) == [1] * len(networks)  # a network is made once in a process
+        module = "hhh_coffea.methods.spanet_model"
+        networks = client.run(lambda: len(sys.modules[module]._NETWORKS) if module in sys.modules else 0)
+    assert 1 in networks.values()
+    assert set(networks.values()) <= {0, 1}  # a network is made once in a process; a worker may get no chunk
     assert [(entry, pairs) for entry, pairs, *_ in there] == [(entry, pairs) for entry, pairs, *_ in here]
     for which in (2, 3):
         np.testing.assert_allclose([row[which] for row in there], [row[which] for row in here], atol=1e-5)
