@@ -9,7 +9,6 @@ It needs no fileset, no processor and no event record of this package (docs/assi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hhh_coffea.base.errors import UserError
-from hhh_coffea.events.missing import FEW
+from hhh_coffea.base.errors import UserError, nearest
 from hhh_coffea.methods.spanet import SpanetError, decoding, evaluate, load_model
 from hhh_coffea.methods.spanet_inputs import FEATURES, collection_of, padded_length
 from hhh_coffea.topology.topology import Input, Topology
@@ -155,7 +153,7 @@ class Assigner:
 
 def _like(name: str, there: Sequence[str]) -> str:
     """Fields that a user may have meant, and how many others there are: NanoAOD has eighty of a jet."""
-    near = list(there) if len(there) <= FEW else difflib.get_close_matches(name, there, n=FEW, cutoff=0.4)
+    near = nearest(name, there, cutoff=0.4)
     others = len(there) - len(near)
     if not near:
         return f"none of the {others} fields has a name like it"

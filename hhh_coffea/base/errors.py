@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # of difflib: "trian" is meant as "train", "sigma" is not "skim"; of words of three letters, one may be wrong
 ALIKE, ALIKE_SHORT, SHORT = 0.7, 0.6, 3
+FEW = 8  # names that are listed whole
 
 
 class UserError(ValueError):
@@ -26,6 +27,11 @@ def why_unreadable(error: Exception) -> str:
 def listed(names: Iterable[str]) -> str:
     """The names in alphabetical order, with commas; ``nothing`` for none."""
     return ", ".join(sorted(names)) or "nothing"
+
+
+def nearest(name: str, there: Sequence[str], cutoff: float) -> list[str]:
+    """Those of many names that look most like ``name`` (:func:`difflib.get_close_matches`), or all where they are few."""
+    return list(there) if len(there) <= FEW else difflib.get_close_matches(name, there, n=FEW, cutoff=cutoff)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

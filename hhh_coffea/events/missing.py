@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
-from hhh_coffea.base.errors import listed
-
-FEW = 8  # names that are listed whole
+from hhh_coffea.base.errors import listed, nearest
 
 
 class MissingError(KeyError):
@@ -41,7 +38,7 @@ class MissingBranchError(MissingError):
         names = sorted(there)
         leaves = [name.removeprefix(f"{collection}_") for name in names if name.startswith(f"{collection}_")]
         if leaf and leaves:
-            near = difflib.get_close_matches(leaf, leaves, n=FEW, cutoff=0.3) if len(leaves) > FEW else leaves
+            near = nearest(leaf, leaves, cutoff=0.3)
             hint = (
                 f"the file has {', '.join(f'{collection}_{one}' for one in near)}"
                 if near
