@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from hhh_coffea.base import mass_measures
 from hhh_coffea.base.mass_measures import RANGES
 from hhh_coffea.results.bdt_scan import GRID, SCAN, WORKING_POINT_NAMES
 from hhh_coffea.results.console.tables import definitions_of, short_percent
 from hhh_coffea.results.headline import HeadlineTable
 from hhh_coffea.results.sculpting_spectra import SPECTRA
 
-PEAK = "110–140 GeV"
+PEAK = "–".join(f"{mass:g}" for mass in mass_measures.PEAK) + " GeV"
 MASSES = (
     "EMD: earth mover's distance of the mass spectrum to that of random pairing of the same jets, in the range of masses that is "
     f"given. If it is large, the method shapes the background. {PEAK}: share of the candidates of 30–225 GeV in the peak, in %. "
